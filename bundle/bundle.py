@@ -1,0 +1,121 @@
+"""`NAME.ovs/`: a folder with the graphs, the tokenizer and the manifest. Opened with its digests checked, written whole.
+
+NAME.ovs/
+  segmenter.onnx       image, text vectors -> labels, confidence
+  text_encoder.onnx    token ids -> text vectors
+  tokenizer.json       names -> token ids
+  manifest.json        everything else
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovs_edge.bundle.errors import BundleError, UsageError
+from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER, Manifest
+
+MANIFEST = "manifest.json"
+_MANIFEST_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files are as its manifest says."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True) -> Bundle:
+        """Read the manifest and compare every file's digest. Raises `BundleError`."""
+        path = Path(path)
+        if not path.exists():
+            raise BundleError(f"no bundle at {path}; make one with: ovs-export model.pt -o {path.stem}.ovs")
+        if not path.is_dir():
+            raise BundleError(f"{path} is a file, expected a bundle folder (NAME.ovs); make one with ovs-export")
+        manifest_path = path / MANIFEST
+        try:
+            if manifest_path.stat().st_size > _MANIFEST_LIMIT:
+                raise BundleError(f"{manifest_path} is larger than {_MANIFEST_LIMIT} bytes; export the bundle again")
+            text = manifest_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"cannot read {manifest_path} ({error}); export the bundle again") from error
+        bundle = cls(path, Manifest.from_json(text, str(manifest_path)))
+        if verify:
+            bundle._verify()
+        return bundle
+
+    def _verify(self) -> None:
+        digests = self.manifest.digests
+        for needed in (*self.manifest.precisions.values(), TEXT_ENCODER, TOKENIZER):
+            if needed not in digests:
+                raise BundleError(f"{self.path}: the manifest has no digest for {needed}; export the bundle again")
+        for name, expected in digests.items():
+            file = self.path / name
+            if not file.is_file():
+                raise BundleError(f"{self.path}: {name} is missing; copy the bundle again or export it again")
+            found = sha256(file)
+            if found != expected:
+                raise BundleError(
+                    f"{file} was altered: sha256 {found[:12]}…, the manifest says {expected[:12]}…; "
+                    "copy the bundle again or export it again"
+                )
+
+    @property
+    def digest(self) -> str:
+        """Identity of the whole bundle: sha256 over the files' digests, in name order."""
+        lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.manifest.digests.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def graph(self, precision: str = "fp32") -> Path:
+        """File of the segmenter in `precision`; raises `UsageError` naming those there are."""
+        if precision not in self.manifest.precisions:
+            have = ", ".join(sorted(self.manifest.precisions))
+            raise UsageError(f"{self.path} has no precision {precision!r}; it has: {have}")
+        return self.path / self.manifest.precisions[precision]
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def written_whole(target: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes it when the block ends well, and is removed when it does not.
+
+    An existing bundle at `target` is replaced; anything else there is refused, so that a mistyped `-o` deletes nothing.
+    """
+    target = Path(target)
+    if target.exists() and not (target / MANIFEST).is_file():
+        raise UsageError(f"{target} exists and is not a bundle; choose another output or move it away")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write beside {target} ({error}); choose a writable folder with -o") from error
+    try:
+        yield work
+        work.chmod(0o755)
+        if target.exists():
+            retired = work.with_name(work.name + ".old")
+            os.rename(target, retired)
+            os.rename(work, target)
+            shutil.rmtree(retired)
+        else:
+            os.rename(work, target)
+    except OSError as error:
+        raise BundleError(f"cannot write {target} ({error}); free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

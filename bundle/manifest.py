@@ -1,0 +1,154 @@
+"""`manifest.json`: what a bundle says of itself. Parsed strictly, since it may come from anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ovs_edge.bundle.errors import BundleError
+
+SCHEMA = 1
+
+SEGMENTER = "segmenter.onnx"
+TEXT_ENCODER = "text_encoder.onnx"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph."""
+
+    name: str
+    dtype: str  # numpy's name: uint8, int32, int64, float32
+    shape: tuple[int | str, ...]  # a number where fixed, a symbol ("K", "S", "N") where free
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """How words become vectors."""
+
+    encoder: str  # "clip" or "minilm": the architecture, for the reader's information
+    dim: int  # D, length of a text vector
+    context_length: int  # most tokens of one name, marks included; longer names are cut
+    cleaning: Literal["none", "clip"]  # "clip": repair, unescape and collapse white space before tokenising
+    templates: tuple[str, ...]  # prompts with one {} each; vectors are unit, averaged, unit again
+    inputs: tuple[TensorSpec, ...]  # of text_encoder.onnx
+    output: str  # name of its (N, D) output
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """How frames become labels."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_classes: int  # largest K that `labels` can hold and that was compared
+    masks: Literal["exact", "fast"]  # order of upsampling and contraction
+    msda: Literal["gridsample", "gather"]  # formulation of deformable attention
+    decoder_layers: int  # depth that was exported
+    stride: int  # of `labels` to the input
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a device needs to know of a bundle besides its tensors."""
+
+    name: str
+    created_by: str  # distribution and version
+    graph: GraphSpec
+    text: TextSpec
+    training_vocabulary: tuple[tuple[str, ...], ...]  # each class with its names: compete as silent background
+    opset: int
+    precisions: dict[str, str]  # precision -> file name
+    digests: dict[str, str]  # file name -> sha256, every file but the manifest
+    parity: dict[str, Any] = field(default_factory=dict)  # measured differences to the source model
+    provenance: dict[str, Any] = field(default_factory=dict)  # preset, checkpoint digest, data, terms
+    schema: int = SCHEMA
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height, width of the network's input in pixels."""
+        shape = next(spec.shape for spec in self.graph.inputs if spec.name == "image")
+        return int(shape[1]), int(shape[2])
+
+    def to_json(self) -> str:
+        """Readable JSON, keys in the order of the fields."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "manifest.json") -> Manifest:
+        """Parse; raises `BundleError` for anything that is not a manifest this version understands."""
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"{origin} is not JSON ({error}); export the bundle again") from error
+        if not isinstance(raw, dict):
+            raise BundleError(f"{origin} holds a {type(raw).__name__}, expected an object; export the bundle again")
+        schema = raw.get("schema")
+        if type(schema) is int and schema > SCHEMA:
+            raise BundleError(
+                f"{origin} has schema {schema}, this version reads up to {SCHEMA}; update ovs-edge or export again"
+            )
+        if schema != SCHEMA:
+            raise BundleError(f"{origin} has schema {schema!r}, expected {SCHEMA}; export the bundle again")
+        manifest = _parse(cls, raw, origin)
+        assert isinstance(manifest, cls)
+        manifest._check(origin)
+        return manifest
+
+    def _check(self, origin: str) -> None:
+        names = {spec.name for spec in self.graph.inputs}
+        if not {"image", "text_embeddings"} <= names:
+            raise BundleError(f"{origin}: graph inputs are {sorted(names)}, expected image and text_embeddings")
+        image = next(spec for spec in self.graph.inputs if spec.name == "image")
+        if image.dtype != "uint8" or len(image.shape) != 4 or not all(isinstance(n, int) for n in image.shape):
+            raise BundleError(f"{origin}: image is {image.dtype} {list(image.shape)}, expected uint8 [1, H, W, 3]")
+        if min(self.input_size) < 1 or self.text.dim < 1 or self.graph.max_classes < 1 or self.graph.stride < 1:
+            raise BundleError(f"{origin}: sizes must be positive; export the bundle again")
+        for template in self.text.templates:
+            if template.count("{}") != 1:
+                raise BundleError(f"{origin}: prompt template {template!r} needs exactly one {{}}")
+        for file in (*self.precisions.values(), *self.digests):
+            if "/" in file or "\\" in file or file in ("", ".", "..", "manifest.json") or "\0" in file:
+                raise BundleError(f"{origin}: file name {file!r} is not a plain name inside the bundle")
+
+
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    """Build `kind` from parsed JSON, refusing unknown keys, missing keys and wrong types."""
+    wrong = BundleError(f"{where}: found {type(value).__name__}, expected {kind}; export the bundle again")
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise wrong
+        hints = get_type_hints(kind)
+        unknown = sorted(set(value) - set(hints))
+        if unknown:
+            raise BundleError(f"{where}: unknown entries {unknown}; export the bundle again with this version")
+        required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
+        missing = sorted(required - set(value))
+        if missing:
+            raise BundleError(f"{where}: missing entries {missing}; export the bundle again")
+        return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()})
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is Literal:
+        if value not in arguments:
+            raise BundleError(f"{where}: found {value!r}, expected one of {list(arguments)}; export the bundle again")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise wrong
+        return tuple(_parse(arguments[0], item, where) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise wrong
+        return {str(key): _parse(arguments[1], item, where) for key, item in value.items()}
+    if arguments:  # int | str
+        if type(value) not in arguments:
+            raise wrong
+        return value
+    if type(value) is not kind:
+        raise wrong
+    return value

@@ -1,0 +1,105 @@
+"""Words in, vectors out: the classes a user asks for, and the tensor the graph wants for them.
+
+"person,bike|bicycle" --parse_classes--> (ClassNames, ...) --encoder--> Vocabulary, vectors (K, S, D)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.errors import UsageError
+
+MAX_NAME = 300  # characters; more than any encoder's context holds
+MAX_SYNONYMS = 64  # names of one class
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """One class: the label it is shown under, and every name that means it."""
+
+    label: str
+    names: tuple[str, ...]  # the first is the label
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Classes with their text vectors."""
+
+    classes: tuple[ClassNames, ...]
+    vectors: npt.NDArray[np.float32]  # (K, S, D); a zero row is no name
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 3 or self.vectors.dtype != np.float32 or len(self.vectors) != len(self.classes):
+            raise UsageError(
+                f"text vectors are {self.vectors.dtype} {list(self.vectors.shape)}, "
+                f"expected float32 (K, S, D) with K = {len(self.classes)}"
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label of each class, in order."""
+        return tuple(entry.label for entry in self.classes)
+
+
+def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
+    """Parse `"person,bike|bicycle|cycle"`, or `"@file"` with one class a line (`#` starts a comment line).
+
+    White space is collapsed and control characters are refused. Classes that differ in case only are one class, and so
+    are repeated names. Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
+    """
+    if text.startswith("@"):
+        entries = _read_list(Path(text[1:]))
+    else:
+        entries = text.split(",")
+    classes: list[ClassNames] = []
+    owner: dict[str, str] = {}
+    for entry in entries:
+        names: list[str] = []
+        for part in entry.split("|"):
+            name = " ".join(part.split())
+            if not name:
+                continue
+            if len(name) > MAX_NAME:
+                raise UsageError(
+                    f"the class name {name[:20]!r}… has {len(name)} characters, at most {MAX_NAME} are read; shorten it"
+                )
+            if not name.isprintable():
+                raise UsageError(f"the class name {name[:40]!r} holds control characters; remove them")
+            key = name.casefold()
+            if key in owner:
+                continue
+            names.append(name)
+            owner[key] = names[0]
+        if len(names) > MAX_SYNONYMS:
+            raise UsageError(f"the class {names[0]!r} has {len(names)} names, at most {MAX_SYNONYMS}; shorten the list")
+        if names:
+            classes.append(ClassNames(names[0], tuple(names)))
+    if not classes:
+        raise UsageError('the list of classes is empty; give names such as --classes "person,bike|bicycle"')
+    if len(classes) > limit:
+        raise UsageError(
+            f"{len(classes)} classes were asked for, this bundle takes at most {limit}; "
+            "shorten the list, or export again with a larger --max-classes"
+        )
+    return tuple(classes)
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the list of classes {path} ({error}); expected one class a line") from error
+    return [entry for line in lines if not line.lstrip().startswith("#") for entry in line.split(",")]
+
+
+def stack_names(vectors: list[npt.NDArray[np.float32]], dim: int) -> npt.NDArray[np.float32]:
+    """Stack per-class arrays (S_k, D) into (K, S, D), padded with zero rows."""
+    names = max(len(rows) for rows in vectors)
+    stacked = np.zeros((len(vectors), names, dim), np.float32)
+    for index, rows in enumerate(vectors):
+        stacked[index, : len(rows)] = rows
+    return stacked
