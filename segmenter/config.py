@@ -1,0 +1,181 @@
+"""What a segmenter is made of. A config and a state dict are all that a checkpoint holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ovs_edge.bundle.errors import CheckpointError, UsageError
+
+BackboneKind = Literal["clip_resnet", "efficientnet_lite0"]
+TextKind = Literal["clip", "minilm"]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Feature extractor with maps at strides 4, 8, 16 and 32."""
+
+    kind: BackboneKind
+    layers: tuple[int, ...] = ()  # clip_resnet: blocks of each stage
+    width: int = 0  # clip_resnet: channels after the stem; res2..res5 have 4, 8, 16, 32 times as many
+
+
+@dataclass(frozen=True)
+class PixelDecoderConfig:
+    """Multi-scale deformable attention over the coarse levels, FPN steps from there to stride 4."""
+
+    channels: int  # of every token level
+    mask_channels: int  # of the mask features at stride 4
+    attention_levels: int  # 3: strides 32, 16, 8; 2: strides 32, 16, a quarter of the tokens
+    layers: int
+    heads: int
+    points: int  # sampled per head and level
+    ffn: int  # hidden width
+    norm_groups: int  # of GroupNorm; 0 is BatchNorm, which costs nothing once folded into its convolution
+    separable: bool = False  # FPN convolutions as depthwise and pointwise
+
+
+@dataclass(frozen=True)
+class QueryDecoderConfig:
+    """Masked-attention transformer decoder."""
+
+    queries: int
+    layers: int
+    heads: int
+    ffn: int  # hidden width
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder whose vectors the classifier compares with."""
+
+    kind: TextKind
+    dim: int  # D
+    context_length: int  # tokens
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int  # token ids
+    quick_gelu: bool = False  # OpenAI's CLIP weights were trained with x * sigmoid(1.702 x)
+    templates: tuple[str, ...] = ("{}",)
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """A whole model."""
+
+    name: str
+    backbone: BackboneConfig
+    pixel_decoder: PixelDecoderConfig
+    query_decoder: QueryDecoderConfig
+    text: TextConfig
+    pixel_mean: tuple[float, float, float]  # RGB, of values 0..255
+    pixel_std: tuple[float, float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types only, so that a checkpoint loads with `weights_only=True`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> SegmenterConfig:
+        """Inverse of `to_dict`; raises `CheckpointError` for entries this version does not know."""
+        parts = {
+            "backbone": BackboneConfig,
+            "pixel_decoder": PixelDecoderConfig,
+            "query_decoder": QueryDecoderConfig,
+            "text": TextConfig,
+        }
+        try:
+            built: dict[str, Any] = {}
+            for key, value in raw.items():
+                if key in parts:
+                    built[key] = parts[key](**{name: _frozen(item) for name, item in value.items()})
+                else:
+                    built[key] = _frozen(value)
+            return cls(**built)
+        except (TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's model config is not understood ({error}); update ovs-edge"
+            ) from error
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# OpenAI's seven best prompts and the plain name: cheap, and within noise of the eighty.
+CLIP_TEMPLATES = (
+    "{}.",
+    "a photo of a {}.",
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+_CLIP_R50_TEXT = TextConfig("clip", 1024, 77, 12, 512, 8, 49408, quick_gelu=True, templates=CLIP_TEMPLATES)
+_CLIP_R101_TEXT = dataclasses.replace(_CLIP_R50_TEXT, dim=512)
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def gkc_r50() -> SegmenterConfig:
+    """GKC with CLIP ResNet-50, as published."""
+    return SegmenterConfig(
+        name="gkc_r50",
+        backbone=BackboneConfig("clip_resnet", (3, 4, 6, 3), 64),
+        pixel_decoder=PixelDecoderConfig(
+            channels=256, mask_channels=256, attention_levels=3, layers=6, heads=8, points=4, ffn=1024, norm_groups=32
+        ),
+        query_decoder=QueryDecoderConfig(queries=100, layers=9, heads=8, ffn=2048),
+        text=_CLIP_R50_TEXT,
+        pixel_mean=_IMAGENET_MEAN,
+        pixel_std=_IMAGENET_STD,
+    )
+
+
+def gkc_r101() -> SegmenterConfig:
+    """GKC with CLIP ResNet-101."""
+    return dataclasses.replace(
+        gkc_r50(),
+        name="gkc_r101",
+        backbone=BackboneConfig("clip_resnet", (3, 4, 23, 3), 64),
+        text=_CLIP_R101_TEXT,
+    )
+
+
+def mini() -> SegmenterConfig:
+    """The same design at edge size: EfficientNet-Lite0, narrow decoders, a sentence encoder for text."""
+    return SegmenterConfig(
+        name="mini",
+        backbone=BackboneConfig("efficientnet_lite0"),
+        pixel_decoder=PixelDecoderConfig(
+            channels=128,
+            mask_channels=64,
+            attention_levels=2,
+            layers=2,
+            heads=8,
+            points=4,
+            ffn=512,
+            norm_groups=0,
+            separable=True,
+        ),
+        query_decoder=QueryDecoderConfig(queries=40, layers=3, heads=8, ffn=512),
+        text=TextConfig("minilm", 384, 128, 6, 384, 12, 30522),
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
+    )
+
+
+PRESETS = {"gkc_r50": gkc_r50, "gkc_r101": gkc_r101, "mini": mini}
+
+
+def preset(name: str) -> SegmenterConfig:
+    """A preset by name; raises `UsageError` naming those there are."""
+    if name not in PRESETS:
+        raise UsageError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]()
