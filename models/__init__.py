@@ -1,1 +1,18 @@
-"""."""
+"""The bundle that comes with the package: `mini`, trained and exported by this code. See MODEL_CARD.md beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ovs_edge.bundle.errors import BundleError
+
+
+def default_bundle() -> Path:
+    """Folder of the embedded bundle; raises `BundleError` where the installation has none."""
+    path = Path(__file__).parent / "mini.ovs"
+    if not path.is_dir():
+        raise BundleError(
+            f"this installation has no embedded model (expected {path}); give one with --model NAME.ovs, "
+            "made by: ovs-export model.pt -o NAME.ovs"
+        )
+    return path

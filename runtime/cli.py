@@ -1,0 +1,134 @@
+"""`ovs-run`: segment a photo, a folder, a video or a camera by the names of what to look for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovs_edge.bundle.errors import UsageError, exit_on_error
+
+# Everything heavy is imported once the options are known to be sound: --help must not wait for OpenCV.
+if TYPE_CHECKING:
+    from ovs_edge.runtime.pipeline import Summary
+    from ovs_edge.runtime.sinks import Sink
+    from ovs_edge.runtime.sources import Source
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    classes: Annotated[
+        str,
+        typer.Option(
+            help='What to look for: "person,bike|bicycle" (| gives synonyms), or @file with one class a line.'
+        ),
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(help="A photo, a folder of photos, a video file, or 'demo'."),
+    ] = None,
+    camera: Annotated[str | None, typer.Option(help="A camera: 0, 1, or a device.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Bundle folder NAME.ovs. Default: the embedded one.")] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(help="Annotated output: out.mp4 (video), out.png (one photo), out (folder of pictures)."),
+    ] = None,
+    json: Annotated[str | None, typer.Option(help="One JSON line per frame: out.jsonl, or - .")] = None,
+    show: Annotated[
+        bool | None,
+        typer.Option("--show/--no-show", help="A window. Default: if there is a display and nothing is saved."),
+    ] = None,
+    background: Annotated[
+        str,
+        typer.Option(help='What competes unseen: auto (the training names), none, or names such as "wall,floor".'),
+    ] = "auto",
+    threshold: Annotated[float, typer.Option(help="Least confidence of a painted pixel, 0 to 1.")] = 0.3,
+    opacity: Annotated[float, typer.Option(help="Of the colours, 0 to 1.")] = 0.5,
+    precision: Annotated[str, typer.Option(help="Which of the bundle's precisions to run.")] = "fp32",
+    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: one per core.")] = 0,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+) -> None:
+    """Segment pictures by the names of what to look for."""
+    if provider not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"the provider is {provider!r}, expected auto, cpu or cuda")
+
+    from ovs_edge.runtime.overlay import Style
+    from ovs_edge.runtime.pipeline import run as run_pipeline
+    from ovs_edge.runtime.segmenter import Segmenter
+    from ovs_edge.runtime.sources import open_source
+
+    style = Style(opacity=opacity)
+    frames = open_source(source, camera)
+    try:
+        with Segmenter.load(model, precision, threads, provider, background, threshold) as segmenter:  # type: ignore[arg-type]
+            with _progress("encoding names") as tell:
+                segmenter.set_classes(classes, tell)
+            sinks = _open_sinks(frames, save, json, show)
+            total = frames.total if max_frames is None else min(max_frames, frames.total or max_frames)
+            with _progress("frames") as tell:
+                summary = run_pipeline(frames, segmenter, sinks, style, max_frames, lambda n: tell(n, total))
+    finally:
+        frames.close()
+    _report(summary, to_stderr=json == "-")
+    if summary.stopped and not frames.live:
+        raise KeyboardInterrupt  # what was written is complete, but it is not all that was asked for
+
+
+def _open_sinks(source: Source, save: str | None, json: str | None, show: bool | None) -> list[Sink]:
+    from ovs_edge.runtime.sinks import JsonSink, open_saver
+
+    sinks: list[Sink] = []
+    try:
+        if save is not None:
+            sinks.append(open_saver(save, source))
+        if json is not None:
+            sinks.append(JsonSink(json))
+        if show is None:
+            from ovs_edge.runtime.window import missing
+
+            show = not sinks and missing() is None
+        if show:
+            from ovs_edge.runtime.window import WindowSink
+
+            sinks.append(WindowSink(wait=not source.moving))
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    return sinks
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """`tell(done, total)` moves a bar on a terminal, and does nothing where none would be seen."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _report(summary: Summary, to_stderr: bool) -> None:
+    where = ", ".join(summary.places) if summary.places else "nothing saved (--save out, --json out.jsonl)"
+    plural = "" if summary.frames == 1 else "s"
+    print(
+        f"{summary.frames} frame{plural}, {summary.fps:.1f} FPS end to end, "
+        f"model {summary.model_ms:.1f} ms median: {where}",
+        file=sys.stderr if to_stderr else sys.stdout,
+    )
+
+
+def main() -> None:
+    """Console command; an expected error is one line on stderr and exit code 2."""
+    exit_on_error(app)

@@ -1,0 +1,37 @@
+"""A session without an engine: a plain function stands in for the graph, so that the rest can be tested alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Labels = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float32]
+
+
+class MemorySession:
+    """Answers with `function(image, text_embeddings)`, and remembers the shapes it was asked with."""
+
+    def __init__(self, function: Callable[[npt.NDArray[np.uint8], Floats], tuple[Labels, Floats]]) -> None:
+        self._function = function
+        self.shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def run(self, image: npt.NDArray[np.uint8], text_embeddings: Floats) -> tuple[Labels, Floats]:
+        """See `Session.run`."""
+        self.shapes.append((image.shape, text_embeddings.shape))
+        return self._function(image, text_embeddings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

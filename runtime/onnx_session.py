@@ -1,0 +1,80 @@
+"""ONNX Runtime: the CPU, or an NVIDIA GPU where its CUDA build is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import BundleError, UsageError, require
+from ovs_edge.runtime.session import Provider
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_CUDA = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
+
+
+def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True) -> Any:
+    """An `onnxruntime.InferenceSession` of the file at `path`.
+
+    `arena` False returns memory to the system after each run: right for a graph that runs now and then.
+    """
+    ort = require("onnxruntime", "cpu")
+    if threads < 0:
+        raise UsageError(f"{threads} threads were asked for, expected 1 or more, or 0 for the engine's own choice")
+    if provider == "cuda" and _CUDA[0] not in ort.get_available_providers():
+        raise UsageError(
+            "this onnxruntime has no CUDA provider; use --provider cpu, or install the GPU build in place of the "
+            "other: pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = arena
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if provider != "cpu" and _CUDA[0] in ort.get_available_providers():
+        providers.insert(0, _CUDA)
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the binding raises a dozen unrelated types
+        raise BundleError(f"onnxruntime cannot load {path} ({error}); export the bundle again") from error
+    if provider == "cuda" and _CUDA[0] not in session.get_providers():
+        raise UsageError("onnxruntime found no usable CUDA device; check nvidia-smi, or use --provider cpu")
+    return session
+
+
+class OnnxSession:
+    """A bundle's segmenter in ONNX Runtime."""
+
+    def __init__(self, bundle: Bundle, precision: str, threads: int, provider: Provider) -> None:
+        self._path = bundle.graph(precision)
+        self._session = open_graph(self._path, threads, provider)
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """See `Session.run`."""
+        feeds = {"image": image, "text_embeddings": text_embeddings}
+        try:
+            labels, confidence = self._session.run(["labels", "confidence"], feeds)
+        except Exception as error:  # the binding raises a dozen unrelated types
+            raise BundleError(
+                f"{self._path} failed on image {list(image.shape)}, text_embeddings {list(text_embeddings.shape)} "
+                f"({error}); export the bundle again"
+            ) from error
+        return labels, confidence
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session = None

@@ -1,0 +1,212 @@
+"""Predictions drawn for people: filled regions, outlines, names on the regions, a legend, and the rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.lettering import draw_text, drawable, text_width
+from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.palette import colours, text_colour
+from ovs_edge.runtime.prediction import Prediction
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
+
+_PANEL = (24, 22, 20)  # BGR of the legend's ground
+_PANEL_OPACITY = 0.72
+_ANALYSED = 256  # longest side on which the places for names are sought; finer adds time, not better places
+_SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
+_MOST_NAMED = 3  # regions of one class that get their name
+_MOST_LISTED = 14  # legend lines
+_LEAST_SIDE = 120  # pixels; a smaller picture has no room for text
+
+
+@dataclass(frozen=True)
+class Style:
+    """How much is drawn."""
+
+    opacity: float = 0.5  # of the fill, 0 (picture only) to 1 (colours only)
+    outlines: bool = True
+    names: bool = True  # on the regions
+    legend: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise UsageError(f"the opacity is {self.opacity:g}, expected a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a class's name goes."""
+
+    index: int  # class
+    x: int  # centre of the text, in pixels
+    y: int
+    area: float  # share of the picture: larger regions are served first
+
+
+def draw(image: Image, prediction: Prediction, style: Style, fps: float | None = None) -> Image:
+    """A picture (H, W, 3) BGR like `image` with `prediction` drawn on it; `image` stays as it is."""
+    canvas = fill(image, prediction, style.opacity)
+    counts = np.bincount(prediction.labels.ravel() + 1, minlength=len(prediction.classes) + 1)[1:]
+    shares = counts / prediction.labels.size
+    if style.outlines:
+        _outline(canvas, prediction, np.flatnonzero(shares))
+    size = _text_size(image)
+    if min(image.shape[:2]) >= _LEAST_SIDE:
+        taken = _legend(canvas, prediction, shares, size) if style.legend else []
+        if fps is not None:
+            taken.append(_rate(canvas, fps, size))
+        if style.names:
+            _names(canvas, prediction, size, taken)
+    return canvas
+
+
+def fill(image: Image, prediction: Prediction, opacity: float) -> Image:
+    """`image` with every labelled pixel tinted; the rest is untouched. Colours come by table lookup."""
+    palette = colours(prediction.classes)
+    claimed = (prediction.labels >= 0).view(np.uint8)
+    if len(palette) <= 255:
+        table = np.zeros((256, 1, 3), np.uint8)
+        table[1 : len(palette) + 1, 0] = palette
+        tint = cv2.applyColorMap((prediction.labels + 1).astype(np.uint8), table)
+    else:
+        tint = np.concatenate([np.zeros((1, 3), np.uint8), palette])[prediction.labels + 1]
+    canvas = image.copy()
+    cv2.copyTo(cv2.addWeighted(image, 1 - opacity, tint, opacity, 0), claimed, canvas)
+    return canvas
+
+
+def _outline(canvas: Image, prediction: Prediction, present: npt.NDArray[np.intp]) -> None:
+    palette = colours(prediction.classes)
+    width = max(1, round(min(canvas.shape[:2]) / 320))
+    for index in present:
+        mask = (prediction.labels == index).view(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        # A contour steps from pixel to pixel; half a pixel of tolerance draws the steps as the slope they stand for.
+        smooth = [cv2.approxPolyDP(contour, 0.8, True) for contour in contours]
+        cv2.polylines(canvas, smooth, True, palette[index].tolist(), width, cv2.LINE_AA)
+
+
+def _text_size(image: Image) -> int:
+    return int(np.clip(round(min(image.shape[:2]) / 28), 11, 40))
+
+
+def _places(prediction: Prediction) -> list[_Place]:
+    """For each large region the point deepest inside it, largest region first."""
+    height, width = prediction.labels.shape
+    shrink = min(1.0, _ANALYSED / max(height, width))
+    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = cv2.resize(prediction.labels, small_size, interpolation=cv2.INTER_NEAREST)
+    places = []
+    for index in np.unique(small[small >= 0]):
+        mask = (small == index).view(np.uint8)
+        _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+        areas = stats[1:, cv2.CC_STAT_AREA]
+        for part in np.argsort(-areas, kind="stable")[:_MOST_NAMED]:
+            area = float(areas[part] / small.size)
+            if area < _SMALLEST_NAMED:
+                break
+            # Text is wide and low: distances across count more than distances down.
+            inside = cv2.copyMakeBorder((parts == part + 1).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+            depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+            y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+            places.append(
+                _Place(
+                    int(index), int((x + 0.5) * width / small.shape[1]), int((y + 0.5) * height / small.shape[0]), area
+                )
+            )
+    return sorted(places, key=lambda place: -place.area)
+
+
+def _names(canvas: Image, prediction: Prediction, size: int, taken: list[tuple[int, int, int, int]]) -> None:
+    palette = colours(prediction.classes)
+    height, width = canvas.shape[:2]
+    for place in _places(prediction):
+        text = drawable(prediction.classes[place.index])
+        pad = size // 3
+        box_width, box_height = text_width(text, size) + 2 * pad, size + pad
+        if box_width > width or box_height > height:
+            continue
+        x0 = int(np.clip(place.x - box_width // 2, 0, width - box_width))
+        y0 = int(np.clip(place.y - box_height // 2, 0, height - box_height))
+        box = (x0, y0, x0 + box_width, y0 + box_height)
+        if any(_overlap(box, other) for other in taken):
+            continue
+        taken.append(box)
+        _rounded(canvas, box, palette[place.index].tolist(), size // 4)
+        draw_text(
+            canvas, text, (x0 + pad, y0 + round(box_height / 2 + size * 0.33)), size, text_colour(palette[place.index])
+        )
+
+
+def _legend(
+    canvas: Image, prediction: Prediction, shares: npt.NDArray[np.float64], size: int
+) -> list[tuple[int, int, int, int]]:
+    """Every class that was asked for, those that are seen first, each with its share. Returns the panel's box."""
+    order = sorted(range(len(shares)), key=lambda index: (-float(shares[index] > 0), index))
+    line, pad = round(size * 1.45), round(size * 0.6)
+    room = (canvas.shape[0] // 2 - 2 * pad) // line
+    shown = order[: max(0, min(_MOST_LISTED, room))]
+    if not shown:
+        return []
+    palette = colours(prediction.classes)
+    texts = [drawable(prediction.classes[index]) for index in shown]
+    figures = [
+        f"{shares[index]:.0%}" if shares[index] >= 0.005 else ("<1%" if shares[index] else "-") for index in shown
+    ]
+    if len(order) > len(shown):
+        texts[-1], figures[-1] = f"and {len(order) - len(shown) + 1} more", ""
+    name_width = max(text_width(text, size) for text in texts)
+    figure_width = max(text_width(figure, size) if figure else 0 for figure in figures)
+    panel = size + pad // 2 + name_width + pad + figure_width + 2 * pad
+    if panel > canvas.shape[1]:
+        return []
+    box = (pad, pad, pad + panel, pad + line * len(shown) + pad)
+    _panel(canvas, box, size // 3)
+    for row, (index, text, figure) in enumerate(zip(shown, texts, figures, strict=True)):
+        top = box[1] + pad // 2 + row * line
+        base = top + round(line / 2 + size * 0.33)
+        colour = (245, 245, 245) if shares[index] else (150, 150, 150)
+        if figure:
+            swatch = (box[0] + pad, top + (line - size) // 2, box[0] + pad + size, top + (line + size) // 2)
+            _rounded(canvas, swatch, palette[index].tolist(), size // 4)
+            draw_text(canvas, figure, (box[2] - pad - text_width(figure, size), base), size, colour)
+        draw_text(canvas, text, (box[0] + pad + size + pad // 2 + 1, base), size, colour)
+    return [box]
+
+
+def _rate(canvas: Image, fps: float, size: int) -> tuple[int, int, int, int]:
+    text, pad = f"{fps:.1f} FPS" if fps < 100 else f"{fps:.0f} FPS", round(size * 0.6)
+    width = text_width(text, size) + 2 * pad
+    box = (canvas.shape[1] - pad - width, pad, canvas.shape[1] - pad, pad + round(size * 1.45) + pad // 2)
+    _panel(canvas, box, size // 3)
+    draw_text(canvas, text, (box[0] + pad, round((box[1] + box[3]) / 2 + size * 0.33)), size, (245, 245, 245))
+    return box
+
+
+def _panel(canvas: Image, box: tuple[int, int, int, int], radius: int) -> None:
+    """Darken a rounded box, so that light text reads on any picture."""
+    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], canvas.shape[1]), min(box[3], canvas.shape[0])
+    part = canvas[y0:y1, x0:x1]
+    ground = part.copy()
+    _rounded(ground, (0, 0, x1 - x0, y1 - y0), _PANEL, radius)
+    part[:] = cv2.addWeighted(part, 1 - _PANEL_OPACITY, ground, _PANEL_OPACITY, 0)
+
+
+def _rounded(canvas: Image, box: tuple[int, int, int, int], colour: tuple[int, int, int], radius: int) -> None:
+    """Fill a box x0, y0, x1, y1 with round corners."""
+    x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
+    radius = max(0, min(radius, (x1 - x0) // 2, (y1 - y0) // 2))
+    cv2.rectangle(canvas, (x0 + radius, y0), (x1 - radius, y1), colour, cv2.FILLED)
+    cv2.rectangle(canvas, (x0, y0 + radius), (x1, y1 - radius), colour, cv2.FILLED)
+    for x in (x0 + radius, x1 - radius):
+        for y in (y0 + radius, y1 - radius):
+            cv2.circle(canvas, (x, y), radius, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,191 @@
+"""Image in, `Prediction` out, and the classes can change between any two images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import BundleError, UsageError
+from ovs_edge.bundle.manifest import Manifest
+from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
+from ovs_edge.runtime.background import Background, names, room, with_background
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.prediction import NOTHING, Prediction
+from ovs_edge.runtime.preprocess import to_frame, to_input
+from ovs_edge.runtime.session import Provider, Session, open_session
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+THRESHOLD = 0.3  # default least confidence of a painted pixel
+
+Progress = Callable[[int, int], None]
+
+
+class Encoder(Protocol):
+    """Turns names into unit vectors (N, D); `TextEncoder`, or a table in tests."""
+
+    def encode(self, names: Sequence[str], progress: Progress | None = None) -> npt.NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is being looked for. Replaced as one value, so that no frame ever sees half a change."""
+
+    vocabulary: Vocabulary  # the asked classes, then the background class if there is one
+    shown: int  # how many of them are asked; a label from here on is background
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the asked classes."""
+        return self.vocabulary.labels[: self.shown]
+
+
+class Segmenter:
+    """An open-vocabulary segmenter: a session, a text encoder, and the classes now asked for.
+
+    >>> with Segmenter.load() as segmenter:
+    ...     segmenter.set_classes("person,bike|bicycle")
+    ...     prediction = segmenter.predict(image)
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        session: Session,
+        encoder: Encoder,
+        background: str = "auto",
+        threshold: float = THRESHOLD,
+    ) -> None:
+        """`background` is "auto", "none" or names such as "wall,floor" (background.py says why it is needed).
+
+        `threshold` 0..1: pixels whose confidence is below it are not painted.
+        """
+        if not 0 <= threshold <= 1:
+            raise UsageError(f"the threshold is {threshold:g}, expected a confidence from 0 to 1")
+        self._manifest = manifest
+        self._session = session
+        self._encoder = encoder
+        self._background = background
+        self._threshold = threshold
+        self._trained: Background | None = None
+        self._asked: Asked | None = None
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path | None = None,
+        precision: str = "fp32",
+        threads: int = 0,
+        provider: Provider = "auto",
+        background: str = "auto",
+        threshold: float = THRESHOLD,
+    ) -> Segmenter:
+        """Open a bundle folder, or the embedded one. Raises `BundleError`, `UsageError`, `MissingExtraError`."""
+        from ovs_edge.models import default_bundle
+        from ovs_edge.runtime.text import TextEncoder
+
+        opened = Bundle.open(default_bundle() if bundle is None else bundle)
+        session = open_session(opened, precision, threads, provider)
+        return cls(opened.manifest, session, TextEncoder(opened, threads), background, threshold)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self._manifest
+
+    @property
+    def asked(self) -> Asked:
+        """The classes now asked for; raises `UsageError` before the first `set_classes`."""
+        if self._asked is None:
+            raise UsageError('no classes are set; call set_classes("person,bike|bicycle") first')
+        return self._asked
+
+    def set_classes(self, classes: str | Iterable[str], progress: Progress | None = None) -> Asked:
+        """Look for other classes from the next frame on. No export, no reload; known names cost no encoding.
+
+        `classes` is as `parse_classes` reads it, `"person,bike|bicycle"` or `"@file"`, or a sequence of such entries.
+        If it raises, the classes stay as they were. May be called from another thread than `predict`.
+        """
+        # The leading comma is an empty entry, which counts for nothing: an entry that starts with @ is no file.
+        text = classes if isinstance(classes, str) else "," + ",".join(classes)
+        limit = self._manifest.graph.max_classes - (self._background != "none")
+        parsed = parse_classes(text, max(limit, 1))
+        flat = names(entry.names for entry in parsed)
+        vectors = self._encoder.encode(flat, progress)
+        row = {name: index for index, name in enumerate(flat)}
+        stacked = stack_names([vectors[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
+        rivals, rival_vectors = self._rivals(parsed, flat, vectors, progress)
+        vocabulary = with_background(Vocabulary(parsed, stacked), rivals, rival_vectors)
+        self._asked = Asked(vocabulary, len(parsed))
+        return self._asked
+
+    def predict(self, image: npt.NDArray[np.uint8]) -> Prediction:
+        """Segment one image (H, W, 3) uint8 BGR, of any size and aspect."""
+        asked = self.asked  # read once: `set_classes` may replace it while this frame is under way
+        start = time.perf_counter()
+        tensor, letterbox = to_input(image, self._manifest.input_size)
+        prepared = time.perf_counter()
+        labels, confidence = self._session.run(tensor, asked.vocabulary.vectors)
+        inferred = time.perf_counter()
+        self._check(labels, confidence, len(asked.vocabulary.classes))
+        index = labels[0].astype(np.int32)
+        index[index >= asked.shown] = NOTHING
+        index, score = to_frame(index, confidence[0].astype(np.float32, copy=False), letterbox)
+        index[score < self._threshold] = NOTHING
+        done = time.perf_counter()
+        steps = {"preprocess": prepared - start, "model": inferred - prepared, "postprocess": done - inferred}
+        return Prediction(index, score, asked.labels, {step: seconds * 1e3 for step, seconds in steps.items()})
+
+    def stream(self, source: Iterable[Frame]) -> Iterator[tuple[Frame, Prediction]]:
+        """Segment frame after frame."""
+        for frame in source:
+            yield frame, self.predict(frame.image)
+
+    def __enter__(self) -> Self:
+        self._session.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.__exit__(kind, error, trace)
+
+    def _rivals(
+        self,
+        parsed: tuple[ClassNames, ...],
+        flat: list[str],
+        vectors: npt.NDArray[np.float32],
+        progress: Progress | None,
+    ) -> tuple[list[str], npt.NDArray[np.float32]]:
+        """Names of the background class and their vectors (S, D)."""
+        if self._background == "none":
+            return [], vectors[:0]
+        if self._background != "auto":
+            given = names(entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes))
+            asked = {name.casefold() for name in flat}
+            if both := [name for name in given if name.casefold() in asked]:
+                raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
+            return given, self._encoder.encode(given, progress)
+        if self._trained is None:
+            trained = self._manifest.training_vocabulary
+            self._trained = Background(trained, self._encoder.encode(names(trained), progress))
+        most = room(len(parsed), max(len(entry.names) for entry in parsed))
+        chosen = self._trained.away_from(flat, vectors, most)
+        return chosen, self._trained.vectors(chosen)
+
+    def _check(self, labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.float32], classes: int) -> None:
+        sound = labels.ndim == 3 and labels.shape[0] == 1 and labels.size and labels.shape == confidence.shape
+        if not sound or not np.issubdtype(labels.dtype, np.integer) or int(labels.max()) >= classes:
+            raise BundleError(
+                f"the segmenter gave labels {labels.dtype} {list(labels.shape)} and confidence "
+                f"{list(confidence.shape)}, expected (1, h, w) each with labels below {classes}; export it again"
+            )

@@ -1,0 +1,45 @@
+"""What runs a segmenter graph, whichever engine does it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.bundle import Bundle
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+
+class Session(Protocol):
+    """A loaded graph. A context manager: leaving it frees the engine."""
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """Labels (1, h, w) and confidence (1, h, w) for an image (1, H, W, 3) BGR and text vectors (K, S, D).
+
+        A zero row of the vectors is no name, and a class with no name never wins.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_session(bundle: Bundle, precision: str = "fp32", threads: int = 0, provider: Provider = "auto") -> Session:
+    """Load the bundle's segmenter. `threads` 0 leaves the number to the engine.
+
+    Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load.
+    """
+    from ovs_edge.runtime.onnx_session import OnnxSession
+
+    return OnnxSession(bundle, precision, threads, provider)

@@ -1,0 +1,76 @@
+"""Text vectors kept between runs, so that a known name costs nothing.
+
+One `.npz` per bundle under the user's cache folder. A cache is a convenience: whatever is wrong with it (unwritable
+folder, truncated file, foreign contents), the vectors can be computed again, so nothing here ever raises.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_MOST_NAMES = 4096  # kept on disk, the latest; 384 floats each make 6 MiB
+_MOST_BYTES = 64 * 2**20  # a larger file is not ours
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/ovs-edge/vectors`, or the same under `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    base = Path(root) if os.path.isabs(root) else Path(os.path.expanduser("~")) / ".cache"
+    return base / "ovs-edge" / "vectors"
+
+
+class VectorCache:
+    """Name -> unit vector (D,), in memory and in one file. `key` identifies everything the vectors depend on."""
+
+    def __init__(self, key: str, dim: int, folder: Path | None = None) -> None:
+        self._file = (folder or cache_folder()) / f"{key}.npz"
+        self._dim = dim
+        self._vectors = self._read()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._vectors
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
+        return self._vectors[name]
+
+    def add(self, names: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Remember vectors (len(names), D), and write the file where that is possible."""
+        self._vectors.update(zip(names, vectors, strict=True))
+        with suppress(Exception):
+            self._write()
+
+    def _read(self) -> dict[str, npt.NDArray[np.float32]]:
+        with suppress(Exception):
+            if self._file.stat().st_size > _MOST_BYTES:
+                return {}
+            with np.load(self._file, allow_pickle=False) as arrays:
+                names = json.loads(arrays["names"].tobytes())
+                vectors = arrays["vectors"]
+            unique = len(set(names)) == len(names) == len(vectors)
+            sound = vectors.dtype == np.float32 and vectors.shape[1:] == (self._dim,) and np.isfinite(vectors).all()
+            if unique and sound and all(isinstance(name, str) for name in names):
+                return dict(zip(names, vectors, strict=True))
+        return {}
+
+    def _write(self) -> None:
+        kept = list(self._vectors)[-_MOST_NAMES:]
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".vectors.", dir=self._file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                names = np.frombuffer(json.dumps(kept).encode(), np.uint8)
+                np.savez(stream, names=names, vectors=np.stack([self._vectors[name] for name in kept]))
+            # Renaming is atomic: a second process reads the old file or the new one, never half of one.
+            os.replace(temporary, self._file)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise

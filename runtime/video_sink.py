@@ -1,0 +1,106 @@
+"""Annotated video files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.errors import SinkError
+from ovs_edge.bundle.letterbox import Letterbox
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.staging import Staged
+
+_CODECS = {".avi": "MJPG", ".webm": "VP80"}
+_USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
+_LEAST_FREE = 4 * 2**20  # bytes; an encoder that meets a full disk says nothing, so ask before
+
+
+class VideoSink:
+    """A video of the size of its first frame; frames of other sizes are fitted into it, their aspect kept."""
+
+    wants_picture = True
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.place: str | None = str(path)
+        self._fps = fps
+        self._staged = Staged(path)
+        self._writer: Any = None
+        self._size = (0, 0)  # height, width
+        self._frames = 0
+
+    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+        """Encode the picture."""
+        assert picture is not None
+        if self._writer is None:
+            # 4:2:0 video has even sides.
+            self._size = picture.shape[0] + picture.shape[0] % 2, picture.shape[1] + picture.shape[1] % 2
+            self._writer = self._open()
+        if shutil.disk_usage(self._staged.work.parent).free < _LEAST_FREE:
+            raise SinkError(
+                f"cannot write {self.place} (less than {_LEAST_FREE >> 20} MiB left on its disk); "
+                "free some space or choose another place"
+            )
+        self._writer.write(_fitted(picture, self._size))
+        self._frames += 1
+        return True
+
+    def finish(self) -> None:
+        """Write the index, check that the file can be played back in full, and let it appear."""
+        self._release()
+        capture = cv2.VideoCapture(str(self._staged.work))
+        read, _ = capture.read()
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        # Some containers only estimate their length (count <= 0, or off by one).
+        if not read or (count > 0 and count < self._frames - 1):
+            raise SinkError(
+                f"cannot write {self.place}: {max(count, 0)} of {self._frames} frames arrived in the file; "
+                "free some space, or choose another place or format"
+            )
+        self._staged.commit()
+
+    def close(self) -> None:
+        """Unfinished, the file is removed."""
+        self._release()
+        self._staged.discard()
+
+    def _open(self) -> Any:
+        suffix = self._staged.target.suffix.lower()
+        codec = _CODECS.get(suffix, _USUAL_CODEC)
+        size = (self._size[1], self._size[0])
+        writer = cv2.VideoWriter(str(self._staged.work), cv2.VideoWriter_fourcc(*codec), self._fps, size)
+        if not writer.isOpened():
+            raise SinkError(
+                f"OpenCV cannot open {self.place} as a {codec} video of {size[0]}x{size[1]}; "
+                "try .mp4 or .avi, or save to a folder"
+            )
+        return writer
+
+    def _release(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+        self._writer = None
+
+
+def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """`picture` centred in black (height, width, 3), scaled only if it differs by more than the even-size pixel."""
+    if picture.shape[:2] == size:
+        return picture
+    height, width = picture.shape[:2]
+    if not (size[0] - 1 <= height <= size[0] and size[1] - 1 <= width <= size[1]):
+        height, width = Letterbox.fit((height, width), size).scaled
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        canvas = np.zeros((*size, 3), np.uint8)
+        canvas[top : top + height, left : left + width] = picture
+        return canvas
+    bordered: npt.NDArray[np.uint8] = cv2.copyMakeBorder(
+        picture, 0, size[0] - height, 0, size[1] - width, cv2.BORDER_REPLICATE
+    )
+    return bordered
