@@ -58,13 +58,15 @@ class ClipResNet(nn.Module):
         self.avgpool = nn.AvgPool2d(2)
         self.channels = tuple(width * 4 * 2**stage for stage in range(4))
         inputs = width
+        stages = []
         for stage, blocks in enumerate(layers):
             planes = width * 2**stage
             layer = []
             for block in range(blocks):
                 layer.append(ClipBottleneck(inputs, planes, 2 if stage and not block else 1))
                 inputs = 4 * planes
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
+            stages.append(nn.Sequential(*layer))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def forward(self, x: Tensor) -> Features:
         """Normalised RGB (B, 3, H, W) -> res2..res5."""
@@ -94,7 +96,7 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
-        y = x if self.expand is None else nn.functional.relu6(self.expand(x))
+        y: Tensor = x if self.expand is None else nn.functional.relu6(self.expand(x))
         y = self.project(nn.functional.relu6(self.depthwise(y)))
         return x + y if self.residual else y
 

@@ -30,6 +30,9 @@ class SegmenterOutput:
 class Segmenter(nn.Module):
     """GKC: CLIP-like backbone, pixel decoder, query decoder, cosine classifier against text vectors."""
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
@@ -105,5 +108,5 @@ def semantic_scores(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """
     probability = class_logits.softmax(-1)[..., :-1]
     masks = mask_logits.sigmoid()
-    scores = probability.transpose(1, 2) @ masks.flatten(2)
-    return scores.unflatten(2, (masks.shape[2], masks.shape[3]))
+    scores: Tensor = probability.transpose(1, 2) @ masks.flatten(2)
+    return scores.view(*scores.shape[:2], *masks.shape[2:])
