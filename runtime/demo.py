@@ -21,7 +21,7 @@ from ovs_edge.runtime.photos import read_photo
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 FRAMES_EACH = 20
 SIZE = (480, 640)  # height, width
-_VIEW = 0.86  # of the largest 4:3 window: what is left over is the way to pan
+_VIEW = 0.94  # of the largest 4:3 window: what is left over is the way to pan
 
 
 def photo_folder() -> Path:

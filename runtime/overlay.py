@@ -21,6 +21,7 @@ _ANALYSED = 256  # longest side on which the places for names are sought; finer 
 _SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
 _MOST_NAMED = 3  # regions of one class that get their name
 _MOST_LISTED = 14  # legend lines
+_STEP = 1.2  # pixels an outline may leave the mask's edge
 _LEAST_SIDE = 120  # pixels; a smaller picture has no room for text
 
 
@@ -38,14 +39,7 @@ class Style:
             raise UsageError(f"the opacity is {self.opacity:g}, expected a number from 0 to 1")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a class's name goes."""
-
-    index: int  # class
-    x: int  # centre of the text, in pixels
-    y: int
-    area: float  # share of the picture: larger regions are served first
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
 
 
 def draw(image: Image, prediction: Prediction, style: Style, fps: float | None = None) -> Image:
@@ -83,11 +77,14 @@ def fill(image: Image, prediction: Prediction, opacity: float) -> Image:
 def _outline(canvas: Image, prediction: Prediction, present: npt.NDArray[np.intp]) -> None:
     palette = colours(prediction.classes)
     width = max(1, round(min(canvas.shape[:2]) / 320))
+    margin = width + 2
     for index in present:
         mask = (prediction.labels == index).view(np.uint8)
-        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        # A contour steps from pixel to pixel; half a pixel of tolerance draws the steps as the slope they stand for.
-        smooth = [cv2.approxPolyDP(contour, 0.8, True) for contour in contours]
+        # Carried on beyond the picture, so that its edge is not taken for the region's.
+        mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
+        # A contour climbs the label map's cells in steps; a little tolerance draws the slope they stand for.
+        smooth = [cv2.approxPolyDP(contour, _STEP, True) for contour in contours]
         cv2.polylines(canvas, smooth, True, palette[index].tolist(), width, cv2.LINE_AA)
 
 
@@ -95,57 +92,54 @@ def _text_size(image: Image) -> int:
     return int(np.clip(round(min(image.shape[:2]) / 28), 11, 40))
 
 
-def _places(prediction: Prediction) -> list[_Place]:
-    """For each large region the point deepest inside it, largest region first."""
-    height, width = prediction.labels.shape
-    shrink = min(1.0, _ANALYSED / max(height, width))
-    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    small = cv2.resize(prediction.labels, small_size, interpolation=cv2.INTER_NEAREST)
-    places = []
-    for index in np.unique(small[small >= 0]):
-        mask = (small == index).view(np.uint8)
+def _regions(labels: npt.NDArray[np.int32]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+    """Class and mask of the connected regions large enough to be named, the largest first."""
+    found = []
+    for index in np.unique(labels[labels >= 0]):
+        mask = (labels == index).view(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         areas = stats[1:, cv2.CC_STAT_AREA]
         for part in np.argsort(-areas, kind="stable")[:_MOST_NAMED]:
-            area = float(areas[part] / small.size)
-            if area < _SMALLEST_NAMED:
-                break
-            # Text is wide and low: distances across count more than distances down.
-            inside = cv2.copyMakeBorder((parts == part + 1).view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-            depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-            y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-            places.append(
-                _Place(
-                    int(index), int((x + 0.5) * width / small.shape[1]), int((y + 0.5) * height / small.shape[0]), area
-                )
-            )
-    return sorted(places, key=lambda place: -place.area)
+            if areas[part] >= _SMALLEST_NAMED * labels.size:
+                found.append((int(areas[part]), int(index), (parts == part + 1).view(np.uint8)))
+    found.sort(key=lambda region: -region[0])
+    return [(index, mask) for _, index, mask in found]
 
 
-def _names(canvas: Image, prediction: Prediction, size: int, taken: list[tuple[int, int, int, int]]) -> None:
+def _names(canvas: Image, prediction: Prediction, size: int, taken: list[Box]) -> None:
+    """Write each region's name at the point deepest inside it where it covers nothing written before."""
     palette = colours(prediction.classes)
     height, width = canvas.shape[:2]
-    for place in _places(prediction):
-        text = drawable(prediction.classes[place.index])
+    shrink = min(1.0, _ANALYSED / max(height, width))
+    small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    for index, mask in _regions(cv2.resize(prediction.labels, small_size, interpolation=cv2.INTER_NEAREST)):
+        text = drawable(prediction.classes[index])
         pad = size // 3
         box_width, box_height = text_width(text, size) + 2 * pad, size + pad
         if box_width > width or box_height > height:
             continue
-        x0 = int(np.clip(place.x - box_width // 2, 0, width - box_width))
-        y0 = int(np.clip(place.y - box_height // 2, 0, height - box_height))
+        # Points whose box would touch another are no places; the frame around makes its edge count as outside.
+        inside = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+        for x0, y0, x1, y1 in taken:
+            left, right = (x0 - box_width / 2) * shrink, (x1 + box_width / 2) * shrink
+            top, bottom = (y0 - box_height / 2) * shrink, (y1 + box_height / 2) * shrink
+            depth[max(0, int(top)) : max(0, int(bottom) + 1), max(0, int(left)) : max(0, int(right) + 1)] = 0
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        if depth[y, x] == 0:
+            continue
+        x0 = int(np.clip((x + 0.5) / shrink - box_width / 2, 0, width - box_width))
+        y0 = int(np.clip((y + 0.5) / shrink - box_height / 2, 0, height - box_height))
         box = (x0, y0, x0 + box_width, y0 + box_height)
-        if any(_overlap(box, other) for other in taken):
+        if any(_overlap(box, other) for other in taken):  # pushed there by the picture's edge
             continue
         taken.append(box)
-        _rounded(canvas, box, palette[place.index].tolist(), size // 4)
-        draw_text(
-            canvas, text, (x0 + pad, y0 + round(box_height / 2 + size * 0.33)), size, text_colour(palette[place.index])
-        )
+        _rounded(canvas, box, palette[index].tolist(), size // 4)
+        base = y0 + round(box_height / 2 + size * 0.33)
+        draw_text(canvas, text, (x0 + pad, base), size, text_colour(palette[index]))
 
 
-def _legend(
-    canvas: Image, prediction: Prediction, shares: npt.NDArray[np.float64], size: int
-) -> list[tuple[int, int, int, int]]:
+def _legend(canvas: Image, prediction: Prediction, shares: npt.NDArray[np.float64], size: int) -> list[Box]:
     """Every class that was asked for, those that are seen first, each with its share. Returns the panel's box."""
     order = sorted(range(len(shares)), key=lambda index: (-float(shares[index] > 0), index))
     line, pad = round(size * 1.45), round(size * 0.6)
@@ -179,7 +173,7 @@ def _legend(
     return [box]
 
 
-def _rate(canvas: Image, fps: float, size: int) -> tuple[int, int, int, int]:
+def _rate(canvas: Image, fps: float, size: int) -> Box:
     text, pad = f"{fps:.1f} FPS" if fps < 100 else f"{fps:.0f} FPS", round(size * 0.6)
     width = text_width(text, size) + 2 * pad
     box = (canvas.shape[1] - pad - width, pad, canvas.shape[1] - pad, pad + round(size * 1.45) + pad // 2)
@@ -188,7 +182,7 @@ def _rate(canvas: Image, fps: float, size: int) -> tuple[int, int, int, int]:
     return box
 
 
-def _panel(canvas: Image, box: tuple[int, int, int, int], radius: int) -> None:
+def _panel(canvas: Image, box: Box, radius: int) -> None:
     """Darken a rounded box, so that light text reads on any picture."""
     x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], canvas.shape[1]), min(box[3], canvas.shape[0])
     part = canvas[y0:y1, x0:x1]
@@ -197,7 +191,7 @@ def _panel(canvas: Image, box: tuple[int, int, int, int], radius: int) -> None:
     part[:] = cv2.addWeighted(part, 1 - _PANEL_OPACITY, ground, _PANEL_OPACITY, 0)
 
 
-def _rounded(canvas: Image, box: tuple[int, int, int, int], colour: tuple[int, int, int], radius: int) -> None:
+def _rounded(canvas: Image, box: Box, colour: tuple[int, int, int], radius: int) -> None:
     """Fill a box x0, y0, x1, y1 with round corners."""
     x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
     radius = max(0, min(radius, (x1 - x0) // 2, (y1 - y0) // 2))
@@ -208,5 +202,5 @@ def _rounded(canvas: Image, box: tuple[int, int, int, int], colour: tuple[int, i
             cv2.circle(canvas, (x, y), radius, colour, cv2.FILLED, cv2.LINE_AA)
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,171 @@
+"""A real bundle, small enough to be predictable: it tells colours apart.
+
+Text vectors are colours (D = 3, BGR), and so are pixels; a pixel's class is the name whose colour points its way.
+The graphs, the tokenizer and the manifest obey the contract in full, so everything around the network can be tested
+with answers known in advance, in milliseconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from ovs_edge.bundle.bundle import MANIFEST, sha256
+from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, GraphSpec, Manifest, TensorSpec, TextSpec
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+HEIGHT, WIDTH = 48, 64
+MAX_CLASSES = 500
+CONTEXT = 8
+_TEMPERATURE = 20.0
+
+# BGR directions of every word the encoder knows; any other word is silent.
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "blue": (1, 0, 0), "sky": (1, 0, 0), "azure": (1, 0, 0),
+    "green": (0, 1, 0), "grass": (0, 1, 0), "lawn": (0, 1, 0),
+    "red": (0, 0, 1), "crimson": (0, 0, 1), "brick": (0, 0, 1),
+    "yellow": (0, 1, 1), "cyan": (1, 1, 0), "magenta": (1, 0, 1), "grey": (1, 1, 1), "wall": (1, 1, 1),
+}  # fmt: skip
+TRAINING = (
+    ("blue", "sky"), ("green", "grass"), ("red", "brick"), ("yellow",), ("cyan",), ("magenta",), ("grey",),
+)  # fmt: skip
+
+
+def build(folder: Path, **changes: Any) -> Path:
+    """Write the bundle into `folder`, with `changes` to its manifest's fields; returns `folder`."""
+    folder.mkdir(parents=True)
+    _save(_segmenter(), folder / SEGMENTER)
+    _tokenizer().save(str(folder / TOKENIZER))
+    _save(_text_encoder(_tokenizer().get_vocab()), folder / TEXT_ENCODER)
+    manifest = Manifest(
+        **{
+            "name": "tiny",
+            "created_by": "tests",
+            "graph": GraphSpec(
+                inputs=(
+                    TensorSpec("image", "uint8", (1, HEIGHT, WIDTH, 3)),
+                    TensorSpec("text_embeddings", "float32", ("K", "S", 3)),
+                ),
+                outputs=(
+                    TensorSpec("labels", "int32", (1, HEIGHT, WIDTH)),
+                    TensorSpec("confidence", "float32", (1, HEIGHT, WIDTH)),
+                ),
+                max_classes=MAX_CLASSES,
+                masks="exact",
+                msda="gridsample",
+                decoder_layers=1,
+                stride=1,
+            ),
+            "text": TextSpec(
+                encoder="minilm",
+                dim=3,
+                context_length=CONTEXT,
+                cleaning="none",
+                templates=("{}", "a photo of {}"),
+                inputs=(
+                    TensorSpec("input_ids", "int64", ("N", "L")),
+                    TensorSpec("attention_mask", "int64", ("N", "L")),
+                ),
+                output="vectors",
+            ),
+            "training_vocabulary": TRAINING,
+            "opset": 17,
+            "precisions": {"fp32": SEGMENTER},
+            "digests": {name: sha256(folder / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
+            **changes,
+        }
+    )
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return folder
+
+
+def _tokenizer() -> Tokenizer:
+    words = ["[PAD]", "[UNK]", "a", "photo", "of", *COLOURS]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_truncation(CONTEXT)
+    tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
+    return tokenizer
+
+
+def _save(graph: onnx.GraphProto, path: Path) -> None:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def _constant(name: str, value: Any, dtype: Any = np.int64) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.array(value, dtype), name)
+
+
+def _text_encoder(vocabulary: dict[str, int]) -> onnx.GraphProto:
+    """Sum of the words' colours; padding is masked as a real encoder masks it."""
+    table = np.zeros((len(vocabulary), 3), np.float32)
+    for word, colour in COLOURS.items():
+        table[vocabulary[word]] = colour
+    node = helper.make_node
+    return helper.make_graph(
+        [
+            node("Gather", ["table", "input_ids"], ["words"]),
+            node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            node("Unsqueeze", ["mask", "last"], ["mask_column"]),
+            node("Mul", ["words", "mask_column"], ["masked"]),
+            node("ReduceSum", ["masked", "tokens"], ["vectors"], keepdims=0),
+        ],
+        "text_encoder",
+        [
+            helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["N", "L"]),
+            helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["N", "L"]),
+        ],
+        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", 3])],
+        [_constant("table", table, np.float32), _constant("last", [-1]), _constant("tokens", [1])],
+    )
+
+
+def _segmenter() -> onnx.GraphProto:
+    """Cosine of pixel and name, maximum over names, softmax over classes. A zero row gets -1e4: it can never win."""
+    node = helper.make_node
+    return helper.make_graph(
+        [
+            node("Cast", ["image"], ["bgr"], to=TensorProto.FLOAT),
+            node("Reshape", ["bgr", "pixels_shape"], ["pixels"]),
+            node("ReduceL2", ["pixels"], ["pixel_length"], axes=[1], keepdims=1),
+            node("Max", ["pixel_length", "tiny"], ["pixel_length_safe"]),
+            node("Div", ["pixels", "pixel_length_safe"], ["pixel_unit"]),
+            node("ReduceL2", ["text_embeddings"], ["name_length"], axes=[2], keepdims=1),
+            node("Max", ["name_length", "tiny"], ["name_length_safe"]),
+            node("Div", ["text_embeddings", "name_length_safe"], ["name_unit"]),
+            node("Greater", ["name_length", "tiny"], ["is_name"]),
+            node("Transpose", ["pixel_unit"], ["pixel_columns"], perm=[1, 0]),
+            node("MatMul", ["name_unit", "pixel_columns"], ["cosine"]),  # (K, S, pixels)
+            node("Mul", ["cosine", "temperature"], ["logits"]),
+            node("Where", ["is_name", "logits", "never"], ["name_logits"]),
+            node("ReduceMax", ["name_logits"], ["class_logits"], axes=[1], keepdims=0),
+            node("Softmax", ["class_logits"], ["scores"], axis=0),
+            node("ArgMax", ["scores"], ["winner"], axis=0, keepdims=0),
+            node("ReduceMax", ["scores"], ["best"], axes=[0], keepdims=0),
+            node("Cast", ["winner"], ["winner_int32"], to=TensorProto.INT32),
+            node("Reshape", ["winner_int32", "map_shape"], ["labels"]),
+            node("Reshape", ["best", "map_shape"], ["confidence"]),
+        ],
+        "segmenter",
+        [
+            helper.make_tensor_value_info("image", TensorProto.UINT8, [1, HEIGHT, WIDTH, 3]),
+            helper.make_tensor_value_info("text_embeddings", TensorProto.FLOAT, ["K", "S", 3]),
+        ],
+        [
+            helper.make_tensor_value_info("labels", TensorProto.INT32, [1, HEIGHT, WIDTH]),
+            helper.make_tensor_value_info("confidence", TensorProto.FLOAT, [1, HEIGHT, WIDTH]),
+        ],
+        [
+            _constant("pixels_shape", [HEIGHT * WIDTH, 3]),
+            _constant("map_shape", [1, HEIGHT, WIDTH]),
+            _constant("tiny", 1e-6, np.float32),
+            _constant("temperature", _TEMPERATURE, np.float32),
+            _constant("never", -1e4, np.float32),
+        ],
+    )
