@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import SinkError, UsageError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.photos import IMAGE_SUFFIXES
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.staging import Staged, cannot_write
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v"})
+_OTHER_VIDEO = frozenset({".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".gif"})  # not to be taken for a folder's name
 
 
 class Sink(Protocol):
@@ -45,7 +47,13 @@ def open_saver(target: str, source: Source) -> Sink:
     path = Path(target)
     if not target:
         raise UsageError("--save is empty; give a name: out.mp4 (video), out.png (one photo) or out (folder)")
-    suffix = path.suffix.lower() if not target.endswith("/") and not path.is_dir() else ""
+    try:
+        folder = target.endswith("/") or path.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        raise cannot_write(path, error) from error
+    suffix = "" if folder else path.suffix.lower()
+    if suffix in _OTHER_VIDEO:
+        raise UsageError(f"{suffix} videos are not written; expected one of: {' '.join(sorted(VIDEO_SUFFIXES))}")
     if suffix in VIDEO_SUFFIXES:
         from ovs_edge.runtime.video_sink import VideoSink
 
@@ -88,7 +96,7 @@ class JsonSink:
                 return
             self._staged = Staged(self._path)
             self._stream = self._staged.work.open("w", encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise cannot_write(self._path, error) from error
 
     def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
@@ -113,11 +121,10 @@ class JsonSink:
 
     def close(self) -> None:
         """Free the file; unfinished, it is removed."""
-        try:
+        with suppress(SinkError):  # what it could not write is thrown away here
             self._close_stream()
-        finally:
-            if self._staged is not None:
-                self._staged.discard()
+        if self._staged is not None:
+            self._staged.discard()
 
     def _close_stream(self) -> None:
         stream, self._stream = self._stream, None

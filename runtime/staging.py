@@ -10,10 +10,11 @@ from pathlib import Path
 from ovs_edge.bundle.errors import SinkError
 
 
-def cannot_write(target: Path, error: OSError) -> SinkError:
-    """The one line for an output that the system refuses."""
+def cannot_write(target: Path, error: OSError | ValueError) -> SinkError:
+    """The one line for an output that the system refuses, or whose name it does."""
+    reason = getattr(error, "strerror", None) or error
     return SinkError(
-        f"cannot write {target} ({error.strerror or error}); free some space or choose another place, "
+        f"cannot write {str(target)[:200]!r} ({reason}); free some space or choose another place, "
         "in a folder you may write to"
     )
 
@@ -43,7 +44,7 @@ class Staged:
                 os.close(os.open(self.work, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except (OSError, ValueError) as error:
             self._remove_parents()
-            raise cannot_write(target, error if isinstance(error, OSError) else OSError(str(error))) from error
+            raise cannot_write(target, error) from error
 
     def commit(self) -> None:
         """Move everything to its place. Raises `SinkError`."""

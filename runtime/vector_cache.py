@@ -51,7 +51,7 @@ class VectorCache:
         with suppress(Exception):
             if self._file.stat().st_size > _MOST_BYTES:
                 return {}
-            with np.load(self._file, allow_pickle=False) as arrays:
+            with self._file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 names = json.loads(arrays["names"].tobytes())
                 vectors = arrays["vectors"]
             unique = len(set(names)) == len(names) == len(vectors)

@@ -16,7 +16,7 @@ from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.staging import Staged
 
-_CODECS = {".avi": "MJPG", ".webm": "VP80"}
+_CODECS = {".avi": "MJPG"}
 _USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
 _LEAST_FREE = 4 * 2**20  # bytes; an encoder that meets a full disk says nothing, so ask before
 
@@ -51,16 +51,11 @@ class VideoSink:
         return True
 
     def finish(self) -> None:
-        """Write the index, check that the file can be played back in full, and let it appear."""
+        """Write the index, check that the file plays to its end, and let it appear."""
         self._release()
-        capture = cv2.VideoCapture(str(self._staged.work))
-        read, _ = capture.read()
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        # Some containers only estimate their length (count <= 0, or off by one).
-        if not read or (count > 0 and count < self._frames - 1):
+        if not self._plays():
             raise SinkError(
-                f"cannot write {self.place}: {max(count, 0)} of {self._frames} frames arrived in the file; "
+                f"cannot write {self.place}: its {self._frames} frames did not all arrive in the file; "
                 "free some space, or choose another place or format"
             )
         self._staged.commit()
@@ -81,6 +76,15 @@ class VideoSink:
                 "try .mp4 or .avi, or save to a folder"
             )
         return writer
+
+    def _plays(self) -> bool:
+        """Whether every frame is there. Encoders report a failed write to nobody; the index, written last, tells."""
+        capture = cv2.VideoCapture(str(self._staged.work))
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.set(cv2.CAP_PROP_POS_FRAMES, self._frames - 1)
+        read, _ = capture.read()
+        capture.release()
+        return bool(read) and count >= self._frames
 
     def _release(self) -> None:
         if self._writer is not None:

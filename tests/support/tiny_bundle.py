@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
 from ovs_edge.bundle.bundle import MANIFEST, sha256
 from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, GraphSpec, Manifest, TensorSpec, TextSpec
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 HEIGHT, WIDTH = 48, 64
 MAX_CLASSES = 500

@@ -1,0 +1,74 @@
+"""Bundles on disk: opened with every byte checked, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ovs_edge.bundle.bundle import Bundle, written_whole
+from ovs_edge.bundle.errors import BundleError, UsageError
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy.ovs"))
+
+
+def test_a_sound_bundle_opens(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.graph("fp32") == bundle / "segmenter.onnx"
+    assert len(opened.digest) == 64
+    with pytest.raises(UsageError, match="it has: fp32"):
+        opened.graph("int8")
+
+
+@pytest.mark.parametrize("name", ["segmenter.onnx", "text_encoder.onnx", "tokenizer.json"])
+def test_a_flipped_byte_is_found(bundle: Path, name: str) -> None:
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} was altered"):
+        Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("name", ["segmenter.onnx", "text_encoder.onnx", "tokenizer.json", "manifest.json"])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(bundle)
+
+
+def test_a_file_without_digest_is_refused(bundle: Path) -> None:
+    raw = json.loads((bundle / "manifest.json").read_text())
+    del raw["digests"]["segmenter.onnx"]
+    (bundle / "manifest.json").write_text(json.dumps(raw))
+    with pytest.raises(BundleError, match="no digest for segmenter.onnx"):
+        Bundle.open(bundle)
+
+
+def test_the_digest_follows_the_files(bundle: Path) -> None:
+    before = Bundle.open(bundle).digest
+    raw = json.loads((bundle / "manifest.json").read_text())
+    raw["digests"]["tokenizer.json"] = "0" * 64
+    (bundle / "manifest.json").write_text(json.dumps(raw))
+    assert Bundle.open(bundle, verify=False).digest != before
+
+
+def test_nothing_appears_when_writing_fails(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="half way"), written_whole(tmp_path / "new.ovs") as work:
+        (work / "manifest.json").write_text("{}")
+        raise RuntimeError("half way")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_is_replaced_but_nothing_else_is(bundle: Path, tmp_path: Path) -> None:
+    with written_whole(bundle) as work:
+        (work / "manifest.json").write_text("new")
+    assert [file.name for file in bundle.iterdir()] == ["manifest.json"]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError, match="is not a bundle"), written_whole(tmp_path / "photos"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.ovs", "photos"]

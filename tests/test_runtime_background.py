@@ -1,0 +1,97 @@
+"""What competes in silence, and what steps back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary
+from ovs_edge.runtime.background import (
+    LABEL,
+    MAX_NAMES,
+    MAX_ROWS,
+    Background,
+    names,
+    room,
+    spelled_alike,
+    with_background,
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "Cats"),
+        ("light", "traffic lights"),
+        ("yellow car", "car"),
+        ("people", "person"),
+        ("person", "pedestrian"),
+        ("woman", "person"),
+        ("bus", "buses"),
+        ("city", "Cities"),
+        ("traffic-light", "light"),
+        ("🐱", "🐱"),
+    ],
+)
+def test_names_that_mean_the_same(one: str, other: str) -> None:
+    assert spelled_alike(one, other) and spelled_alike(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "cattle"),
+        ("car", "carpet"),
+        ("traffic", "traffic light"),
+        ("sea", "seal"),
+        ("glass", "grass"),
+        ("🐱", "🐶"),
+    ],
+)
+def test_names_that_mean_different_things(one: str, other: str) -> None:
+    assert not spelled_alike(one, other) and not spelled_alike(other, one)
+
+
+def _basis(count: int) -> np.ndarray:
+    return np.eye(count, dtype=np.float32)
+
+
+def test_a_class_steps_back_whole() -> None:
+    trained = (("car", "automobile"), ("dog",), ("sky", "heaven"))
+    background = Background(trained, _basis(5))
+    assert background.away_from(["cars"], np.zeros((1, 5), np.float32)) == ["dog", "sky", "heaven"]
+    assert background.away_from(["heaven"], np.zeros((1, 5), np.float32)) == ["car", "dog", "automobile"]
+
+
+def test_near_vectors_step_back_whatever_all_prompts_share() -> None:
+    count = 10
+    # A large shared part, as text encoders have it: raw cosines between any two names exceed 0.9.
+    vectors = np.hstack([_basis(count), np.full((count, 1), 4, np.float32)])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    background = Background([(f"word{n}x",) for n in range(count)], vectors)
+    kept = background.away_from(["something else"], vectors[3:4])
+    assert kept == [f"word{n}x" for n in range(count) if n != 3]
+
+
+def test_every_class_keeps_its_first_name_before_any_its_second() -> None:
+    background = Background((("a", "a2", "a3"), ("b",), ("c", "c2")), _basis(6))
+    assert background.away_from(["z"], np.zeros((1, 6), np.float32), most=4) == ["a", "b", "c", "a2"]
+
+
+def test_the_tensor_stays_small() -> None:
+    for classes in (1, 5, 50, 500, 5000):
+        assert 1 <= max(room(classes, 1), 1) <= MAX_NAMES
+        assert (classes + 1) * room(classes, 1) <= max(MAX_ROWS, classes + 1)
+    assert room(3, 1) == MAX_NAMES
+
+
+def test_the_background_is_one_last_class() -> None:
+    asked = Vocabulary((ClassNames("a", ("a",)),), np.ones((1, 1, 3), np.float32))
+    both = with_background(asked, ["x", "y"], np.full((2, 3), 2, np.float32))
+    assert both.labels == ("a", LABEL)
+    assert both.vectors.tolist() == [[[1, 1, 1], [0, 0, 0]], [[2, 2, 2], [2, 2, 2]]]
+    assert with_background(asked, [], np.zeros((0, 3), np.float32)) is asked
+
+
+def test_names_are_distinct() -> None:
+    assert names((("a", "b"), ("b", "c"))) == ["a", "b", "c"]

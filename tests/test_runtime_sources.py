@@ -1,0 +1,169 @@
+"""Photos, folders, clips, cameras, the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
+from ovs_edge.runtime.camera import CameraSource
+from ovs_edge.runtime.demo import FRAMES_EACH, PHOTOS, SIZE, DemoSource, photo_folder
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.photos import PhotoSource, read_photo
+from ovs_edge.runtime.preprocess import to_frame, to_input
+from ovs_edge.runtime.sources import open_source
+from ovs_edge.runtime.video import VideoSource
+
+
+def write_clip(path: Path, frames: int = 12, size: tuple[int, int] = (48, 64), fps: float = 10.0) -> Path:
+    """A clip whose frame n has brightness 20 * n."""
+    codec = "MJPG" if path.suffix == ".avi" else "mp4v"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (size[1], size[0]))
+    for index in range(frames):
+        writer.write(np.full((*size, 3), 20 * index % 250, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix"),
+    [
+        (np.full((5, 7), 90, np.uint8), ".png"),
+        (np.full((5, 7, 3), 90, np.uint8), ".png"),
+        (np.full((5, 7, 4), 90, np.uint8), ".png"),
+        (np.full((5, 7), 90 * 257, np.uint16), ".png"),
+        (np.full((5, 7, 3), 90 * 257, np.uint16), ".tiff"),
+        (np.full((1, 1), 90, np.uint8), ".bmp"),
+    ],
+)
+def test_any_kind_of_picture_becomes_8_bit_bgr(tmp_path: Path, image: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"photo{suffix}"
+    path.write_bytes(cv2.imencode(suffix, image)[1].tobytes())
+    decoded = read_photo(path)
+    assert decoded.dtype == np.uint8 and decoded.shape == (*image.shape[:2], 3)
+    assert abs(int(decoded[0, 0, 0]) - 90) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.7, 0.99])
+def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str, kept: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    data = cv2.imencode(suffix, image)[1].tobytes()
+    path = tmp_path / f"photo{suffix}"
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(SourceError, match="cut short|does not decode"):
+        read_photo(path)
+
+
+def test_a_jpeg_with_data_after_its_end_is_whole(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    (tmp_path / "a.jpg").write_bytes(data + b"maker notes" * 10)
+    assert read_photo(tmp_path / "a.jpg").shape == (8, 8, 3)
+
+
+def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
+    for name, level in (("b.png", 20), ("a.jpg", 10), ("a.png", 15)):
+        cv2.imwrite(str(tmp_path / name), np.full((4, 4, 3), level, np.uint8))
+    (tmp_path / "notes.txt").write_text("no photo")
+    source = PhotoSource(tmp_path)
+    frames = list(source)
+    assert source.total == 3
+    assert [frame.name for frame in frames] == ["a_jpg", "a_png", "b"]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert [int(frame.image.mean()) for frame in frames] == [10, 15, 20]
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
+def test_a_clip_frame_by_frame(tmp_path: Path, suffix: str) -> None:
+    source = VideoSource(write_clip(tmp_path / f"clip{suffix}"))
+    frames = list(source)
+    source.close()
+    source.close()
+    assert (source.total, source.fps, source.live) == (12, 10.0, False)
+    assert [round(frame.image.mean() / 20) for frame in frames] == list(range(12))
+    assert frames[5].time == 0.5 and frames[5].name == "clip_000005"
+
+
+def test_a_camera_gives_frames_until_it_is_lost(tmp_path: Path) -> None:
+    # OpenCV opens a clip like a device; it ends, as a camera that is unplugged does.
+    source = CameraSource(str(write_clip(tmp_path / "camera.avi")))
+    frames: list[Frame] = []
+    with pytest.raises(SourceError, match="stopped sending frames"):
+        frames.extend(source)
+    source.close()
+    assert not source._reader.is_alive()
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+def test_closing_a_camera_ends_its_frames(tmp_path: Path) -> None:
+    source = CameraSource(str(write_clip(tmp_path / "camera.avi", frames=200)))
+    source.close()
+    assert list(source) == []
+
+
+def test_the_demo_pans_over_real_photos() -> None:
+    frames = list(DemoSource())
+    assert len(frames) == FRAMES_EACH * len(PHOTOS) == DemoSource.total
+    assert all(frame.image.shape == (*SIZE, 3) for frame in frames)
+    assert len({frame.name for frame in frames}) == len(frames)
+    first, last = frames[0].image.astype(int), frames[FRAMES_EACH - 1].image.astype(int)
+    assert np.abs(first - last).mean() > 5
+    np.testing.assert_array_equal(frames[7].image, list(DemoSource())[7].image)
+    assert (photo_folder() / PHOTOS[0]).is_file()
+
+
+def test_a_missing_demo_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"ovs-edge\[demo\]"):
+        DemoSource()
+
+
+def test_both_or_neither_is_refused() -> None:
+    with pytest.raises(UsageError, match="neither"):
+        open_source(None, None)
+    with pytest.raises(UsageError, match="both"):
+        open_source("a.jpg", "0")
+
+
+@pytest.mark.parametrize("name", ["", "no/such.jpg", "x" * 5000, "nul\0.jpg"])
+def test_a_source_that_is_not_there(name: str) -> None:
+    with pytest.raises(SourceError):
+        open_source(name, None)
+
+
+def test_what_does_not_decode(tmp_path: Path) -> None:
+    for name in ("text.mp4", "text.jpg", "text", "empty.mp4", "frame1.mp4"):
+        (tmp_path / name).write_text("" if name.startswith("empty") else "This is no video.\n" * 50)
+        with pytest.raises(SourceError, match="does not decode"):
+            open_source(str(tmp_path / name), None)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SourceError, match="holds no photos"):
+        open_source(str(tmp_path / "folder"), None)
+
+
+@pytest.mark.parametrize("device", ["97", "/dev/video97", "", "-1", "²"])
+def test_an_unreadable_camera(device: str) -> None:
+    with pytest.raises(SourceError, match="Devices here"):
+        open_source(None, device)
+
+
+def test_a_frame_checks_its_image() -> None:
+    with pytest.raises(ValueError, match="BGR"):
+        Frame(np.zeros((4, 4), np.uint8), 0, 0.0, "grey")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 4000), (300, 200), (48, 64)])
+def test_input_and_back(shape: tuple[int, int]) -> None:
+    """A picture whose left half is white, through the network's input and back, has the same half."""
+    image = np.zeros((*shape, 3), np.uint8)
+    image[:, : shape[1] // 2] = 255
+    tensor, letterbox = to_input(image, (48, 64))
+    assert tensor.shape == (1, 48, 64, 3) and tensor.dtype == np.uint8
+    labels = (tensor[0, ..., 0] > 127).astype(np.int32)
+    back, confidence = to_frame(labels, labels.astype(np.float32), letterbox)
+    assert back.shape == confidence.shape == shape
+    tolerance = -(-shape[1] // letterbox.scaled[1])
+    assert abs(int(back[shape[0] // 2].sum()) - shape[1] // 2) <= tolerance
