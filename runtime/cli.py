@@ -78,7 +78,7 @@ def run(
         frames.close()
     _report(summary, to_stderr=json == "-")
     if summary.stopped and not frames.live:
-        raise KeyboardInterrupt  # what was written is complete, but it is not all that was asked for
+        raise typer.Exit(130)  # what was written is complete, but it is not all that was asked for
 
 
 def _open_sinks(source: Source, save: str | None, json: str | None, show: bool | None) -> list[Sink]:

@@ -37,15 +37,15 @@ class VideoSink:
     def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
         """Encode the picture."""
         assert picture is not None
-        if self._writer is None:
-            # 4:2:0 video has even sides.
-            self._size = picture.shape[0] + picture.shape[0] % 2, picture.shape[1] + picture.shape[1] % 2
-            self._writer = self._open()
         if shutil.disk_usage(self._staged.work.parent).free < _LEAST_FREE:
             raise SinkError(
                 f"cannot write {self.place} (less than {_LEAST_FREE >> 20} MiB left on its disk); "
                 "free some space or choose another place"
             )
+        if self._writer is None:
+            # 4:2:0 video has even sides.
+            self._size = picture.shape[0] + picture.shape[0] % 2, picture.shape[1] + picture.shape[1] % 2
+            self._writer = self._open()
         self._writer.write(_fitted(picture, self._size))
         self._frames += 1
         return True
