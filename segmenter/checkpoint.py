@@ -20,13 +20,18 @@ FORMAT = "ovs-edge segmenter"
 def save_checkpoint(
     path: Path, model: Segmenter, vocabulary: list[list[str]], provenance: dict[str, Any], half: bool = False
 ) -> None:
-    """Write `model.pt` whole or not at all. `half` rounds the weights to FP16 in the file (and in `model`)."""
+    """Write `model.pt` whole or not at all.
+
+    `half` rounds the matrices and kernels to FP16 in the file (and in `model`), so that an export may store them so
+    without a loss. Vectors, the statistics of norms among them, stay FP32: they are small, and their range is not.
+    """
     if half:
         with torch.no_grad():
-            for parameter in (*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())):
-                parameter.copy_(parameter.half().float())
+            for parameter in model.parameters():
+                if parameter.ndim >= 2:
+                    parameter.copy_(parameter.half().float())
     state = {
-        name: value.half() if half and value.is_floating_point() else value
+        name: value.half() if half and value.ndim >= 2 and value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
     write_torch(

@@ -56,18 +56,23 @@ class Segmenter(nn.Module):
 
     def states(self, image: Tensor, depth: int | None = None) -> list[QueryState]:
         """RGB (B, 3, H, W) float 0..255, sides multiples of 32 -> states after 0, 1, … `depth` decoder layers."""
-        if image.shape[2] % STRIDE or image.shape[3] % STRIDE:
-            raise UsageError(
-                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {STRIDE}; pad or resize it"
-            )
+        mask_features, levels = self.features(image)
         if depth is not None and not 1 <= depth <= self.config.query_decoder.layers:
             raise UsageError(
                 f"{depth} decoder layers were asked for, this model has 1 to {self.config.query_decoder.layers}"
             )
-        normalised = (image - self.pixel_mean) / self.pixel_std
-        mask_features, levels = self.pixel_decoder(self.backbone(normalised))
         states: list[QueryState] = self.query_decoder(mask_features, levels, depth)
         return states
+
+    def features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """RGB (B, 3, H, W) float 0..255 -> mask features (B, M, H/4, W/4), levels at strides 32, 16, 8."""
+        if image.shape[2] % STRIDE or image.shape[3] % STRIDE:
+            raise UsageError(
+                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {STRIDE}; pad or resize it"
+            )
+        normalised = (image - self.pixel_mean) / self.pixel_std
+        features: tuple[Tensor, list[Tensor]] = self.pixel_decoder(self.backbone(normalised))
+        return features
 
     def embed(self, state: QueryState, depth: int) -> Tensor:
         """Unit vectors (B, Q, D) of the queries in the text space, by the head of `depth`."""

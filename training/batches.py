@@ -1,0 +1,95 @@
+"""Crops of several datasets as batches. The n-th crop depends on the seed and n alone, so a resumed run sees the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ovs_edge.bundle.errors import DatasetError
+from ovs_edge.bundle.metrics import IGNORE
+from ovs_edge.training.augment import AugmentOptions, random_crop
+from ovs_edge.training.datasets import Sample, SegmentationDataset
+from ovs_edge.training.losses import Target
+
+_log = logging.getLogger("ovs_edge.training")
+_ATTEMPTS = 20  # unreadable files in a row before the data is given up
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops, each with the dataset whose names it uses."""
+
+    images: Tensor  # (B, 3, H, W) float32 RGB 0..255
+    targets: list[Target]
+    dataset: list[int]  # index of each image's dataset
+    skipped: int  # files that could not be read on the way
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        targets = [Target(t.segments.to(device), t.classes.to(device)) for t in self.targets]
+        return Batch(self.images.to(device), targets, self.dataset, self.skipped)
+
+
+@dataclass(frozen=True)
+class _Crop:
+    sample: Sample
+    dataset: int
+    skipped: int
+
+
+class CropDataset(Dataset[_Crop]):
+    """An endless, numbered sequence of crops."""
+
+    def __init__(
+        self, datasets: list[SegmentationDataset], weights: list[float], options: AugmentOptions, seed: int
+    ) -> None:
+        self.datasets, self.options, self.seed = datasets, options, seed
+        self.weights = np.asarray(weights) / sum(weights)
+
+    def __getitem__(self, index: int) -> _Crop:
+        rng = np.random.default_rng((self.seed, index))
+        for attempt in range(_ATTEMPTS):
+            which = int(rng.choice(len(self.datasets), p=self.weights))
+            dataset = self.datasets[which]
+            try:
+                sample = dataset.load(int(rng.integers(len(dataset))))
+            except DatasetError as error:
+                _log.warning("skipped: %s", error)
+                continue
+            return _Crop(random_crop(sample, self.options, rng), which, attempt)
+        raise DatasetError(f"{_ATTEMPTS} files in a row could not be read; check the training data")
+
+
+def collate(crops: list[_Crop]) -> Batch:
+    """Stack crops; every class present becomes one segment."""
+    images = np.stack([crop.sample.image[..., ::-1] for crop in crops])
+    return Batch(
+        torch.from_numpy(images).permute(0, 3, 1, 2).float(),
+        [to_target(crop.sample.labels) for crop in crops],
+        [crop.dataset for crop in crops],
+        sum(crop.skipped for crop in crops),
+    )
+
+
+def to_target(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Target:
+    """Class indices (H, W), 255 not labelled -> segments, one per class."""
+    present = np.unique(labels)
+    present = present[present != IGNORE]
+    table = np.full(256, -1, np.int64)
+    table[present] = np.arange(len(present))
+    return Target(torch.from_numpy(table[labels]), torch.from_numpy(present.astype(np.int64)))
+
+
+def batches(crops: CropDataset, start: int, steps: int, size: int, workers: int) -> Iterator[Batch]:
+    """Batches `start` … `steps` - 1 of `size` crops."""
+    loader = DataLoader(
+        crops, size, sampler=range(start * size, steps * size), num_workers=workers, collate_fn=collate,
+        persistent_workers=False,
+    )  # fmt: skip
+    yield from loader

@@ -1,0 +1,164 @@
+"""Photos with named segments, from the two layouts people have: COCO panoptic, and index masks beside a class list.
+
+Reading needs no torch. A file that cannot be used is skipped, counted and named, so that no long run dies of it.
+
+    coco_panoptic/                                  folder/
+      annotations/panoptic_{train,val}2017.json       classes.json          ["sky", "tree|bush", …]
+      annotations/panoptic_{train,val}2017/*.png      images/{train,val}/*.jpg
+      {train,val}2017/*.jpg                           masks/{train,val}/*.png   class index, 255 = not labelled
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from ovs_edge.bundle.errors import DatasetError
+from ovs_edge.bundle.metrics import IGNORE
+from ovs_edge.training.names import CategoryNames, category_names
+
+Split = Literal["train", "val"]
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photo with its classes."""
+
+    image: npt.NDArray[np.uint8]  # (H, W, 3) BGR
+    labels: npt.NDArray[np.uint8]  # (H, W) class index, 255 = not labelled
+    name: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    image: Path
+    mask: Path
+    segments: dict[int, int] = field(default_factory=dict)  # COCO: segment id -> class index
+
+
+@dataclass(frozen=True)
+class SegmentationDataset:
+    """Files of one split and the names of its classes."""
+
+    name: str
+    classes: tuple[CategoryNames, ...]
+    entries: tuple[_Entry, ...]
+    skipped: tuple[str, ...]  # why files were left out when the folder was listed
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def load(self, index: int) -> Sample:
+        """Read one photo and its mask; raises `DatasetError` naming the file."""
+        entry = self.entries[index]
+        image = cv2.imread(str(entry.image), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DatasetError(f"cannot decode the photo {entry.image}; remove it or copy it again")
+        labels = self._labels(entry)
+        if labels.shape != image.shape[:2]:
+            raise DatasetError(
+                f"{entry.mask} is {labels.shape[1]}x{labels.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}; "
+                "they must have the same size"
+            )
+        return Sample(image.astype(np.uint8), labels, entry.image.name)
+
+    def _labels(self, entry: _Entry) -> npt.NDArray[np.uint8]:
+        try:
+            with Image.open(entry.mask) as picture:
+                mask = np.asarray(picture)
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise DatasetError(f"cannot decode the mask {entry.mask} ({error}); remove it or copy it again") from error
+        if entry.segments:
+            if mask.ndim != 3 or mask.shape[2] < 3:
+                raise DatasetError(f"{entry.mask} is not an RGB image, expected segment ids in its colours")
+            ids = mask[..., :3].astype(np.int64) @ np.array([1, 256, 65536])
+            labels = np.full(ids.shape, IGNORE, np.uint8)
+            for segment, index in entry.segments.items():
+                labels[ids == segment] = index
+            return labels
+        if mask.ndim != 2:
+            raise DatasetError(f"{entry.mask} has {mask.ndim} axes, expected an index mask with one value a pixel")
+        unknown = np.unique(mask[(mask >= len(self.classes)) & (mask != IGNORE)])
+        if len(unknown):
+            raise DatasetError(
+                f"{entry.mask} holds the class index {int(unknown[0])}, classes.json names 0 to {len(self.classes) - 1}"
+            )
+        return mask.astype(np.uint8)
+
+
+def open_dataset(folder: Path, split: Split) -> SegmentationDataset:
+    """Recognise the layout and list the split; raises `DatasetError` when there is nothing to read."""
+    if not folder.is_dir():
+        raise DatasetError(f"no folder {folder}; expected COCO panoptic data, or images/, masks/ and classes.json")
+    if (folder / "classes.json").is_file():
+        dataset = _open_index_masks(folder, split)
+    elif (folder / "annotations" / f"panoptic_{split}2017.json").is_file():
+        dataset = _open_coco_panoptic(folder, split)
+    else:
+        raise DatasetError(
+            f"{folder} has neither classes.json nor annotations/panoptic_{split}2017.json; expected one of the layouts "
+            "COCO panoptic, or images/, masks/ and classes.json"
+        )
+    if not dataset.entries:
+        raise DatasetError(f"{folder}: no photo with a mask in its {split} split ({len(dataset.skipped)} skipped)")
+    return dataset
+
+
+def _open_index_masks(folder: Path, split: Split) -> SegmentationDataset:
+    names = _read_json(folder / "classes.json")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        raise DatasetError(f"{folder / 'classes.json'} must be a list of names, in the order of the mask's indices")
+    if len(names) > IGNORE:
+        raise DatasetError(f"{folder / 'classes.json'} has {len(names)} names, at most {IGNORE} fit an 8-bit mask")
+    masks = {path.stem: path for path in (folder / "masks" / split).glob("*.png")}
+    entries, skipped = [], []
+    for image in sorted((folder / "images" / split).glob("*")):
+        if image.suffix.lower() not in _SUFFIXES:
+            continue
+        if image.stem in masks:
+            entries.append(_Entry(image, masks[image.stem]))
+        else:
+            skipped.append(f"{image.name}: no mask masks/{split}/{image.stem}.png")
+    return SegmentationDataset(folder.name, tuple(map(category_names, names)), tuple(entries), tuple(skipped))
+
+
+def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
+    path = folder / "annotations" / f"panoptic_{split}2017.json"
+    raw = _read_json(path)
+    entries, skipped = [], []
+    try:
+        order = {category["id"]: index for index, category in enumerate(raw["categories"])}
+        classes = tuple(category_names(category["name"]) for category in raw["categories"])
+        photos = {image["id"]: image["file_name"] for image in raw["images"]}
+        for annotation in raw["annotations"]:
+            segments = {
+                segment["id"]: order[segment["category_id"]]
+                for segment in annotation["segments_info"]
+                if not segment.get("iscrowd")
+            }
+            image = folder / f"{split}2017" / photos[annotation["image_id"]]
+            mask = path.with_suffix("") / annotation["file_name"]
+            if not segments:
+                skipped.append(f"{image.name}: empty annotation")
+            elif not image.is_file() or not mask.is_file():
+                skipped.append(f"{image.name}: photo or mask is missing")
+            else:
+                entries.append(_Entry(image, mask, segments))
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not COCO panoptic: {type(error).__name__} {error}") from error
+    return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {path} ({error}); expected JSON") from error
