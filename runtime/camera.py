@@ -6,6 +6,7 @@ world. So a thread reads everything and keeps one frame: the newest.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -29,9 +30,9 @@ class CameraSource:
 
     def __init__(self, device: str) -> None:
         self.name = f"camera {device}"
-        number = device.isascii() and device.isdigit()
-        if not number and not Path(device).exists():
-            raise SourceError(f"no camera {device!r}; expected a number or a device. {_advice()}")
+        number = device.isascii() and device.isdigit() and len(device) < 6
+        if not number and not os.path.exists(device):
+            raise SourceError(f"no camera {device[:80]!r}; expected a number or a device. {_advice()}")
         self._capture = cv2.VideoCapture(int(device) if number else device)
         if not self._capture.isOpened():
             self._capture.release()
@@ -44,10 +45,13 @@ class CameraSource:
         self._newest: tuple[Any, float] | None = None
         self._closed = False
         self._lost = False
-        self._reader = threading.Thread(target=self._read, name="camera", daemon=True)
-        self._reader.start()
+        self._reader: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Frame]:
+        with self._changed:
+            if self._reader is None and not self._closed:
+                self._reader = threading.Thread(target=self._read, name="camera", daemon=True)
+                self._reader.start()
         index, start = 0, None
         while True:
             with self._changed:
@@ -57,7 +61,7 @@ class CameraSource:
                 return
             if newest is None:
                 reason = "stopped sending frames" if ready else f"sent no frame for {_PATIENCE:g} s"
-                raise SourceError(f"{self.name} {reason} after {index}. {_advice()}")
+                raise SourceError(f"{self.name} {reason} after {index} frames. {_advice()}")
             image, arrival = newest
             start = arrival if start is None else start
             yield Frame(image, index, arrival - start, f"camera_{index:06d}")
@@ -68,7 +72,11 @@ class CameraSource:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._reader.join(_PATIENCE)
+            reader = self._reader
+        if reader is not None:
+            reader.join(_PATIENCE)
+        else:
+            self._capture.release()
 
     def _read(self) -> None:
         while not self._closed:

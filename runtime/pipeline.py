@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.overlay import Style, draw
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.sinks import Sink
@@ -48,10 +49,12 @@ def run(
 
     Ends with the source, after `max_frames`, when a sink asks to, or on SIGINT or SIGTERM: then the outputs are
     complete. Ends with an error from any part: then the source is closed first, so that nothing waits for a reader
-    that is gone, and the sinks leave nothing behind.
+    that is gone, and the sinks leave nothing behind. Only a camera that is lost on the way leaves what it gave,
+    since nobody can record that again, before its error is raised.
     """
     recent: deque[float] = deque(maxlen=_RECENT + 1)
     model_ms: list[float] = []
+    lost: SourceError | None = None
     draws = any(sink.wants_picture for sink in sinks)
     with ExitStack() as closing, _stop_on_signal() as stop:
         for sink in sinks:
@@ -59,7 +62,7 @@ def run(
         closing.callback(source.close)
         start = time.perf_counter()
         recent.append(start)
-        if max_frames != 0:
+        try:
             for frame, prediction in segmenter.stream(source):
                 rate = (len(recent) - 1) / (recent[-1] - recent[0]) if source.moving and len(recent) > 2 else None
                 picture = draw(frame.image, prediction, style, rate) if draws else None
@@ -70,9 +73,15 @@ def run(
                     on_frame(len(model_ms))
                 if not all(answers) or stop.is_set() or len(model_ms) == max_frames:
                     break
+        except SourceError as error:
+            if not source.live or not model_ms:
+                raise
+            lost = error
         source.close()
         for sink in sinks:
             sink.finish()
+        if lost is not None:
+            raise lost
         seconds = time.perf_counter() - start
     places = tuple(sink.place for sink in sinks if sink.place)
     return Summary(len(model_ms), seconds, statistics.median(model_ms) if model_ms else 0.0, places, stop.is_set())

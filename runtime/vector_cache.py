@@ -6,6 +6,7 @@ folder, truncated file, foreign contents), the vectors can be computed again, so
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tempfile
@@ -62,12 +63,14 @@ class VectorCache:
 
     def _write(self) -> None:
         kept = list(self._vectors)[-_MOST_NAMES:]
+        contents = io.BytesIO()  # in memory first: zipfile complains on stderr, beyond any handler, of a full disk
+        names = np.frombuffer(json.dumps(kept).encode(), np.uint8)
+        np.savez(contents, names=names, vectors=np.stack([self._vectors[name] for name in kept]))
         self._file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".vectors.", dir=self._file.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
-                names = np.frombuffer(json.dumps(kept).encode(), np.uint8)
-                np.savez(stream, names=names, vectors=np.stack([self._vectors[name] for name in kept]))
+                stream.write(contents.getbuffer())
             # Renaming is atomic: a second process reads the old file or the new one, never half of one.
             os.replace(temporary, self._file)
         except BaseException:

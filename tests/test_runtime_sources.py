@@ -94,14 +94,21 @@ def test_a_camera_gives_frames_until_it_is_lost(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="stopped sending frames"):
         frames.extend(source)
     source.close()
-    assert not source._reader.is_alive()
+    assert source._reader is not None and not source._reader.is_alive()
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
 def test_closing_a_camera_ends_its_frames(tmp_path: Path) -> None:
-    source = CameraSource(str(write_clip(tmp_path / "camera.avi", frames=200)))
+    path = str(write_clip(tmp_path / "camera.avi", frames=2000))
+    source = CameraSource(path)
+    source.close()
     source.close()
     assert list(source) == []
+    source = CameraSource(path)
+    frames = iter(source)
+    next(frames)
+    source.close()
+    assert list(frames) == []
 
 
 def test_the_demo_pans_over_real_photos() -> None:
@@ -144,7 +151,7 @@ def test_what_does_not_decode(tmp_path: Path) -> None:
         open_source(str(tmp_path / "folder"), None)
 
 
-@pytest.mark.parametrize("device", ["97", "/dev/video97", "", "-1", "²"])
+@pytest.mark.parametrize("device", ["97", "/dev/video97", "", "-1", "²", "9" * 30, "x" * 5000, "nul\0"])
 def test_an_unreadable_camera(device: str) -> None:
     with pytest.raises(SourceError, match="Devices here"):
         open_source(None, device)
