@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-_MOST_NAMES = 4096  # kept on disk, the latest; 384 floats each make 6 MiB
+_MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
 _MOST_BYTES = 64 * 2**20  # a larger file is not ours
 
 
