@@ -63,6 +63,8 @@ class Manifest:
     opset: int
     precisions: dict[str, str]  # precision -> file name
     digests: dict[str, str]  # file name -> sha256, every file but the manifest
+    related: dict[str, tuple[str, ...]] = field(default_factory=dict)  # first name of a trained class -> words for
+    # things that overlap it: who asks for one of them must not have the class compete as background
     parity: dict[str, Any] = field(default_factory=dict)  # measured differences to the source model
     provenance: dict[str, Any] = field(default_factory=dict)  # preset, checkpoint digest, data, terms
     schema: int = SCHEMA

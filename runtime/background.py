@@ -9,7 +9,7 @@ small, and the asked classes are diluted by a single rival: the best one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -98,8 +98,18 @@ class Spellings:
 class Background:
     """The training vocabulary with its vectors, ready to step back from whatever is asked for."""
 
-    def __init__(self, classes: Sequence[Sequence[str]], vectors: npt.NDArray[np.float32]) -> None:
-        """`vectors` (N, D), unit: of `names(classes)`, in that order."""
+    def __init__(
+        self,
+        classes: Sequence[Sequence[str]],
+        vectors: npt.NDArray[np.float32],
+        related: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`vectors` (N, D), unit: of `names(classes)`, in that order.
+
+        `related`: first name of a class -> words for things that overlap it. They do not compete themselves, but the
+        class steps back when one of them is asked for: a face must not take its pixels from a person.
+        """
+        self._related = related or {}
         self._classes = tuple(tuple(names) for names in classes)
         self._row = {name: row for row, name in enumerate(names(classes))}
         self._vectors = vectors
@@ -121,7 +131,8 @@ class Background:
         kept = [
             entry
             for entry in self._classes
-            if not any(near[self._row[name]] or spellings.match(name) for name in entry)
+            if not any(near[self._row[name]] for name in entry)
+            and not any(map(spellings.match, (*entry, *self._related.get(entry[0], ()))))
         ]
         ranked = (name for rank in zip_longest(*kept) for name in rank if name is not None)
         return list(dict.fromkeys(ranked))[:most]

@@ -177,7 +177,7 @@ class Segmenter:
             return given, self._encoder.encode(given, progress)
         if self._trained is None:
             trained = self._manifest.training_vocabulary
-            self._trained = Background(trained, self._encoder.encode(names(trained), progress))
+            self._trained = Background(trained, self._encoder.encode(names(trained), progress), self._manifest.related)
         most = room(len(parsed), max(len(entry.names) for entry in parsed))
         chosen = self._trained.away_from(flat, vectors, most)
         return chosen, self._trained.vectors(chosen)

@@ -95,3 +95,10 @@ def test_the_background_is_one_last_class() -> None:
 
 def test_names_are_distinct() -> None:
     assert names((("a", "b"), ("b", "c"))) == ["a", "b", "c"]
+
+
+def test_a_class_steps_back_for_what_overlaps_it() -> None:
+    background = Background([["face"], ["wheel", "tyre"], ["tree"]], np.eye(4, dtype=np.float32), {"wheel": ["car"]})
+    assert background.away_from(["car"], np.zeros((1, 4), np.float32)) == ["face", "tree"]
+    assert background.away_from(["wheel"], np.zeros((1, 4), np.float32)) == ["face", "tree"]
+    assert background.away_from(["dog"], np.zeros((1, 4), np.float32)) == ["face", "wheel", "tree", "tyre"]

@@ -33,7 +33,7 @@ def random_crop(sample: Sample, options: AugmentOptions, rng: np.random.Generato
     width = max(1, round(sample.labels.shape[1] * factor * rng.uniform(0.9, 1.1)))
     shrinking = factor < 1
     image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     top, left = (int(rng.integers(0, max(1, side - crop + 1))) for side in (height, width))
     image, labels = image[top : top + crop, left : left + crop], labels[top : top + crop, left : left + crop]
     bottom, right = crop - image.shape[0], crop - image.shape[1]

@@ -92,4 +92,7 @@ def batches(crops: CropDataset, start: int, steps: int, size: int, workers: int)
         crops, size, sampler=range(start * size, steps * size), num_workers=workers, collate_fn=collate,
         persistent_workers=False,
     )  # fmt: skip
-    yield from loader
+    try:
+        yield from loader
+    except DatasetError as error:  # a worker's error arrives with its traceback around the message
+        raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1]) from error

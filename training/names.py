@@ -21,11 +21,6 @@ class CategoryNames:
     names: tuple[str, ...]  # synonyms, the plain name first
     related: tuple[str, ...]  # words whose regions overlap this category's
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every word: a user who asks for one of them must not compete with this category."""
-        return self.names + self.related
-
 
 @cache
 def _known() -> dict[str, dict[str, list[str]]]:

@@ -22,7 +22,7 @@ from ovs_edge.training.batches import Batch, CropDataset, batches
 from ovs_edge.training.datasets import SegmentationDataset
 from ovs_edge.training.losses import LossOptions, PixelTextHead, SetLoss, set_loss
 from ovs_edge.training.validate import validate
-from ovs_edge.training.vocabulary import DatasetVocabulary, training_vocabulary
+from ovs_edge.training.vocabulary import DatasetVocabulary, related_words, training_vocabulary
 
 STATE = "training.pt"
 LOG = "log.jsonl"
@@ -80,7 +80,7 @@ class Trainer:
     ) -> None:
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
         self.device = torch.device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)  # a third faster on a CPU
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.datasets = [dataset for dataset, _ in train]
         self.crops = CropDataset(
@@ -116,6 +116,8 @@ class Trainer:
     def run(self, on_step: Callable[[Progress], None], on_validation: Callable[[int, dict[str, float]], None]) -> None:
         """Train to the last step; a state is written at every validation."""
         options = self.options
+        if self.step >= options.steps:
+            self.save(self.validate())
         for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers):
             started = time.perf_counter()
             progress = self._train_step(batch.to(self.device), started)
@@ -144,7 +146,7 @@ class Trainer:
                 f"the loss became {float(total.detach())} at step {self.step}; lower --lr, or check the masks"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         parameters = [*self.model.parameters(), *self.heads.parameters()]
         torch.nn.utils.clip_grad_norm_(parameters, options.clip)
         self.optimizer.step()
@@ -187,8 +189,8 @@ class Trainer:
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(value)
+        for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
 
     def validate(self) -> dict[str, float]:
         """Mean IoU of the averaged weights on every validation split."""
@@ -207,8 +209,14 @@ class Trainer:
             "step": self.step,
             "validation_miou": scores,
         }
-        vocabulary = training_vocabulary(self.datasets)
-        save_checkpoint(self.folder / "model.pt", copy.deepcopy(self.averaged).cpu(), vocabulary, provenance, half=True)
+        save_checkpoint(
+            self.folder / "model.pt",
+            copy.deepcopy(self.averaged).cpu(),
+            training_vocabulary(self.datasets),
+            provenance,
+            related=related_words(self.datasets),
+            half=True,
+        )
         write_torch(
             self.folder / STATE,
             {

@@ -31,9 +31,14 @@ class DatasetVocabulary:
 
 
 def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
-    """Every category of the datasets with all its words, for the bundle's manifest; equal plain names are merged."""
+    """Every category of the datasets with its synonyms, for the bundle's manifest; equal plain names are merged."""
     merged: dict[str, dict[str, None]] = {}
     for dataset in datasets:
         for entry in dataset.classes:
-            merged.setdefault(entry.names[0], {}).update(dict.fromkeys(entry.all))
+            merged.setdefault(entry.names[0], {}).update(dict.fromkeys(entry.names))
     return [list(words) for words in merged.values()]
+
+
+def related_words(datasets: list[SegmentationDataset]) -> dict[str, list[str]]:
+    """Plain name of a category -> words for things that overlap it."""
+    return {entry.names[0]: list(entry.related) for dataset in datasets for entry in dataset.classes if entry.related}

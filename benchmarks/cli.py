@@ -1,0 +1,120 @@
+"""`ovs-bench`: figures of a bundle on this machine, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ovs_edge.bundle.errors import SinkError, exit_on_error, require
+
+if TYPE_CHECKING:
+    from ovs_edge.benchmarks.accuracy import AccuracyResult
+    from ovs_edge.benchmarks.speed import SpeedResult
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+
+_Model = Annotated[Path | None, typer.Option(help="Bundle folder NAME.ovs. Default: the embedded one.")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result as JSON.")]
+_Precision = Annotated[str, typer.Option(help="Which of the bundle's precisions to measure.")]
+_Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: one per core.")]
+
+
+@app.command()
+def accuracy(
+    data: Annotated[list[Path], typer.Option(help="Dataset folder (COCO panoptic, or index masks), once or more.")],
+    model: _Model = None,
+    precision: _Precision = "fp32",
+    threads: _Threads = 0,
+    output: _Output = None,
+) -> None:
+    """Mean IoU on the validation split of datasets, all their names competing."""
+    require("PIL", "train")
+    from ovs_edge.benchmarks.accuracy import measure_accuracy
+    from ovs_edge.models import default_bundle
+    from ovs_edge.runtime.segmenter import Segmenter
+    from ovs_edge.training.datasets import open_dataset
+
+    path = model or default_bundle()
+    datasets = [open_dataset(folder, "val") for folder in data]
+    results = []
+    with Segmenter.load(path, precision, threads, "cpu", background="none", threshold=0.0) as segmenter:
+        for dataset in datasets:
+            results.append(measure_accuracy(segmenter, dataset))
+            _print_accuracy(results[-1])
+    _write(output, path, {"precision": precision, "accuracy": [asdict(result) for result in results]})
+
+
+@app.command()
+def speed(
+    model: _Model = None,
+    precision: _Precision = "fp32",
+    threads: _Threads = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of the network.")] = 200,
+    output: _Output = None,
+) -> None:
+    """Latency of the network, time of a change of classes, memory of ovs-run."""
+    from ovs_edge.benchmarks.speed import measure_speed
+    from ovs_edge.models import default_bundle
+
+    path = model or default_bundle()
+    result = measure_speed(path, precision, threads, runs)
+    _print_speed(result)
+    _write(output, path, {"speed": asdict(result)})
+
+
+def _print_accuracy(result: AccuracyResult) -> None:
+    print(
+        f"{result.dataset}: mIoU {result.miou:.3f} over {result.classes} names, pixel accuracy "
+        f"{result.pixel_accuracy:.3f}, {result.photos} photos"
+    )
+
+
+def _print_speed(result: SpeedResult) -> None:
+    height, width = result.input_size
+    print(f"{result.bundle} {result.precision}, {height}x{width}, K={result.classes}, {result.threads} threads")
+    print(
+        f"  network       p50 {result.latency_p50:.1f} ms, p90 {result.latency_p90:.1f} ms, p99 {result.latency_p99:.1f} ms"
+    )
+    print(f"  five names    new {result.new_names_ms:.1f} ms, cached {result.cached_names_ms:.2f} ms")
+    print(f"  ovs-run       {result.peak_memory_mib:.0f} MiB peak resident memory")
+
+
+def _write(output: Path | None, bundle: Path, result: dict[str, Any]) -> None:
+    if output is None:
+        return
+    from ovs_edge.benchmarks.environment import Environment
+    from ovs_edge.bundle.bundle import Bundle
+
+    opened = Bundle.open(bundle, verify=False)
+    document = {
+        "command": shlex.join(["ovs-bench", *sys.argv[1:]]),
+        "bundle": opened.manifest.name,
+        "bundle_digest": opened.digest,
+        "environment": asdict(Environment.here()),
+        **result,
+    }
+    work = output.with_name(f".{output.name}.partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(work, output)
+    except OSError as error:
+        work.unlink(missing_ok=True)
+        raise SinkError(f"cannot write {output} ({error}); free some space or choose another place") from error
+    print(f"wrote {output}")
+
+
+def main() -> None:
+    """Console command; an expected error is one line on stderr and exit code 2."""
+    exit_on_error(app)
+
+
+if __name__ == "__main__":
+    main()
