@@ -6,14 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from ovs_edge.segmenter.config import BackboneConfig
+from ovs_edge.segmenter.convnext import ConvNeXt
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]  # res2..res5, each (B, C, H / stride, W / stride)
 
 
-def build_backbone(config: BackboneConfig) -> ClipResNet | EfficientNetLite0:
+def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite0:
     """The backbone of a config, with random weights."""
     if config.kind == "clip_resnet":
         return ClipResNet(config.layers, config.width)
+    if config.kind == "convnext":
+        return ConvNeXt(config.layers, config.width)
     return EfficientNetLite0()
 
 

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ovs_edge.bundle.errors import CheckpointError, OvsError
 from ovs_edge.segmenter.config import SegmenterConfig
-from ovs_edge.segmenter.segmenter import Segmenter
+from ovs_edge.segmenter.fcclip import FCClip
+from ovs_edge.segmenter.segmenter import MaskModel, Segmenter
 
 FORMAT = "ovs-edge segmenter"
 
+# How a file begins that torch wrote before it took to zip archives.
+_TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+# What a pickled numpy array is made of; none of it runs code of the file's choosing.
+_PARTS = ("_reconstruct", "scalar")
+_MULTIARRAY = importlib.import_module("numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray")
+_NUMPY_GLOBALS: list[Any] = [
+    *((getattr(_MULTIARRAY, part), f"numpy.{core}.multiarray.{part}") for part in _PARTS for core in ("core", "_core")),
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+]
+
 
 def save_checkpoint(
-    path: Path, model: Segmenter, vocabulary: list[list[str]], provenance: dict[str, Any], half: bool = False
+    path: Path,
+    model: MaskModel,
+    vocabulary: list[list[str]],
+    provenance: dict[str, Any],
+    half: bool = False,
+    text_state: dict[str, torch.Tensor] | None = None,
+    related: dict[str, list[str]] | None = None,
 ) -> None:
-    """Write `model.pt` whole or not at all.
+    """Write `model.pt` whole or not at all. `text_state` holds the text encoder's weights, where no package brings them.
 
     `half` rounds the matrices and kernels to FP16 in the file (and in `model`), so that an export may store them so
     without a loss. Vectors, the statistics of norms among them, stay FP32: they are small, and their range is not.
@@ -34,16 +55,15 @@ def save_checkpoint(
         name: value.half() if half and value.ndim >= 2 and value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    write_torch(
-        path,
-        {
-            "format": FORMAT,
-            "config": model.config.to_dict(),
-            "model": state,
-            "training_vocabulary": vocabulary,
-            "provenance": provenance,
-        },
-    )
+    content = {
+        "format": FORMAT,
+        "config": model.config.to_dict(),
+        "model": state,
+        "training_vocabulary": vocabulary,
+        "related": related or {},
+        "provenance": provenance,
+    }
+    write_torch(path, content if text_state is None else {**content, "text_encoder": text_state})
 
 
 def write_torch(path: Path, value: dict[str, Any]) -> None:
@@ -58,16 +78,31 @@ def write_torch(path: Path, value: dict[str, Any]) -> None:
         raise CheckpointError(f"cannot write {path} ({error}); free some space or choose another folder") from error
 
 
-def read_torch(path: Path) -> dict[str, Any]:
-    """`torch.load` of plain tensors and containers only; raises `CheckpointError`."""
+def read_torch(path: Path, trust_pickle: bool = False) -> dict[Any, Any]:
+    """The dict in a file, of tensors, numpy arrays and plain containers only; raises `CheckpointError`.
+
+    With `trust_pickle` a file may hold anything a pickle can, which is to say, run code when it is loaded.
+    """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; expected a model.pt written by ovs-train")
+        raise CheckpointError(f"no checkpoint at {path}; expected a model.pt from ovs-train, or a published file")
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:
+            plain = _is_plain_pickle(stream.read(len(_TORCH_MAGIC)), path.suffix)
+        if plain and not trust_pickle:
+            raise CheckpointError(
+                f"{path} is a Python pickle, which can run code when it is loaded, and was not; expected tensors saved "
+                "by torch. If you trust where it comes from, say so with --trust-pickle (trust_pickle=True)"
+            )
+        if plain:
+            raw = _unpickle(path)
+        else:
+            with torch.serialization.safe_globals(_NUMPY_GLOBALS):
+                raw = torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path} holds more than tensors and was not loaded ({reason[:160]}); expected a model.pt of plain weights"
+            f"{path} holds more than tensors and was not loaded ({reason[:160]}); expected plain weights. If you trust "
+            "where it comes from, say so with --trust-pickle (trust_pickle=True)"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -79,14 +114,42 @@ def read_torch(path: Path) -> dict[str, Any]:
     return raw
 
 
-def load_checkpoint(path: Path) -> tuple[Segmenter, dict[str, Any]]:
-    """The model in eval mode, and the rest of the file (training vocabulary, provenance)."""
-    raw = read_torch(path)
-    if raw.get("format") != FORMAT or not isinstance(raw.get("config"), dict) or not isinstance(raw.get("model"), dict):
-        found = ", ".join(sorted(map(str, raw))[:5])
-        raise CheckpointError(f"{path} is not an ovs-edge checkpoint (it holds: {found}); expected one from ovs-train")
+def _is_plain_pickle(start: bytes, suffix: str) -> bool:
+    """Whether a file is a pickle that torch did not write, by its first bytes; old protocols show in the name alone."""
+    if start.startswith((b"PK", _TORCH_MAGIC)):
+        return False
+    return start.startswith(b"\x80") or suffix == ".pkl"
+
+
+def _unpickle(path: Path) -> Any:
     try:
-        model = Segmenter(SegmenterConfig.from_dict(raw["config"]))
+        with path.open("rb") as stream:
+            return pickle.load(stream, encoding="latin1")  # model zoos hold files from Python 2
+    except Exception as error:  # a pickle may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be unpickled ({reason[:160]}); copy it again") from error
+
+
+def build_model(config: SegmenterConfig) -> MaskModel:
+    """The model of a config, with random weights."""
+    return FCClip(config) if config.family == "fcclip" else Segmenter(config)
+
+
+def load_checkpoint(path: Path, trust_pickle: bool = False) -> tuple[MaskModel, dict[str, Any]]:
+    """The model in eval mode, and what else the file tells: training vocabulary, provenance, a text encoder's weights.
+
+    Reads our own files and the published ones, see `load_published`. Raises `CheckpointError`.
+    """
+    raw = read_torch(path, trust_pickle)
+    if raw.get("format") != FORMAT:
+        from ovs_edge.segmenter.published import from_published
+
+        return from_published(raw, path)
+    if not isinstance(raw.get("config"), dict) or not isinstance(raw.get("model"), dict):
+        found = ", ".join(sorted(map(str, raw))[:5])
+        raise CheckpointError(f"{path} lacks its config or weights (it holds: {found}); copy it again")
+    try:
+        model = build_model(SegmenterConfig.from_dict(raw["config"]))
         load_weights(model, raw["model"], str(path))
     except OvsError:
         raise

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from ovs_edge.bundle.errors import CheckpointError, UsageError
 
-BackboneKind = Literal["clip_resnet", "efficientnet_lite0"]
+BackboneKind = Literal["clip_resnet", "convnext", "efficientnet_lite0"]
+Family = Literal["gkc", "fcclip"]
 TextKind = Literal["clip", "minilm"]
 
 
@@ -17,8 +18,9 @@ class BackboneConfig:
     """Feature extractor with maps at strides 4, 8, 16 and 32."""
 
     kind: BackboneKind
-    layers: tuple[int, ...] = ()  # clip_resnet: blocks of each stage
-    width: int = 0  # clip_resnet: channels after the stem; res2..res5 have 4, 8, 16, 32 times as many
+    layers: tuple[int, ...] = ()  # clip_resnet, convnext: blocks of each stage
+    width: int = 0  # channels after the stem; res2..res5 have 4, 8, 16, 32 (convnext: 1, 2, 4, 8) times as many
+    pool_grid: int = 0  # clip_resnet in fcclip: side of the position grid of CLIP's attention pooling
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class SegmenterConfig:
     text: TextConfig
     pixel_mean: tuple[float, float, float]  # RGB, of values 0..255
     pixel_std: tuple[float, float, float]
+    family: Family = "gkc"
+    seen_names: int = 0  # fcclip: names whose vectors the model holds as those it was trained with
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, so that a checkpoint loads with `weights_only=True`."""
