@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.segmenter.segmenter import Segmenter, semantic_scores
+from ovs_edge.export.options import Masks
+from ovs_edge.segmenter.segmenter import MaskModel
 
-Masks = Literal["exact", "fast"]
+_CERTAIN = 40.0  # a mask logit whose sigmoid is 1 in FP32
 
 
 class SegmenterGraph(nn.Module):
-    """The graph contract around a `Segmenter`.
+    """The graph contract around a model.
 
     image uint8 (1, H, W, 3) BGR and text_embeddings float32 (K, S, D) become labels (1, H, W), int32 or uint8, and
     confidence float32 (1, H, W) in 0..1: the winner's score over the sum of all scores, or over 1 where the sum is less.
@@ -22,7 +21,7 @@ class SegmenterGraph(nn.Module):
     at stride 4 and upsamples the class scores: far less work when queries outnumber classes.
     """
 
-    def __init__(self, model: Segmenter, masks: Masks, depth: int, label_dtype: torch.dtype, raw: bool = False) -> None:
+    def __init__(self, model: MaskModel, masks: Masks, depth: int, label_dtype: torch.dtype, raw: bool = False) -> None:
         super().__init__()
         self.model, self.masks, self.depth, self.label_dtype, self.raw = model, masks, depth, label_dtype, raw
 
@@ -31,18 +30,33 @@ class SegmenterGraph(nn.Module):
         size = (int(image.shape[1]), int(image.shape[2]))
         rgb = image.to(torch.float32).permute(0, 3, 1, 2).flip(1)
         output = self.model(rgb, text_embeddings, self.depth)
-        scores = self._scores(output.class_logits, output.mask_logits, size)
-        # A class without a name scores exactly 0; -1 keeps it from winning a tie of zeros.
-        missing = (text_embeddings.abs().sum((1, 2)) == 0).to(scores.dtype)
-        best, labels = (scores - missing[None, :, None, None]).max(1)
-        confidence = best / scores.sum(1).clamp(min=1)
+        nameless = (text_embeddings.abs().amax((1, 2)) == 0).to(torch.float32)
+        scores, total = self._scores(output.class_logits, output.mask_logits, nameless, size)
+        labels = scores.argmax(1)
+        confidence = scores.amax(1).clamp(min=0) / total[:, 0].clamp(min=1)
         result: tuple[Tensor, ...] = (labels.to(self.label_dtype), confidence)
         return (*result, output.mask_logits, output.class_logits) if self.raw else result
 
-    def _scores(self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    def _scores(
+        self, class_logits: Tensor, mask_logits: Tensor, nameless: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Class scores (1, K, H, W), -1 where `nameless` (K) is 1, and their sum (1, 1, H, W) over the others.
+
+        A nameless class scores 0, and so may all others. To keep it from winning that tie, one more query, sure of
+        every pixel, takes 1 from it: a pass over the full-size scores would cost far more. The sum is likewise taken
+        over the queries' probabilities, not over the maps.
+        """
+        probability = class_logits.softmax(-1)[..., :-1]
+        share = torch.cat((probability, -nameless[None, None]), 1).transpose(1, 2)  # (1, K, Q + 1)
+        summed = nn.functional.pad(probability.sum(-1), (0, 1))[:, None]  # (1, 1, Q + 1)
+        mask_logits = nn.functional.pad(mask_logits, (0, 0, 0, 0, 0, 1), value=_CERTAIN)
         if self.masks == "exact":
-            return semantic_scores(class_logits, _upsample(mask_logits, size))
-        return _upsample(semantic_scores(class_logits, mask_logits), size)
+            masks = _upsample(mask_logits, size).sigmoid().flatten(2)
+            return (share @ masks).view(1, -1, *size), (summed @ masks).view(1, 1, *size)
+        masks = mask_logits.sigmoid().flatten(2)
+        coarse = (int(mask_logits.shape[2]), int(mask_logits.shape[3]))
+        scores, total = (share @ masks).view(1, -1, *coarse), (summed @ masks).view(1, 1, *coarse)
+        return _upsample(scores, size), _upsample(total, size)
 
 
 def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,152 @@
+"""Checkpoint to bundle: both graphs, the tokenizer and the manifest, compared with their source, published whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256, written_whole
+from ovs_edge.bundle.errors import CheckpointError
+from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, GraphSpec, Manifest, TensorSpec
+from ovs_edge.export.graph import SegmenterGraph
+from ovs_edge.export.onnx_writer import OPSET, Port, save, to_onnx
+from ovs_edge.export.options import ExportOptions
+from ovs_edge.export.parity import Parity, Tell, measure
+from ovs_edge.export.photos import photo_inputs
+from ovs_edge.export.text_export import export_text, text_spec
+from ovs_edge.export.weights import halve
+from ovs_edge.segmenter.segmenter import MaskModel
+from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
+
+
+def write_bundle(
+    target: Path,
+    checkpoint: Path,
+    model: MaskModel,
+    extras: dict[str, Any],
+    options: ExportOptions,
+    tell: Tell,
+    report: Callable[[Parity], None],
+) -> Manifest:
+    """Export `model`, read from `checkpoint`, into the bundle `target`; `report` is given the parity before it counts.
+
+    Nothing appears at `target` unless every comparison holds. Raises `ParityError`, `CheckpointError`, `BundleError`.
+    """
+    vocabulary = _vocabulary(extras, checkpoint)
+    provenance = _provenance(extras, checkpoint)
+    with written_whole(target) as work:
+        photos = photo_inputs(options.images, options.size)
+        encoder = load_text_encoder(model.config.text, extras.get("text_encoder"), str(checkpoint))
+        tell("writing the text encoder")
+        save(export_text(encoder, options.text_precision), work / TEXT_ENCODER)
+        (work / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
+        tell("writing the segmenter")
+        save(export_segmenter(model, options), work / SEGMENTER)
+        manifest = Manifest(
+            name=target.name.removesuffix(".ovs"),
+            created_by=f"ovs-edge {importlib.metadata.version('ovs-edge')}",
+            graph=_graph_spec(model, options),
+            text=text_spec(encoder),
+            training_vocabulary=vocabulary,
+            related=_related(extras),
+            opset=OPSET,
+            precisions={"fp32": SEGMENTER},
+            digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
+            provenance={
+                "preset": model.config.name,
+                "checkpoint_sha256": sha256(checkpoint),
+                "checkpoint": provenance,
+                "weights": options.weights,
+                "text_precision": options.text_precision,
+                "torch": torch.__version__,
+                "onnx": onnx.__version__,
+            },
+        )
+        # The runtime opens what is written so far, so that it is the files that are compared.
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        parity = _compare(model, encoder, work, options, photos, tell)
+        report(parity)
+        parity.check()
+        manifest = dataclasses.replace(manifest, parity=parity.to_dict())
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProto:
+    """The segmenter's graph under the contract."""
+    model.use_formulation(options.msda)
+    dtype = torch.uint8 if options.max_classes <= 256 else torch.int32
+    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype).eval()
+    # Sizes that differ from each other and from 1, so that the exporter takes no axis for another.
+    example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
+    onnx_model = to_onnx(
+        graph, example, (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S")))), ("labels", "confidence")
+    )
+    if options.weights == "fp16":
+        halve(onnx_model)
+    return onnx_model
+
+
+def _compare(
+    model: MaskModel, encoder: TextEncoder, work: Path, options: ExportOptions, photos: Any, tell: Tell
+) -> Parity:
+    return measure(model, encoder, Bundle.open(work), options, photos, tell)
+
+
+def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
+    height, width = options.size
+    return GraphSpec(
+        inputs=(
+            TensorSpec("image", "uint8", (1, height, width, 3)),
+            TensorSpec("text_embeddings", "float32", ("K", "S", model.config.text.dim)),
+        ),
+        outputs=(
+            TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (1, height, width)),
+            TensorSpec("confidence", "float32", (1, height, width)),
+        ),
+        max_classes=options.max_classes,
+        masks=options.masks,
+        msda=options.msda,
+        decoder_layers=options.decoder_layers,
+        stride=1,
+    )
+
+
+def _vocabulary(extras: dict[str, Any], checkpoint: Path) -> tuple[tuple[str, ...], ...]:
+    raw = extras.get("training_vocabulary", [])
+    sound = isinstance(raw, list | tuple) and all(
+        isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names) for names in raw
+    )
+    if not sound:
+        raise CheckpointError(f"{checkpoint}: the training vocabulary is not a list of lists of names; train it again")
+    return tuple(tuple(names) for names in raw)
+
+
+def _related(extras: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    raw = extras.get("related", {})
+    return {str(name): tuple(map(str, words)) for name, words in raw.items()} if isinstance(raw, dict) else {}
+
+
+def _provenance(extras: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """The checkpoint's own account of itself, with paths of the machine that trained it cut to their names."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): cut(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [cut(item) for item in value]
+        return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+    try:
+        result = cut(extras.get("provenance", {}))
+        json.dumps(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{checkpoint}: its provenance is not plain data ({error}); train it again") from error
+    return result if isinstance(result, dict) else {"note": result}

@@ -1,0 +1,173 @@
+"""`ovs-export`: a trained checkpoint becomes a bundle that devices run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovs_edge.bundle.errors import exit_on_error, require
+
+# Torch is imported once the options are known to be sound: --help must not wait for it.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ovs_edge.export.parity import Parity
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class MaskOrder(str, Enum):
+    """Values of --masks."""
+
+    exact = "exact"
+    fast = "fast"
+
+
+class Sampling(str, Enum):
+    """Values of --msda."""
+
+    gridsample = "gridsample"
+    gather = "gather"
+
+
+class WeightType(str, Enum):
+    """Values of --weights."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class TextType(str, Enum):
+    """Values of --text-precision."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="model.pt, as ovs-train writes it.", metavar="MODEL.pt")],
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Input HEIGHTxWIDTH in pixels, multiples of 32, such as 384x512. "
+            "Default: 384x384 for mini, else 512x512.",
+        ),
+    ] = None,
+    decoder_layers: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many decoder layers: faster, a little less accurate. Default: all."),
+    ] = None,
+    masks: Annotated[
+        MaskOrder | None,
+        typer.Option(
+            help="exact: masks are upsampled, then classes summed, as published; fast: the other way round. "
+            "Default: fast for mini, else exact."
+        ),
+    ] = None,
+    msda: Annotated[
+        Sampling, typer.Option(help="How deformable attention samples: by GridSample, or spelt out with Gather.")
+    ] = Sampling.gridsample,
+    max_classes: Annotated[
+        int, typer.Option(help="Most classes at once; up to 256 labels are uint8, else int32.")
+    ] = 512,
+    weights: Annotated[
+        WeightType,
+        typer.Option(help="Type the segmenter's weights are stored in; fp16 halves those that lose nothing by it."),
+    ] = WeightType.fp32,
+    text_precision: Annotated[
+        TextType, typer.Option(help="Type the text encoder's matrices are stored in; int8 is a quarter of the size.")
+    ] = TextType.fp32,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of photos to compare on. Default: scikit-image's packaged photos.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Bundle folder. Default: the checkpoint's name with .ovs.")
+    ] = None,
+) -> None:
+    """Write a bundle, then run it in ONNX Runtime beside torch; past the bar nothing is written."""
+    from rich.console import Console
+
+    from ovs_edge.export.options import parse_size
+
+    if size is not None:
+        parse_size(size)
+    for module in ("torch", "onnx", "onnxscript"):
+        require(module, "export")
+
+    from ovs_edge.export.bundle_writer import write_bundle
+    from ovs_edge.export.options import resolve
+    from ovs_edge.segmenter.checkpoint import load_checkpoint
+
+    start = time.perf_counter()
+    console = Console(soft_wrap=True, highlight=False)
+    model, extras = load_checkpoint(checkpoint)
+    options = resolve(
+        model.config,
+        size,
+        decoder_layers,
+        masks.value if masks is not None else None,
+        msda.value,
+        max_classes,
+        weights.value,
+        text_precision.value,
+        images,
+    )
+    target = Path(f"{checkpoint.stem}.ovs") if output is None else output
+    with _status(console) as tell:
+        manifest = write_bundle(
+            target, checkpoint, model, extras, options, tell, lambda parity: show_parity(console, parity)
+        )
+    total = sum((target / name).stat().st_size for name in manifest.digests)
+    height, width = options.size
+    console.print(
+        f"{target}: {model.config.name} at {height}x{width} (height x width), {options.decoder_layers} decoder layers, "
+        f"{options.masks} masks, {options.msda}, {total / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
+    )
+
+
+def show_parity(console: Console, parity: Parity) -> None:
+    """The parity table and the single figures below it."""
+    from rich.table import Table
+
+    table = Table(title=f"ONNX Runtime against torch, {parity.photos} photos", title_justify="left")
+    for name in ("vocabulary", "classes", "names each", "labels equal", "score difference"):
+        table.add_column(name, justify="left" if name == "vocabulary" else "right")
+    for row in parity.segmenter:
+        table.add_row(
+            row.vocabulary,
+            str(row.classes),
+            str(row.names),
+            f"{row.labels_equal:.4%}",
+            f"{row.score_difference:.1e}",
+        )
+    console.print(table)
+    text = parity.text
+    console.print(
+        f"gridsample against gather: {parity.formulations:.1e}\n"
+        f"exact against fast masks: {parity.exact_fast:.2%} of labels agree\n"
+        f"text encoder ({text.precision}), {text.names} names: vectors differ by {text.vector_difference:.1e}, "
+        f"cosine {text.mean_cosine:.5f} mean, {text.least_cosine:.5f} least\n"
+        f"tokenizer: {text.tokenizer_mismatches} of {text.strings} hard strings differ"
+    )
+
+
+@contextmanager
+def _status(console: Console) -> Iterator[Callable[[str], None]]:
+    """`tell(step)` shows what is going on: a spinner on a terminal, nothing where none would be seen."""
+    if not console.is_terminal:
+        yield lambda step: None
+        return
+    with console.status("") as status:
+        yield lambda step: status.update(step)
+
+
+def main() -> None:
+    """Console command; an expected error is one line on stderr and its exit code."""
+    exit_on_error(app)

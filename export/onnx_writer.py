@@ -1,0 +1,180 @@
+"""A torch module to an ONNX file: quiet, free of traces of this machine, its nodes named after torch modules."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ovs_edge.bundle.errors import ParityError
+
+# From 20 on GridSample's mode has another name, which several parsers take for "nearest" without a word.
+OPSET = 18
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a graph."""
+
+    name: str
+    free: tuple[tuple[int, str], ...] = ()  # dynamic axes with their symbols: ((0, "K"), (1, "S"))
+
+
+def to_onnx(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[Port], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """Export `module` for inputs shaped like `example`, but for their free axes.
+
+    Batch norms stay apart from their convolutions: engines fold them when they load the file, and until then every
+    weight is the checkpoint's own. Raises `ParityError` when the exporter did not keep what later stages rely on.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = [{axis: dynamic for axis, _ in port.free} or None for port in inputs]
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[port.name for port in inputs],
+            output_names=list(outputs),
+            dynamic_shapes=tuple(shapes),
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        model = _simplified(program)
+    _name_axes(model, inputs)
+    _name_nodes(model)
+    _forget_origin(model)
+    lint(model, layer_norms=_layer_norm_calls(module, example))
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write the file; a full disk raises `OSError`."""
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def lint(model: onnx.ModelProto, layer_norms: int) -> None:
+    """Raise `ParityError` unless every layer norm is one node and every GridSample interpolates."""
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    mode = "linear" if opset >= 20 else "bilinear"
+    found = Counter(node.op_type for node in model.graph.node)["LayerNormalization"]
+    if found != layer_norms:
+        raise ParityError(
+            f"the exporter wrote {found} of {layer_norms} layer norms as one node; engines lose precision in the "
+            "others. Use another torch version"
+        )
+    for node in model.graph.node:
+        if node.op_type != "GridSample":
+            continue
+        modes = [attribute.s.decode() for attribute in node.attribute if attribute.name == "mode"]
+        if modes not in ([mode], [] if opset < 20 else [mode]):
+            raise ParityError(f"{node.name} samples by {modes}, expected {mode!r}; use another torch version")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks to its developers on every channel there is; what matters raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _simplified(program: Any) -> onnx.ModelProto:
+    """Shape arithmetic folded, dead and repeated nodes dropped; no weight is touched."""
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer
+
+    model = program.model
+    passes.InlinePass()(model)
+    for _ in range(2):
+        # Small inputs only: a transposed weight would lose its name.
+        optimizer.fold_constants(model, onnx_shape_inference=False, input_size_limit=1024, output_size_limit=4096)
+        passes.RemoveUnusedNodesPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.DeduplicateInitializersPass()(model)
+    passes.CommonSubexpressionEliminationPass()(model)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.RemoveUnusedOpsetsPass()(model)
+    proto = program.model_proto
+    assert isinstance(proto, onnx.ModelProto)
+    return proto
+
+
+def _name_axes(model: onnx.ModelProto, inputs: Sequence[Port]) -> None:
+    """Rename torch's symbols (s94, s16) to the contract's (K, S), wherever they stand."""
+    names: dict[str, str] = {}
+    for value, port in zip(model.graph.input, inputs, strict=True):
+        for axis, symbol in port.free:
+            dim = value.type.tensor_type.shape.dim[axis]
+            if not dim.dim_param:
+                raise ParityError(f"the exporter fixed {port.name}'s axis {axis} ({symbol}) to {dim.dim_value}")
+            names[dim.dim_param] = symbol
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b") if names else None
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if pattern is not None and dim.dim_param:
+                dim.dim_param = pattern.sub(lambda match: names[match.group()], dim.dim_param)
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """`backbone.stages.2.1.depthwise.0/Conv`: the torch module that a node comes from, and its operator."""
+    count: Counter[str] = Counter()
+    for node in model.graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+        # A leading underscore is the exporter's own mark for what belongs to no module.
+        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope and not scope.startswith("_")]
+        name = f"{modules[-1] if modules else ''}/{node.op_type}"
+        count[name] += 1
+        node.name = name if count[name] == 1 else f"{name}_{count[name]}"
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Drop stack traces and the like: they hold paths of the machine that exported."""
+    graph = model.graph
+    for entry in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+
+
+def _layer_norm_calls(module: nn.Module, example: tuple[Tensor, ...]) -> int:
+    """How many layer norms one run computes."""
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    hooks = [part.register_forward_hook(count) for part in module.modules() if isinstance(part, nn.LayerNorm)]
+    try:
+        with torch.no_grad():
+            module(*example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls

@@ -1,0 +1,230 @@
+"""The proof: what was exported computes what was trained, on real photos, through the runtime's own code.
+
+The reference is written out plainly here, apart from the graph's own module, so that a trick in the graph that went
+wrong would show.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import ParityError
+from ovs_edge.bundle.vocabulary import stack_names
+from ovs_edge.export.options import ExportOptions, Masks
+from ovs_edge.export.text_parity import TextParity, compare_text
+from ovs_edge.runtime.onnx_session import OnnxSession
+from ovs_edge.runtime.text import TextEncoder as RuntimeText
+from ovs_edge.segmenter.deformable import DeformableAttention, Formulation
+from ovs_edge.segmenter.segmenter import MaskModel, semantic_scores
+from ovs_edge.segmenter.text import TextEncoder
+
+LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
+SCORES = 1e-4  # most absolute difference of a confidence, where labels agree
+FORMULATIONS = 1e-5  # most difference between the two samplings, relative to the largest feature
+
+CLASSES = (1, 2, 37, 500)
+NAMES = (1, 4)
+_MOST_SCORES = 2**28  # scores of one frame, K * H * W: 1 GiB in FP32
+_MOST_TRAINED = 64  # classes of the training vocabulary that are compared
+
+Tell = Callable[[str], None]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SegmenterParity:
+    """Graph against torch, for one vocabulary, over all photos."""
+
+    vocabulary: str  # "random" or "training"
+    classes: int  # K
+    names: int  # S
+    labels_equal: float  # share of pixels, worst photo
+    score_difference: float  # max abs, where labels agree
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Everything that was measured."""
+
+    photos: int
+    segmenter: tuple[SegmenterParity, ...]
+    formulations: float  # gridsample against gather in torch: max abs over max
+    exact_fast: float  # share of pixels on which the two mask orders agree in torch, reported only
+    text: TextParity
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest, with the bars beside the figures."""
+        bars = {"labels_equal": LABELS_EQUAL, "score_difference": SCORES, "formulations": FORMULATIONS}
+        return {**asdict(self), "bars": {**bars, **self.text.bars()}}
+
+    def failures(self) -> list[str]:
+        """What is past its bar, in words."""
+        found = []
+        for row in self.segmenter:
+            where = f"K={row.classes} S={row.names} {row.vocabulary}"
+            # Negated, so that a NaN fails too.
+            if not row.labels_equal >= LABELS_EQUAL:
+                found.append(f"{where}: {row.labels_equal:.3%} of labels equal, expected {LABELS_EQUAL:.1%}")
+            if not row.score_difference <= SCORES:
+                found.append(f"{where}: scores differ by {row.score_difference:.1e}, expected at most {SCORES:g}")
+        if not self.formulations <= FORMULATIONS:
+            found.append(f"gridsample and gather differ by {self.formulations:.1e}, expected at most {FORMULATIONS:g}")
+        return [*found, *self.text.failures()]
+
+    def check(self) -> None:
+        """Raise `ParityError` if anything is past its bar."""
+        if failures := self.failures():
+            more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+            raise ParityError(f"the export differs from its checkpoint: {failures[0]}{more}; nothing was written")
+
+
+def measure(
+    model: MaskModel,
+    encoder: TextEncoder,
+    bundle: Bundle,
+    options: ExportOptions,
+    photos: Sequence[npt.NDArray[np.uint8]],
+    tell: Tell,
+) -> Parity:
+    """Run the bundle with the runtime's code beside `model` in torch; photos are uint8 (1, H, W, 3) BGR."""
+    with tempfile.TemporaryDirectory() as folder:
+        runtime = RuntimeText(bundle, cache_folder=Path(folder))
+        tell("text encoder")
+        text = compare_text(encoder, runtime, bundle)
+        trained = _training_vectors(bundle, runtime, options.max_classes)
+    reference = _Reference(model, options, photos)
+    vocabularies = [("random", vectors) for vectors in _random_vocabularies(options, model.config.text.dim)]
+    if trained is not None:
+        vocabularies.append(("training", trained))
+    rows = []
+    with OnnxSession(bundle, "fp32", 0, "cpu") as session:
+        for kind, vectors in vocabularies:
+            classes, names = vectors.shape[:2]
+            tell(f"segmenter, K={classes} S={names}")
+            equal, difference = 1.0, 0.0
+            for index, photo in enumerate(photos):
+                labels, scores = session.run(photo, vectors)
+                expected_labels, expected_scores = reference(index, vectors, options.masks)
+                same = labels == expected_labels
+                equal = min(equal, float(same.mean()))
+                # max(a, b) would drop a NaN
+                gaps = np.abs(scores - expected_scores)[same]
+                difference = float(np.max([difference, *([gaps.max()] if gaps.size else [])]))
+            rows.append(SegmenterParity(kind, classes, names, equal, difference))
+    tell("formulations and mask orders")
+    vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
+    return Parity(
+        photos=len(photos),
+        segmenter=tuple(rows),
+        formulations=max(formulation_difference(model, rgb(photo)) for photo in photos),
+        exact_fast=float(
+            np.mean(
+                [
+                    reference(index, vectors, "exact")[0] == reference(index, vectors, "fast")[0]
+                    for index in range(len(photos))
+                ]
+            )
+        ),
+        text=text,
+    )
+
+
+class _Replay(nn.Module):
+    """A part of the model that sees the image only: computed once for each photo."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part, self.photo = part, 0
+        self._results: dict[int, Any] = {}
+
+    def forward(self, *inputs: Any) -> Any:
+        """Whatever `part` gave for this photo."""
+        if self.photo not in self._results:
+            self._results[self.photo] = self.part(*inputs)
+        return self._results[self.photo]
+
+
+class _Reference:
+    """The model in torch."""
+
+    def __init__(self, model: MaskModel, options: ExportOptions, photos: Sequence[npt.NDArray[np.uint8]]) -> None:
+        self._model, self._options, self._photos = copy.copy(model), options, photos
+        self._replays = {"backbone": _Replay(model.backbone), "pixel_decoder": _Replay(model.pixel_decoder)}
+        # A copy that shares the weights, with these two parts exchanged.
+        self._model._modules = {**model._modules, **self._replays}
+        model.use_formulation(options.msda)
+
+    @torch.no_grad()
+    def __call__(self, photo: int, vectors: Floats, masks: Masks) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D)."""
+        for replay in self._replays.values():
+            replay.photo = photo
+        output = self._model(rgb(self._photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers)
+        if masks == "exact":
+            scores = semantic_scores(output.class_logits, self._upsample(output.mask_logits))
+        else:
+            scores = self._upsample(semantic_scores(output.class_logits, output.mask_logits))
+        total = scores.sum(1).clamp(min=1)
+        scores[:, torch.from_numpy(~vectors.any((1, 2)))] = -1
+        best, labels = scores.max(1)
+        return labels.numpy(), (best / total).numpy()
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(x, size=self._options.size, mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def formulation_difference(model: MaskModel, image: Tensor) -> float:
+    """Largest difference between the samplings over all features the queries see, relative to the largest feature.
+
+    `image` is RGB (1, 3, H, W), 0..255.
+    """
+    features = model.backbone(model.normalise(image))
+    before = next(part.formulation for part in model.modules() if isinstance(part, DeformableAttention))
+    formulations: tuple[Formulation, ...] = ("gridsample", "gather")
+    results = []
+    for formulation in formulations:
+        model.use_formulation(formulation)
+        mask_features, levels = model.pixel_decoder(features)
+        results.append([mask_features, *levels])
+    model.use_formulation(before)
+    return max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-6)) for a, b in zip(*results, strict=True))
+
+
+def rgb(photo: npt.NDArray[np.uint8]) -> Tensor:
+    """uint8 (1, H, W, 3) BGR -> what the model takes: float (1, 3, H, W) RGB."""
+    return torch.from_numpy(np.ascontiguousarray(photo[..., ::-1])).permute(0, 3, 1, 2).float()
+
+
+def _random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
+    """Vectors (K, S, D) of any length, as the contract allows, some of the names missing."""
+    rng = np.random.default_rng(0)
+    most = max(1, min(options.max_classes, _MOST_SCORES // (options.size[0] * options.size[1])))
+    result = []
+    for classes in sorted({min(count, most) for count in CLASSES}):
+        for names in NAMES:
+            vectors = rng.standard_normal((classes, names, dim)).astype(np.float32)
+            vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+            vectors *= rng.uniform(0.5, 2, (classes, names, 1)).astype(np.float32)
+            vectors[:, 1:][rng.random((classes, names - 1)) < 0.3] = 0
+            result.append(vectors)
+    return result
+
+
+def _training_vectors(bundle: Bundle, encoder: RuntimeText, most: int) -> Floats | None:
+    """The checkpoint's own names as the device would encode them, (K, S, D)."""
+    vocabulary = bundle.manifest.training_vocabulary[: min(most, _MOST_TRAINED)]
+    if not vocabulary:
+        return None
+    return stack_names([encoder.encode(names[: NAMES[-1]]) for names in vocabulary], bundle.manifest.text.dim)

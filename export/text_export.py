@@ -1,0 +1,46 @@
+"""The text encoder as a graph: token ids in, text vectors out."""
+
+from __future__ import annotations
+
+import onnx
+
+from ovs_edge.bundle.manifest import TensorSpec, TextSpec
+from ovs_edge.export.onnx_writer import Port, to_onnx
+from ovs_edge.export.options import TextPrecision
+from ovs_edge.export.weights import quantise
+from ovs_edge.segmenter.text import TextEncoder
+
+OUTPUT = "text_embeddings"
+
+
+def export_text(encoder: TextEncoder, precision: TextPrecision) -> onnx.ModelProto:
+    """The graph of `encoder`, for any number of texts."""
+    example = encoder.tokenize(["a photo of a bicycle", "sky", "traffic light"])
+    ports = [
+        Port(spec.name, tuple((axis, symbol) for axis, symbol in enumerate(spec.shape) if isinstance(symbol, str)))
+        for spec in _inputs(encoder)
+    ]
+    model = to_onnx(encoder.model, example, ports, [OUTPUT])
+    if precision == "int8":
+        quantise(model)
+    return model
+
+
+def text_spec(encoder: TextEncoder) -> TextSpec:
+    """How the manifest describes `encoder`."""
+    config = encoder.config
+    return TextSpec(
+        encoder=config.kind,
+        dim=config.dim,
+        context_length=config.context_length,
+        cleaning=encoder.cleaning,
+        templates=config.templates,
+        inputs=_inputs(encoder),
+        output=OUTPUT,
+    )
+
+
+def _inputs(encoder: TextEncoder) -> tuple[TensorSpec, ...]:
+    # A tokenizer that pads to the longest of a batch leaves the length free.
+    length = (encoder.tokenizer.padding or {}).get("length") or "L"
+    return tuple(TensorSpec(name, "int64", ("N", length)) for name in encoder.inputs)

@@ -1,0 +1,98 @@
+"""The text encoder's graph and the tokenizer's file against those they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.manifest import TOKENIZER
+from ovs_edge.runtime.text import TextEncoder as RuntimeText
+from ovs_edge.runtime.text import clean
+from ovs_edge.segmenter.minilm import package_folder
+from ovs_edge.segmenter.text import TextEncoder
+
+VECTORS = 1e-4  # most absolute difference of a unit vector's element, FP32
+COSINE = 0.99  # least mean cosine, INT8
+
+# Strings that tell one tokenizer from another.
+HARD = (
+    "", " ", "don't", "DON'T they'LL we'Ve I'M he'd it'ſ", "12345 a1b2 ½ ²", "🚲🚴‍♀️ 🇬🇧", "日本語のテスト", "한국어",
+    "é e\u0301 È Ğ İ ı ß ẞ", "ΟΔΟΣ Σ ΣΑΣ ΑΣ' ΑΣ'Α", "&amp;lt;b&gt; &eacute;", "mojibake: âœ” cafÃ©", "ﬁ ﬂ ｆｕｌｌｗｉｄｔｈ Ⅷ",
+    "tabs\tand\nlines  and\u00a0spaces\u3000", "control \x00\x07\x7f\u200b", "a\u0345b", "الغة العربية", "हिन्दी", "snake_case-and/slash",
+    "...!?#@$%^&*()[]{}", "x" * 5000, "word " * 1000, "👍" * 100, "a <start_of_text> b <END_OF_TEXT> c",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextParity:
+    """Text graph against torch over single names, and tokenizer file against its source over hard strings."""
+
+    precision: str  # fp32 or int8
+    names: int
+    vector_difference: float  # max abs over unit vectors
+    mean_cosine: float
+    least_cosine: float
+    strings: int
+    tokenizer_mismatches: int  # strings whose ids differ
+
+    def bars(self) -> dict[str, float]:
+        """The bars that hold for this precision."""
+        return {"vector_difference": VECTORS} if self.precision == "fp32" else {"mean_cosine": COSINE}
+
+    def failures(self) -> list[str]:
+        """What is past its bar, in words."""
+        found = []
+        if self.precision == "fp32" and not self.vector_difference <= VECTORS:
+            found.append(f"text vectors differ by {self.vector_difference:.1e}, expected at most {VECTORS:g}")
+        if not self.mean_cosine >= COSINE:
+            found.append(f"text vectors have a mean cosine of {self.mean_cosine:.4f}, expected at least {COSINE}")
+        if self.tokenizer_mismatches:
+            found.append(
+                f"the tokenizer differs on {self.tokenizer_mismatches} of {self.strings} strings, expected none"
+            )
+        return found
+
+
+def compare_text(encoder: TextEncoder, runtime: RuntimeText, bundle: Bundle) -> TextParity:
+    """Encode words of the tokenizer's own vocabulary on both sides, and tokenise `HARD` on both sides."""
+    # CLIP's prompts all have 77 tokens and nine templates: a hundred times the work of a sentence encoder's.
+    names = words(encoder.tokenizer, 500 if encoder.config.kind == "minilm" else 16)
+    expected = encoder.encode(names).numpy()
+    found = runtime.encode(names)
+    cosine = (found * expected).sum(1)
+    tokenizer = Tokenizer.from_file(str(bundle.path / TOKENIZER))
+    return TextParity(
+        precision=str(bundle.manifest.provenance.get("text_precision", "fp32")),
+        names=len(names),
+        vector_difference=float(np.abs(found - expected).max()),
+        mean_cosine=float(cosine.mean()),
+        least_cosine=float(cosine.min()),
+        strings=len(HARD),
+        tokenizer_mismatches=len(tokenizer_mismatches(encoder, tokenizer, HARD)),
+    )
+
+
+def words(tokenizer: Tokenizer, count: int) -> list[str]:
+    """`count` whole words of a tokenizer's vocabulary, spread over the alphabet."""
+    tokens = (token.removesuffix("</w>") for token in tokenizer.get_vocab() if not token.startswith("##"))
+    known = sorted({token for token in tokens if token.isascii() and token.isalpha() and len(token) > 3})
+    return known[:: max(1, len(known) // count)][:count]
+
+
+def tokenizer_mismatches(encoder: TextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
+    """Strings that `tokenizer` reads unlike open_clip, or unlike the sentence encoder's own file."""
+    if encoder.config.kind == "minilm":
+        source = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
+        source.no_padding()
+        source.enable_truncation(encoder.config.context_length)
+        return [text for text in strings if source.encode(text).ids != tokenizer.encode(text).ids]
+    from open_clip.tokenizer import SimpleTokenizer
+
+    published = SimpleTokenizer(context_length=encoder.config.context_length)
+    return [
+        text for text in strings if published(text)[0].tolist() != tokenizer.encode(clean(text, encoder.cleaning)).ids
+    ]
