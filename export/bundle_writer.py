@@ -23,7 +23,7 @@ from ovs_edge.export.photos import photo_inputs
 from ovs_edge.export.text_export import export_text, text_spec
 from ovs_edge.export.weights import halve
 from ovs_edge.segmenter.segmenter import MaskModel
-from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
+from ovs_edge.segmenter.text import load_text_encoder
 
 
 def write_bundle(
@@ -55,9 +55,9 @@ def write_bundle(
             graph=_graph_spec(model, options),
             text=text_spec(encoder),
             training_vocabulary=vocabulary,
-            related=_related(extras),
             opset=OPSET,
             precisions={"fp32": SEGMENTER},
+            related=_related(extras, checkpoint),
             digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
             provenance={
                 "preset": model.config.name,
@@ -71,7 +71,7 @@ def write_bundle(
         )
         # The runtime opens what is written so far, so that it is the files that are compared.
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        parity = _compare(model, encoder, work, options, photos, tell)
+        parity = measure(model, encoder, Bundle.open(work), options, photos, tell)
         report(parity)
         parity.check()
         manifest = dataclasses.replace(manifest, parity=parity.to_dict())
@@ -92,12 +92,6 @@ def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProt
     if options.weights == "fp16":
         halve(onnx_model)
     return onnx_model
-
-
-def _compare(
-    model: MaskModel, encoder: TextEncoder, work: Path, options: ExportOptions, photos: Any, tell: Tell
-) -> Parity:
-    return measure(model, encoder, Bundle.open(work), options, photos, tell)
 
 
 def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
@@ -121,17 +115,20 @@ def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
 
 def _vocabulary(extras: dict[str, Any], checkpoint: Path) -> tuple[tuple[str, ...], ...]:
     raw = extras.get("training_vocabulary", [])
-    sound = isinstance(raw, list | tuple) and all(
-        isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names) for names in raw
-    )
-    if not sound:
+    if not isinstance(raw, list | tuple) or not all(_is_names(names) and names for names in raw):
         raise CheckpointError(f"{checkpoint}: the training vocabulary is not a list of lists of names; train it again")
     return tuple(tuple(names) for names in raw)
 
 
-def _related(extras: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _related(extras: dict[str, Any], checkpoint: Path) -> dict[str, tuple[str, ...]]:
     raw = extras.get("related", {})
-    return {str(name): tuple(map(str, words)) for name, words in raw.items()} if isinstance(raw, dict) else {}
+    if not isinstance(raw, dict) or not _is_names(list(raw)) or not all(map(_is_names, raw.values())):
+        raise CheckpointError(f"{checkpoint}: the related words are not names with lists of words; train it again")
+    return {name: tuple(words) for name, words in raw.items()}
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
 def _provenance(extras: dict[str, Any], checkpoint: Path) -> dict[str, Any]:

@@ -87,6 +87,12 @@ def export(
     images: Annotated[
         Path | None, typer.Option(help="Folder of photos to compare on. Default: scikit-image's packaged photos.")
     ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle", help="Load a checkpoint that may run code. Only for files you know the origin of."
+        ),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Bundle folder. Default: the checkpoint's name with .ovs.")
     ] = None,
@@ -107,7 +113,7 @@ def export(
 
     start = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
-    model, extras = load_checkpoint(checkpoint)
+    model, extras = load_checkpoint(checkpoint, trust_pickle)
     options = resolve(
         model.config,
         size,

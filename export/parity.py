@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ _MOST_TRAINED = 64  # classes of the training vocabulary that are compared
 
 Tell = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
+Run = Callable[[npt.NDArray[np.uint8], Floats], tuple[npt.NDArray[np.integer], Floats]]
 
 
 @dataclass(frozen=True)
@@ -103,41 +104,42 @@ def measure(
         tell("text encoder")
         text = compare_text(encoder, runtime, bundle)
         trained = _training_vectors(bundle, runtime, options.max_classes)
-    reference = _Reference(model, options, photos)
-    vocabularies = [("random", vectors) for vectors in _random_vocabularies(options, model.config.text.dim)]
+    vocabularies = [("random", vectors) for vectors in random_vocabularies(options, model.config.text.dim)]
     if trained is not None:
         vocabularies.append(("training", trained))
-    rows = []
+    reference = Reference(model, options, photos)
     with OnnxSession(bundle, "fp32", 0, "cpu") as session:
-        for kind, vectors in vocabularies:
-            classes, names = vectors.shape[:2]
-            tell(f"segmenter, K={classes} S={names}")
-            equal, difference = 1.0, 0.0
-            for index, photo in enumerate(photos):
-                labels, scores = session.run(photo, vectors)
-                expected_labels, expected_scores = reference(index, vectors, options.masks)
-                same = labels == expected_labels
-                equal = min(equal, float(same.mean()))
-                # max(a, b) would drop a NaN
-                gaps = np.abs(scores - expected_scores)[same]
-                difference = float(np.max([difference, *([gaps.max()] if gaps.size else [])]))
-            rows.append(SegmenterParity(kind, classes, names, equal, difference))
+        rows = compare_segmenter(reference, session.run, vocabularies, tell)
     tell("formulations and mask orders")
     vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
+    orders = [[reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(len(photos))]
     return Parity(
         photos=len(photos),
-        segmenter=tuple(rows),
+        segmenter=rows,
         formulations=max(formulation_difference(model, rgb(photo)) for photo in photos),
-        exact_fast=float(
-            np.mean(
-                [
-                    reference(index, vectors, "exact")[0] == reference(index, vectors, "fast")[0]
-                    for index in range(len(photos))
-                ]
-            )
-        ),
+        exact_fast=float(np.mean([first == second for first, second in orders])),
         text=text,
     )
+
+
+def compare_segmenter(
+    reference: Reference, run: Run, vocabularies: Iterable[tuple[str, Floats]], tell: Tell
+) -> tuple[SegmenterParity, ...]:
+    """`run` (image, vectors) -> (labels, confidence) against the reference, for every vocabulary on every photo."""
+    rows = []
+    for kind, vectors in vocabularies:
+        classes, names = vectors.shape[:2]
+        tell(f"segmenter, K={classes} S={names}")
+        equal, difference = 1.0, 0.0
+        for index, photo in enumerate(reference.photos):
+            labels, scores = run(photo, vectors)
+            expected_labels, expected_scores = reference(index, vectors)
+            same = labels == expected_labels
+            equal = min(equal, float(same.mean()))
+            # numpy's maximum, unlike Python's, keeps a NaN.
+            difference = float(np.max(np.abs(scores - expected_scores)[same], initial=difference))
+        rows.append(SegmenterParity(kind, classes, names, equal, difference))
+    return tuple(rows)
 
 
 class _Replay(nn.Module):
@@ -155,23 +157,24 @@ class _Replay(nn.Module):
         return self._results[self.photo]
 
 
-class _Reference:
+class Reference:
     """The model in torch."""
 
     def __init__(self, model: MaskModel, options: ExportOptions, photos: Sequence[npt.NDArray[np.uint8]]) -> None:
-        self._model, self._options, self._photos = copy.copy(model), options, photos
+        self.photos = photos
+        self._model, self._options = copy.copy(model), options
         self._replays = {"backbone": _Replay(model.backbone), "pixel_decoder": _Replay(model.pixel_decoder)}
         # A copy that shares the weights, with these two parts exchanged.
         self._model._modules = {**model._modules, **self._replays}
         model.use_formulation(options.msda)
 
     @torch.no_grad()
-    def __call__(self, photo: int, vectors: Floats, masks: Masks) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D)."""
+    def __call__(self, photo: int, vectors: Floats, masks: Masks | None = None) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D); `masks` other than the options'."""
         for replay in self._replays.values():
             replay.photo = photo
-        output = self._model(rgb(self._photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers)
-        if masks == "exact":
+        output = self._model(rgb(self.photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers)
+        if (masks or self._options.masks) == "exact":
             scores = semantic_scores(output.class_logits, self._upsample(output.mask_logits))
         else:
             scores = self._upsample(semantic_scores(output.class_logits, output.mask_logits))
@@ -207,7 +210,7 @@ def rgb(photo: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(photo[..., ::-1])).permute(0, 3, 1, 2).float()
 
 
-def _random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
+def random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
     """Vectors (K, S, D) of any length, as the contract allows, some of the names missing."""
     rng = np.random.default_rng(0)
     most = max(1, min(options.max_classes, _MOST_SCORES // (options.size[0] * options.size[1])))
