@@ -121,7 +121,7 @@ class Trainer:
         for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers):
             started = time.perf_counter()
             progress = self._train_step(batch.to(self.device), started)
-            if progress.step % 20 == 0:
+            if progress.step == 1 or progress.step % 20 == 0:
                 self._record(asdict(progress))
             on_step(progress)
             if self.step % options.validate_every == 0 or self.step == options.steps:
