@@ -202,7 +202,10 @@ class Trainer:
     def save(self, scores: dict[str, float]) -> None:
         """Write `model.pt` (averaged weights, FP16-representable) and `training.pt` (everything to go on)."""
         provenance = {
-            "datasets": [dataset.name for dataset in self.datasets],
+            "datasets": {
+                dataset.name: round(float(weight), 4)
+                for dataset, weight in zip(self.datasets, self.crops.weights, strict=True)
+            },
             "photos": sum(len(dataset) for dataset in self.datasets),
             "options": asdict(self.options),
             "losses": asdict(self.losses),
