@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ovs_edge.bundle.errors import SinkError, exit_on_error, require
+from ovs_edge.bundle.errors import SinkError, UsageError, exit_on_error, require
 
 if TYPE_CHECKING:
     from ovs_edge.benchmarks.accuracy import AccuracyResult
@@ -69,6 +69,47 @@ def speed(
     _write(output, path, {"speed": asdict(result)})
 
 
+@app.command()
+def depth(
+    model: Annotated[list[str], typer.Argument(help="Presets (mini, gkc_r50, gkc_r101) or checkpoint files.")],
+    layers: Annotated[str, typer.Option(help="Decoder depths, comma-separated; those a model lacks are left out.")] = (
+        "3,6,9"
+    ),
+    size: Annotated[str | None, typer.Option(help="Input HEIGHTxWIDTH. Default: that of ovs-export.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of both engines.")] = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 7,
+    output: _Output = None,
+) -> None:
+    """Parameters, GFLOPs and latency by decoder depth, ONNX Runtime beside eager torch. Presets have random weights."""
+    require("torch", "export")
+    require("onnx", "export")
+    from ovs_edge.benchmarks.depth import measure_depth
+    from ovs_edge.benchmarks.models import open_model
+
+    wanted = _depths(layers)
+    results = []
+    for name in model:
+        opened = open_model(name)
+        have = [depth for depth in wanted if depth <= opened.config.query_decoder.layers]
+        results += measure_depth(opened, have, size, threads, runs, lambda step: print(step, file=sys.stderr))
+    for row in results:
+        print(
+            f"{row.model} {row.input_size[0]}x{row.input_size[1]} {row.decoder_layers} layers: {row.parameters_m} M, "
+            f"{row.gflops} GFLOPs, ONNX Runtime {row.onnx_ms} ms, torch {row.torch_ms} ms, {row.speedup}x"
+        )
+    _write(output, None, {"depth": [asdict(row) for row in results]})
+
+
+def _depths(text: str) -> list[int]:
+    try:
+        depths = [int(part) for part in text.split(",")]
+    except ValueError:
+        depths = []
+    if not depths or min(depths) < 1:
+        raise UsageError(f"--layers is {text!r}, expected depths such as 3,6,9")
+    return depths
+
+
 def _print_accuracy(result: AccuracyResult) -> None:
     print(
         f"{result.dataset}: mIoU {result.miou:.3f} over {result.classes} names, pixel accuracy "
@@ -86,20 +127,17 @@ def _print_speed(result: SpeedResult) -> None:
     print(f"  ovs-run       {result.peak_memory_mib:.0f} MiB peak resident memory")
 
 
-def _write(output: Path | None, bundle: Path, result: dict[str, Any]) -> None:
+def _write(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> None:
     if output is None:
         return
     from ovs_edge.benchmarks.environment import Environment
     from ovs_edge.bundle.bundle import Bundle
 
-    opened = Bundle.open(bundle, verify=False)
-    document = {
-        "command": shlex.join(["ovs-bench", *sys.argv[1:]]),
-        "bundle": opened.manifest.name,
-        "bundle_digest": opened.digest,
-        "environment": asdict(Environment.here()),
-        **result,
-    }
+    document: dict[str, Any] = {"command": shlex.join(["ovs-bench", *sys.argv[1:]])}
+    if bundle is not None:
+        opened = Bundle.open(bundle, verify=False)
+        document |= {"bundle": opened.manifest.name, "bundle_digest": opened.digest}
+    document |= {"environment": asdict(Environment.here()), **result}
     work = output.with_name(f".{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
