@@ -100,6 +100,20 @@ def depth(
     _write(output, None, {"depth": [asdict(row) for row in results]})
 
 
+@app.command()
+def report(
+    results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("benchmarks/results"),
+    readme: Annotated[Path | None, typer.Option(help="Put the tables into this file, between its markers.")] = None,
+) -> None:
+    """Tables of result files, in Markdown."""
+    from ovs_edge.benchmarks.report import tables, update
+
+    if readme is None:
+        print(tables(results))
+    else:
+        print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
+
+
 def _depths(text: str) -> list[int]:
     try:
         depths = [int(part) for part in text.split(",")]

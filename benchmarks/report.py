@@ -1,0 +1,111 @@
+"""Result files as Markdown tables: the figures of the README are made from them, never typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ovs_edge.bundle.errors import BundleError, SinkError
+
+START, END = "<!-- figures: made by `ovs-bench report`, do not edit -->", "<!-- end of figures -->"
+
+
+def tables(folder: Path) -> str:
+    """Markdown of every result file in `folder`, in the order of their names."""
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(_section(document))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{path} is not a result of ovs-bench ({error!r}); measure again") from error
+    return "\n\n".join(parts)
+
+
+def update(readme: Path, folder: Path) -> bool:
+    """Put the tables between the markers of `readme`; tells whether anything changed."""
+    text = readme.read_text(encoding="utf-8")
+    new = replaced(text, folder)
+    if new != text:
+        readme.write_text(new, encoding="utf-8")
+    return new != text
+
+
+def replaced(text: str, folder: Path) -> str:
+    """`text` with the tables of `folder` between its markers."""
+    head, start, rest = text.partition(START)
+    _, end, tail = rest.partition(END)
+    if not start or not end:
+        raise SinkError(f"no place for the figures; put these two lines where they belong: {START} {END}")
+    return f"{head}{START}\n\n{tables(folder)}\n\n{END}{tail}"
+
+
+def _section(document: dict[str, Any]) -> str:
+    environment = document["environment"]
+    packages = environment["packages"]
+    versions = ", ".join(f"{name} {packages[name]}" for name in ("onnxruntime", "torch") if name in packages)
+    where = (
+        f"`{document['command']}`, {environment['date']}, {environment['cores']} cores of {environment['processor']}, "
+        f"Python {environment['python']}, {versions}"
+    )
+    renderers = {"accuracy": _accuracy, "speed": _speed, "depth": _depth}
+    bodies = [render(document) for key, render in renderers.items() if key in document]
+    if not bodies:
+        raise KeyError("accuracy, speed or depth")
+    return "\n\n".join([*bodies, where])
+
+
+def _accuracy(document: dict[str, Any]) -> str:
+    title = f"Accuracy of `{document['bundle']}`, {document['precision']}, validation photos, all names competing"
+    rows = [
+        [row["dataset"], row["classes"], row["photos"], f"{row['miou']:.3f}", f"{row['pixel_accuracy']:.3f}"]
+        for row in document["accuracy"]
+    ]
+    return _table(title, ["data", "names", "photos", "mIoU", "pixel accuracy"], rows)
+
+
+def _speed(document: dict[str, Any]) -> str:
+    row = document["speed"]
+    height, width = row["input_size"]
+    title = f"Speed of `{row['bundle']}`, {row['precision']}, {height}x{width}, K = {row['classes']}, {row['threads']} threads"
+    return _table(
+        title,
+        ["what", "measured"],
+        [
+            ["network, median / p90 / p99", _ms(row["latency_p50"], row["latency_p90"], row["latency_p99"])],
+            ["change to five names never seen", _ms(row["new_names_ms"])],
+            ["change to known names", f"{row['cached_names_ms']:.2f} ms"],
+            ["peak memory of `ovs-run`", f"{row['peak_memory_mib']:.0f} MiB"],
+        ],
+    )
+
+
+def _depth(document: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["model"], f"{row['parameters_m']:.1f} M", "x".join(map(str, row["input_size"])), row["decoder_layers"],
+            f"{row['gflops']:.1f}", f"{row['onnx_ms']:.0f} ms", f"{row['torch_ms']:.0f} ms", f"{row['speedup']:.2f}x",
+        ]
+        for row in document["depth"]
+    ]  # fmt: skip
+    header = [
+        "preset",
+        "parameters",
+        "input",
+        "decoder layers",
+        "GFLOPs",
+        "ONNX Runtime FP32",
+        "eager torch",
+        "speed-up",
+    ]
+    return _table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, multiply and add count two", header, rows)
+
+
+def _ms(*values: float) -> str:
+    return " / ".join(f"{value:.1f}" for value in values) + " ms"
+
+
+def _table(title: str, header: list[str], rows: list[list[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return f"**{title}**\n\n" + "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
