@@ -45,8 +45,9 @@ FCCLIP_TEMPLATES = (
     "There is a large {} in the scene.",
 )
 
-_IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-_CLIP = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305))
+# Mean and standard deviation of each channel, RGB, of values 0..255.
+IMAGENET_PIXELS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CLIP_PIXELS = ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305))
 
 _RESNETS: dict[tuple[tuple[int, ...], int], str] = {
     ((3, 4, 6, 3), 64): "r50",
@@ -105,7 +106,7 @@ def read_config(shapes: Mapping[str, tuple[int, ...]], family: str, origin: str)
         text = TextConfig("clip", _gkc_dim(read), CONTEXT_LENGTH, 12, 512, 8, VOCABULARY, True, CLIP_TEMPLATES)
     if text is None:
         raise CheckpointError(f"{origin}: parameters missing: {tower}.text_projection and the rest of the text encoder")
-    mean, std = _IMAGENET if family == "gkc" else _CLIP
+    mean, std = IMAGENET_PIXELS if family == "gkc" else CLIP_PIXELS
     return SegmenterConfig(
         name=f"{family}_{name}",
         backbone=backbone,
