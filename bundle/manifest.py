@@ -14,6 +14,7 @@ SCHEMA = 1
 SEGMENTER = "segmenter.onnx"
 TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
+VECTORS = "names.npz"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256, written_whole
 from ovs_edge.bundle.errors import CheckpointError
-from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, GraphSpec, Manifest, TensorSpec
+from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
 from ovs_edge.export.graph import SegmenterGraph
 from ovs_edge.export.onnx_writer import OPSET, Port, save, to_onnx
 from ovs_edge.export.options import ExportOptions
@@ -22,6 +23,8 @@ from ovs_edge.export.parity import Parity, Tell, measure
 from ovs_edge.export.photos import photo_inputs
 from ovs_edge.export.text_export import export_text, text_spec
 from ovs_edge.export.weights import halve
+from ovs_edge.runtime.text import TextEncoder
+from ovs_edge.runtime.vector_cache import packed
 from ovs_edge.segmenter.segmenter import MaskModel
 from ovs_edge.segmenter.text import load_text_encoder
 
@@ -69,7 +72,11 @@ def write_bundle(
                 "onnx": onnx.__version__,
             },
         )
-        # The runtime opens what is written so far, so that it is the files that are compared.
+        # The runtime opens what is written so far, so that it is the files that are used and compared.
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        tell("encoding the training vocabulary")
+        (work / VECTORS).write_bytes(_name_vectors(Bundle.open(work)))
+        manifest = dataclasses.replace(manifest, digests={**manifest.digests, VECTORS: sha256(work / VECTORS)})
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         parity = measure(model, encoder, Bundle.open(work), options, photos, tell)
         report(parity)
@@ -77,6 +84,13 @@ def write_bundle(
         manifest = dataclasses.replace(manifest, parity=parity.to_dict())
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _name_vectors(bundle: Bundle) -> bytes:
+    """Vectors of the training names by the bundle's own encoder: they compete as background from the first frame on."""
+    names = list(dict.fromkeys(name for entry in bundle.manifest.training_vocabulary for name in entry))
+    with tempfile.TemporaryDirectory() as nowhere:
+        return packed(names, TextEncoder(bundle, cache_folder=Path(nowhere)).encode(names))
 
 
 def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError
-from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER
+from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER, VECTORS
 from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.runtime.vector_cache import VectorCache
 
@@ -53,7 +53,9 @@ class TextEncoder:
         self._loaded: tuple[Any, Any] | None = None
         # The bundle's digest covers its files; templates and cleaning stand in the manifest and change vectors too.
         depends = json.dumps([bundle.digest, self._spec.templates, self._spec.cleaning, self._spec.output])
-        self._cache = VectorCache(hashlib.sha256(depends.encode()).hexdigest()[:32], self._spec.dim, cache_folder)
+        key = hashlib.sha256(depends.encode()).hexdigest()[:32]
+        bundled = bundle.path / VECTORS if VECTORS in bundle.manifest.digests else None
+        self._cache = VectorCache(key, self._spec.dim, cache_folder, bundled)
 
     def encode(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Floats:
         """Unit vectors (N, D) of `names`. `progress(done, total)` is told how many prompts are encoded.
