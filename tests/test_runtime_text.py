@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import numpy as np
 import pytest
 from support.tiny_bundle import COLOURS, build
 
-from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.bundle import Bundle, sha256
 from ovs_edge.bundle.errors import BundleError
+from ovs_edge.bundle.manifest import TEXT_ENCODER, VECTORS
 from ovs_edge.runtime.text import TextEncoder, clean
+from ovs_edge.runtime.vector_cache import packed
 
 
 @pytest.mark.parametrize(
@@ -109,8 +113,6 @@ def test_cached_names_cost_nothing(tiny_bundle: Path) -> None:
 def test_a_tokenizer_without_padding_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    from ovs_edge.bundle.bundle import sha256
-
     folder = build(tmp_path / "ragged.ovs")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
@@ -120,3 +122,16 @@ def test_a_tokenizer_without_padding_is_named(tiny_bundle: Path, tmp_path: Path)
     (folder / "manifest.json").write_text(json.dumps(raw))
     with pytest.raises(BundleError, match="padding or truncation is not set"):
         TextEncoder(Bundle.open(folder)).encode(["red", "red red"])
+
+
+def test_names_that_the_bundle_brings_are_not_encoded(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "with.ovs"))
+    (folder / TEXT_ENCODER).write_bytes(b"never opened")
+    stored = np.array([[0.0, 0.6, 0.8]], np.float32)
+    (folder / VECTORS).write_bytes(packed(["zebra"], stored))
+    manifest = Bundle.open(tiny_bundle).manifest
+    manifest = dataclasses.replace(manifest, digests={**manifest.digests, VECTORS: sha256(folder / VECTORS)})
+    encoder = TextEncoder(Bundle(folder, manifest))
+    assert np.array_equal(encoder.encode(["zebra"]), stored)
+    with pytest.raises(BundleError, match="onnxruntime cannot load"):
+        encoder.encode(["zebra", "red"])
