@@ -21,7 +21,7 @@ _MERGES = 49152 - 256 - 2
 # matters even after lower-casing: it takes the long s for an s, and leaves the iota below (U+0345) to neither class.
 _PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}\x{345}]+"
 # Python lower-cases a sigma at the end of a word to its final form, the tokenizer's own rule does not.
-_FINAL_SIGMA = r"\p{Cased}\p{Case_Ignorable}*\KΣ(?!\p{Case_Ignorable}*\p{Cased})"
+_FINAL_SIGMA = r"[\p{Cased}&&[^\p{Case_Ignorable}]]\p{Case_Ignorable}*\KΣ(?!(?>\p{Case_Ignorable}*)\p{Cased})"
 
 
 def clip_tokenizer(config: TextConfig) -> Tokenizer:
