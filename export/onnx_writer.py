@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ovs_edge.bundle.errors import ParityError
@@ -58,6 +60,7 @@ def to_onnx(
         )
         assert program is not None
         model = _simplified(program)
+    _transpose_weights(model.graph)
     _name_axes(model, inputs)
     _name_nodes(model)
     _forget_origin(model)
@@ -113,8 +116,14 @@ def _simplified(program: Any) -> onnx.ModelProto:
     model = program.model
     passes.InlinePass()(model)
     for _ in range(2):
-        # Small inputs only: a transposed weight would lose its name.
-        optimizer.fold_constants(model, onnx_shape_inference=False, input_size_limit=1024, output_size_limit=4096)
+        optimizer.fold_constants(
+            model,
+            onnx_shape_inference=False,
+            input_size_limit=1024,
+            output_size_limit=4096,
+            # A weight would lose its name.
+            should_fold=lambda node: False if node.op_type == "Transpose" else None,
+        )
         passes.RemoveUnusedNodesPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.DeduplicateInitializersPass()(model)
@@ -124,6 +133,32 @@ def _simplified(program: Any) -> onnx.ModelProto:
     proto = program.model_proto
     assert isinstance(proto, onnx.ModelProto)
     return proto
+
+
+def _transpose_weights(graph: onnx.GraphProto) -> None:
+    """Store linear layers' matrices the way MatMul reads them, as `layer.weight.T`."""
+    weights = {entry.name: entry for entry in graph.initializer}
+    turned: dict[str, str] = {}  # what a Transpose gave -> initializer
+    for node in graph.node:
+        order = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
+        if node.op_type == "Transpose" and order == [1, 0] and node.input[0] in weights:
+            turned[node.output[0]] = f"{node.input[0]}.T"
+    if not turned:
+        return
+    for name in dict.fromkeys(turned.values()):
+        value = numpy_helper.to_array(weights[name.removesuffix(".T")])
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value.T), name))
+    nodes = [node for node in graph.node if node.output[0] not in turned]
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            node.input[place] = turned.get(name, name)
+    read = {name for node in nodes for name in node.input}
+    kept = [entry for entry in graph.initializer if entry.name in read]
+    values = [entry for entry in graph.value_info if entry.name not in turned]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    graph.value_info.extend(values)
 
 
 def _name_axes(model: onnx.ModelProto, inputs: Sequence[Port]) -> None:

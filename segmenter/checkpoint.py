@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
-import zipfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,9 @@ def read_torch(path: Path, trust_pickle: bool = False) -> dict[Any, Any]:
             f"{path} holds more than tensors and was not loaded ({reason[:160]}); expected plain weights. If you trust "
             "where it comes from, say so with --trust-pickle (trust_pickle=True)"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except OvsError:
+        raise
+    except Exception as error:  # on bytes that are no checkpoint torch's readers raise whatever they trip over
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint ({reason[:160]}); it is truncated or not one: copy it again"
@@ -149,11 +151,13 @@ def load_checkpoint(path: Path, trust_pickle: bool = False) -> tuple[MaskModel, 
         found = ", ".join(sorted(map(str, raw))[:5])
         raise CheckpointError(f"{path} lacks its config or weights (it holds: {found}); copy it again")
     try:
-        model = build_model(SegmenterConfig.from_dict(raw["config"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers of no size: what is wrong with them is said below
+            model = build_model(SegmenterConfig.from_dict(raw["config"]))
         load_weights(model, raw["model"], str(path))
     except OvsError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a config of wrong types fails wherever it is first used
         raise CheckpointError(f"{path}: the model config cannot be built ({error}); update ovs-edge") from error
     return model.eval(), {key: value for key, value in raw.items() if key not in ("model", "config", "format")}
 
