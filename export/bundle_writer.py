@@ -25,6 +25,7 @@ from ovs_edge.export.text_export import export_text, text_spec
 from ovs_edge.export.weights import halve
 from ovs_edge.runtime.text import TextEncoder
 from ovs_edge.runtime.vector_cache import packed
+from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.segmenter import MaskModel
 from ovs_edge.segmenter.text import load_text_encoder
 
@@ -75,7 +76,7 @@ def write_bundle(
         # The runtime opens what is written so far, so that it is the files that are used and compared.
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         tell("encoding the training vocabulary")
-        (work / VECTORS).write_bytes(_name_vectors(Bundle.open(work)))
+        (work / VECTORS).write_bytes(_name_vectors(Bundle.open(work), model))
         manifest = dataclasses.replace(manifest, digests={**manifest.digests, VECTORS: sha256(work / VECTORS)})
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         parity = measure(model, encoder, Bundle.open(work), options, photos, tell)
@@ -86,9 +87,15 @@ def write_bundle(
     return manifest
 
 
-def _name_vectors(bundle: Bundle) -> bytes:
-    """Vectors of the training names by the bundle's own encoder: they compete as background from the first frame on."""
+def _name_vectors(bundle: Bundle, model: MaskModel) -> bytes:
+    """Vectors of the training names by the bundle's own encoder: they compete as background from the first frame on.
+
+    FC-CLIP tells the names it was trained with by their vectors, so its bundle brings the very ones it holds, in
+    whatever precision the text encoder is stored.
+    """
     names = list(dict.fromkeys(name for entry in bundle.manifest.training_vocabulary for name in entry))
+    if isinstance(model, FCClip) and model.config.seen_names == len(names):
+        return packed(names, model.seen_vectors.numpy())
     with tempfile.TemporaryDirectory() as nowhere:
         return packed(names, TextEncoder(bundle, cache_folder=Path(nowhere)).encode(names))
 

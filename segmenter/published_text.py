@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ovs_edge.segmenter.clip_text import FUTURE, ClipText, clip_text
 from ovs_edge.segmenter.config import TextConfig
-from ovs_edge.segmenter.tokenizers import clip_tokenizer
+from ovs_edge.segmenter.tokenizers import clean_clip, clip_tokenizer
 
 _BATCH = 32  # names that run as one sequence
 _LONG = 1000  # prompts from which a progress bar is shown
@@ -23,7 +23,7 @@ def name_vectors(config: TextConfig, state: dict[str, Tensor], names: Sequence[s
     quiet = len(names) * len(config.templates) < _LONG
     total = torch.zeros(len(names), config.dim)
     for template in track(config.templates, "encoding the training names", transient=True, disable=quiet):
-        encodings = tokenizer.encode_batch([template.format(name) for name in names])
+        encodings = tokenizer.encode_batch([clean_clip(template.replace("{}", name)) for name in names])
         ids = torch.tensor([encoding.ids for encoding in encodings])
         vectors = torch.cat([_packed(tower, ids[start : start + _BATCH]) for start in range(0, len(names), _BATCH)])
         total += nn.functional.normalize(vectors, dim=-1)
