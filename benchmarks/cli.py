@@ -71,7 +71,9 @@ def speed(
 
 @app.command()
 def depth(
-    model: Annotated[list[str], typer.Argument(help="Presets (mini, gkc_r50, gkc_r101) or checkpoint files.")],
+    model: Annotated[
+        list[str], typer.Argument(help="Presets (mini, gkc_r50, gkc_r101, fcclip_r50, …) or checkpoint files.")
+    ],
     layers: Annotated[str, typer.Option(help="Decoder depths, comma-separated; those a model lacks are left out.")] = (
         "3,6,9"
     ),
