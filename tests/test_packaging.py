@@ -1,0 +1,91 @@
+"""The layout is what pyproject says, and dependencies point one way."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli", reason="Python 3.10 has no tomllib, and tomli is not installed")
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+
+# Who may import whom, besides itself. Everything may import `bundle`, which imports none of them.
+ALLOWED = {
+    "bundle": set(),
+    "models": {"bundle"},
+    "segmenter": {"bundle"},
+    "training": {"bundle", "segmenter"},
+    "runtime": {"bundle", "models"},
+    "export": {"bundle", "segmenter", "runtime"},
+    "benchmarks": {"bundle", "segmenter", "training", "runtime", "export", "models"},
+}
+STANDARD = set(sys.stdlib_module_names)
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_every_folder_is_packaged_typed_and_linked() -> None:
+    setuptools = PROJECT["tool"]["setuptools"]
+    assert sorted(setuptools["packages"]) == [f"ovs_edge.{folder}" for folder in FOLDERS]
+    assert setuptools["package-dir"] == {f"ovs_edge.{folder}": folder for folder in FOLDERS}
+    assert [folder for folder in FOLDERS if not (ROOT / folder / "py.typed").is_file()] == []
+    linked = re.search(r"for folder in (.*); do", (ROOT / "scripts" / "link").read_text())
+    assert linked is not None and sorted(linked[1].split()) == FOLDERS
+    assert sorted(ALLOWED) == FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_dependencies_point_one_way(folder: str) -> None:
+    allowed = {f"ovs_edge.{name}" for name in ALLOWED[folder] | {folder}}
+    for path in sorted((ROOT / folder).glob("*.py")):
+        for name in _imports(path):
+            if name.startswith("ovs_edge"):
+                assert ".".join(name.split(".")[:2]) in allowed, f"{path.name} imports {name}"
+
+
+def test_the_shared_artefact_needs_numpy_and_nothing_else() -> None:
+    for path in sorted((ROOT / "bundle").glob("*.py")):
+        outside = {name.split(".")[0] for name in _imports(path)} - STANDARD - {"numpy", "ovs_edge"}
+        assert not outside, f"{path.name} imports {outside}"
+
+
+@pytest.mark.parametrize(("command", "target"), sorted(PROJECT["project"]["scripts"].items()))
+def test_console_scripts_exist(command: str, target: str) -> None:
+    module, function = target.split(":")
+    assert callable(getattr(importlib.import_module(module), function)), command
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    body = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    for line in body.splitlines():
+        # A list of ovs-edge's own extras needs no reason; a package does.
+        if re.search(r'"(?!ovs-edge)[A-Za-z][\w-]*[<>=]', line):
+            assert "#" in line, line
+
+
+def test_modules_stay_small() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in ROOT.glob("*/*.py")
+        if not path.parts[-2].startswith(".") and (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert long == {}
