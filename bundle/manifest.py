@@ -16,6 +16,8 @@ TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
 VECTORS = "names.npz"
 
+Task = Literal["semantic", "panoptic"]
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -50,6 +52,7 @@ class GraphSpec:
     msda: Literal["gridsample", "gather"]  # formulation of deformable attention
     decoder_layers: int  # depth that was exported
     stride: int  # of `labels` to the input
+    task: Task = "semantic"  # "panoptic": mask_logits and class_logits are outputs too
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Manifest:
     digests: dict[str, str]  # file name -> sha256, every file but the manifest
     related: dict[str, tuple[str, ...]] = field(default_factory=dict)  # first name of a trained class -> words for
     # things that overlap it: who asks for one of them must not have the class compete as background
+    stuff: tuple[str, ...] = ()  # first names of the trained classes that are regions without instances: sky, road
     parity: dict[str, Any] = field(default_factory=dict)  # measured differences to the source model
     provenance: dict[str, Any] = field(default_factory=dict)  # preset, checkpoint digest, data, terms
     schema: int = SCHEMA
@@ -105,6 +109,12 @@ class Manifest:
         names = {spec.name for spec in self.graph.inputs}
         if not {"image", "text_embeddings"} <= names:
             raise BundleError(f"{origin}: graph inputs are {sorted(names)}, expected image and text_embeddings")
+        outputs = {spec.name for spec in self.graph.outputs}
+        if self.graph.task == "panoptic" and not {"mask_logits", "class_logits"} <= outputs:
+            raise BundleError(
+                f"{origin}: outputs of a panoptic graph are {sorted(outputs)}, expected mask_logits and class_logits "
+                "among them; export the bundle again"
+            )
         image = next(spec for spec in self.graph.inputs if spec.name == "image")
         if image.dtype != "uint8" or len(image.shape) != 4 or not all(isinstance(n, int) for n in image.shape):
             raise BundleError(f"{origin}: image is {image.dtype} {list(image.shape)}, expected uint8 [1, H, W, 3]")

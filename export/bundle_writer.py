@@ -62,6 +62,7 @@ def write_bundle(
             opset=OPSET,
             precisions={"fp32": SEGMENTER},
             related=_related(extras, checkpoint),
+            stuff=_stuff(extras, checkpoint),
             digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
             provenance={
                 "preset": model.config.name,
@@ -104,12 +105,12 @@ def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProt
     """The segmenter's graph under the contract."""
     model.use_formulation(options.msda)
     dtype = torch.uint8 if options.max_classes <= 256 else torch.int32
-    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype).eval()
+    raw = options.task == "panoptic"
+    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype, raw).eval()
     # Sizes that differ from each other and from 1, so that the exporter takes no axis for another.
     example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
-    onnx_model = to_onnx(
-        graph, example, (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S")))), ("labels", "confidence")
-    )
+    outputs = [spec.name for spec in _outputs(model, options)]
+    onnx_model = to_onnx(graph, example, (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S")))), outputs)
     if options.weights == "fp16":
         halve(onnx_model)
     return onnx_model
@@ -122,15 +123,29 @@ def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
             TensorSpec("image", "uint8", (1, height, width, 3)),
             TensorSpec("text_embeddings", "float32", ("K", "S", model.config.text.dim)),
         ),
-        outputs=(
-            TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (1, height, width)),
-            TensorSpec("confidence", "float32", (1, height, width)),
-        ),
+        outputs=_outputs(model, options),
         max_classes=options.max_classes,
         masks=options.masks,
         msda=options.msda,
         decoder_layers=options.decoder_layers,
         stride=1,
+        task=options.task,
+    )
+
+
+def _outputs(model: MaskModel, options: ExportOptions) -> tuple[TensorSpec, ...]:
+    height, width = options.size
+    result = (
+        TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (1, height, width)),
+        TensorSpec("confidence", "float32", (1, height, width)),
+    )
+    if options.task == "semantic":
+        return result
+    queries = model.config.query_decoder.queries
+    return (
+        *result,
+        TensorSpec("mask_logits", "float32", (1, queries, height // 4, width // 4)),
+        TensorSpec("class_logits", "float32", (1, queries, "K + 1")),
     )
 
 
@@ -146,6 +161,13 @@ def _related(extras: dict[str, Any], checkpoint: Path) -> dict[str, tuple[str, .
     if not isinstance(raw, dict) or not _is_names(list(raw)) or not all(map(_is_names, raw.values())):
         raise CheckpointError(f"{checkpoint}: the related words are not names with lists of words; train it again")
     return {name: tuple(words) for name, words in raw.items()}
+
+
+def _stuff(extras: dict[str, Any], checkpoint: Path) -> tuple[str, ...]:
+    raw = extras.get("stuff", [])
+    if not _is_names(raw):
+        raise CheckpointError(f"{checkpoint}: the classes that are stuff are not a list of names; train it again")
+    return tuple(raw)
 
 
 def _is_names(value: object) -> bool:

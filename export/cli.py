@@ -43,6 +43,13 @@ class WeightType(str, Enum):
     fp16 = "fp16"
 
 
+class Outcome(str, Enum):
+    """Values of --task."""
+
+    semantic = "semantic"
+    panoptic = "panoptic"
+
+
 class TextType(str, Enum):
     """Values of --text-precision."""
 
@@ -84,6 +91,10 @@ def export(
     text_precision: Annotated[
         TextType, typer.Option(help="Type the text encoder's matrices are stored in; int8 is a quarter of the size.")
     ] = TextType.fp32,
+    task: Annotated[
+        Outcome,
+        typer.Option(help="semantic: a class for every pixel; panoptic: also what it takes to tell instances apart."),
+    ] = Outcome.semantic,
     images: Annotated[
         Path | None, typer.Option(help="Folder of photos to compare on. Default: scikit-image's packaged photos.")
     ] = None,
@@ -124,6 +135,7 @@ def export(
         weights.value,
         text_precision.value,
         images,
+        task.value,
     )
     target = Path(f"{checkpoint.stem}.ovs") if output is None else output
     with _status(console) as tell:
@@ -134,7 +146,7 @@ def export(
     height, width = options.size
     console.print(
         f"{target}: {model.config.name} at {height}x{width} (height x width), {options.decoder_layers} decoder layers, "
-        f"{options.masks} masks, {options.msda}, {total / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
+        f"{options.masks} masks, {options.msda}, {options.task}, {total / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
     )
 
 
@@ -154,6 +166,10 @@ def show_parity(console: Console, parity: Parity) -> None:
             f"{row.score_difference:.1e}",
         )
     console.print(table)
+    if parity.raw is not None:
+        console.print(
+            f"queries' logits: masks differ by {parity.raw.mask_logits:.1e}, classes by {parity.raw.class_logits:.1e}"
+        )
     text = parity.text
     console.print(
         f"gridsample against gather: {parity.formulations:.1e}\n"

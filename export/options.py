@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.manifest import Task
 from ovs_edge.segmenter.config import SegmenterConfig
 
 STRIDE = 32  # the input's sides are multiples of this
@@ -32,6 +33,7 @@ class ExportOptions:
     weights: Weights  # how the segmenter's weights are stored; they are computed with in FP32
     text_precision: TextPrecision  # how the text encoder's matrices are stored
     images: Path | None = None  # folder of photos for parity; None: those of scikit-image
+    task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
 
 def resolve(
@@ -44,6 +46,7 @@ def resolve(
     weights: Weights = "fp32",
     text_precision: TextPrecision = "fp32",
     images: Path | None = None,
+    task: Task = "semantic",
 ) -> ExportOptions:
     """Fill in what depends on the model, and refuse what it cannot do; raises `UsageError`.
 
@@ -64,6 +67,7 @@ def resolve(
         weights=weights,
         text_precision=text_precision,
         images=images,
+        task=task,
     )
 
 

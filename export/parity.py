@@ -24,9 +24,10 @@ from ovs_edge.bundle.vocabulary import stack_names
 from ovs_edge.export.options import ExportOptions, Masks
 from ovs_edge.export.text_parity import TextParity, compare_text
 from ovs_edge.runtime.onnx_session import OnnxSession
+from ovs_edge.runtime.session import RawOutputs
 from ovs_edge.runtime.text import TextEncoder as RuntimeText
 from ovs_edge.segmenter.deformable import DeformableAttention, Formulation
-from ovs_edge.segmenter.segmenter import MaskModel, semantic_scores
+from ovs_edge.segmenter.segmenter import MaskModel, SegmenterOutput, semantic_scores
 from ovs_edge.segmenter.text import TextEncoder
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
@@ -41,6 +42,7 @@ _MOST_TRAINED = 64  # classes of the training vocabulary that are compared
 Tell = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
 Run = Callable[[npt.NDArray[np.uint8], Floats], tuple[npt.NDArray[np.integer], Floats]]
+RunRaw = Callable[[npt.NDArray[np.uint8], Floats], RawOutputs]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ class SegmenterParity:
 
 
 @dataclass(frozen=True)
+class RawParity:
+    """A panoptic graph's further outputs against torch: max abs over all photos and vocabularies, reported only."""
+
+    mask_logits: float
+    class_logits: float
+
+
+@dataclass(frozen=True)
 class Parity:
     """Everything that was measured."""
 
@@ -63,6 +73,7 @@ class Parity:
     formulations: float  # gridsample against gather in torch: max abs over max
     exact_fast: float  # share of pixels on which the two mask orders agree in torch, reported only
     text: TextParity
+    raw: RawParity | None = None  # of a panoptic graph
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest, with the bars beside the figures."""
@@ -110,6 +121,10 @@ def measure(
     reference = Reference(model, options, photos)
     with OnnxSession(bundle, "fp32", 0, "cpu") as session:
         rows = compare_segmenter(reference, session.run, vocabularies, tell)
+        raw = None
+        if options.task == "panoptic":
+            tell("mask and class logits")
+            raw = compare_raw(reference, session.run_raw, [vectors for _, vectors in vocabularies[-2:]])
     tell("formulations and mask orders")
     vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
     orders = [[reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(len(photos))]
@@ -119,6 +134,7 @@ def measure(
         formulations=max(formulation_difference(model, rgb(photo)) for photo in photos),
         exact_fast=float(np.mean([first == second for first, second in orders])),
         text=text,
+        raw=raw,
     )
 
 
@@ -140,6 +156,18 @@ def compare_segmenter(
             difference = float(np.max(np.abs(scores - expected_scores)[same], initial=difference))
         rows.append(SegmenterParity(kind, classes, names, equal, difference))
     return tuple(rows)
+
+
+def compare_raw(reference: Reference, run: RunRaw, vocabularies: Iterable[Floats]) -> RawParity:
+    """`run` (image, vectors) -> raw outputs against the reference, for every vocabulary on every photo."""
+    masks = classes = 0.0
+    for vectors in vocabularies:
+        for index, photo in enumerate(reference.photos):
+            found, expected = run(photo, vectors), reference.output(index, vectors)
+            # numpy's maximum, unlike Python's, keeps a NaN.
+            masks = float(np.max(np.abs(found.mask_logits - expected.mask_logits.numpy()), initial=masks))
+            classes = float(np.max(np.abs(found.class_logits - expected.class_logits.numpy()), initial=classes))
+    return RawParity(masks, classes)
 
 
 class _Replay(nn.Module):
@@ -169,11 +197,19 @@ class Reference:
         model.use_formulation(options.msda)
 
     @torch.no_grad()
-    def __call__(self, photo: int, vectors: Floats, masks: Masks | None = None) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D); `masks` other than the options'."""
+    def output(self, photo: int, vectors: Floats) -> SegmenterOutput:
+        """Masks and classes of a photo's queries under text vectors (K, S, D)."""
         for replay in self._replays.values():
             replay.photo = photo
-        output = self._model(rgb(self.photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers)
+        output: SegmenterOutput = self._model(
+            rgb(self.photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers
+        )
+        return output
+
+    @torch.no_grad()
+    def __call__(self, photo: int, vectors: Floats, masks: Masks | None = None) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D); `masks` other than the options'."""
+        output = self.output(photo, vectors)
         if (masks or self._options.masks) == "exact":
             scores = semantic_scores(output.class_logits, self._upsample(output.mask_logits))
         else:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError, require
-from ovs_edge.runtime.session import Provider
+from ovs_edge.runtime.session import Provider, RawOutputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -61,15 +61,24 @@ class OnnxSession:
         self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
         """See `Session.run`."""
+        labels, confidence = self._run(["labels", "confidence"], image, text_embeddings)
+        return labels, confidence
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """See `Session.run_raw`."""
+        return RawOutputs(*self._run(["labels", "confidence", "mask_logits", "class_logits"], image, text_embeddings))
+
+    def _run(
+        self, outputs: list[str], image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> list[Any]:
         feeds = {"image": image, "text_embeddings": text_embeddings}
         try:
-            labels, confidence = self._session.run(["labels", "confidence"], feeds)
+            return list(self._session.run(outputs, feeds))
         except Exception as error:  # the binding raises a dozen unrelated types
             raise BundleError(
                 f"{self._path} failed on image {list(image.shape)}, text_embeddings {list(text_embeddings.shape)} "
                 f"({error}); export the bundle again"
             ) from error
-        return labels, confidence
 
     def __enter__(self) -> Self:
         return self

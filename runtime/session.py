@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 Provider = Literal["auto", "cpu", "cuda"]
 
 
+@dataclass(frozen=True)
+class RawOutputs:
+    """Everything that a panoptic graph gives."""
+
+    labels: npt.NDArray[np.integer]  # (1, h, w)
+    confidence: npt.NDArray[np.float32]  # (1, h, w)
+    mask_logits: npt.NDArray[np.float32]  # (1, Q, H/4, W/4)
+    class_logits: npt.NDArray[np.float32]  # (1, Q, K + 1), the last column is "no object"
+
+
 class Session(Protocol):
     """A loaded graph. A context manager: leaving it frees the engine."""
 
@@ -26,6 +37,10 @@ class Session(Protocol):
 
         A zero row of the vectors is no name, and a class with no name never wins.
         """
+        ...
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """`run` with the queries' masks and classes as well; only for a bundle whose task is panoptic."""
         ...
 
     def __enter__(self) -> Self: ...

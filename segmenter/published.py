@@ -23,7 +23,7 @@ from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.published_config import read_config
 from ovs_edge.segmenter.published_names import OURS_ALONE, TEXT_PREFIX, not_needed, published_name, recognise
 from ovs_edge.segmenter.published_text import name_vectors
-from ovs_edge.segmenter.published_vocabulary import COCO_PANOPTIC
+from ovs_edge.segmenter.published_vocabulary import COCO_PANOPTIC, COCO_STUFF
 from ovs_edge.segmenter.segmenter import MaskModel
 
 _TITLES = {"gkc": "GKC", "fcclip": "FC-CLIP"}
@@ -44,8 +44,8 @@ def load_published(
 ) -> tuple[MaskModel, dict[str, Any]]:
     """The model in eval mode, and what else the file tells; raises `CheckpointError`.
 
-    The second value holds `training_vocabulary` (each class with its names), `provenance`, and `text_encoder`: the
-    weights of the CLIP text tower, where the file has one, under the names of `ClipText`; `model.config.text` is its
+    The second value holds `training_vocabulary` (each class with its names), `stuff` (first names of those classes that
+    are regions, where it is known), `provenance`, and `text_encoder`: the weights of the CLIP text tower, where the file has one, under the names of `ClipText`; `model.config.text` is its
     config. A Python pickle (`.pkl`) can run code and is read only with `trust_pickle`. Both published models were
     trained on COCO panoptic; give `training_vocabulary` for a file that was trained with other names.
     """
@@ -82,6 +82,8 @@ def from_published(
             "parameters_not_needed": len(account.not_needed),
         },
     }
+    if training_vocabulary is None:
+        extras["stuff"] = [names[0] for names in COCO_STUFF]
     if account.text:
         extras["text_encoder"] = {ours: state[name].float() for name, ours in account.text.items()}
     if isinstance(model, FCClip):

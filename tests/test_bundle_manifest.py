@@ -88,3 +88,12 @@ def test_file_names_stay_inside_the_bundle(text: str, name: str) -> None:
     raw["precisions"]["fp16"] = name
     with pytest.raises(BundleError, match="plain name"):
         Manifest.from_json(json.dumps(raw))
+
+
+def test_a_panoptic_graph_gives_what_segments_are_made_of(text: str) -> None:
+    raw = json.loads(text)
+    raw["graph"]["task"] = "panoptic"
+    with pytest.raises(BundleError, match="mask_logits"):
+        Manifest.from_json(json.dumps(raw))
+    del raw["graph"]["task"]  # as bundles had it before there was a choice
+    assert Manifest.from_json(json.dumps(raw)).graph.task == "semantic"
