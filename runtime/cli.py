@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ovs_edge.runtime.sinks import Sink
     from ovs_edge.runtime.sources import Source
 
+_MOST_STUFF = 10_000  # words of --stuff
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -48,7 +50,17 @@ def run(
         str,
         typer.Option(help='What competes unseen: auto (the training names), none, or names such as "wall,floor".'),
     ] = "auto",
-    threshold: Annotated[float, typer.Option(help="Least confidence of a painted pixel, 0 to 1.")] = 0.3,
+    threshold: Annotated[
+        float, typer.Option(help="Least confidence of a labelled pixel, 0 to 1; segments follow the published rule.")
+    ] = 0.3,
+    task: Annotated[
+        str,
+        typer.Option(help="semantic (classes), panoptic (classes and instances), or auto: what the bundle can do."),
+    ] = "auto",
+    stuff: Annotated[
+        str | None,
+        typer.Option(help='Panoptic: classes without instances, "sky,road", besides those the bundle knows as such.'),
+    ] = None,
     opacity: Annotated[float, typer.Option(help="Of the colours, 0 to 1.")] = 0.5,
     precision: Annotated[str, typer.Option(help="Which of the bundle's precisions to run.")] = "fp32",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -58,16 +70,29 @@ def run(
     """Segment pictures by the names of what to look for."""
     if provider not in ("auto", "cpu", "cuda"):
         raise UsageError(f"the provider is {provider!r}, expected auto, cpu or cuda")
+    if task not in ("auto", "semantic", "panoptic"):
+        raise UsageError(f"the task is {task!r}, expected auto, semantic or panoptic")
 
+    from ovs_edge.bundle.vocabulary import parse_classes
     from ovs_edge.runtime.overlay import Style
     from ovs_edge.runtime.pipeline import run as run_pipeline
     from ovs_edge.runtime.segmenter import Segmenter
     from ovs_edge.runtime.sources import open_source
 
     style = Style(opacity=opacity)
+    words = [name for entry in parse_classes(stuff, _MOST_STUFF) for name in entry.names] if stuff is not None else []
     frames = open_source(source, camera)
     try:
-        with Segmenter.load(model, precision, threads, provider, background, threshold) as segmenter:  # type: ignore[arg-type]
+        with Segmenter.load(
+            model,
+            precision,
+            threads,
+            provider,  # type: ignore[arg-type]
+            background,
+            threshold,
+            task,  # type: ignore[arg-type]
+            words,
+        ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes, tell)
             sinks = _open_sinks(frames, save, json, show)

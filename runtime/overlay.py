@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.layer import Layer, layer
 from ovs_edge.runtime.lettering import draw_text, drawable, text_width
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.palette import colours, text_colour
@@ -19,7 +20,6 @@ _PANEL = (24, 22, 20)  # BGR of the legend's ground
 _PANEL_OPACITY = 0.72
 _ANALYSED = 256  # longest side on which the places for names are sought; finer adds time, not better places
 _SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
-_MOST_NAMED = 3  # regions of one class that get their name
 _MOST_LISTED = 14  # legend lines
 _STEP = 1.2  # pixels an outline may leave the mask's edge
 _LEAST_SIDE = 120  # pixels; a smaller picture has no room for text
@@ -44,76 +44,80 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just 
 
 def draw(image: Image, prediction: Prediction, style: Style, fps: float | None = None) -> Image:
     """A picture (H, W, 3) BGR like `image` with `prediction` drawn on it; `image` stays as it is."""
-    canvas = fill(image, prediction, style.opacity)
-    counts = np.bincount(prediction.labels.ravel() + 1, minlength=len(prediction.classes) + 1)[1:]
-    shares = counts / prediction.labels.size
+    painted = layer(prediction)
+    canvas = _filled(image, painted, style.opacity)
     if style.outlines:
-        _outline(canvas, prediction, np.flatnonzero(shares))
+        _outline(canvas, painted)
     size = _text_size(image)
     if min(image.shape[:2]) >= _LEAST_SIDE:
-        taken = _legend(canvas, prediction, shares, size) if style.legend else []
+        taken = _legend(canvas, prediction, painted.shares, size) if style.legend else []
         if fps is not None:
             taken.append(_rate(canvas, fps, size))
         if style.names:
-            _names(canvas, prediction, size, taken)
+            _names(canvas, painted, size, taken)
     return canvas
 
 
 def fill(image: Image, prediction: Prediction, opacity: float) -> Image:
-    """`image` with every labelled pixel tinted; the rest is untouched. Colours come by table lookup."""
-    palette = colours(prediction.classes)
-    claimed = (prediction.labels >= 0).view(np.uint8)
+    """`image` with every pixel of a class, or of a segment, tinted; the rest is untouched."""
+    return _filled(image, layer(prediction), opacity)
+
+
+def _filled(image: Image, painted: Layer, opacity: float) -> Image:
+    """Colours come by table lookup."""
+    palette = painted.palette
+    claimed = (painted.index >= 0).view(np.uint8)
     if len(palette) <= 255:
         table = np.zeros((256, 1, 3), np.uint8)
         table[1 : len(palette) + 1, 0] = palette
-        tint = cv2.applyColorMap((prediction.labels + 1).astype(np.uint8), table)
+        tint = cv2.applyColorMap((painted.index + 1).astype(np.uint8), table)
     else:
-        tint = np.concatenate([np.zeros((1, 3), np.uint8), palette])[prediction.labels + 1]
+        tint = np.concatenate([np.zeros((1, 3), np.uint8), palette])[painted.index + 1]
     canvas = image.copy()
     cv2.copyTo(cv2.addWeighted(image, 1 - opacity, tint, opacity, 0), claimed, canvas)
     return canvas
 
 
-def _outline(canvas: Image, prediction: Prediction, present: npt.NDArray[np.intp]) -> None:
-    palette = colours(prediction.classes)
+def _outline(canvas: Image, painted: Layer) -> None:
     width = max(1, round(min(canvas.shape[:2]) / 320))
     margin = width + 2
-    for index in present:
-        mask = (prediction.labels == index).view(np.uint8)
+    for index in np.flatnonzero(np.bincount(painted.index.ravel() + 1)[1:]):
+        mask = (painted.index == index).view(np.uint8)
         # Carried on beyond the picture, so that its edge is not taken for the region's.
         mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
         # A contour climbs the label map's cells in steps; a little tolerance draws the slope they stand for.
         smooth = [cv2.approxPolyDP(contour, _STEP, True) for contour in contours]
-        cv2.polylines(canvas, smooth, True, palette[index].tolist(), width, cv2.LINE_AA)
+        cv2.polylines(canvas, smooth, True, painted.palette[index].tolist(), width, cv2.LINE_AA)
 
 
 def _text_size(image: Image) -> int:
     return int(np.clip(round(min(image.shape[:2]) / 28), 11, 40))
 
 
-def _regions(labels: npt.NDArray[np.int32]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Class and mask of the connected regions large enough to be named, the largest first."""
+def _regions(painted: Layer, size: tuple[int, int]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+    """Number and mask, at `size` (width, height), of the connected regions large enough to be named, largest first."""
+    numbers = cv2.resize(painted.index, size, interpolation=cv2.INTER_NEAREST)
     found = []
-    for index in np.unique(labels[labels >= 0]):
-        mask = (labels == index).view(np.uint8)
+    for index in np.unique(numbers[numbers >= 0]):
+        mask = (numbers == index).view(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         areas = stats[1:, cv2.CC_STAT_AREA]
-        for part in np.argsort(-areas, kind="stable")[:_MOST_NAMED]:
-            if areas[part] >= _SMALLEST_NAMED * labels.size:
+        for part in np.argsort(-areas, kind="stable")[: painted.most_named[index]]:
+            if areas[part] >= _SMALLEST_NAMED * numbers.size:
                 found.append((int(areas[part]), int(index), (parts == part + 1).view(np.uint8)))
     found.sort(key=lambda region: -region[0])
     return [(index, mask) for _, index, mask in found]
 
 
-def _names(canvas: Image, prediction: Prediction, size: int, taken: list[Box]) -> None:
+def _names(canvas: Image, painted: Layer, size: int, taken: list[Box]) -> None:
     """Write each region's name at the point deepest inside it where it covers nothing written before."""
-    palette = colours(prediction.classes)
+    palette = painted.palette
     height, width = canvas.shape[:2]
     shrink = min(1.0, _ANALYSED / max(height, width))
     small_size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    for index, mask in _regions(cv2.resize(prediction.labels, small_size, interpolation=cv2.INTER_NEAREST)):
-        text = drawable(prediction.classes[index])
+    for index, mask in _regions(painted, small_size):
+        text = drawable(painted.names[index])
         pad = size // 3
         box_width, box_height = text_width(text, size) + 2 * pad, size + pad
         if box_width > width or box_height > height:

@@ -1,7 +1,7 @@
 """Colours of classes: fixed by name, and never two alike in one vocabulary.
 
 A name's hash picks its colour, so "person" looks the same in every run and every vocabulary. Only where an earlier name
-has already taken a similar one does a class move on to another. Colours are spaced in OKLab (Ottosson 2020), where
+has already taken a similar one does a class move on to another. Instances of a class have shades of it. Colours are spaced in OKLab (Ottosson 2020), where
 equal distances look equally different.
 """
 
@@ -87,6 +87,24 @@ def colours(names: Sequence[str]) -> npt.NDArray[np.uint8]:
         chosen[index] = pick
         nearest = np.minimum(nearest, np.linalg.norm(lab - lab[pick], axis=1))
     return bgr[chosen]
+
+
+# Lightness added and chroma kept of each shade, the likeliest needed first; the hue says which class it is.
+_SHADES = ((0, 1), (-0.15, 1), (0.1, 0.55), (-0.08, 0.45), (-0.26, 0.8), (0.02, 0.2), (-0.2, 0.3))
+SHADES = len(_SHADES)  # of one colour
+
+
+@lru_cache(maxsize=256)
+def _shades(colour: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    (lab,) = _bgr_to_oklab(np.array([colour], np.float64))
+    rows = [(min(lab[0] + more, 0.95), lab[1] * chroma, lab[2] * chroma) for more, chroma in _SHADES]
+    return _oklab_to_bgr(np.array(rows))
+
+
+def shades(colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Shades (SHADES, 3) BGR of a colour (3,) that are told apart; the first is the colour itself."""
+    blue, green, red = colour.tolist()
+    return _shades((blue, green, red))
 
 
 def text_colour(background: npt.NDArray[np.uint8]) -> tuple[int, int, int]:

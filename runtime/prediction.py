@@ -21,13 +21,28 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """One instance of a thing, or all of a stuff class."""
+
+    id: int  # its pixels' value in the segment map; ids are 1, 2, 3, …
+    index: int  # of its class
+    label: str  # of its class
+    thing: bool  # else stuff
+    area: int  # pixels of the frame
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
+    score: float  # probability of its class, 0..1
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """A label for every pixel of a frame."""
+    """A label for every pixel of a frame, and the segments of panoptic segmentation where that was asked for."""
 
     labels: npt.NDArray[np.int32]  # (H, W), index into `classes`, or NOTHING
     confidence: npt.NDArray[np.float32]  # (H, W), of the winning class, be it the background
     classes: tuple[str, ...]  # labels of the asked classes
     timings: dict[str, float] = field(default_factory=dict)  # step -> milliseconds
+    segments: tuple[Segment, ...] = ()  # in the order of their ids; they do not overlap
+    segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
 
     def regions(self) -> tuple[Region, ...]:
         """The classes that were found, in the order they were asked for."""

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
-from ovs_edge.bundle.manifest import Manifest
+from ovs_edge.bundle.manifest import Manifest, Task
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
-from ovs_edge.runtime.background import Background, names, room, with_background
+from ovs_edge.runtime.background import GROUPS, Background, names, room, with_background
 from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.panoptic import Stuff, frame_segments
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 from ovs_edge.runtime.preprocess import to_frame, to_input
 from ovs_edge.runtime.session import Provider, Session, open_session
@@ -42,6 +43,7 @@ class Asked:
 
     vocabulary: Vocabulary  # the asked classes, then the background class if there is one
     shown: int  # how many of them are asked; a label from here on is background
+    things: tuple[bool, ...]  # of each asked class: whether its instances are told apart
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -64,13 +66,27 @@ class Segmenter:
         encoder: Encoder,
         background: str = "auto",
         threshold: float = THRESHOLD,
+        task: Task | Literal["auto"] = "auto",
+        stuff: Sequence[str] = (),
     ) -> None:
         """`background` is "auto", "none" or names such as "wall,floor" (background.py says why it is needed).
 
-        `threshold` 0..1: pixels whose confidence is below it are not painted.
+        `threshold` 0..1: pixels whose confidence is below it get no label. `task` "auto" is what the bundle can do.
+        `stuff` names classes whose regions count as one segment, besides those the bundle knows of.
         """
         if not 0 <= threshold <= 1:
             raise UsageError(f"the threshold is {threshold:g}, expected a confidence from 0 to 1")
+        self._task: Task = manifest.graph.task if task == "auto" else task
+        if self._task == "panoptic" and manifest.graph.task != "panoptic":
+            raise UsageError(
+                f"the bundle {manifest.name} gives classes but no segments; make one that does with: "
+                "ovs-export --task panoptic, or run with --task semantic"
+            )
+        if stuff and self._task != "panoptic":
+            raise UsageError(
+                "classes were named as stuff, which matters to panoptic segmentation only; use such a bundle"
+            )
+        self._stuff = Stuff(manifest, stuff)
         self._manifest = manifest
         self._session = session
         self._encoder = encoder
@@ -88,6 +104,8 @@ class Segmenter:
         provider: Provider = "auto",
         background: str = "auto",
         threshold: float = THRESHOLD,
+        task: Task | Literal["auto"] = "auto",
+        stuff: Sequence[str] = (),
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one. Raises `BundleError`, `UsageError`, `MissingExtraError`."""
         from ovs_edge.models import default_bundle
@@ -95,7 +113,7 @@ class Segmenter:
 
         opened = Bundle.open(default_bundle() if bundle is None else bundle)
         session = open_session(opened, precision, threads, provider)
-        return cls(opened.manifest, session, TextEncoder(opened, threads), background, threshold)
+        return cls(opened.manifest, session, TextEncoder(opened, threads), background, threshold, task, stuff)
 
     @property
     def manifest(self) -> Manifest:
@@ -117,15 +135,15 @@ class Segmenter:
         """
         # The leading comma is an empty entry, which counts for nothing: an entry that starts with @ is no file.
         text = classes if isinstance(classes, str) else "," + ",".join(classes)
-        limit = self._manifest.graph.max_classes - (self._background != "none")
+        limit = self._manifest.graph.max_classes - self._reserved()
         parsed = parse_classes(text, max(limit, 1))
         flat = names(entry.names for entry in parsed)
         vectors = self._encoder.encode(flat, progress)
         row = {name: index for index, name in enumerate(flat)}
         stacked = stack_names([vectors[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
-        rivals, rival_vectors = self._rivals(parsed, flat, vectors, progress)
-        vocabulary = with_background(Vocabulary(parsed, stacked), rivals, rival_vectors)
-        self._asked = Asked(vocabulary, len(parsed))
+        rivals = self._rivals(parsed, flat, vectors, progress)
+        vocabulary = with_background(Vocabulary(parsed, stacked), rivals)
+        self._asked = Asked(vocabulary, len(parsed), tuple(entry.names not in self._stuff for entry in parsed))
         return self._asked
 
     def predict(self, image: npt.NDArray[np.uint8]) -> Prediction:
@@ -134,16 +152,23 @@ class Segmenter:
         start = time.perf_counter()
         tensor, letterbox = to_input(image, self._manifest.input_size)
         prepared = time.perf_counter()
-        labels, confidence = self._session.run(tensor, asked.vocabulary.vectors)
+        raw = None
+        if self._task == "panoptic":
+            raw = self._session.run_raw(tensor, asked.vocabulary.vectors)
+            labels, confidence = raw.labels, raw.confidence
+        else:
+            labels, confidence = self._session.run(tensor, asked.vocabulary.vectors)
         inferred = time.perf_counter()
         self._check(labels, confidence, len(asked.vocabulary.classes))
         index = labels[0].astype(np.int32)
         index[index >= asked.shown] = NOTHING
         index, score = to_frame(index, confidence[0].astype(np.float32, copy=False), letterbox)
         index[score < self._threshold] = NOTHING
+        ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, asked.labels, asked.things)
         done = time.perf_counter()
         steps = {"preprocess": prepared - start, "model": inferred - prepared, "postprocess": done - inferred}
-        return Prediction(index, score, asked.labels, {step: seconds * 1e3 for step, seconds in steps.items()})
+        timings = {step: seconds * 1e3 for step, seconds in steps.items()}
+        return Prediction(index, score, asked.labels, timings, segments, ids)
 
     def stream(self, source: Iterable[Frame]) -> Iterator[tuple[Frame, Prediction]]:
         """Segment frame after frame."""
@@ -165,22 +190,30 @@ class Segmenter:
         flat: list[str],
         vectors: npt.NDArray[np.float32],
         progress: Progress | None,
-    ) -> tuple[list[str], npt.NDArray[np.float32]]:
-        """Names of the background class and their vectors (S, D)."""
+    ) -> list[tuple[Sequence[str], npt.NDArray[np.float32]]]:
+        """Names of each background class and their vectors (S, D)."""
         if self._background == "none":
-            return [], vectors[:0]
+            return []
         if self._background != "auto":
-            given = names(entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes))
+            given = [entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes)]
             asked = {name.casefold() for name in flat}
-            if both := [name for name in given if name.casefold() in asked]:
+            if both := [name for name in names(given) if name.casefold() in asked]:
                 raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
-            return given, self._encoder.encode(given, progress)
+            return [(entry, self._encoder.encode(entry, progress)) for entry in given]
         if self._trained is None:
             trained = self._manifest.training_vocabulary
             self._trained = Background(trained, self._encoder.encode(names(trained), progress), self._manifest.related)
         most = room(len(parsed), max(len(entry.names) for entry in parsed))
-        chosen = self._trained.away_from(flat, vectors, most)
-        return chosen, self._trained.vectors(chosen)
+        chosen = self._trained.groups(self._trained.away_from(flat, vectors), most)
+        return [(group, self._trained.vectors(group)) for group in chosen]
+
+    def _reserved(self) -> int:
+        """How many of the graph's classes the background may take."""
+        if self._background == "none":
+            return 0
+        if self._background == "auto":
+            return min(GROUPS, len(self._manifest.training_vocabulary))
+        return len(parse_classes(self._background, self._manifest.graph.max_classes))
 
     def _check(self, labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.float32], classes: int) -> None:
         sound = labels.ndim == 3 and labels.shape[0] == 1 and labels.size and labels.shape == confidence.shape

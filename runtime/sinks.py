@@ -73,7 +73,10 @@ class JsonSink:
     {"index": 0, "time": 0.0, "name": "photo", "width": 640, "height": 480, "classes": [
         {"class": "cat", "share": 0.25, "box": [x0, y0, x1, y1], "confidence": 0.9}, ...]}
 
-    `classes` lists those found, in the order they were asked for; units are as in `Frame` and `Region`.
+    `classes` lists those found, in the order they were asked for; units are as in `Frame` and `Region`. Panoptic lines
+    go on with the segments, kind being "thing" or "stuff":
+
+    "segments": [{"id": 1, "class": "cat", "kind": "thing", "share": 0.2, "box": [x0, y0, x1, y1], "score": 0.9}, ...]
     """
 
     wants_picture = False
@@ -139,7 +142,7 @@ class JsonSink:
 def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
     """What `JsonSink` writes of a frame, as plain values."""
     height, width = prediction.labels.shape
-    return {
+    line: dict[str, Any] = {
         "index": frame.index,
         "time": round(frame.time, 6),
         "name": frame.name,
@@ -155,3 +158,16 @@ def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
             for region in prediction.regions()
         ],
     }
+    if prediction.segment_map is not None:
+        line["segments"] = [
+            {
+                "id": segment.id,
+                "class": segment.label,
+                "kind": "thing" if segment.thing else "stuff",
+                "share": round(segment.area / (height * width), 6),
+                "box": list(segment.box),
+                "score": round(segment.score, 4),
+            }
+            for segment in prediction.segments
+        ]
+    return line

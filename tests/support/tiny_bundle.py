@@ -3,6 +3,9 @@
 Text vectors are colours (D = 3, BGR), and so are pixels; a pixel's class is the name whose colour points its way.
 The graphs, the tokenizer and the manifest obey the contract in full, so everything around the network can be tested
 with answers known in advance, in milliseconds.
+
+A panoptic one has six queries besides: red, green and blue, each in the left and the right half of the input. So one
+red region on either side makes two red things.
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ HEIGHT, WIDTH = 48, 64
 MAX_CLASSES = 500
 CONTEXT = 8
 _TEMPERATURE = 20.0
+_QUERIES = 6
+_QUERY_OUTPUTS = (
+    TensorSpec("mask_logits", "float32", (1, _QUERIES, HEIGHT // 4, WIDTH // 4)),
+    TensorSpec("class_logits", "float32", (1, _QUERIES, "K + 1")),
+)
 
 # BGR directions of every word the encoder knows; any other word is silent.
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -35,10 +43,13 @@ TRAINING = (
 )  # fmt: skip
 
 
-def build(folder: Path, **changes: Any) -> Path:
+def build(folder: Path, panoptic: bool = False, **changes: Any) -> Path:
     """Write the bundle into `folder`, with `changes` to its manifest's fields; returns `folder`."""
     folder.mkdir(parents=True)
-    _save(_segmenter(), folder / SEGMENTER)
+    graph = _segmenter()
+    if panoptic:
+        _add_queries(graph)
+    _save(graph, folder / SEGMENTER)
     _tokenizer().save(str(folder / TOKENIZER))
     _save(_text_encoder(_tokenizer().get_vocab()), folder / TEXT_ENCODER)
     manifest = Manifest(
@@ -53,12 +64,14 @@ def build(folder: Path, **changes: Any) -> Path:
                 outputs=(
                     TensorSpec("labels", "int32", (1, HEIGHT, WIDTH)),
                     TensorSpec("confidence", "float32", (1, HEIGHT, WIDTH)),
+                    *(_QUERY_OUTPUTS if panoptic else ()),
                 ),
                 max_classes=MAX_CLASSES,
                 masks="exact",
                 msda="gridsample",
                 decoder_layers=1,
                 stride=1,
+                task="panoptic" if panoptic else "semantic",
             ),
             "text": TextSpec(
                 encoder="minilm",
@@ -145,8 +158,8 @@ def _segmenter() -> onnx.GraphProto:
             node("MatMul", ["name_unit", "pixel_columns"], ["cosine"]),  # (K, S, pixels)
             node("Mul", ["cosine", "temperature"], ["logits"]),
             node("Where", ["is_name", "logits", "never"], ["name_logits"]),
-            node("ReduceMax", ["name_logits"], ["class_logits"], axes=[1], keepdims=0),
-            node("Softmax", ["class_logits"], ["scores"], axis=0),
+            node("ReduceMax", ["name_logits"], ["pixel_logits"], axes=[1], keepdims=0),
+            node("Softmax", ["pixel_logits"], ["scores"], axis=0),
             node("ArgMax", ["scores"], ["winner"], axis=0, keepdims=0),
             node("ReduceMax", ["scores"], ["best"], axes=[0], keepdims=0),
             node("Cast", ["winner"], ["winner_int32"], to=TensorProto.INT32),
@@ -169,4 +182,49 @@ def _segmenter() -> onnx.GraphProto:
             _constant("temperature", _TEMPERATURE, np.float32),
             _constant("never", -1e4, np.float32),
         ],
+    )
+
+
+def _add_queries(graph: onnx.GraphProto) -> None:
+    """Masks at stride 4: +9 where a pixel has the query's colour on the query's side, at most -9 elsewhere."""
+    node = helper.make_node
+    height, width = HEIGHT // 4, WIDTH // 4
+    sides = np.full((1, _QUERIES, height, width), -18.0)
+    sides[:, :3, :, : width // 2] = 0
+    sides[:, 3:, :, width // 2 :] = 0
+    graph.node.extend(
+        [
+            node("Reshape", ["pixel_unit", "image_shape"], ["unit_image"]),
+            node("Slice", ["unit_image", "starts", "ends", "axes", "steps"], ["coarse"]),
+            node("MatMul", ["coarse", "query_colours"], ["likeness"]),  # (1, h, w, Q)
+            node("Transpose", ["likeness"], ["likeness_first"], perm=[0, 3, 1, 2]),
+            node("Sub", ["likeness_first", "alike"], ["excess"]),
+            node("Mul", ["excess", "sharpness"], ["anywhere"]),
+            node("Add", ["anywhere", "sides"], ["mask_logits"]),
+            node("MatMul", ["name_unit", "query_colours"], ["query_cosine"]),  # (K, S, Q)
+            node("Mul", ["query_cosine", "temperature"], ["query_names"]),
+            node("Where", ["is_name", "query_names", "never"], ["query_known"]),
+            node("ReduceMax", ["query_known"], ["query_classes"], axes=[1], keepdims=0),
+            node("Transpose", ["query_classes"], ["class_columns"], perm=[1, 0]),
+            node("Unsqueeze", ["class_columns", "first"], ["class_batch"]),
+            node("Concat", ["class_batch", "void"], ["class_logits"], axis=2),
+        ]
+    )
+    graph.output.extend(
+        helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, spec.shape) for spec in _QUERY_OUTPUTS
+    )
+    graph.initializer.extend(
+        [
+            _constant("image_shape", [1, HEIGHT, WIDTH, 3]),
+            _constant("starts", [2, 2]),
+            _constant("ends", [HEIGHT, WIDTH]),
+            _constant("axes", [1, 2]),
+            _constant("steps", [4, 4]),
+            _constant("query_colours", np.concatenate([np.eye(3)[::-1], np.eye(3)[::-1]]).T, np.float32),
+            _constant("alike", 0.85, np.float32),
+            _constant("sharpness", 60.0, np.float32),
+            _constant("sides", sides, np.float32),
+            _constant("first", [0]),
+            _constant("void", np.full((1, _QUERIES, 1), 0.8 * _TEMPERATURE), np.float32),
+        ]
     )
