@@ -98,6 +98,13 @@ def export(
     images: Annotated[
         Path | None, typer.Option(help="Folder of photos to compare on. Default: scikit-image's packaged photos.")
     ] = None,
+    clip_text: Annotated[
+        str | None,
+        typer.Option(
+            help="Text tower of a checkpoint that has none: MODEL/WEIGHTS through open_clip, such as RN50/openai, or "
+            "MODEL:FILE, weights on disk (RN50-quickgelu:FILE for those of OpenAI).",
+        ),
+    ] = None,
     trust_pickle: Annotated[
         bool,
         typer.Option(
@@ -125,6 +132,10 @@ def export(
     start = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
     model, extras = load_checkpoint(checkpoint, trust_pickle)
+    if clip_text is not None:
+        from ovs_edge.segmenter.clip_weights import give_text_tower
+
+        give_text_tower(model, extras, clip_text, str(checkpoint))
     options = resolve(
         model.config,
         size,
