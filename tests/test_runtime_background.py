@@ -7,6 +7,7 @@ import pytest
 
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary
 from ovs_edge.runtime.background import (
+    GROUPS,
     LABEL,
     MAX_NAMES,
     MAX_ROWS,
@@ -75,22 +76,41 @@ def test_near_vectors_step_back_whatever_all_prompts_share() -> None:
 
 def test_every_class_keeps_its_first_name_before_any_its_second() -> None:
     background = Background((("a", "a2", "a3"), ("b",), ("c", "c2")), _basis(6))
-    assert background.away_from(["z"], np.zeros((1, 6), np.float32), most=4) == ["a", "b", "c", "a2"]
+    assert background.away_from(["z"], np.zeros((1, 6), np.float32)) == ["a", "b", "c", "a2", "c2", "a3"]
+
+
+def test_similar_names_share_a_background_class() -> None:
+    """Names around 12 far-off directions: neighbours stay together, every name is somewhere, the limit cuts last names."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(12, dtype=np.float32)
+    vectors = np.concatenate([centre + 0.02 * rng.standard_normal((4, 12)) for centre in centres]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    entries = [(f"c{centre}n{name}",) for centre in range(12) for name in range(4)]
+    background = Background(entries, vectors)
+    chosen = [name for (name,) in entries]
+    groups = background.groups(chosen)
+    assert sorted(name for group in groups for name in group) == sorted(chosen)
+    assert len(groups) <= GROUPS
+    for centre in range(12):
+        assert sum(any(name.startswith(f"c{centre}n") for name in group) for group in groups) == 1
+    assert all(len(group) <= 3 for group in background.groups(chosen, most=3))
+    assert Background(entries, vectors).groups(chosen) == groups
 
 
 def test_the_tensor_stays_small() -> None:
     for classes in (1, 5, 50, 500, 5000):
         assert 1 <= max(room(classes, 1), 1) <= MAX_NAMES
-        assert (classes + 1) * room(classes, 1) <= max(MAX_ROWS, classes + 1)
+        assert (classes + GROUPS) * room(classes, 1) <= max(MAX_ROWS, classes + GROUPS)
     assert room(3, 1) == MAX_NAMES
 
 
-def test_the_background_is_one_last_class() -> None:
+def test_background_classes_come_last() -> None:
     asked = Vocabulary((ClassNames("a", ("a",)),), np.ones((1, 1, 3), np.float32))
-    both = with_background(asked, ["x", "y"], np.full((2, 3), 2, np.float32))
+    rivals = [(["x", "y"], np.full((2, 3), 2, np.float32)), ([], np.zeros((0, 3), np.float32))]
+    both = with_background(asked, rivals)
     assert both.labels == ("a", LABEL)
     assert both.vectors.tolist() == [[[1, 1, 1], [0, 0, 0]], [[2, 2, 2], [2, 2, 2]]]
-    assert with_background(asked, [], np.zeros((0, 3), np.float32)) is asked
+    assert with_background(asked, []) is asked
 
 
 def test_names_are_distinct() -> None:

@@ -344,14 +344,16 @@ def test_a_reader_that_leaves(tiny_bundle: Path) -> None:
 
 
 def test_help_is_quick() -> None:
+    """Processor time, which a busy machine does not stretch; on an idle one it is all the time there is."""
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         ran = ovs_run("--help")
-        times.append(time.perf_counter() - start)
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert ran.returncode == 0 and "--classes" in ran.stdout
     print(f"ovs-run --help: {min(times):.2f} s")
-    assert min(times) < 1.0  # 0.1 s on an idle machine; the rest is for busy ones
+    assert min(times) < 0.5
 
 
 def test_help_imports_nothing_heavy() -> None:
