@@ -44,6 +44,7 @@ def write_bundle(
     Nothing appears at `target` unless every comparison holds. Raises `ParityError`, `CheckpointError`, `BundleError`.
     """
     vocabulary = _vocabulary(extras, checkpoint)
+    related, stuff = _related(extras, checkpoint), _stuff(extras, checkpoint)
     provenance = _provenance(extras, checkpoint)
     with written_whole(target) as work:
         photos = photo_inputs(options.images, options.size)
@@ -61,8 +62,8 @@ def write_bundle(
             training_vocabulary=vocabulary,
             opset=OPSET,
             precisions={"fp32": SEGMENTER},
-            related=_related(extras, checkpoint),
-            stuff=_stuff(extras, checkpoint),
+            related=related,
+            stuff=stuff,
             digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
             provenance={
                 "preset": model.config.name,
