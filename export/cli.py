@@ -166,7 +166,7 @@ def show_parity(console: Console, parity: Parity) -> None:
     from rich.table import Table
 
     table = Table(title=f"ONNX Runtime against torch, {parity.photos} photos", title_justify="left")
-    for name in ("vocabulary", "classes", "names each", "labels equal", "score difference"):
+    for name in ("vocabulary", "classes", "names each", "labels equal", "scores differ, 99.9 %", "most"):
         table.add_column(name, justify="left" if name == "vocabulary" else "right")
     for row in parity.segmenter:
         table.add_row(
@@ -174,6 +174,7 @@ def show_parity(console: Console, parity: Parity) -> None:
             str(row.classes),
             str(row.names),
             f"{row.labels_equal:.4%}",
+            f"{row.score_nearly_all:.1e}",
             f"{row.score_difference:.1e}",
         )
     console.print(table)
