@@ -152,7 +152,9 @@ def _write(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> 
     from ovs_edge.benchmarks.environment import Environment
     from ovs_edge.bundle.bundle import Bundle
 
-    document: dict[str, Any] = {"command": shlex.join(["ovs-bench", *sys.argv[1:]])}
+    # Where the result was put is nobody's business, and is not part of the measurement.
+    words = [word for word in sys.argv[1:] if word not in ("-o", "--output", str(output), f"--output={output}")]
+    document: dict[str, Any] = {"command": shlex.join(["ovs-bench", *words])}
     if bundle is not None:
         opened = Bundle.open(bundle, verify=False)
         document |= {"bundle": opened.manifest.name, "bundle_digest": opened.digest}

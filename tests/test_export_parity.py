@@ -36,7 +36,7 @@ from ovs_edge.segmenter.segmenter import Segmenter
 
 GOOD = Parity(
     photos=1,
-    segmenter=(SegmenterParity("random", 2, 1, 1.0, 0.0),),
+    segmenter=(SegmenterParity("random", 2, 1, 1.0, 0.0, 0.0),),
     formulations=0.0,
     exact_fast=0.5,
     text=TextParity("fp32", 5, 0.0, 1.0, 1.0, 9, 0),
@@ -100,9 +100,10 @@ def test_reference_leaves_the_model_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"segmenter": (SegmenterParity("random", 2, 1, 0.998, 0.0),)}, "99.800% of labels"),
-        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-4),)}, "scores differ"),
-        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, float("nan")),)}, "scores differ"),
+        ({"segmenter": (SegmenterParity("random", 2, 1, 0.998, 0.0, 0.0),)}, "99.800% of labels"),
+        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-4, 2e-4),)}, "99.9 % of the scores differ"),
+        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-3, 0.0),)}, "scores differ"),
+        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, float("nan"), 0.0),)}, "scores differ"),
         ({"formulations": 1e-4}, "gather"),
         ({"text": dataclasses.replace(GOOD.text, vector_difference=1e-3)}, "text vectors"),
         ({"text": dataclasses.replace(GOOD.text, mean_cosine=float("nan"))}, "cosine"),
