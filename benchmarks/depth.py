@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.graph import SegmenterGraph
-from ovs_edge.export.onnx_writer import save
+from ovs_edge.export.onnx_writer import Port, save, to_onnx
 from ovs_edge.export.options import resolve
 from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.segmenter.segmenter import MaskModel
@@ -35,6 +35,7 @@ class DepthResult:
     gflops: float  # multiply and add count two; counted by torch's FlopCounterMode, which leaves GridSample out
     onnx_ms: float  # ONNX Runtime, FP32
     torch_ms: float  # eager torch, the same graph
+    backbone_ms: float  # the backbone alone in ONNX Runtime, FP32: a yardstick for machines whose speed wanders
     speedup: float  # torch over ONNX Runtime
     threads: int
     runs: int
@@ -70,6 +71,10 @@ def measure_depth(
             feeds = {"image": image, "text_embeddings": vectors}
             actions[depth, "onnx"] = partial(session.run, None, feeds)
             actions[depth, "torch"] = partial(graph, *inputs)
+        path = Path(folder) / "backbone.onnx"
+        save(to_onnx(model.backbone, (torch.zeros(1, 3, *options.size),), (Port("image"),), ("2", "3", "4", "5")), path)
+        pixels = rng.standard_normal((1, 3, *options.size)).astype(np.float32)
+        actions[0, "backbone"] = partial(open_graph(path, threads, "cpu").run, None, {"image": pixels})
         on_step(f"timing {config.name}")
         times = _interleaved(actions, runs)
     return [
@@ -82,6 +87,7 @@ def measure_depth(
             round(flops[depth] / 1e9, 2),
             round(times[depth, "onnx"], 1),
             round(times[depth, "torch"], 1),
+            round(times[0, "backbone"], 1),
             round(times[depth, "torch"] / times[depth, "onnx"], 2),
             threads,
             runs,

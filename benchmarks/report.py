@@ -86,7 +86,7 @@ def _depth(document: dict[str, Any]) -> str:
     rows = [
         [
             row["model"], f"{row['parameters_m']:.1f} M", "x".join(map(str, row["input_size"])), row["decoder_layers"],
-            f"{row['gflops']:.1f}", f"{row['onnx_ms']:.0f} ms", f"{row['torch_ms']:.0f} ms", f"{row['speedup']:.2f}x",
+            f"{row['gflops']:.1f}", f"{row['onnx_ms']:.0f} ms", f"{row['torch_ms']:.0f} ms", f"{row['speedup']:.2f}x", f"{row['backbone_ms']:.0f} ms",
         ]
         for row in document["depth"]
     ]  # fmt: skip
@@ -99,6 +99,7 @@ def _depth(document: dict[str, Any]) -> str:
         "ONNX Runtime FP32",
         "eager torch",
         "speed-up",
+        "backbone alone",
     ]
     return _table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, multiply and add count two", header, rows)
 
