@@ -121,7 +121,7 @@ def test_names_are_drawn_from_their_class(shapes: Path) -> None:
     vocabulary = DatasetVocabulary(open_dataset(shapes, "train"), load_text_encoder(mini().text))
     generator = torch.Generator().manual_seed(0)
     drawn = {int((vocabulary.vectors[0] == vocabulary.draw(0.0, generator)[0]).all(1).nonzero()[0]) for _ in range(40)}
-    assert drawn == set(range(len(vocabulary.names[0])))
+    assert drawn == set(range(len(vocabulary.words[0])))
     assert torch.equal(vocabulary.draw(1.0, generator), vocabulary.plain)
 
 

@@ -52,6 +52,7 @@ class SegmentationDataset:
     classes: tuple[CategoryNames, ...]
     entries: tuple[_Entry, ...]
     skipped: tuple[str, ...]  # why files were left out when the folder was listed
+    relabel: tuple[int, ...] = ()  # stored class index -> class index, 255 = not labelled; empty: as stored
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -63,6 +64,10 @@ class SegmentationDataset:
         if image is None:
             raise DatasetError(f"cannot decode the photo {entry.image}; remove it or copy it again")
         labels = self._labels(entry)
+        if self.relabel:
+            table = np.full(256, IGNORE, np.uint8)
+            table[: len(self.relabel)] = self.relabel
+            labels = table[labels]
         if labels.shape != image.shape[:2]:
             raise DatasetError(
                 f"{entry.mask} is {labels.shape[1]}x{labels.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}; "
@@ -86,10 +91,11 @@ class SegmentationDataset:
             return labels
         if mask.ndim != 2:
             raise DatasetError(f"{entry.mask} has {mask.ndim} axes, expected an index mask with one value a pixel")
-        unknown = np.unique(mask[(mask >= len(self.classes)) & (mask != IGNORE)])
+        stored = len(self.relabel or self.classes)
+        unknown = np.unique(mask[(mask >= stored) & (mask != IGNORE)])
         if len(unknown):
             raise DatasetError(
-                f"{entry.mask} holds the class index {int(unknown[0])}, classes.json names 0 to {len(self.classes) - 1}"
+                f"{entry.mask} holds the class index {int(unknown[0])}, classes.json names 0 to {stored - 1}"
             )
         return mask.astype(np.uint8)
 

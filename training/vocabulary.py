@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovs_edge.segmenter.text import TextEncoder
 from ovs_edge.training.datasets import SegmentationDataset
 
 
+NamesMode = Literal["plain", "random", "draw", "max", "mean"]
+_SHARPNESS = 10.0  # of the softmax by which a teacher chooses among the names of a class
+_LIKELY = 0.1  # a name less probable than this is not drawn
+
+
 class DatasetVocabulary:
     """Names of one dataset's classes as vectors."""
 
-    def __init__(self, dataset: SegmentationDataset, encoder: TextEncoder) -> None:
-        self.names = [entry.names for entry in dataset.classes]
-        self.vectors = [encoder.encode(list(names)) for names in self.names]
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        encoder: TextEncoder,
+        mode: NamesMode = "random",
+        plain_share: float = 0.5,
+    ) -> None:
+        self.mode, self.plain_share = mode, plain_share
+        self.words = [entry.names for entry in dataset.classes]
+        self.vectors = [encoder.encode(list(words)) for words in self.words]
 
     @property
     def plain(self) -> Tensor:
         """(K, D): each class by its plain name."""
         return torch.stack([vectors[0] for vectors in self.vectors])
+
+    def names(self, generator: torch.Generator) -> Tensor:
+        """(K, S, D): the names by which one step classifies; a zero row is no name."""
+        if self.mode == "random":
+            return self.draw(self.plain_share, generator)[:, None]
+        if self.mode == "max":
+            return nn.utils.rnn.pad_sequence(self.vectors, batch_first=True)
+        if self.mode == "mean":
+            means = torch.stack([vectors.mean(0) for vectors in self.vectors])
+            return nn.functional.normalize(means, dim=-1)[:, None]
+        return self.plain[:, None]
 
     def draw(self, plain_share: float, generator: torch.Generator) -> Tensor:
         """(K, D): each class by its plain name with probability `plain_share`, else by one of its names at random."""
@@ -28,6 +53,20 @@ class DatasetVocabulary:
             plain, which = torch.rand(2, generator=generator).tolist()
             rows.append(vectors[0 if plain < plain_share else int(which * len(vectors))])
         return torch.stack(rows)
+
+    def draw_regions(self, classes: Tensor, teacher: Tensor, generator: torch.Generator) -> Tensor:
+        """A name for each region (R,) of an image, chosen by what the teacher sees in it: (R, D).
+
+        classes (R,) int64; teacher (R, D) unit vectors, a zero row where it knows nothing.
+        """
+        rows = []
+        for index, seen in zip(classes.tolist(), teacher, strict=True):
+            vectors = self.vectors[index]
+            probability = (_SHARPNESS * vectors @ seen).softmax(0)
+            likely = (probability > min(_LIKELY, float(probability.max()) / 2)).nonzero()[:, 0]
+            chance = float(torch.rand((), generator=generator))
+            rows.append(vectors[likely[int(chance * len(likely))]])
+        return torch.stack(rows) if rows else teacher
 
 
 def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
