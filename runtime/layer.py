@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.runtime.palette import SHADES, colours, shades
-from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.prediction import NOTHING, Prediction
 
 _MOST_NAMED = 3  # connected parts of a class that get its name; an instance gets one
 
@@ -22,17 +23,29 @@ class Layer:
     palette: npt.NDArray[np.uint8]  # (N, 3) BGR
     names: tuple[str, ...]  # N
     most_named: tuple[int, ...]  # N: how many of its connected parts get the name
-    shares: npt.NDArray[np.float64]  # (K,), each class's share of the frame
+    shares: npt.NDArray[np.float64]  # (K,), each class's share of the frame, hidden or not
+    class_palette: npt.NDArray[np.uint8]  # (K, 3) BGR
+    hidden: npt.NDArray[np.bool_]  # (K,), classes that are not painted
 
 
-def layer(prediction: Prediction) -> Layer:
-    """Things in shades of their class's colour, numbered where there are several; all else in its class's colour."""
-    classes, palette = prediction.classes, colours(prediction.classes)
+def layer(
+    prediction: Prediction, own: Mapping[str, tuple[int, int, int]] | None = None, hidden: frozenset[str] = frozenset()
+) -> Layer:
+    """Things in shades of their class's colour, numbered where there are several; all else in its class's colour.
+
+    `own` gives labels a colour (BGR) in place of the palette's; labels in `hidden` are not painted.
+    """
+    classes, palette = prediction.classes, class_colours(prediction.classes, own or {})
+    veiled = np.array([label in hidden for label in classes], np.bool_)
     segments, ids = prediction.segments, prediction.segment_map
     size = max(1, prediction.labels.size)
     if ids is None:
         counts = np.bincount(prediction.labels.ravel() + 1, minlength=len(classes) + 1)[1:]
-        return Layer(prediction.labels, palette, classes, (_MOST_NAMED,) * len(classes), counts / size)
+        index = prediction.labels
+        if veiled.any():
+            shown = np.where(veiled, NOTHING, np.arange(len(classes))).astype(np.int32)
+            index = np.concatenate([np.array([NOTHING], np.int32), shown])[index + 1]
+        return Layer(index, palette, classes, (_MOST_NAMED,) * len(classes), counts / size, palette, veiled)
     shares = np.zeros(len(classes))
     for segment in segments:
         shares[segment.index] += segment.area / size
@@ -50,13 +63,29 @@ def layer(prediction: Prediction) -> Layer:
         count[int(shade[segment.id])] += 1
         names.append(f"{segment.label} #{count.total()}" if several[segment.index] > 1 else segment.label)
     tints = [shades(palette[segment.index])[shade[segment.id]] for segment in segments]
+    index = ids - 1
+    if veiled.any():
+        gone = np.array([False, *(veiled[segment.index] for segment in segments)])
+        index = np.where(gone[ids], np.int32(-1), index)
     return Layer(
-        index=ids - 1,
+        index=index,
         palette=np.array(tints, np.uint8).reshape(-1, 3),
         names=tuple(names),
         most_named=tuple(1 if segment.thing else _MOST_NAMED for segment in segments),
         shares=shares,
+        class_palette=palette,
+        hidden=veiled,
     )
+
+
+def class_colours(classes: tuple[str, ...], own: Mapping[str, tuple[int, int, int]]) -> npt.NDArray[np.uint8]:
+    """BGR (K, 3): the colour that a user chose for a label, else the palette's."""
+    palette = colours(classes)
+    chosen = [index for index, label in enumerate(classes) if label in own]
+    if chosen:
+        palette = palette.copy()  # the palette is cached and shared
+        palette[chosen] = [own[classes[index]] for index in chosen]
+    return palette
 
 
 def _touching(ids: npt.NDArray[np.int32]) -> dict[int, set[int]]:

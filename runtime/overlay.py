@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.layer import Layer, layer
 from ovs_edge.runtime.lettering import draw_text, drawable, text_width
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.palette import colours, text_colour
+from ovs_edge.runtime.palette import text_colour
 from ovs_edge.runtime.prediction import Prediction
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
@@ -33,6 +34,8 @@ class Style:
     outlines: bool = True
     names: bool = True  # on the regions
     legend: bool = True
+    colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # label -> BGR, else the palette's
+    hidden: frozenset[str] = frozenset()  # labels that are not painted; the legend goes on listing them
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
@@ -44,13 +47,13 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just 
 
 def draw(image: Image, prediction: Prediction, style: Style, fps: float | None = None) -> Image:
     """A picture (H, W, 3) BGR like `image` with `prediction` drawn on it; `image` stays as it is."""
-    painted = layer(prediction)
+    painted = layer(prediction, style.colours, style.hidden)
     canvas = _filled(image, painted, style.opacity)
     if style.outlines:
         _outline(canvas, painted)
     size = _text_size(image)
     if min(image.shape[:2]) >= _LEAST_SIDE:
-        taken = _legend(canvas, prediction, painted.shares, size) if style.legend else []
+        taken = _legend(canvas, prediction.classes, painted, size) if style.legend else []
         if fps is not None:
             taken.append(_rate(canvas, fps, size))
         if style.names:
@@ -143,18 +146,20 @@ def _names(canvas: Image, painted: Layer, size: int, taken: list[Box]) -> None:
         draw_text(canvas, text, (x0 + pad, base), size, text_colour(palette[index]))
 
 
-def _legend(canvas: Image, prediction: Prediction, shares: npt.NDArray[np.float64], size: int) -> list[Box]:
+def _legend(canvas: Image, classes: tuple[str, ...], painted: Layer, size: int) -> list[Box]:
     """Every class that was asked for, those that are seen first, each with its share. Returns the panel's box."""
+    shares = np.where(painted.hidden, 0, painted.shares)
     order = sorted(range(len(shares)), key=lambda index: (-float(shares[index] > 0), index))
     line, pad = round(size * 1.45), round(size * 0.6)
     room = (canvas.shape[0] // 2 - 2 * pad) // line
     shown = order[: max(0, min(_MOST_LISTED, room))]
     if not shown:
         return []
-    palette = colours(prediction.classes)
-    texts = [drawable(prediction.classes[index]) for index in shown]
+    palette = painted.class_palette
+    texts = [drawable(classes[index]) for index in shown]
     figures = [
-        f"{shares[index]:.0%}" if shares[index] >= 0.005 else ("<1%" if shares[index] else "-") for index in shown
+        "off" if painted.hidden[index] else f"{share:.0%}" if share >= 0.005 else "<1%" if share else "-"
+        for index, share in zip(shown, shares[shown], strict=True)
     ]
     if len(order) > len(shown):
         texts[-1], figures[-1] = f"and {len(order) - len(shown) + 1} more", ""

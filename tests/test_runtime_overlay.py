@@ -149,3 +149,22 @@ def test_names_stand_on_their_regions() -> None:
 def test_an_opacity_out_of_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="opacity"):
         Style(opacity=2)
+
+
+def test_a_class_takes_the_colour_that_a_user_chose() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    style = Style(opacity=1, outlines=False, colours={"cat": (1, 2, 3)})
+    drawn = draw(image, prediction(np.array([[0, 0, 1, 1]] * 4), ("cat", "dog")), style)
+    assert drawn[0, 0].tolist() == [1, 2, 3]
+    assert drawn[0, 3].tolist() == colours(("cat", "dog"))[1].tolist() != [1, 2, 3]
+
+
+def test_a_hidden_class_is_not_painted_but_listed() -> None:
+    image = np.full((480, 640, 3), 100, np.uint8)
+    labels = np.full((480, 640), NOTHING)
+    labels[300:400, :300], labels[300:400, 300:] = 0, 1
+    found = prediction(labels, ("cat", "dog"))
+    drawn = draw(image, found, Style(hidden=frozenset({"cat"})))
+    assert (drawn[320:380, :280] == 100).all() and (drawn[320:380, 320:620] != 100).any()
+    assert (drawn[:240, :320] != 100).any()
+    assert (draw(image, found, Style(hidden=frozenset({"cat", "dog"}), legend=False)) == 100).all()
