@@ -1,4 +1,4 @@
-"""Text vectors of the datasets' categories, encoded once; training draws a name of each category at every step."""
+"""Text vectors of the datasets' categories, encoded once, and by which of their names a training step classifies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from ovs_edge.segmenter.text import TextEncoder
 from ovs_edge.training.datasets import SegmentationDataset
-
+from ovs_edge.training.diversify import draw_name
+from ovs_edge.training.names import distinct_names
 
 NamesMode = Literal["plain", "random", "draw", "max", "mean"]
-_SHARPNESS = 10.0  # of the softmax by which a teacher chooses among the names of a class
-_LIKELY = 0.1  # a name less probable than this is not drawn
 
 
 class DatasetVocabulary:
-    """Names of one dataset's classes as vectors."""
+    """Names of one dataset's classes as vectors, and the mode in which training uses them.
+
+    plain: plain names only. random: the plain name or a hand-written synonym by chance, at every step anew. draw: plain
+    names, and beside them a name for each region that a teacher finds likely (text diversification). max and mean: all
+    names of a class at once, by the nearest or by their mean (its cluster variants).
+    """
 
     def __init__(
         self,
@@ -27,8 +31,15 @@ class DatasetVocabulary:
         plain_share: float = 0.5,
     ) -> None:
         self.mode, self.plain_share = mode, plain_share
-        self.words = [entry.names for entry in dataset.classes]
-        self.vectors = [encoder.encode(list(words)) for words in self.words]
+        self.words: list[tuple[str, ...]]  # of each class, the plain name first
+        if mode == "plain":
+            self.words = [entry.names[:1] for entry in dataset.classes]
+        elif mode == "random":
+            self.words = [entry.names for entry in dataset.classes]
+        else:
+            self.words = distinct_names(dataset.classes)
+        encoded = encoder.encode([name for names in self.words for name in names])
+        self.vectors = list(encoded.split([len(names) for names in self.words]))  # (S, D) unit, of each class
 
     @property
     def plain(self) -> Tensor:
@@ -55,17 +66,14 @@ class DatasetVocabulary:
         return torch.stack(rows)
 
     def draw_regions(self, classes: Tensor, teacher: Tensor, generator: torch.Generator) -> Tensor:
-        """A name for each region (R,) of an image, chosen by what the teacher sees in it: (R, D).
+        """A name for each region of an image, one of those the teacher finds likely: (R, D) unit, on the CPU.
 
-        classes (R,) int64; teacher (R, D) unit vectors, a zero row where it knows nothing.
+        classes (R,) int64; teacher (R, D) unit vectors in the text space, a zero row where it knows nothing.
         """
         rows = []
         for index, seen in zip(classes.tolist(), teacher, strict=True):
             vectors = self.vectors[index]
-            probability = (_SHARPNESS * vectors @ seen).softmax(0)
-            likely = (probability > min(_LIKELY, float(probability.max()) / 2)).nonzero()[:, 0]
-            chance = float(torch.rand((), generator=generator))
-            rows.append(vectors[likely[int(chance * len(likely))]])
+            rows.append(vectors[draw_name(vectors @ seen, bool(seen.any()), generator)])
         return torch.stack(rows) if rows else teacher
 
 
