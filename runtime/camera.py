@@ -16,6 +16,7 @@ from typing import Any
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.status import PLAYING
 
 _PATIENCE = 5.0  # seconds without a frame after which a camera counts as lost
 _USUAL_FPS = 30.0
@@ -26,6 +27,8 @@ class CameraSource:
 
     live = True
     moving = True
+    state = PLAYING
+    dropped = 0
     total: int | None = None
 
     def __init__(self, device: str) -> None:
@@ -42,7 +45,7 @@ class CameraSource:
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 1 <= fps <= 1000 else _USUAL_FPS
         self._changed = threading.Condition()
-        self._newest: tuple[Any, float] | None = None
+        self._newest: tuple[Any, int, float] | None = None  # image, its number, when it came
         self._closed = False
         self._lost = False
         self._reader: threading.Thread | None = None
@@ -52,7 +55,7 @@ class CameraSource:
             if self._reader is None and not self._closed:
                 self._reader = threading.Thread(target=self._read, name="camera", daemon=True)
                 self._reader.start()
-        index, start = 0, None
+        frames, start = 0, None
         while True:
             with self._changed:
                 ready = self._changed.wait_for(lambda: self._newest or self._lost or self._closed, _PATIENCE)
@@ -61,11 +64,11 @@ class CameraSource:
                 return
             if newest is None:
                 reason = "stopped sending frames" if ready else f"sent no frame for {_PATIENCE:g} s"
-                raise SourceError(f"{self.name} {reason} after {index} frames. {_advice()}")
-            image, arrival = newest
+                raise SourceError(f"{self.name} {reason} after {frames} frames. {_advice()}")
+            image, index, arrival = newest
             start = arrival if start is None else start
-            yield Frame(image, index, arrival - start, f"camera_{index:06d}")
-            index += 1
+            yield Frame(image, index, arrival - start, f"camera_{index:06d}", arrival)
+            frames += 1
 
     def close(self) -> None:
         """Stop reading. A driver that hangs in a read keeps its thread; it holds nobody up."""
@@ -79,11 +82,14 @@ class CameraSource:
             self._capture.release()
 
     def _read(self) -> None:
+        index = 0
         while not self._closed:
             read, image = self._capture.read()
             with self._changed:
                 if read:
-                    self._newest = image, time.monotonic()
+                    self.dropped += self._newest is not None
+                    self._newest = image, index, time.monotonic()
+                    index += 1
                 else:
                     self._lost = True
                 self._changed.notify_all()

@@ -17,6 +17,7 @@ from ovs_edge.bundle.errors import MissingExtraError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.photos import read_photo
+from ovs_edge.runtime.status import PLAYING
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 FRAMES_EACH = 20
@@ -59,6 +60,8 @@ class DemoSource:
     name = "demo"
     live = False
     moving = True
+    state = PLAYING
+    dropped = 0
     fps = 20.0
     total: int | None = FRAMES_EACH * len(PHOTOS)
 

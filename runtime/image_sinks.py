@@ -12,6 +12,7 @@ from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.staging import Staged, cannot_write
+from ovs_edge.runtime.status import Status
 
 _JPEG_QUALITY = 92
 
@@ -40,10 +41,16 @@ class PictureSink:
         self.place: str | None = str(path)
         self._staged = Staged(path)
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Encode the picture."""
         assert picture is not None
         _write_picture(self._staged.work, picture, self._staged.target)
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Files hold frames only."""
         return True
 
     def finish(self) -> None:
@@ -66,10 +73,16 @@ class FolderSink:
         self._kind = kind
         self._staged = Staged(path, folder=True)
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Encode the picture."""
         assert picture is not None
         _write_picture(self._staged.work / f"{frame.name}.{self._kind}", picture, self._staged.target)
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Files hold frames only."""
         return True
 
     def finish(self) -> None:

@@ -28,8 +28,8 @@ def _font() -> Any:
 
 
 @lru_cache(maxsize=4096)
-def drawable(text: str) -> str:
-    """`text` as the fonts here can show it: emoji by name, long text cut, unknown letters as "?"."""
+def drawable(text: str, longest: int = _LONGEST) -> str:
+    """`text` as the fonts here can show it: emoji by name, unknown letters as "?", cut to `longest` characters."""
     text = unicodedata.normalize("NFC", text)
     parts = []
     for character in text:
@@ -44,7 +44,7 @@ def drawable(text: str) -> str:
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
         text = re.sub(r"[^\x20-\x7e]+", "?", text)
     text = " ".join(text.split()) or "?"
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3].rstrip() + "..."
+    return text if len(text) <= longest else text[: longest - 3].rstrip() + "..."
 
 
 def text_width(text: str, size: int) -> int:

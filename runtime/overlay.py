@@ -14,6 +14,7 @@ from ovs_edge.runtime.lettering import draw_text, drawable, text_width
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.palette import text_colour
 from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.status import Status
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -23,6 +24,7 @@ _ANALYSED = 256  # longest side on which the places for names are sought; finer 
 _SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
 _MOST_LISTED = 14  # legend lines
 _STEP = 1.2  # pixels an outline may leave the mask's edge
+_LONGEST_BANNER = 100  # characters
 _LEAST_SIDE = 120  # pixels; a smaller picture has no room for text
 
 
@@ -45,7 +47,7 @@ class Style:
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
 
 
-def draw(image: Image, prediction: Prediction, style: Style, fps: float | None = None) -> Image:
+def draw(image: Image, prediction: Prediction, style: Style, status: Status | None = None) -> Image:
     """A picture (H, W, 3) BGR like `image` with `prediction` drawn on it; `image` stays as it is."""
     painted = layer(prediction, style.colours, style.hidden)
     canvas = _filled(image, painted, style.opacity)
@@ -54,8 +56,8 @@ def draw(image: Image, prediction: Prediction, style: Style, fps: float | None =
     size = _text_size(image)
     if min(image.shape[:2]) >= _LEAST_SIDE:
         taken = _legend(canvas, prediction.classes, painted, size) if style.legend else []
-        if fps is not None:
-            taken.append(_rate(canvas, fps, size))
+        if status is not None and (text := _figures(status)):
+            taken.append(_corner(canvas, text, size))
         if style.names:
             _names(canvas, painted, size, taken)
     return canvas
@@ -182,8 +184,34 @@ def _legend(canvas: Image, classes: tuple[str, ...], painted: Layer, size: int) 
     return [box]
 
 
-def _rate(canvas: Image, fps: float, size: int) -> Box:
-    text, pad = f"{fps:.1f} FPS" if fps < 100 else f"{fps:.0f} FPS", round(size * 0.6)
+def banner(image: Image, text: str) -> Image:
+    """A darkened copy of `image` with `text` across its middle: a source that sends no pictures is seen to be lost."""
+    canvas: Image = cv2.convertScaleAbs(image, alpha=0.5)
+    size = _text_size(image)
+    width = canvas.shape[1]
+    text = drawable(text, _LONGEST_BANNER)
+    while size > 6 and text_width(text, size) > width - size:
+        size -= 1
+    middle = canvas.shape[0] // 2
+    _panel(canvas, (0, middle - size, width, middle + size), 0)
+    place = (max(0, (width - text_width(text, size)) // 2), middle + round(size * 0.33))
+    draw_text(canvas, text, place, size, (245, 245, 245))
+    return canvas
+
+
+def _figures(status: Status) -> str:
+    """The rate, and how old what is seen is where that is known."""
+    figures = []
+    if status.fps is not None:
+        figures.append(f"{status.fps:.1f} FPS" if status.fps < 100 else f"{status.fps:.0f} FPS")
+        if status.age_ms is not None:
+            figures.append(f"{status.age_ms:.0f} ms")
+    return "  ".join(figures)
+
+
+def _corner(canvas: Image, text: str, size: int) -> Box:
+    """Write `text` at the top right; returns the panel's box."""
+    pad = round(size * 0.6)
     width = text_width(text, size) + 2 * pad
     box = (canvas.shape[1] - pad - width, pad, canvas.shape[1] - pad, pad + round(size * 1.45) + pad // 2)
     _panel(canvas, box, size // 3)

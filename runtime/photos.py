@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.status import PLAYING
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 
@@ -49,6 +50,8 @@ class PhotoSource:
 
     live = False
     moving = False
+    state = PLAYING
+    dropped = 0
     fps = 1.0  # a second for each photo
 
     def __init__(self, path: Path) -> None:

@@ -1,7 +1,15 @@
-"""The loop: source -> segmenter -> picture -> sinks."""
+"""The pipeline: source -> segmenter -> picture -> sinks, each step in its own thread, frames in order.
+
+    capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals want the main one)
+
+Short channels lie between them, so the network never waits for drawing, and nothing piles up. A recording's frames all
+arrive. A live source is read through single slots that a newer frame takes over: what is inferred next is always the
+newest, and the age of what is shown stays near one inference time however fast the camera is.
+"""
 
 from __future__ import annotations
 
+import itertools
 import signal
 import statistics
 import threading
@@ -9,16 +17,39 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from ovs_edge.bundle.errors import SourceError
-from ovs_edge.runtime.overlay import Style, draw
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.channel import Channel, Ended
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.overlay import Style, banner, draw
+from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.segmenter import Inferred, Prepared
 from ovs_edge.runtime.sinks import Sink
 from ovs_edge.runtime.sources import Source
+from ovs_edge.runtime.status import Status
 
 _RECENT = 30  # frames over which the shown rate is averaged
+_TICK = 0.1  # seconds after which the sinks hear that there is still no frame, and a signal is noticed
+_PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver or an engine holds nobody up
+_FRESH = 0.25  # of an inference time: a prepared frame older than that is replaced while the network is busy
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
+
+
+class Steps(Protocol):
+    """What the pipeline needs of a segmenter: the three steps of its `predict`."""
+
+    def prepare(self, image: Image) -> Prepared: ...
+
+    def infer(self, prepared: Prepared) -> Inferred: ...
+
+    def finish(self, inferred: Inferred) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,8 @@ class Summary:
     model_ms: float  # median time in the network
     places: tuple[str, ...]  # where the results are
     stopped: bool  # ended by a signal
+    age_ms: float | None = None  # median age of a live source's frames at the sinks
+    dropped: int = 0  # frames of a live source that were passed over for newer ones
 
     @property
     def fps(self) -> float:
@@ -37,15 +70,133 @@ class Summary:
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame on its way to the sinks."""
+
+    frame: Frame
+    prediction: Prediction
+    picture: Image | None  # annotated, where a sink wants it
+    status: Status
+
+
+class _Line:
+    """The threads of one run, and the first error any of them met."""
+
+    def __init__(
+        self,
+        source: Source,
+        segmenter: Steps,
+        sinks: Sequence[Sink],
+        style: Style | Callable[[], Style],
+        max_frames: int | None,
+    ) -> None:
+        self._source = source
+        self._segmenter = segmenter
+        self._sinks = sinks
+        self._style = style
+        self._max_frames = max_frames
+        self._frames: Channel[Frame] = Channel()
+        self._prepared: Channel[tuple[Frame, Prepared]] = Channel(newest=source.live)
+        self._inferred: Channel[tuple[Frame, Inferred]] = Channel()
+        self.drawn: Channel[_Drawn] = Channel()
+        self._infer_seconds = 0.0
+        self._lock = threading.Lock()
+        self.error: BaseException | None = None
+        self.lost: SourceError | None = None  # a live source's end, after which what it gave is still delivered
+        self.fps: float | None = None  # set by whoever writes to the sinks
+        steps = [self._prepare, self._infer, self._draw] if source.live else [
+            self._capture, self._prepare, self._infer, self._draw
+        ]  # fmt: skip
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(step,), name=step.__name__[1:], daemon=True) for step in steps
+        ]
+
+    def start(self) -> None:
+        """Let the frames come."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End all threads, the source first, so that nothing waits for a reader that is gone."""
+        self._source.close()
+        for channel in (self._frames, self._prepared, self._inferred, self.drawn):
+            channel.cancel()
+        deadline = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def status(self, timings: dict[str, float], captured: float | None) -> Status:
+        """How things stand, for a picture `captured` at that time."""
+        age = (time.monotonic() - captured) * 1e3 if captured is not None and self._source.live else None
+        return Status(self.fps, age, timings, self._source.dropped + self._prepared.replaced, self._source.state)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Ended:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the run must end with it, not hang
+            with self._lock:
+                self.error = self.error or error
+            self._source.close()
+            for channel in (self._frames, self._prepared, self._inferred, self.drawn):
+                channel.cancel()
+
+    def _capture(self) -> None:
+        """Decode a recording."""
+        # Not a frame more than is wanted: photos may be large, and networks slow.
+        for frame in itertools.islice(self._source, self._max_frames):
+            self._frames.put(frame)
+        self._frames.finish()
+
+    def _prepare(self) -> None:
+        for frame in self._live_frames() if self._source.live else self._frames:
+            self._prepared.put((frame, self._segmenter.prepare(frame.image)))
+            if self._source.live:
+                # While the network is busy with another frame, a fresher one may come; but not at any price.
+                self._prepared.wait_taken(_FRESH * self._infer_seconds)
+        self._prepared.finish()
+
+    def _live_frames(self) -> Iterator[Frame]:
+        try:
+            yield from self._source
+        except SourceError as error:
+            self.lost = error
+
+    def _infer(self) -> None:
+        for frame, prepared in self._prepared:
+            start = time.perf_counter()
+            inferred = self._segmenter.infer(prepared)
+            self._infer_seconds = time.perf_counter() - start
+            self._inferred.put((frame, inferred))
+        self._inferred.finish()
+
+    def _draw(self) -> None:
+        for frame, inferred in self._inferred:
+            prediction = self._segmenter.finish(inferred)
+            start = time.perf_counter()
+            picture, status = None, self.status(prediction.timings, frame.captured)
+            if any(sink.wants_picture for sink in self._sinks):
+                style = self._style() if callable(self._style) else self._style
+                picture = draw(frame.image, prediction, style, status)
+            timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
+            self.drawn.put(_Drawn(frame, prediction, picture, replace(status, timings=timings)))
+        self.drawn.finish()
+
+
 def run(
     source: Source,
-    segmenter: Segmenter,
+    segmenter: Steps,
     sinks: Sequence[Sink],
-    style: Style,
+    style: Style | Callable[[], Style],
     max_frames: int | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Summary:
     """Segment every frame of `source` and hand it to every sink; `on_frame(count)` hears of progress.
+
+    `style` may be a function that is asked once per frame. The sinks are called in this thread.
 
     Ends with the source, after `max_frames`, when a sink asks to, or on SIGINT or SIGTERM: then the outputs are
     complete. Ends with an error from any part: then the source is closed first, so that nothing waits for a reader
@@ -53,38 +204,61 @@ def run(
     since nobody can record that again, before its error is raised.
     """
     recent: deque[float] = deque(maxlen=_RECENT + 1)
+    frames = 0
     model_ms: list[float] = []
-    lost: SourceError | None = None
-    draws = any(sink.wants_picture for sink in sinks)
+    ages: list[float] = []
+    line = _Line(source, segmenter, sinks, style, max_frames)
+    last: _Drawn | None = None
+    shown_state = ""
     with ExitStack() as closing, _stop_on_signal() as stop:
         for sink in sinks:
             closing.callback(sink.close)
-        closing.callback(source.close)
+        closing.callback(line.stop)
         start = time.perf_counter()
         recent.append(start)
-        try:
-            for frame, prediction in segmenter.stream(source):
-                rate = (len(recent) - 1) / (recent[-1] - recent[0]) if source.moving and len(recent) > 2 else None
-                picture = draw(frame.image, prediction, style, rate) if draws else None
-                answers = [sink.write(frame, prediction, picture) for sink in sinks]  # every sink gets every frame
-                model_ms.append(prediction.timings["model"])
+        line.start()
+        while not stop.is_set() and frames != max_frames:
+            try:
+                drawn = line.drawn.get(_TICK)
+            except Ended:
+                break
+            if drawn is None:
+                status = line.status({}, last.frame.captured if last is not None else None)
+                notice = None
+                if status.lost and status.source != shown_state and last is not None and last.picture is not None:
+                    notice = banner(last.picture, status.source)
+                shown_state = status.source
+                answers = [sink.idle(notice, status) for sink in sinks]
+            else:
+                last, shown_state = drawn, ""
+                status = replace(drawn.status, age_ms=line.status({}, drawn.frame.captured).age_ms)
+                # Every sink gets every frame, even where another asks to stop.
+                answers = [sink.write(drawn.frame, drawn.prediction, drawn.picture, status) for sink in sinks]
+                frames += 1
+                if "model" in status.timings:  # not every frame needs the network
+                    model_ms.append(status.timings["model"])
+                ages += [status.age_ms] if status.age_ms is not None else []
                 recent.append(time.perf_counter())
+                if source.moving and len(recent) > 2:
+                    line.fps = (len(recent) - 1) / (recent[-1] - recent[0])
                 if on_frame is not None:
-                    on_frame(len(model_ms))
-                if not all(answers) or stop.is_set() or len(model_ms) == max_frames:
-                    break
-        except SourceError as error:
-            if not source.live or not model_ms:
-                raise
-            lost = error
-        source.close()
+                    on_frame(frames)
+            if not all(answers):
+                break
+        if line.error is not None:
+            raise line.error
+        line.stop()
+        if line.lost is not None and not frames:
+            raise line.lost
         for sink in sinks:
             sink.finish()
-        if lost is not None:
-            raise lost
+        if line.lost is not None:
+            raise line.lost
         seconds = time.perf_counter() - start
     places = tuple(sink.place for sink in sinks if sink.place)
-    return Summary(len(model_ms), seconds, statistics.median(model_ms) if model_ms else 0.0, places, stop.is_set())
+    model, age = statistics.median(model_ms or [0.0]), statistics.median(ages) if ages else None
+    dropped = line.status({}, None).dropped
+    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped)
 
 
 @contextmanager

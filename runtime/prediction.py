@@ -43,6 +43,7 @@ class Prediction:
     timings: dict[str, float] = field(default_factory=dict)  # step -> milliseconds
     segments: tuple[Segment, ...] = ()  # in the order of their ids; they do not overlap
     segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
+    version: int = 0  # of the classes asked for: two predictions of one version have the same vocabulary
 
     def regions(self) -> tuple[Region, ...]:
         """The classes that were found, in the order they were asked for."""

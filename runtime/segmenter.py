@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
+from ovs_edge.bundle.letterbox import Letterbox
 from ovs_edge.bundle.manifest import Manifest, Task
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
 from ovs_edge.runtime.background import GROUPS, Background, names, room, with_background
@@ -21,7 +23,7 @@ from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.panoptic import Stuff, frame_segments
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 from ovs_edge.runtime.preprocess import to_frame, to_input
-from ovs_edge.runtime.session import Provider, Session, open_session
+from ovs_edge.runtime.session import Provider, RawOutputs, Session, open_session
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -44,11 +46,42 @@ class Asked:
     vocabulary: Vocabulary  # the asked classes, then the background class if there is one
     shown: int  # how many of them are asked; a label from here on is background
     things: tuple[bool, ...]  # of each asked class: whether its instances are told apart
+    version: int = 0  # counts the changes of classes of one segmenter
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the asked classes."""
         return self.vocabulary.labels[: self.shown]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame made ready for the network."""
+
+    image: npt.NDArray[np.uint8]  # (H, W, 3) BGR, the frame itself
+    tensor: npt.NDArray[np.uint8]  # (1, h, w, 3) BGR, the network's input
+    letterbox: Letterbox  # how the frame lies in it
+    timings: dict[str, float]  # step -> milliseconds
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A frame that has been through the network, and the classes it was asked for: the two never part."""
+
+    prepared: Prepared
+    asked: Asked
+    labels: npt.NDArray[np.integer]  # (1, h, w), index into the asked vocabulary's classes
+    confidence: npt.NDArray[np.float32]  # (1, h, w), of the winning class
+    raw: RawOutputs | None  # everything the graph gives, for panoptic segmentation
+    timings: dict[str, float]  # step -> milliseconds
+
+
+class Smoother(Protocol):
+    """Steadies labels from frame to frame. Holds state: one for each stream of frames, called in their order."""
+
+    def apply(self, inferred: Inferred) -> Inferred:
+        """`inferred` with steadier labels and confidence; must not change the arrays it is given."""
+        ...
 
 
 class Segmenter:
@@ -74,8 +107,6 @@ class Segmenter:
         `threshold` 0..1: pixels whose confidence is below it get no label. `task` "auto" is what the bundle can do.
         `stuff` names classes whose regions count as one segment, besides those the bundle knows of.
         """
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"the threshold is {threshold:g}, expected a confidence from 0 to 1")
         self._task: Task = manifest.graph.task if task == "auto" else task
         if self._task == "panoptic" and manifest.graph.task != "panoptic":
             raise UsageError(
@@ -91,9 +122,12 @@ class Segmenter:
         self._session = session
         self._encoder = encoder
         self._background = background
-        self._threshold = threshold
+        self.threshold = threshold
+        self.smoother: Smoother | None = None
         self._trained: Background | None = None
         self._asked: Asked | None = None
+        self._version = 0
+        self._running = threading.Lock()  # of the session: engines differ in what they allow at a time
 
     @classmethod
     def load(
@@ -121,6 +155,17 @@ class Segmenter:
         return self._manifest
 
     @property
+    def threshold(self) -> float:
+        """Least confidence of a labelled pixel, 0..1. May be set at any time: the next finished frame obeys."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise UsageError(f"the threshold is {value:g}, expected a confidence from 0 to 1")
+        self._threshold = value
+
+    @property
     def asked(self) -> Asked:
         """The classes now asked for; raises `UsageError` before the first `set_classes`."""
         if self._asked is None:
@@ -143,32 +188,54 @@ class Segmenter:
         stacked = stack_names([vectors[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
         rivals = self._rivals(parsed, flat, vectors, progress)
         vocabulary = with_background(Vocabulary(parsed, stacked), rivals)
-        self._asked = Asked(vocabulary, len(parsed), tuple(entry.names not in self._stuff for entry in parsed))
+        things = tuple(entry.names not in self._stuff for entry in parsed)
+        self._version += 1
+        self._asked = Asked(vocabulary, len(parsed), things, self._version)
         return self._asked
 
     def predict(self, image: npt.NDArray[np.uint8]) -> Prediction:
         """Segment one image (H, W, 3) uint8 BGR, of any size and aspect."""
-        asked = self.asked  # read once: `set_classes` may replace it while this frame is under way
+        return self.finish(self.infer(self.prepare(image)))
+
+    def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
+        """First of the three steps of `predict`, which may run in three threads: scale the frame for the network."""
         start = time.perf_counter()
         tensor, letterbox = to_input(image, self._manifest.input_size)
-        prepared = time.perf_counter()
-        raw = None
-        if self._task == "panoptic":
-            raw = self._session.run_raw(tensor, asked.vocabulary.vectors)
-            labels, confidence = raw.labels, raw.confidence
-        else:
-            labels, confidence = self._session.run(tensor, asked.vocabulary.vectors)
-        inferred = time.perf_counter()
+        return Prepared(image, tensor, letterbox, {"preprocess": (time.perf_counter() - start) * 1e3})
+
+    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
+        """Second step: the network, with `asked` or the classes asked for at this moment.
+
+        May be called from several threads: one runs at a time.
+        """
+        with self._running:
+            if asked is None:
+                asked = self.asked  # read once: `set_classes` may replace it while this frame is under way
+            start = time.perf_counter()
+            raw = None
+            if self._task == "panoptic":
+                raw = self._session.run_raw(prepared.tensor, asked.vocabulary.vectors)
+                labels, confidence = raw.labels, raw.confidence
+            else:
+                labels, confidence = self._session.run(prepared.tensor, asked.vocabulary.vectors)
+            timings = {**prepared.timings, "model": (time.perf_counter() - start) * 1e3}
         self._check(labels, confidence, len(asked.vocabulary.classes))
-        index = labels[0].astype(np.int32)
+        return Inferred(prepared, asked, labels, confidence, raw, timings)
+
+    def finish(self, inferred: Inferred) -> Prediction:
+        """Third step, in the order of the frames: smoothing, and the maps brought to the frame's size."""
+        start = time.perf_counter()
+        if self.smoother is not None:
+            inferred = self.smoother.apply(inferred)
+        asked, letterbox = inferred.asked, inferred.prepared.letterbox
+        index = inferred.labels[0].astype(np.int32)
         index[index >= asked.shown] = NOTHING
-        index, score = to_frame(index, confidence[0].astype(np.float32, copy=False), letterbox)
+        index, score = to_frame(index, inferred.confidence[0].astype(np.float32, copy=False), letterbox)
         index[score < self._threshold] = NOTHING
+        raw = inferred.raw
         ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, asked.labels, asked.things)
-        done = time.perf_counter()
-        steps = {"preprocess": prepared - start, "model": inferred - prepared, "postprocess": done - inferred}
-        timings = {step: seconds * 1e3 for step, seconds in steps.items()}
-        return Prediction(index, score, asked.labels, timings, segments, ids)
+        timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
+        return Prediction(index, score, asked.labels, timings, segments, ids, asked.version)
 
     def stream(self, source: Iterable[Frame]) -> Iterator[tuple[Frame, Prediction]]:
         """Segment frame after frame."""

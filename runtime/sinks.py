@@ -18,6 +18,7 @@ from ovs_edge.runtime.photos import IMAGE_SUFFIXES
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.staging import Staged, cannot_write
+from ovs_edge.runtime.status import Status
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v"})
 _OTHER_VIDEO = frozenset({".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".gif"})  # not to be taken for a folder's name
@@ -29,8 +30,17 @@ class Sink(Protocol):
     wants_picture: bool  # whether `write` looks at the annotated picture
     place: str | None  # where a user finds the result, for the summary
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Take one frame and its annotated picture (H, W, 3) BGR; False asks to stop. Raises `SinkError`."""
+        ...
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Called some ten times a second while no frame comes; False asks to stop.
+
+        `picture` is the last one with a banner that says what is wrong, where that changed since the last call.
+        """
         ...
 
     def finish(self) -> None:
@@ -102,7 +112,9 @@ class JsonSink:
         except (OSError, ValueError) as error:
             raise cannot_write(self._path, error) from error
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Append the frame's line."""
         line = json.dumps(describe(frame, prediction), ensure_ascii=False)
         assert self._stream is not None
@@ -114,6 +126,10 @@ class JsonSink:
             raise
         except OSError as error:
             raise cannot_write(self._path, error) from error
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Files hold frames only."""
         return True
 
     def finish(self) -> None:

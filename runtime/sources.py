@@ -20,6 +20,8 @@ class Source(Protocol):
     fps: float  # nominal rate, at which a saved video of these frames plays
     live: bool  # a camera: frames that nobody fetched in time are gone
     moving: bool  # whether neighbouring frames belong together
+    state: str  # PLAYING, or what a live source is doing about its loss, for people
+    dropped: int  # frames of a live source that were passed over for newer ones
 
     def __iter__(self) -> Iterator[Frame]: ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.status import PLAYING
 
 _LIKELY_FPS = (1.0, 1000.0)  # what lies outside is a container without a rate
 _USUAL_FPS = 25.0
@@ -18,6 +19,8 @@ class VideoSource:
 
     live = False
     moving = True
+    state = PLAYING
+    dropped = 0
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)

@@ -15,6 +15,7 @@ from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.staging import Staged
+from ovs_edge.runtime.status import Status
 
 _CODECS = {".avi": "MJPG"}
 _USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
@@ -34,7 +35,9 @@ class VideoSink:
         self._size = (0, 0)  # height, width
         self._frames = 0
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Encode the picture."""
         assert picture is not None
         if shutil.disk_usage(self._staged.work.parent).free < _LEAST_FREE:
@@ -48,6 +51,10 @@ class VideoSink:
             self._writer = self._open()
         self._writer.write(_fitted(picture, self._size))
         self._frames += 1
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Files hold frames only."""
         return True
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ from ovs_edge.bundle.errors import SinkError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.status import Status
 
 _TITLE = "ovs-run (q quits)"
 _QUIT = (ord("q"), 27)  # q, escape
@@ -44,9 +45,20 @@ class WindowSink:
         except cv2.error as error:
             raise SinkError(f"cannot open a window ({error}); use --no-show with --save out.mp4") from error
 
-    def write(self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None) -> bool:
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
         """Show the picture; False once the user quits or closes the window."""
         cv2.imshow(_TITLE, picture)
+        return self._goes_on()
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Show the banner, and keep the window alive."""
+        if picture is not None:
+            cv2.imshow(_TITLE, picture)
+        return self._goes_on()
+
+    def _goes_on(self) -> bool:
         key = cv2.waitKey(self._delay) & 0xFF
         return key not in _QUIT and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1
 

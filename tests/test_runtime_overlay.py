@@ -13,6 +13,7 @@ from ovs_edge.runtime.lettering import draw_text, drawable, text_width
 from ovs_edge.runtime.overlay import Style, draw, fill
 from ovs_edge.runtime.palette import _bgr_to_oklab, _oklab_to_bgr, colours, text_colour
 from ovs_edge.runtime.prediction import NOTHING, Prediction
+from ovs_edge.runtime.status import Status
 
 WORDS = (
     "person",
@@ -108,7 +109,7 @@ def test_a_picture_of_any_size(shape: tuple[int, int]) -> None:
     image = rng.integers(0, 256, (*shape, 3), np.uint8)
     labels = np.full(shape, NOTHING)
     labels[: shape[0] // 2 + 1, : shape[1] // 2 + 1] = 1
-    drawn = draw(image, prediction(labels, ("猫", "🙂", "x" * 300)), Style(), fps=123.4)
+    drawn = draw(image, prediction(labels, ("猫", "🙂", "x" * 300)), Style(), Status(fps=123.4))
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
     assert (drawn != image).any()
 
@@ -124,7 +125,7 @@ def test_nothing_found_leaves_the_picture() -> None:
 def test_many_classes_leave_room_for_the_picture() -> None:
     image = np.full((480, 640, 3), 100, np.uint8)
     classes = tuple(f"name {index}" for index in range(200))
-    drawn = draw(image, prediction(np.full((480, 640), NOTHING), classes), Style(), fps=30)
+    drawn = draw(image, prediction(np.full((480, 640), NOTHING), classes), Style(), Status(fps=30))
     assert (drawn[260:] == 100).all()
 
 

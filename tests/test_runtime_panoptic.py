@@ -29,6 +29,7 @@ from ovs_edge.runtime.prediction import Prediction, Segment
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.session import RawOutputs
 from ovs_edge.runtime.sinks import describe
+from ovs_edge.runtime.status import Status
 
 RED, GREEN, BLUE, GREY = (0, 0, 255), (0, 255, 0), (255, 0, 0), (128, 128, 128)
 SCALE = 4  # the pictures are so many times the network's input
@@ -182,8 +183,8 @@ def test_the_picture_tells_instances_apart(panoptic_bundle: Path) -> None:
     assert (first != second).any() and (first == colours(prediction.classes)[0]).all()
     assert (filled[2 * SCALE, 2 * SCALE] == colours(prediction.classes)[1]).all()
     assert not filled[44 * SCALE, 32 * SCALE].any()
-    drawn = draw(scene(), prediction, Style(), fps=3)
-    assert drawn.shape == image.shape and (drawn != draw(scene(), prediction, Style(names=False), fps=3)).any()
+    drawn = draw(scene(), prediction, Style(), Status(fps=3))
+    assert drawn.shape == image.shape and (drawn != draw(scene(), prediction, Style(names=False), Status(fps=3))).any()
 
 
 def test_nothing_to_paint() -> None:

@@ -17,6 +17,7 @@ from ovs_edge.runtime.image_sinks import FolderSink, PictureSink
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.sinks import JsonSink, Sink, open_saver
+from ovs_edge.runtime.status import PLAYING, Status
 from ovs_edge.runtime.video_sink import VideoSink
 from ovs_edge.runtime.window import WindowSink, missing
 
@@ -29,6 +30,8 @@ class Clip:
     fps = 10.0
     live = False
     moving = True
+    state = PLAYING
+    dropped = 0
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(())
@@ -43,7 +46,7 @@ def feed(sink: Sink, index: int, size: tuple[int, int] = (48, 64), noise: bool =
     labels = np.full(size, -1, np.int32)
     labels[:10, :20] = 1
     frame = Frame(picture, index, index / 10, f"clip_{index:06d}")
-    return sink.write(frame, Prediction(labels, np.full(size, 0.5, np.float32), ("cat", "dög")), picture)
+    return sink.write(frame, Prediction(labels, np.full(size, 0.5, np.float32), ("cat", "dög")), picture, Status())
 
 
 def test_the_name_chooses_the_kind(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_camera_gives_frames_until_it_is_lost(tmp_path: Path) -> None:
         frames.extend(source)
     source.close()
     assert source._reader is not None and not source._reader.is_alive()
-    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert len(frames) + source.dropped == 12
 
 
 def test_closing_a_camera_ends_its_frames(tmp_path: Path) -> None:
