@@ -1,0 +1,37 @@
+"""All that a person may do to a run while it goes on; the window and the page share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ovs_edge.runtime.controls import Controls, Settings
+from ovs_edge.runtime.inspector import Inspector
+from ovs_edge.runtime.live_vocabulary import LiveVocabulary
+from ovs_edge.runtime.overlay import Style
+from ovs_edge.runtime.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """The handles of one run."""
+
+    segmenter: Segmenter  # at work, with its first classes set
+    controls: Controls  # threshold and drawing
+    vocabulary: LiveVocabulary  # what is looked for
+    inspector: Inspector  # what is at a point
+
+    @classmethod
+    def of(cls, segmenter: Segmenter, style: Style, presets: Sequence[str] = ()) -> Interaction:
+        """Handles of `segmenter`, which has its classes; `presets` are lists of classes for the keys 1 to 9."""
+
+        def apply(settings: Settings) -> None:
+            segmenter.threshold = settings.threshold
+
+        controls = Controls(Settings(segmenter.threshold, style), apply)
+        return cls(segmenter, controls, LiveVocabulary(segmenter, presets), Inspector(segmenter))
+
+    def close(self) -> None:
+        """End the threads behind the handles; may be called more than once."""
+        self.vocabulary.close()
+        self.inspector.close()

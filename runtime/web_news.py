@@ -1,0 +1,73 @@
+"""What the web viewer tells of a run, as plain values for JSON; colours are "#rrggbb"."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.controls import Bgr
+from ovs_edge.runtime.inspector import RegionInfo
+from ovs_edge.runtime.interaction import Interaction
+from ovs_edge.runtime.layer import class_colours
+from ovs_edge.runtime.recorder import Recorder
+from ovs_edge.runtime.status import PLAYING
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def run_news(interaction: Interaction, recorder: Recorder, title: str, source: str) -> dict[str, Any]:
+    """Classes, settings, presets, recordings, and how the source is; `source` is `Status.source`."""
+    vocabulary, settings = interaction.vocabulary.state, interaction.controls.settings
+    style = settings.style
+    labels = tuple(entry.label for entry in vocabulary.classes)
+    palette = class_colours(labels, style.colours).tolist()
+    return {
+        "title": title,
+        "model": interaction.segmenter.manifest.name,
+        "version": vocabulary.version,
+        "pending": vocabulary.pending,
+        "error": vocabulary.error,
+        "classes": [
+            {
+                "label": entry.label,
+                "names": list(entry.names),
+                "colour": "#{2:02x}{1:02x}{0:02x}".format(*colour),
+                "hidden": entry.label in style.hidden,
+            }
+            for entry, colour in zip(vocabulary.classes, palette, strict=True)
+        ],
+        "presets": list(interaction.vocabulary.presets),
+        "settings": {
+            "threshold": settings.threshold,
+            "opacity": style.opacity,
+            "outlines": style.outlines,
+            "names": style.names,
+            "legend": style.legend,
+        },
+        "lost": None if source == PLAYING else source,
+        "recording": recorder.seconds,
+        "recordings": list(recorder.made),
+        "recording_error": recorder.error,
+    }
+
+
+def region_news(info: RegionInfo, width: int, height: int) -> dict[str, Any]:
+    """A region of a frame of `width` x `height`; its box as shares of them."""
+    x0, y0, x1, y1 = info.box
+    return {
+        "label": info.label,
+        "share": info.share,
+        "box": [x0 / width, y0 / height, x1 / width, y1 / height],
+        "guesses": [{"label": guess.label, "score": round(guess.score, 4)} for guess in info.guesses],
+    }
+
+
+def colour_of(text: object) -> Bgr | None:
+    """BGR of "#rrggbb"; None, a class's own colour, of None. Raises `UsageError`."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or not _COLOUR.fullmatch(text):
+        raise UsageError('a colour is not "#rrggbb", such as "#ff8800"')
+    value = int(text[1:], 16)
+    return value & 0xFF, value >> 8 & 0xFF, value >> 16

@@ -1,0 +1,128 @@
+// The connection: frames and news from the server, and requests to it.
+
+const NEXT = "next";
+const AWAY = "the run has ended";
+
+// Calls handlers.frame(header, bitmap), handlers.news(news), handlers.link("open" | "lost" | "ended").
+export function connect(handlers) {
+  let wait = 500;
+  let owed = 0; // frames drawn while the page was hidden: nobody looks, so no more are asked for
+  let socket;
+
+  function open() {
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    socket = new WebSocket(`${scheme}//${location.host}/live`);
+    socket.binaryType = "arraybuffer";
+    owed = 0;
+    socket.onopen = () => {
+      wait = 500;
+      handlers.link("open");
+    };
+    socket.onmessage = async (event) => {
+      if (typeof event.data === "string") {
+        handlers.news(JSON.parse(event.data));
+        return;
+      }
+      const own = socket;
+      const length = new DataView(event.data).getUint32(0);
+      const header = JSON.parse(new TextDecoder().decode(new Uint8Array(event.data, 4, length)));
+      const jpeg = new Blob([new Uint8Array(event.data, 4 + length)], { type: "image/jpeg" });
+      try {
+        const bitmap = await createImageBitmap(jpeg);
+        handlers.frame(header, bitmap);
+        bitmap.close();
+      } finally {
+        if (own === socket) {
+          if (document.hidden) owed += 1;
+          else if (own.readyState === WebSocket.OPEN) own.send(NEXT);
+        }
+      }
+    };
+    socket.onclose = (event) => {
+      handlers.link(event.reason === AWAY ? "ended" : "lost");
+      setTimeout(open, wait);
+      wait = Math.min(wait * 2, 5000);
+    };
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || !socket || socket.readyState !== WebSocket.OPEN) return;
+    for (; owed > 0; owed -= 1) socket.send(NEXT);
+  });
+  open();
+}
+
+// Answers with the reply's JSON; throws an Error with the server's own words.
+export async function post(path, body) {
+  let reply;
+  try {
+    reply = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Error("the server does not answer");
+  }
+  const answer = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new Error(answer.error || `the server says ${reply.status}`);
+  return answer;
+}
+
+// A function that sends at most one request every `pause` milliseconds; of changes in between, merged, the last win.
+export function throttled(path, pause, failed) {
+  let waiting = null;
+  let timer = 0;
+  async function flush() {
+    if (!waiting) {
+      timer = 0;
+      return;
+    }
+    const body = waiting;
+    waiting = null;
+    timer = -1;
+    try {
+      await post(path, body);
+    } catch (error) {
+      failed(error);
+    }
+    timer = setTimeout(flush, pause);
+  }
+  return (change) => {
+    waiting = { ...waiting, ...change };
+    if (!timer) timer = setTimeout(flush, 0);
+  };
+}
+
+// A line through the latest values, drawn to fill `canvas`.
+export function sparkline(canvas, colour) {
+  const values = [];
+  return (value) => {
+    values.push(value);
+    if (values.length > 90) values.shift();
+    const ratio = window.devicePixelRatio || 1;
+    const width = Math.round(canvas.clientWidth * ratio);
+    const height = Math.round(canvas.clientHeight * ratio);
+    if (canvas.width !== width || canvas.height !== height) {
+      canvas.width = width;
+      canvas.height = height;
+    }
+    const pen = canvas.getContext("2d");
+    const top = Math.max(...values, 1e-6) * 1.15;
+    const x = (index) => ((index + 90 - values.length) / 89) * width;
+    const y = (number) => height - 1.5 * ratio - (number / top) * (height - 3 * ratio);
+    pen.clearRect(0, 0, width, height);
+    pen.beginPath();
+    values.forEach((number, index) => pen.lineTo(x(index), y(number)));
+    pen.lineWidth = 1.5 * ratio;
+    pen.lineJoin = "round";
+    pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue(colour);
+    pen.stroke();
+    pen.lineTo(width, height);
+    pen.lineTo(x(0), height);
+    pen.globalAlpha = 0.12;
+    pen.fillStyle = pen.strokeStyle;
+    pen.fill();
+    pen.globalAlpha = 1;
+  };
+}

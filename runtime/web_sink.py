@@ -1,0 +1,72 @@
+"""The web viewer as a sink: frames go to whoever looks, and nobody who looks can hold them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.interaction import Interaction
+from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.recorder import Recorder
+from ovs_edge.runtime.status import Status
+from ovs_edge.runtime.web_guard import DEFAULT_ADDRESS, Guard, parse_address
+from ovs_edge.runtime.web_viewers import Shown
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """How the viewer is offered."""
+
+    address: str = DEFAULT_ADDRESS  # HOST:PORT
+    token: str | None = None  # None: made where others than this machine can connect
+    recordings: Path = Path("recordings")  # folder for what is recorded from the page; made when needed
+    title: str = ""  # the source's name, for the page's heading
+
+
+class WebSink:
+    """Serves the page at `url` until closed."""
+
+    place: str | None = None
+
+    def __init__(self, options: WebOptions, interaction: Interaction) -> None:
+        """Raises `UsageError` for an address or token that makes no sense, `SinkError` for a port in use,
+        `MissingExtraError` where the extra `web` is not installed."""
+        from ovs_edge.runtime.web_server import WebServer
+
+        address = parse_address(options.address)
+        guard = Guard(address, options.token)
+        self._recorder = Recorder(options.recordings)
+        self._server = WebServer(address, guard, interaction, self._recorder, options.title)
+        self.url = address.url(self._server.port, guard.token)
+
+    @property
+    def wants_picture(self) -> bool:
+        """Drawing costs time; nobody may be looking."""
+        return self._server.watched or self._recorder.seconds is not None
+
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
+        """Show the frame; returns at once."""
+        self._server.publish(Shown(frame, prediction, picture, status))
+        if picture is not None:
+            self._recorder.write(frame, prediction, picture, status)
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Say on the page what is wrong."""
+        self._server.publish_status(status)
+        return True
+
+    def finish(self) -> None:
+        """Complete a recording."""
+        self._recorder.stop()
+
+    def close(self) -> None:
+        """Send the viewers away, and free the port."""
+        self._recorder.close()
+        self._server.close()
