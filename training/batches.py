@@ -15,6 +15,7 @@ from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.bundle.metrics import IGNORE
 from ovs_edge.training.augment import AugmentOptions, random_crop
 from ovs_edge.training.datasets import Sample, SegmentationDataset
+from ovs_edge.training.distributed import Ranks
 from ovs_edge.training.losses import Target
 
 _log = logging.getLogger("ovs_edge.training")
@@ -28,18 +29,27 @@ class Batch:
     images: Tensor  # (B, 3, H, W) float32 RGB 0..255
     targets: list[Target]
     dataset: list[int]  # index of each image's dataset
+    photo: list[int]  # index of each image's photo in its dataset
     skipped: int  # files that could not be read on the way
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         targets = [Target(t.segments.to(device), t.classes.to(device)) for t in self.targets]
-        return Batch(self.images.to(device), targets, self.dataset, self.skipped)
+        return Batch(self.images.to(device), targets, self.dataset, self.photo, self.skipped)
+
+    def members(self) -> dict[int, list[int]]:
+        """Dataset -> places of its images."""
+        members: dict[int, list[int]] = {}
+        for place, owner in enumerate(self.dataset):
+            members.setdefault(owner, []).append(place)
+        return members
 
 
 @dataclass(frozen=True)
 class _Crop:
     sample: Sample
     dataset: int
+    photo: int
     skipped: int
 
 
@@ -57,12 +67,13 @@ class CropDataset(Dataset[_Crop]):
         for attempt in range(_ATTEMPTS):
             which = int(rng.choice(len(self.datasets), p=self.weights))
             dataset = self.datasets[which]
+            photo = int(rng.integers(len(dataset)))
             try:
-                sample = dataset.load(int(rng.integers(len(dataset))))
+                sample = dataset.load(photo)
             except DatasetError as error:
                 _log.warning("skipped: %s", error)
                 continue
-            return _Crop(random_crop(sample, self.options, rng), which, attempt)
+            return _Crop(random_crop(sample, self.options, rng), which, photo, attempt)
         raise DatasetError(f"{_ATTEMPTS} files in a row could not be read; check the training data")
 
 
@@ -73,6 +84,7 @@ def collate(crops: list[_Crop]) -> Batch:
         torch.from_numpy(images).permute(0, 3, 1, 2).float(),
         [to_target(crop.sample.labels) for crop in crops],
         [crop.dataset for crop in crops],
+        [crop.photo for crop in crops],
         sum(crop.skipped for crop in crops),
     )
 
@@ -86,11 +98,16 @@ def to_target(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Target
     return Target(torch.from_numpy(table[labels]), torch.from_numpy(present.astype(np.int64)))
 
 
-def batches(crops: CropDataset, start: int, steps: int, size: int, workers: int) -> Iterator[Batch]:
-    """Batches `start` … `steps` - 1 of `size` crops."""
+def batches(
+    crops: CropDataset, start: int, steps: int, size: int, workers: int, ranks: Ranks | None = None
+) -> Iterator[Batch]:
+    """Batches `start` … `steps` - 1 of `size` crops; of several processes each gets its equal part of every batch."""
+    ranks = ranks or Ranks()
+    own = size // ranks.world
+    first = ranks.rank * own
+    numbers = [step * size + first + place for step in range(start, steps) for place in range(own)]
     loader = DataLoader(
-        crops, size, sampler=range(start * size, steps * size), num_workers=workers, collate_fn=collate,
-        persistent_workers=False,
+        crops, own, sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False
     )  # fmt: skip
     try:
         yield from loader

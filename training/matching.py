@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 
-def random_points(images: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """(images, count, 2) x, y in 0..1, drawn on the CPU so that every device sees the same."""
-    return torch.rand(images, count, 2, generator=generator).to(device)
+def random_points(generators: Sequence[torch.Generator], count: int, device: torch.device) -> Tensor:
+    """(N, count, 2) x, y in 0..1, a row from each generator, drawn on the CPU so that every device sees the same."""
+    if not generators:
+        return torch.empty(0, count, 2, device=device)
+    return torch.stack([torch.rand(count, 2, generator=generator) for generator in generators]).to(device)
 
 
 def sample_logits(maps: Tensor, points: Tensor) -> Tensor:

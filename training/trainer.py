@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from ovs_edge.bundle.errors import CheckpointError, DatasetError
+from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
+from ovs_edge.bundle.metrics import intersection_over_union
 from ovs_edge.segmenter.checkpoint import read_torch, save_checkpoint, write_torch
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder
 from ovs_edge.training.augment import AugmentOptions
 from ovs_edge.training.batches import Batch, CropDataset, batches
 from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.losses import LossOptions, PixelTextHead, SetLoss, set_loss
-from ovs_edge.training.validate import validate
-from ovs_edge.training.vocabulary import DatasetVocabulary, related_words, training_vocabulary
+from ovs_edge.training.distill import Regions
+from ovs_edge.training.distributed import Ranks, averaged, share_batch_norms, summed
+from ovs_edge.training.losses import LossOptions
+from ovs_edge.training.objective import Objective, Terms
+from ovs_edge.training.region_cache import RegionVectors
+from ovs_edge.training.schedule import Schedule, chance, rate_factor
+from ovs_edge.training.validate import count_confusion
+from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_words, training_vocabulary
 
 STATE = "training.pt"
 LOG = "log.jsonl"
+Precision = Literal["fp32", "bf16", "fp16"]
+_AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -40,10 +50,14 @@ class TrainOptions:
     backbone_lr: float = 0.2  # times lr
     weight_decay: float = 0.05
     warmup: int = 200  # steps
-    power: float = 0.9  # of the polynomial decay
+    schedule: Schedule = "poly"
+    power: float = 0.9  # poly: of the polynomial decay
+    milestones: tuple[int, ...] = ()  # step: steps from each of which the rate is a tenth
     clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
     average: float = 0.998  # decay of the averaged weights, which are what is saved
-    plain_share: float = 0.5  # how often a class goes by its plain name instead of a random synonym
+    names: NamesMode = "random"  # what a class is called in training
+    plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
+    precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
     seed: int = 0
     validate_every: int = 1000
     workers: int = 1
@@ -59,13 +73,16 @@ class Progress:
     mask: float
     dice: float
     pixel_text: float
+    drawn: float
+    region: float
+    pairs: float
     lr: float
     skipped: int  # unreadable files so far
     seconds: float  # of this step
 
 
 class Trainer:
-    """Trains a segmenter on several datasets, each with names of its own."""
+    """Trains a segmenter on several datasets, each with names of its own; alone, or as one of several processes."""
 
     def __init__(
         self,
@@ -76,10 +93,14 @@ class Trainer:
         folder: Path,
         options: TrainOptions,
         losses: LossOptions | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
+        regions: RegionVectors | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs."""
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
-        self.device = torch.device(device)
+        self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
+        _check(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.datasets = [dataset for dataset, _ in train]
@@ -90,20 +111,24 @@ class Trainer:
             options.seed,
         )
         self.val = val
-        self.vocabularies = [DatasetVocabulary(dataset, encoder) for dataset in self.datasets]
+        self.vocabularies = [
+            DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
+        ]
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
-        config, dim = model.config.pixel_decoder, model.config.text.dim
-        self.heads = torch.nn.ModuleList(
-            [PixelTextHead(config.channels, dim), PixelTextHead(config.mask_channels, dim)]
-        )
-        self.heads.to(self.device)
+        self.objective = Objective(self.model, self.losses, _AUTOCAST[options.precision]).to(self.device)
         self.optimizer = self._optimizer()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self.step = 0
-        self.skipped = 0
+        self.skipped = 0  # by this process
+        self._forward: Callable[..., Terms] = self.objective
+        if self.ranks.world > 1:
+            share_batch_norms(self.model.pixel_decoder)
+            # The buffers are statistics that are shared already.
+            self._forward = DistributedDataParallel(self.objective, broadcast_buffers=False)
 
     def _optimizer(self) -> torch.optim.AdamW:
         groups: list[dict[str, Any]] = []
-        for module, factor in ((self.model.backbone, self.options.backbone_lr), (self.model, 1.0), (self.heads, 1.0)):
+        for module, factor in ((self.model.backbone, self.options.backbone_lr), (self.objective, 1.0)):
             taken = {id(p) for group in groups for p in group["params"]}
             parameters = [p for p in module.parameters() if id(p) not in taken]
             for decays in (True, False):
@@ -118,9 +143,9 @@ class Trainer:
         options = self.options
         if self.step >= options.steps:
             self.save(self.validate())
-        for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers):
+        for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers, self.ranks):
             started = time.perf_counter()
-            progress = self._train_step(batch.to(self.device), started)
+            progress = self._train_step(batch, started)
             if progress.step == 1 or progress.step % 20 == 0:
                 self._record(asdict(progress))
             on_step(progress)
@@ -133,55 +158,55 @@ class Trainer:
     def _train_step(self, batch: Batch, started: float) -> Progress:
         options = self.options
         self.skipped += batch.skipped
-        generator = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
-        rate = options.lr * _schedule(self.step, options)
+        factor = rate_factor(
+            self.step, options.steps, options.warmup, options.schedule, options.power, options.milestones
+        )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        self.model.train()
-        self.model.backbone.eval()  # the statistics of its BatchNorms are ImageNet's, and stay
-        terms, pixel_text = self._losses(batch, generator)
-        total = sum((term.total(self.losses) for term in terms), self.losses.pixel_text * pixel_text)
-        if not bool(torch.isfinite(total)):
-            raise DatasetError(
-                f"the loss became {float(total.detach())} at step {self.step}; lower --lr, or check the masks"
-            )
+            group["lr"] = options.lr * factor * group["factor"]
+        self.objective.train()
+        terms = self._forward(*self._inputs(batch))
+        parts = torch.stack([getattr(terms, part.name).detach() for part in fields(terms)])
+        values = dict(zip((part.name for part in fields(terms)), averaged(parts).tolist(), strict=True))
+        if not math.isfinite(values["total"]):
+            raise DatasetError(f"the loss became {values['total']} at step {self.step}; lower --lr, or check the masks")
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        parameters = [*self.model.parameters(), *self.heads.parameters()]
-        torch.nn.utils.clip_grad_norm_(parameters, options.clip)
-        self.optimizer.step()
+        self.scaler.scale(terms.total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.objective.parameters(), options.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.step += 1
         self._average()
-        last = terms[-1]
-        parts = (total, last.classification, last.mask, last.dice, pixel_text)
-        loss, classification, mask, dice, pixel = (float(part.detach()) for part in parts)
         seconds = time.perf_counter() - started
-        return Progress(self.step, loss, classification, mask, dice, pixel, rate, self.skipped, seconds)
+        loss = values.pop("total")
+        return Progress(self.step, loss, **values, lr=options.lr * factor, skipped=self.all_skipped(), seconds=seconds)
 
-    def _losses(self, batch: Batch, generator: torch.Generator) -> tuple[list[SetLoss], Tensor]:
-        used = sorted(set(batch.dataset))
-        text = {
-            index: self.vocabularies[index].draw(self.options.plain_share, generator).to(self.device) for index in used
-        }
-        members = {index: [i for i, owner in enumerate(batch.dataset) if owner == index] for index in used}
-        mask_features, levels = self.model.features(batch.images)
-        states = self.model.query_decoder(mask_features, levels)
-        terms = []
-        for depth, state in enumerate(states):
-            embedding = self.model.embed(state, depth)
-            logits: list[Tensor] = [torch.empty(0)] * len(batch.dataset)
-            for index in used:
-                classified = self.model.classify(embedding[members[index]], text[index][:, None])
-                for position, row in zip(members[index], classified, strict=True):
-                    logits[position] = row
-            terms.append(set_loss(logits, state.mask_logits, batch.targets, self.losses, generator))
-        pixel_text = mask_features.new_zeros(())
-        for head, features in zip(self.heads, (levels[-1], mask_features), strict=True):
-            for index in used:
-                targets = [batch.targets[i] for i in members[index]]
-                share = len(targets) / len(batch.dataset)
-                pixel_text = pixel_text + share * head(features[members[index]], text[index], targets)
-        return terms, pixel_text
+    def _inputs(self, batch: Batch) -> tuple[Batch, list[Tensor], list[Regions], list[torch.Generator]]:
+        """What the objective takes. Chance depends on the step and on an image's place in the whole batch."""
+        seed = self.options.seed
+        names = [
+            vocabulary.names(chance(seed, self.step, 0, index)).to(self.device)
+            for index, vocabulary in enumerate(self.vocabularies)
+        ]
+        first = self.ranks.rank * len(batch.dataset)
+        generators = [chance(seed, self.step, 1, first + place) for place in range(len(batch.dataset))]
+        regions = [self._regions(batch, place, generator).to(self.device) for place, generator in enumerate(generators)]
+        return batch.to(self.device), names, regions, generators
+
+    def _regions(self, batch: Batch, place: int, generator: torch.Generator) -> Regions:
+        dataset, classes = batch.dataset[place], batch.targets[place].classes
+        vocabulary = self.vocabularies[dataset]
+        text = vocabulary.plain[classes]
+        teacher = torch.zeros_like(text)
+        if self.regions is not None:
+            teacher = self.regions.lookup(dataset, batch.photo[place], classes.numpy())
+        drawn = vocabulary.draw_regions(classes, teacher, generator) if self.losses.drawn else text
+        left_out = torch.rand(len(classes), generator=generator) < self.losses.region_dropout
+        return Regions(teacher.masked_fill(left_out[:, None], 0), text, drawn)
+
+    def all_skipped(self) -> int:
+        """Unreadable files so far, in all processes."""
+        return int(summed(torch.tensor(self.skipped, device=self.device)))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -193,14 +218,20 @@ class Trainer:
             kept.copy_(current)
 
     def validate(self) -> dict[str, float]:
-        """Mean IoU of the averaged weights on every validation split."""
-        return {
-            dataset.name: validate(self.averaged, dataset, vectors, self.options.view).mean
-            for dataset, vectors in zip(self.val, self.val_vectors, strict=True)
-        }
+        """Mean IoU of the averaged weights on every validation split; each process sees its part of the photos."""
+        scores = {}
+        for dataset, vectors in zip(self.val, self.val_vectors, strict=True):
+            own = range(self.ranks.rank, len(dataset), self.ranks.world)
+            counts = count_confusion(self.averaged, dataset, vectors, self.options.view, indices=own)
+            total = summed(torch.from_numpy(counts).to(self.device)).cpu().numpy()
+            scores[dataset.name] = intersection_over_union(total).mean
+        return scores
 
     def save(self, scores: dict[str, float]) -> None:
         """Write `model.pt` (averaged weights, FP16-representable) and `training.pt` (everything to go on)."""
+        skipped = self.all_skipped()
+        if not self.ranks.first:
+            return
         provenance = {
             "datasets": {
                 dataset.name: round(float(weight), 4)
@@ -224,12 +255,12 @@ class Trainer:
             self.folder / STATE,
             {
                 "step": self.step,
-                "skipped": self.skipped,
-                "options": asdict(self.options),
-                "model": self.model.state_dict(),
+                "skipped": skipped,
+                "recipe": self._recipe(),
+                "objective": self.objective.state_dict(),
                 "averaged": self.averaged.state_dict(),
-                "heads": self.heads.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
             },
         )
 
@@ -238,21 +269,30 @@ class Trainer:
         path = self.folder / STATE
         state = read_torch(path)
         try:
-            changed = [k for k, v in asdict(self.options).items() if k not in ("workers",) and state["options"][k] != v]
+            recipe = self._recipe()
+            changed = [name for name in recipe if state["recipe"].get(name) != recipe[name]]
             if changed:
                 raise CheckpointError(
                     f"{path} was trained with other options ({', '.join(changed)}); resume with the same, "
                     "or start in another folder"
                 )
-            self.model.load_state_dict(state["model"])
+            self.objective.load_state_dict(state["objective"])
             self.averaged.load_state_dict(state["averaged"])
-            self.heads.load_state_dict(state["heads"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.skipped = int(state["step"]), int(state["skipped"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.step = int(state["step"])
+            self.skipped = int(state["skipped"]) if self.ranks.first else 0
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is not a training state of this model ({error}); start anew") from error
 
+    def _recipe(self) -> dict[str, Any]:
+        """All that decides the weights, beside the data; how many processes and workers share the work does not."""
+        options = {name: value for name, value in asdict(self.options).items() if name != "workers"}
+        return {**options, **asdict(self.losses), "teacher": self.regions.digest if self.regions else ""}
+
     def _record(self, entry: dict[str, Any]) -> None:
+        if not self.ranks.first:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / LOG).open("a", encoding="utf-8") as stream:
@@ -261,7 +301,24 @@ class Trainer:
             raise CheckpointError(f"cannot write {self.folder / LOG} ({error}); free some space") from error
 
 
-def _schedule(step: int, options: TrainOptions) -> float:
-    warm = min(1.0, (step + 1) / max(1, options.warmup))
-    decay: float = max(0.0, 1 - step / options.steps) ** options.power
-    return warm * decay
+def _check(
+    options: TrainOptions,
+    losses: LossOptions,
+    ranks: Ranks,
+    device: torch.device,
+    regions: RegionVectors | None,
+    dim: int,
+) -> None:
+    if options.batch % ranks.world:
+        raise UsageError(f"{options.batch} photos a step cannot be shared by {ranks.world} processes; use a multiple")
+    if options.precision == "fp16" and device.type != "cuda":
+        raise UsageError("FP16 training needs a CUDA device; use --precision bf16 or fp32")
+    if (losses.drawn > 0) != (options.names == "draw"):
+        raise UsageError(
+            f"the names are {options.names!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
+            "with a weight, and the other way round"
+        )
+    if (losses.region or losses.pairs) and regions is None:
+        raise UsageError("distillation has a weight and no teacher; choose one with --teacher")
+    if regions is not None and regions.dim != dim:
+        raise UsageError(f"the teacher's vectors have {regions.dim} numbers, the text encoder's {dim}")

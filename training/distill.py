@@ -1,0 +1,90 @@
+"""Text-guided distillation (Han et al. 2023, GKC): queries are pulled to what a frozen teacher sees in their regions.
+
+All vectors are of unit length, in the text encoder's space. A zero row of the teacher's is a region it knows nothing of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Regions:
+    """What is known of the segments of one image beside their pixels."""
+
+    teacher: Tensor  # (T, D) the teacher's vector of each segment, a zero row where none is to be met
+    text: Tensor  # (T, D) the plain name of each segment's class
+    drawn: Tensor  # (T, D) the name drawn for each segment, see `NamesMode`; without a draw the plain one
+
+    def to(self, device: torch.device) -> Regions:
+        """The same on another device."""
+        return Regions(self.teacher.to(device), self.text.to(device), self.drawn.to(device))
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Sums over the regions of some images, and over how many."""
+
+    region: Tensor  # sum of |s - t|^2
+    pairs: Tensor  # sum of (scale * <text_a, text_b> - <s_a, t_b>)^2
+    regions: int
+    pair_count: int
+
+
+class Distiller(nn.Module):
+    """The training-only part of the student: from a query's vector in the text space to the teacher's vectors.
+
+    A teacher's vector of a photo's region is not where the name of the region lies. The projection takes up that
+    difference: it starts as the identity, and weight decay pulls it back there.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.offset = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.offset.weight)
+        self.scale = nn.Parameter(torch.ones(()))  # lambda: how much closer names are than regions
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Unit vectors (N, D) of queries -> unit vectors (N, D) to compare with the teacher's."""
+        return nn.functional.normalize(embedding + self.offset(embedding), dim=-1)
+
+
+def region_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Sum of squared distances of unit vectors (N, D)."""
+    return (student - teacher).square().sum()
+
+
+def pair_loss(student: Tensor, teacher: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    """Regions (N, D) of one image should be as alike as their names: a sum over the ordered pairs of different regions."""
+    difference = scale * (text @ text.T) - student @ teacher.T
+    return (difference - torch.diag(difference.diagonal())).square().sum()
+
+
+def distill(
+    distiller: Distiller,
+    embedding: Tensor,
+    matches: list[tuple[Tensor, Tensor]],
+    regions: list[Regions],
+) -> Distillation:
+    """Both losses of one decoder depth.
+
+    embedding (B, Q, D) unit; matches: per image the queries (M,) and their segments (M,).
+    """
+    # Called once even for no region at all, so that every parameter has a gradient in every process.
+    chosen, teachers, texts = [], [], []
+    for index, ((queries, segments), region) in enumerate(zip(matches, regions, strict=True)):
+        known = (region.teacher[segments] != 0).any(-1)
+        chosen.append(embedding[index, queries[known]])
+        teachers.append(region.teacher[segments[known]])
+        texts.append(region.text[segments[known]])
+    student = distiller(torch.cat(chosen))
+    total = region_loss(student, torch.cat(teachers))
+    pairs = distiller.scale * 0
+    count = 0
+    for own, teacher, text in zip(student.split([len(t) for t in teachers]), teachers, texts, strict=True):
+        pairs = pairs + pair_loss(own, teacher, text, distiller.scale)
+        count += len(teacher) * (len(teacher) - 1)
+    return Distillation(total, pairs, len(student), count)
