@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
+_ARMS = ("plain", "diversification", "distillation", "both")  # of the ablation; its module needs torch
+
 _Model = Annotated[Path | None, typer.Option(help="Bundle folder NAME.ovs. Default: the embedded one.")]
 _Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result as JSON.")]
 _Precision = Annotated[str, typer.Option(help="Which of the bundle's precisions to measure.")]
@@ -100,6 +102,48 @@ def depth(
             f"{row.gflops} GFLOPs, ONNX Runtime {row.onnx_ms} ms, torch {row.torch_ms} ms, {row.speedup}x"
         )
     _write(output, None, {"depth": [asdict(row) for row in results]})
+
+
+@app.command()
+def ablation(
+    data: Annotated[
+        list[str], typer.Option(help="Dataset FOLDER, or FOLDER:WEIGHT to draw it more often. The first is evaluated.")
+    ],
+    split: Annotated[
+        Path | None, typer.Option(help="JSON of unseen categories and reserved names. Default: that of the figures.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where the runs are kept; finished ones are not run again.")] = Path(
+        "runs/ablation"
+    ),
+    arms: Annotated[str, typer.Option(help="Which of the arms, comma-separated.")] = ",".join(_ARMS),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
+    first_seed: Annotated[int, typer.Option(min=0, help="The seeds count from here.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each run.")] = 600,
+    crop: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels; a multiple of 32.")] = 160,
+    drawn: Annotated[float, typer.Option(min=0, help="Weight of the classification over drawn names.")] = 2.0,
+    region: Annotated[float, typer.Option(min=0, help="Weight of the distance from the teacher.")] = 2.0,
+    pairs: Annotated[float, typer.Option(min=0, help="Weight of the relations between regions.")] = 2.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
+    output: _Output = None,
+) -> None:
+    """Train plainly, with text diversification, with distillation, with both; compare on categories never trained on."""
+    require("torch", "train")
+    require("matplotlib", "dev")
+    from ovs_edge.benchmarks.ablation import AblationOptions, run_ablation
+    from ovs_edge.benchmarks.ablation_plot import plot
+    from ovs_edge.training.cli import _weighted
+
+    options = AblationOptions(
+        data=tuple((str(path), weight) for path, weight in map(_weighted, data)),
+        split=str(split or Path(__file__).with_name("ablation_split.json")),
+        folder=str(folder), steps=steps, crop=crop, drawn=drawn, region=region, pairs=pairs,
+    )  # fmt: skip
+    chosen = tuple(part.strip() for part in arms.split(","))
+    result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))
+    _write(output, None, result)
+    if output is not None:
+        plot(result, output.with_suffix(".png"))
+        print(f"wrote {output.with_suffix('.png')}")
 
 
 @app.command()

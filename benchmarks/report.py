@@ -49,10 +49,10 @@ def _section(document: dict[str, Any]) -> str:
         f"`{document['command']}`, {environment['date']}, {environment['cores']} cores of {environment['processor']}, "
         f"Python {environment['python']}, {versions}"
     )
-    renderers = {"accuracy": _accuracy, "speed": _speed, "depth": _depth}
+    renderers = {"accuracy": _accuracy, "speed": _speed, "depth": _depth, "ablation": _ablation}
     bodies = [render(document) for key, render in renderers.items() if key in document]
     if not bodies:
-        raise KeyError("accuracy, speed or depth")
+        raise KeyError(", ".join(renderers))
     return "\n\n".join([*bodies, where])
 
 
@@ -102,6 +102,24 @@ def _depth(document: dict[str, Any]) -> str:
         "backbone alone",
     ]
     return _table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, multiply and add count two", header, rows)
+
+
+def _ablation(document: dict[str, Any]) -> str:
+    recipe, arms = document["recipe"], document["ablation"]
+    seeds = len({run["seed"] for run in document["runs"]})
+    trained, tested = (sum(document[key].values()) for key in ("train_photos", "test_photos"))
+    title = (
+        f"Ablation of the training, {recipe['steps']} steps on {trained} photos, mIoU in % over {tested} others, all "
+        f"names competing, mean ± standard deviation of {seeds} seeds; never trained on: {', '.join(document['unseen'])}"
+    )
+    columns = ["seen", "unseen", "harmonic", "renamed_seen", "drop"]
+    rows = [[arm, *(_percent(figures[name]) for name in columns)] for arm, figures in arms.items()]
+    return _table(title, ["training", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"], rows)
+
+
+def _percent(figure: dict[str, float | None]) -> str:
+    spread = figure["sd"]
+    return f"{100 * (figure['mean'] or 0):.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
 
 
 def _ms(*values: float) -> str:

@@ -37,14 +37,20 @@ class Split:
 
     def allowed(self, category: CategoryNames) -> CategoryNames:
         """A seen category without the names that training must not meet."""
-        forbidden = self._unseen_names() | {_folded(name) for name in self.reserved.values()}
-        forbidden.discard(_folded(category.names[0]))
         plain, *others = category.names
-        return CategoryNames(
-            (plain, *_without(others, forbidden)),
-            _without(category.related, forbidden),
-            _without(category.diverse, forbidden),
-        )
+        reserved = {_folded(name) for name in self.reserved.values()}
+        # "dairy cattle" would give "cattle" away, but a reserved "seat" has nothing to do with a toilet seat.
+        within = self._unseen_names() | {_folded(self.reserved.get(plain, plain))}
+        within.discard(_folded(plain))
+
+        def kept(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(
+                name
+                for name in names
+                if _folded(name) not in reserved and not any(f" {word} " in f" {_folded(name)} " for word in within)
+            )
+
+        return CategoryNames((plain, *kept(others)), kept(category.related), kept(category.diverse))
 
     def _unseen_names(self) -> set[str]:
         return {_folded(name) for category in self.unseen for name in category_names(category).all}
@@ -123,16 +129,6 @@ def score(counts: npt.NDArray[np.int64], classes: tuple[CategoryNames, ...], spl
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _without(names: Iterable[str], forbidden: set[str]) -> tuple[str, ...]:
-    """Names that neither are a forbidden one nor hold it as whole words ("boat" in "boat house")."""
-    kept = []
-    for name in names:
-        padded = f" {_folded(name)} "
-        if not any(f" {word} " in padded for word in forbidden):
-            kept.append(name)
-    return tuple(kept)
 
 
 def _folded(name: str) -> str:

@@ -1,0 +1,252 @@
+"""Ablation of the training: plain, with text diversification, with distillation, with both, on held-out categories.
+
+Every arm gets the same photos, crops, first weights, number of steps and inference; only the loss differs. Training
+never meets the unseen categories of the split, nor its reserved names. The photos for evaluation are the first
+dataset's validation photos, its training photos that show an unseen category, and every `EVERY`-th of the rest; all
+other photos of all datasets train. A run that is finished is not run again, one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from ovs_edge.bundle.errors import CheckpointError, UsageError
+from ovs_edge.segmenter.backbone import imagenet_state
+from ovs_edge.segmenter.config import preset
+from ovs_edge.segmenter.segmenter import Segmenter
+from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
+from ovs_edge.training.datasets import SegmentationDataset, open_dataset
+from ovs_edge.training.losses import LossOptions
+from ovs_edge.training.region_cache import teach_regions
+from ovs_edge.training.run import packaged_lite0
+from ovs_edge.training.splits import Split, check_known, hide, read_split, score
+from ovs_edge.training.teachers import load_teacher
+from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
+from ovs_edge.training.validate import count_confusions
+
+ARMS = ("plain", "diversification", "distillation", "both")
+EVERY = 4  # of the photos without unseen categories, one in so many is kept for evaluation
+RESULT = "result.json"
+_WORTH = 0.01  # share of a photo that an unseen category must cover to keep it from training
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """What all runs share, and the weights of the terms that arms add."""
+
+    data: tuple[tuple[str, float], ...]  # dataset folders and how often each is drawn; the first is evaluated
+    split: str  # split file
+    folder: str  # of the runs
+    steps: int = 600
+    batch: int = 8  # photos a step
+    crop: int = 160  # pixels, both sides
+    view: int = 256  # input side at evaluation
+    lr: float = 6e-4
+    drawn: float = 2.0  # weight of the classification over drawn names
+    region: float = 2.0  # weight of the distance between student and teacher
+    pairs: float = 2.0  # weight of the relations between the regions of an image
+    teacher: str = "imagenet"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    seen: float  # mean IoU of seen categories, all names competing
+    unseen: float
+    harmonic: float
+    renamed_seen: float  # mean IoU of seen categories when every category goes by its reserved name
+    renamed_unseen: float
+    per_class: dict[str, float]  # IoU by the plain names
+    renamed_per_class: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Photos of an ablation, split."""
+
+    train: list[tuple[SegmentationDataset, float]]  # as training may see them
+    test: SegmentationDataset  # with all its categories
+    split: Split
+
+
+def prepare(options: AblationOptions) -> Material:
+    """Divide the photos; depends on the data and the split alone."""
+    split = read_split(Path(options.split))
+    datasets = [open_dataset(Path(folder), "train") for folder, _ in options.data]
+    check_known(datasets, split)
+    first, val = datasets[0], open_dataset(Path(options.data[0][0]), "val")
+    hidden = [index for index, category in enumerate(first.classes) if split.hides(category)]
+    showing = set()
+    for index in range(len(first)):
+        labels = first.load(index).labels
+        if np.isin(labels, hidden).mean() > _WORTH:
+            showing.add(index)
+    others = [index for index in range(len(first)) if index not in showing]
+    kept = showing | set(others[::EVERY])
+    test = dataclasses.replace(val, entries=(*val.entries, *(first.entries[index] for index in sorted(kept))))
+    rest = tuple(entry for index, entry in enumerate(first.entries) if index not in kept)
+    datasets[0] = dataclasses.replace(first, entries=rest)
+    train = [(hide(dataset, split), weight) for dataset, (_, weight) in zip(datasets, options.data, strict=True)]
+    return Material(train, test, split)
+
+
+def losses_of(arm: str, options: AblationOptions) -> LossOptions:
+    """The loss of an arm."""
+    diverse, distilled = arm in ("diversification", "both"), arm in ("distillation", "both")
+    return LossOptions(
+        drawn=options.drawn * diverse, region=options.region * distilled, pairs=options.pairs * distilled
+    )
+
+
+def run_ablation(
+    options: AblationOptions, arms: Sequence[str], seeds: Sequence[int], jobs: int, on_run: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run what is missing, `jobs` runs at a time with one thread each; returns the summary."""
+    unknown = set(arms) - set(ARMS)
+    if unknown:
+        raise UsageError(f"no arm {', '.join(sorted(unknown))}; expected some of {', '.join(ARMS)}")
+    folder = Path(options.folder)
+    _claim(folder, options)
+    material = prepare(options)
+    photos = {dataset.name: len(dataset) for dataset, _ in material.train}
+    on_run(f"{sum(photos.values())} photos to train on, {len(material.test)} to evaluate")
+    # Once and before the runs, or every one of them would encode all regions at the same time.
+    _teach(options, material, load_text_encoder(preset("mini").text))
+    # Seeds outside, arms inside: a stopped ablation has whole seeds.
+    wanted = [(arm, seed) for seed in seeds for arm in arms]
+    missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        waiting = [pool.submit(run_one, options, arm, seed) for arm, seed in missing]
+        for done in as_completed(waiting):
+            on_run(_line(done.result()))
+    runs = [_read(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
+    counts = {"train_photos": photos, "test_photos": {material.test.name: len(material.test)}}
+    return summarise(runs, options, material.split) | counts
+
+
+def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
+    """Train and evaluate one arm with one seed, on one thread."""
+    torch.set_num_threads(1)
+    logging.basicConfig(format="%(message)s")
+    place = _place(options, arm, seed)
+    material = prepare(options)
+    torch.manual_seed(seed)
+    config = preset("mini")
+    model = Segmenter(config)
+    model.backbone.load_state_dict(imagenet_state(packaged_lite0()))
+    encoder = load_text_encoder(config.text)
+    recipe = TrainOptions(
+        steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
+        warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
+        names="draw" if arm in ("diversification", "both") else "plain", average=0.99,
+    )  # fmt: skip
+    regions = None if arm == "plain" else _teach(options, material, encoder)
+    trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)
+    if (place / STATE).is_file():
+        trainer.resume()
+    trainer.run(lambda step: None, lambda step, scores: None)
+    result = evaluate(trainer.averaged, material, encoder, options.view, arm, seed)
+    _write(place / RESULT, asdict(result))
+    return result
+
+
+def evaluate(model: Segmenter, material: Material, encoder: TextEncoder, view: int, arm: str, seed: int) -> RunResult:
+    """Both vocabularies on the evaluation photos: the plain names, and the reserved ones in their place."""
+    plain = [category.names[0] for category in material.test.classes]
+    renamed = [material.split.reserved.get(name, name) for name in plain]
+    vocabularies = [encoder.encode(names) for names in (plain, renamed)]
+    by_name, by_synonym = (
+        score(counts, material.test.classes, material.split)
+        for counts in count_confusions(model, material.test, vocabularies, view)
+    )
+    return RunResult(
+        arm, seed, by_name.seen, by_name.unseen, by_name.harmonic, by_synonym.seen, by_synonym.unseen,
+        by_name.per_class, by_synonym.per_class,
+    )  # fmt: skip
+
+
+def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> dict[str, Any]:
+    """Mean and standard deviation of every arm, every run, and what they were run with."""
+    arms = {}
+    for arm in dict.fromkeys(run.arm for run in runs):
+        of_arm = [run for run in runs if run.arm == arm]
+        figures = {name: [getattr(run, name) for run in of_arm] for name in _FIGURES}
+        figures["drop"] = [run.seen - run.renamed_seen for run in of_arm]
+        arms[arm] = {
+            name: {"mean": round(mean(values), 4), "sd": round(stdev(values), 4) if len(values) > 1 else None}
+            for name, values in figures.items()
+        }
+    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "data", "split")}
+    recipe["data"] = {Path(folder).name: weight for folder, weight in options.data}
+    return {
+        "ablation": arms,
+        "unseen": list(split.unseen),
+        "reserved": split.reserved,
+        "recipe": recipe,
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+_FIGURES = ("seen", "unseen", "harmonic", "renamed_seen", "renamed_unseen")
+
+
+def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> Any:
+    datasets = [dataset for dataset, _ in material.train]
+    return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
+
+
+def _place(options: AblationOptions, arm: str, seed: int) -> Path:
+    return Path(options.folder) / f"{arm}_{seed}"
+
+
+def _claim(folder: Path, options: AblationOptions) -> None:
+    """Runs of one folder share their options; raises `UsageError` for a folder of others."""
+    path, mine = folder / "options.json", json.loads(json.dumps(asdict(options)))
+    if path.is_file():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "folder")
+        if changed:
+            raise UsageError(f"{folder} holds runs with other options ({', '.join(changed)}); choose another folder")
+    else:
+        _write(path, mine)
+
+
+def _read(path: Path) -> RunResult:
+    try:
+        return RunResult(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is no result of a run ({error}); remove it to run again") from error
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    work = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        os.replace(work, path)
+    except OSError as error:
+        work.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path} ({error}); free some space") from error
+
+
+def _line(run: RunResult) -> str:
+    return (
+        f"{run.arm} {run.seed}: seen {run.seen:.3f}, unseen {run.unseen:.3f}, harmonic {run.harmonic:.3f}, "
+        f"by reserved names {run.renamed_seen:.3f} and {run.renamed_unseen:.3f}"
+    )
