@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from ovs_edge.bundle.errors import UsageError
+
 NOTHING = -1  # label of a pixel that no asked class claims
 
 
@@ -44,6 +46,13 @@ class Prediction:
     segments: tuple[Segment, ...] = ()  # in the order of their ids; they do not overlap
     segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
     version: int = 0  # of the classes asked for: two predictions of one version have the same vocabulary
+
+    def mask(self, label: str) -> npt.NDArray[np.bool_]:
+        """Pixels (H, W) of the class `label`, all False where it was not found. `UsageError` if it was not asked for."""
+        if label not in self.classes:
+            asked = ", ".join(map(repr, self.classes[:20]))
+            raise UsageError(f"no class {label!r} was asked for, expected one of {asked}")
+        return self.labels == self.classes.index(label)
 
     def regions(self) -> tuple[Region, ...]:
         """The classes that were found, in the order they were asked for."""
