@@ -24,14 +24,13 @@ import numpy as np
 import torch
 
 from ovs_edge.bundle.errors import CheckpointError, UsageError
-from ovs_edge.segmenter.backbone import imagenet_state
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
 from ovs_edge.training.losses import LossOptions
+from ovs_edge.training.pretrained import load_pretrained
 from ovs_edge.training.region_cache import teach_regions
-from ovs_edge.training.run import packaged_lite0
 from ovs_edge.training.splits import Split, check_known, hide, read_split, score
 from ovs_edge.training.teachers import load_teacher
 from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
@@ -149,7 +148,7 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     torch.manual_seed(seed)
     config = preset("mini")
     model = Segmenter(config)
-    model.backbone.load_state_dict(imagenet_state(packaged_lite0()))
+    load_pretrained(model)
     encoder = load_text_encoder(config.text)
     recipe = TrainOptions(
         steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,

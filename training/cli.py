@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ovs_edge.bundle.errors import UsageError, exit_on_error, require
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+_Options = TypeVar("_Options")
 
 
 @app.command()
@@ -18,33 +20,82 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for model.pt, the log and the state.")] = Path(
         "runs/mini"
     ),
-    preset: Annotated[str, typer.Option(help="Model: mini, gkc_r50 or gkc_r101.")] = "mini",
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 6000,
-    batch: Annotated[int, typer.Option(min=1, help="Photos a step.")] = 8,
-    crop: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels; a multiple of 32.")] = 256,
-    view: Annotated[int, typer.Option(min=64, help="Input side at deployment, pixels; a multiple of 32.")] = 384,
-    lr: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 6e-4,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations; each saves.")] = 1000,
+    recipe: Annotated[
+        str, typer.Option(help="plain, guided (diversification and distillation) or paper; gives all defaults below.")
+    ] = "plain",
+    preset: Annotated[str | None, typer.Option(help="Model: mini, gkc_r50 or gkc_r101.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Photos a step, of all processes together.")] = None,
+    crop: Annotated[int | None, typer.Option(min=64, help="Side of the crops, pixels; a multiple of 32.")] = None,
+    view: Annotated[int | None, typer.Option(min=64, help="Input side at deployment, a multiple of 32.")] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-8, help="Peak learning rate.")] = None,
+    backbone_lr: Annotated[float | None, typer.Option(min=0, help="The backbone's, times --lr.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="poly, or step: a tenth from 80 % and from 90 % on.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16, or fp16 on CUDA.")] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Of a class in training: plain, random, draw (by the teacher), max or mean.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai) or clip:MODEL:FILE.")
+    ] = None,
+    drawn: Annotated[float | None, typer.Option(min=0, help="Weight of the classification by drawn names.")] = None,
+    distill_region: Annotated[
+        float | None, typer.Option(min=0, help="Weight of the distance from the teacher.")
+    ] = None,
+    distill_pairs: Annotated[float | None, typer.Option(min=0, help="Weight of the alikeness of regions.")] = None,
+    split: Annotated[Path | None, typer.Option(help='JSON with "unseen" categories, hidden from training.')] = None,
+    region_cache: Annotated[
+        Path | None, typer.Option(help="Folder for the teacher's vectors; default: the user's cache.")
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations; each saves.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides crops, names and sampling.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read photos.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read photos.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the state in the output folder.")] = False,
-    pretrained: Annotated[bool, typer.Option(help="Start mini's backbone from its ImageNet weights.")] = True,
+    pretrained: Annotated[bool, typer.Option(help="Start the backbone from its published weights.")] = True,
+    tensorboard: Annotated[bool, typer.Option(help="Write curves and example pictures for TensorBoard.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print data, parameters and memory, and stop.")] = False,
 ) -> None:
-    """Train a segmenter on photos with named masks."""
-    for value, name in ((crop, "--crop"), (view, "--view")):
-        if value % 32:
-            raise UsageError(f"{name} is {value}, expected a multiple of 32")
-    require("torch", "train")
-    from ovs_edge.training.run import run_training
-    from ovs_edge.training.trainer import TrainOptions
+    """Train a segmenter on photos with named masks.
 
-    options = TrainOptions(
-        steps=steps, batch=batch, crop=crop, view=view, lr=lr, validate_every=validate_every, seed=seed,
-        workers=workers, warmup=min(200, max(1, steps // 10)),
+    On several devices: torchrun --nproc_per_node N --no-python ovs-train …
+    """
+    for value, name in ((crop, "--crop"), (view, "--view")):
+        if value is not None and value % 32:
+            raise UsageError(f"{name} is {value}, expected a multiple of 32")
+    for choice, option, known in (
+        (schedule, "--schedule", ("poly", "step")),
+        (precision, "--precision", ("fp32", "bf16", "fp16")),
+        (names, "--names", ("plain", "random", "draw", "max", "mean")),
+    ):
+        if choice is not None and choice not in known:
+            raise UsageError(f"{option} is {choice!r}, expected one of {', '.join(known)}")
+    require("torch", "train")
+    from ovs_edge.training.recipes import recipe as recipe_of
+    from ovs_edge.training.run import RunOptions, run_training
+
+    chosen = recipe_of(recipe)
+    options = _given(
+        chosen.train, steps=steps, batch=batch, crop=crop, view=view, lr=lr, backbone_lr=backbone_lr, schedule=schedule,
+        precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed,
     )  # fmt: skip
-    run_training([_weighted(entry) for entry in data], output, preset, options, threads, device, resume, pretrained)
+    options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
+    losses = _given(chosen.losses, drawn=drawn, region=distill_region, pairs=distill_pairs)
+    taught = chosen.teacher if teacher is None else "" if teacher == "none" else teacher
+    run_training(
+        dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
+        RunOptions(
+            [_weighted(entry) for entry in data], output, threads, device, resume, pretrained, split, region_cache,
+            tensorboard, dry_run,
+        ),
+    )  # fmt: skip
+
+
+def _given(options: _Options, **values: Any) -> _Options:
+    """`options` with what the command line says."""
+    changed: Any = options
+    return dataclasses.replace(changed, **{name: value for name, value in values.items() if value is not None})
 
 
 def _weighted(entry: str) -> tuple[Path, float]:

@@ -77,13 +77,13 @@ def teach_regions(
     teacher: Teacher,
     datasets: list[SegmentationDataset],
     folder: Path,
-    on_photo: Callable[[], None] = lambda: None,
+    on_photos: Callable[[int], None] = lambda count: None,
     ranks: Ranks | None = None,
     device: torch.device | None = None,
 ) -> RegionVectors:
     """Vectors of every region of the datasets, from the cache in `folder` as far as it has them.
 
-    `on_photo` is called for each photo. A photo that cannot be read is logged and its regions are unknown. Raises
+    `on_photos` is told how many photos are done. A photo that cannot be read is logged and its regions are unknown. Raises
     `CheckpointError` when the cache cannot be written.
     """
     ranks, device = ranks or Ranks(), device or torch.device("cpu")
@@ -93,14 +93,16 @@ def teach_regions(
         for start in range(0, len(dataset), _SHARD)
     ]
     for index, start, path in work[ranks.rank :: ranks.world]:
-        if _read(path) is None:
-            _write(path, _teach(teacher, datasets[index], start, on_photo, device))
+        if _read(path) is not None:
+            on_photos(min(_SHARD, len(datasets[index]) - start))
+        else:
+            _write(path, _teach(teacher, datasets[index], start, on_photos, device))
     barrier()
     keys, vectors = [], []
     for index, start, path in work:
         shard = _read(path)
         if shard is None:  # a folder that the machines of a run do not share
-            shard = _teach(teacher, datasets[index], start, on_photo, device)
+            shard = _teach(teacher, datasets[index], start, on_photos, device)
             _write(path, shard)
         keys.append(_key(index, start, 0) + shard.keys)
         vectors.append(shard.vectors)
@@ -115,7 +117,7 @@ def _key(dataset: int, photo: int, classes: npt.NDArray[np.int64] | int) -> npt.
 
 
 def _teach(
-    teacher: Teacher, dataset: SegmentationDataset, start: int, on_photo: Callable[[], None], device: torch.device
+    teacher: Teacher, dataset: SegmentationDataset, start: int, on_photos: Callable[[int], None], device: torch.device
 ) -> _Shard:
     keys: list[int] = []
     crops: list[npt.NDArray[np.uint8]] = []
@@ -135,7 +137,7 @@ def _teach(
                     encode()
         except DatasetError as error:
             _log.warning("not taught: %s", error)
-        on_photo()
+        on_photos(1)
     if crops:
         encode()
     return _Shard(np.array(keys, np.int64), np.concatenate([np.empty((0, teacher.dim), np.float16), *vectors]))

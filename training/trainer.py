@@ -52,7 +52,7 @@ class TrainOptions:
     warmup: int = 200  # steps
     schedule: Schedule = "poly"
     power: float = 0.9  # poly: of the polynomial decay
-    milestones: tuple[int, ...] = ()  # step: steps from each of which the rate is a tenth
+    milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the run from each of which the rate is a tenth
     clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
     average: float = 0.998  # decay of the averaged weights, which are what is saved
     names: NamesMode = "random"  # what a class is called in training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -36,7 +36,6 @@ def count_confusion(
     return count_confusions(model, dataset, [vectors], view, depth, indices)[0]
 
 
-@torch.no_grad()
 def count_confusions(
     model: Segmenter,
     dataset: SegmentationDataset,
@@ -46,30 +45,41 @@ def count_confusions(
     indices: Sequence[int] | None = None,
 ) -> list[npt.NDArray[np.int64]]:
     """`count_confusion` for several vocabularies of the same classes; each photo passes through the network once."""
-    model.eval()
-    device = model.no_object.device
-    names = [(vectors if vectors.ndim == 3 else vectors[:, None]).to(device) for vectors in vocabularies]
-    counts = [np.zeros((len(dataset.classes), len(dataset.classes) + 1), np.int64) for _ in names]
+    counts = [np.zeros((len(dataset.classes), len(dataset.classes) + 1), np.int64) for _ in vocabularies]
     for index in range(len(dataset)) if indices is None else indices:
         try:
             sample = dataset.load(index)
         except DatasetError as error:
             _log.warning("not validated: %s", error)
             continue
-        box = Letterbox.fit(sample.labels.shape[:2], (view, view))
-        height, width = box.scaled
-        small = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA)
-        padded = cv2.copyMakeBorder(small, 0, view - height, 0, view - width, cv2.BORDER_CONSTANT, value=PAD_BGR)
-        image = torch.from_numpy(np.ascontiguousarray(padded[..., ::-1])).permute(2, 0, 1)[None].float().to(device)
-        states = model.states(image, depth)
-        embedding = model.embed(states[-1], len(states) - 1)
-        for total, text in zip(counts, names, strict=True):
-            scores = semantic_scores(model.classify(embedding, text), states[-1].mask_logits)
-            scores = nn.functional.interpolate(scores, size=(view, view), mode="bilinear", align_corners=False)
-            labels = scores[0, :, :height, :width].argmax(0).to(torch.int32).cpu().numpy()
-            full = cv2.resize(labels, sample.labels.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-            total += confusion(sample.labels, full.astype(np.int32), len(dataset.classes))
+        for total, labels in zip(counts, predictions(model, sample.image, vocabularies, view, depth), strict=True):
+            total += confusion(sample.labels, labels, len(dataset.classes))
     return counts
+
+
+@torch.no_grad()
+def predictions(
+    model: Segmenter,
+    photo: npt.NDArray[np.uint8],
+    vocabularies: Sequence[Tensor],
+    view: int,
+    depth: int | None = None,
+) -> Iterator[npt.NDArray[np.int32]]:
+    """Class index (H, W) of every pixel of a BGR photo (H, W, 3), once for each vocabulary (K, D) or (K, S, D)."""
+    model.eval()
+    device = model.no_object.device
+    height, width = Letterbox.fit(photo.shape[:2], (view, view)).scaled
+    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    padded = cv2.copyMakeBorder(small, 0, view - height, 0, view - width, cv2.BORDER_CONSTANT, value=PAD_BGR)
+    image = torch.from_numpy(np.ascontiguousarray(padded[..., ::-1])).permute(2, 0, 1)[None].float().to(device)
+    states = model.states(image, depth)
+    embedding = model.embed(states[-1], len(states) - 1)
+    for vectors in vocabularies:
+        names = (vectors if vectors.ndim == 3 else vectors[:, None]).to(device)
+        scores = semantic_scores(model.classify(embedding, names), states[-1].mask_logits)
+        scores = nn.functional.interpolate(scores, size=(view, view), mode="bilinear", align_corners=False)
+        labels = scores[0, :, :height, :width].argmax(0).to(torch.int32).cpu().numpy()
+        yield cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
 
 
 def validate(

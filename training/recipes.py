@@ -1,0 +1,56 @@
+"""Recipes: what a run does unless its command line says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.training.losses import LossOptions
+from ovs_edge.training.trainer import TrainOptions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and how it is trained."""
+
+    preset: str  # of the model
+    train: TrainOptions
+    losses: LossOptions
+    teacher: str = ""  # see `training.teachers`; empty: none
+
+
+def plain() -> Recipe:
+    """Names drawn at random, no teacher: quick, and enough where all classes are known in training."""
+    return Recipe("mini", TrainOptions(), LossOptions())
+
+
+def guided() -> Recipe:
+    """`plain` with text diversification and text-guided distillation by an ImageNet classifier."""
+    losses = LossOptions(drawn=2.0, region=2.0, pairs=2.0)
+    return Recipe("mini", TrainOptions(names="draw"), losses, "imagenet")
+
+
+def paper() -> Recipe:
+    """GKC's recipe for COCO panoptic (Han et al. 2023), for some eight GPUs.
+
+    The paper gives the size of a step, the schedule, the crops, the loss weights 2, 5, 5 and the region dropout, which
+    here leaves out of a step's distillation each region with that probability. The weights of the distillation's two
+    terms are ours.
+    """
+    train = TrainOptions(
+        steps=50_000, batch=112, crop=512, view=512, lr=3e-4, backbone_lr=0.1, schedule="step",
+        milestones=(0.8, 0.9), warmup=10, names="draw", precision="fp16", validate_every=5000, workers=4,
+    )  # fmt: skip
+    losses = LossOptions(pixel_text=0.0, points=12544, drawn=2.0, region=1.0, pairs=1.0, region_dropout=0.5)
+    return Recipe("gkc_r50", train, losses, "clip:RN50/openai")
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"plain": plain, "guided": guided, "paper": paper}
+
+
+def recipe(name: str) -> Recipe:
+    """A recipe by name; raises `UsageError` naming those there are."""
+    if name not in RECIPES:
+        raise UsageError(f"no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    return RECIPES[name]()
