@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from ovs_edge.bundle.errors import OvsError
@@ -25,10 +26,13 @@ class Latest(Generic[Task, Result]):
     So a thousand tasks submitted at once cost two: the one under way and the last.
     """
 
-    def __init__(self, name: str, work: Callable[[Task], Result]) -> None:
-        """`name` is the thread's. The thread starts with the first task."""
+    def __init__(
+        self, name: str, work: Callable[[Task], Result], prepare: Callable[[], None] | None = None
+    ) -> None:
+        """`name` is the thread's. `prepare` is the first thing it does; a failure there is left for `work` to meet."""
         self._name = name
         self._work = work
+        self._prepare = prepare
         self._changed = threading.Condition()
         self._waiting: tuple[Task, Future[Result]] | None = None
         self._thread: threading.Thread | None = None
@@ -42,12 +46,17 @@ class Latest(Generic[Task, Result]):
                 future.set_exception(Superseded("the run is ending; nothing more is taken on"))
                 return future
             overtaken, self._waiting = self._waiting, (task, future)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
             self._changed.notify()
+        self.start()
         _drop(overtaken)
         return future
+
+    def start(self) -> None:
+        """Start the thread, which the first task would do otherwise."""
+        with self._changed:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Drop what waits, and wait for what is under way."""
@@ -60,6 +69,9 @@ class Latest(Generic[Task, Result]):
             self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
+        if self._prepare is not None:
+            with suppress(Exception):
+                self._prepare()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is not None or self._closed)
@@ -70,7 +82,7 @@ class Latest(Generic[Task, Result]):
                 continue
             try:
                 result = self._work(task)
-            except BaseException as error:  # whoever asked is told; this thread goes on
+            except BaseException as error:  # noqa: BLE001 - whoever asked is told; this thread goes on
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -49,7 +49,7 @@ class LiveVocabulary:
         self.presets = tuple(presets)
         self.on_change = on_change
         self._segmenter = segmenter
-        self._worker: Latest[Classes, Asked] = Latest("vocabulary", self._encode)
+        self._worker: Latest[Classes, Asked] = Latest("vocabulary", self._encode, segmenter.preload)
         self._lock = threading.Lock()
         self._requested = 0  # requests so far, and how many have had their answer
         self._answered = 0
@@ -62,6 +62,10 @@ class LiveVocabulary:
         asked = self._segmenter.asked
         classes = asked.vocabulary.classes[: asked.shown]
         return VocabularyState(classes, asked.version, self._requested > self._answered, self._error)
+
+    def start(self) -> None:
+        """Load the text encoder now, in the background, so that the first change is as quick as the others."""
+        self._worker.start()
 
     def request(self, classes: Classes) -> Future[Asked]:
         """Look for `classes`, given as to `Segmenter.set_classes`, as soon as they are encoded.

@@ -38,6 +38,8 @@ class Encoder(Protocol):
 
     def encode(self, names: Sequence[str], progress: Progress | None = None) -> npt.NDArray[np.float32]: ...
 
+    def preload(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -192,6 +194,10 @@ class Segmenter:
         self._version += 1
         self._asked = Asked(vocabulary, len(parsed), things, self._version)
         return self._asked
+
+    def preload(self) -> None:
+        """Load what encodes unknown names now, instead of with the first of them. Raises `BundleError`."""
+        self._encoder.preload()
 
     def predict(self, image: npt.NDArray[np.uint8]) -> Prediction:
         """Segment one image (H, W, 3) uint8 BGR, of any size and aspect."""

@@ -62,12 +62,19 @@ class TextEncoder:
 
         Raises `BundleError` when the encoder or the tokenizer does not do what the manifest says.
         """
-        unknown = [name for name in dict.fromkeys(names) if name not in self._cache]
-        if unknown:
-            self._cache.add(unknown, self._ensemble(unknown, progress))
         if not names:
             return np.zeros((0, self._spec.dim), np.float32)
-        return np.stack([self._cache[name] for name in names])
+        vectors = {name: self._cache[name] for name in names if name in self._cache}
+        unknown = [name for name in dict.fromkeys(names) if name not in vectors]
+        if unknown:
+            encoded = self._ensemble(unknown, progress)
+            vectors.update(zip(unknown, encoded, strict=True))
+            self._cache.add(unknown, encoded)
+        return np.stack([vectors[name] for name in names])
+
+    def preload(self) -> None:
+        """Load tokenizer and graph now. Raises `BundleError`."""
+        self._load()
 
     def _ensemble(self, names: list[str], progress: Callable[[int, int], None] | None) -> Floats:
         templates = self._spec.templates or ("{}",)

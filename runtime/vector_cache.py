@@ -12,12 +12,14 @@ import json
 import os
 import tempfile
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 _MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
+_MOST_KEPT = 4 * _MOST_NAMES  # in memory, besides a bundle's own: a run of weeks may see any number of names
 _MOST_BYTES = 64 * 2**20  # a larger file is not ours
 
 
@@ -46,6 +48,10 @@ class VectorCache:
     def add(self, names: list[str], vectors: npt.NDArray[np.float32]) -> None:
         """Remember vectors (len(names), D), and write the file where that is possible."""
         self._vectors.update(zip(names, vectors, strict=True))
+        if (surplus := len(self._vectors) - len(self._bundled) - _MOST_KEPT) > 0:
+            oldest = (name for name in self._vectors if name not in self._bundled)
+            for name in list(islice(oldest, surplus)):
+                del self._vectors[name]
         with suppress(Exception):
             self._write()
 

@@ -101,7 +101,7 @@ class Guard:
         if self.token is not None:
             scheme, _, bearer = headers.get("authorization", "").partition(" ")
             given = (query_token, cookie_token, bearer.strip() if scheme.lower() == "bearer" else None)
-            if not any([self._is_token(text) for text in given]):
+            if not any(self._is_token(text) for text in given):
                 return Refusal(401, "the token is missing or wrong; open the address that was printed at the start")
         return None
 

@@ -271,17 +271,17 @@ class WebServer:
 
     async def _post_settings(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
-        numbers = {name: _number(body[name], name) for name in ("threshold", "opacity") if name in body}
-        flags = {name: _flag(body[name], name) for name in ("outlines", "names", "legend") if name in body}
+        changes: dict[str, Any] = {name: _number(body[name], name) for name in ("threshold", "opacity") if name in body}
+        changes |= {name: _flag(body[name], name) for name in ("outlines", "names", "legend") if name in body}
         hidden, colours = body.get("hidden"), body.get("colours")
         if hidden is not None and not (isinstance(hidden, list) and all(isinstance(label, str) for label in hidden)):
             raise UsageError('expected {"hidden": ["sky"]}')
         if colours is not None and not isinstance(colours, dict):
             raise UsageError('expected {"colours": {"person": "#ff8800"}}')
-        if unknown := body.keys() - {*numbers, *flags, "hidden", "colours"}:
+        if unknown := body.keys() - {*changes, "hidden", "colours"}:
             raise UsageError(f"there is no setting {min(unknown)[:40]!r}; see GET /state for those there are")
         chosen = None if colours is None else {label: colour_of(colour) for label, colour in colours.items()}
-        self._interaction.controls.change(**numbers, **flags, hidden=hidden, colours=chosen)
+        self._interaction.controls.change(**changes, hidden=hidden, colours=chosen)
         self._broadcast.tell()
         return web.json_response(self._news()["settings"])
 
