@@ -6,31 +6,46 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ovs_edge.bundle.errors import UsageError, exit_on_error
 
 # Everything heavy is imported once the options are known to be sound: --help must not wait for OpenCV.
 if TYPE_CHECKING:
+    from ovs_edge.runtime.interaction import Interaction
     from ovs_edge.runtime.pipeline import Summary
     from ovs_edge.runtime.sinks import Sink
     from ovs_edge.runtime.sources import Source
+    from ovs_edge.runtime.web_sink import WebOptions
 
 _MOST_STUFF = 10_000  # words of --stuff
+
+_WEB_ADDRESS = "127.0.0.1:8080"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
+class _Command(TyperCommand):
+    """`--web` may stand alone; Typer's options either need a value or take none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        following = [*args[1:], "-"]
+        given = zip(args, following, strict=True)
+        complete = [(arg, _WEB_ADDRESS) if arg == "--web" and after.startswith("-") else (arg,) for arg, after in given]
+        return super().parse_args(ctx, [arg for entry in complete for arg in entry])
+
+
+@app.command(cls=_Command)
 def run(
     classes: Annotated[
-        str,
+        str | None,
         typer.Option(
             help='What to look for: "person,bike|bicycle" (| gives synonyms), or @file with one class a line.'
         ),
-    ],
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(help="A photo, a folder of photos, a video file, or 'demo'."),
@@ -45,6 +60,26 @@ def run(
     show: Annotated[
         bool | None,
         typer.Option("--show/--no-show", help="A window. Default: if there is a display and nothing is saved."),
+    ] = None,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]",
+            help=f"A page with the live picture; alone, {_WEB_ADDRESS}. Default: for a camera without a display, "
+            "if nothing is saved. Recordings are then shown over and over.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="OVS_TOKEN", help="What the page asks for; made if other machines can connect."),
+    ] = None,
+    recordings: Annotated[Path, typer.Option(help="Folder for what is recorded from the page.")] = Path("recordings"),
+    watch_classes: Annotated[
+        Path | None, typer.Option(help="In place of --classes: a list of classes, read again when it changes.")
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(help="Classes for the keys 1 to 9, once for each; @file has one list a line."),
     ] = None,
     background: Annotated[
         str,
@@ -72,16 +107,32 @@ def run(
         raise UsageError(f"the provider is {provider!r}, expected auto, cpu or cuda")
     if task not in ("auto", "semantic", "panoptic"):
         raise UsageError(f"the task is {task!r}, expected auto, semantic or panoptic")
+    if (classes is None) == (watch_classes is None):
+        found = "neither" if classes is None else "both"
+        raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
 
     from ovs_edge.bundle.vocabulary import parse_classes
+    from ovs_edge.runtime.interaction import Interaction
+    from ovs_edge.runtime.live_vocabulary import read_presets
     from ovs_edge.runtime.overlay import Style
     from ovs_edge.runtime.pipeline import run as run_pipeline
+    from ovs_edge.runtime.repeated import Repeated
     from ovs_edge.runtime.segmenter import Segmenter
     from ovs_edge.runtime.sources import open_source
+    from ovs_edge.runtime.web_sink import WebOptions
 
-    style = Style(opacity=opacity)
+    presets = read_presets(preset or ())
     words = [name for entry in parse_classes(stuff, _MOST_STUFF) for name in entry.names] if stuff is not None else []
     frames = open_source(source, camera)
+    saves = save is not None or json is not None
+    if web is None and show is None and not saves and frames.live and _no_display():
+        web = _WEB_ADDRESS
+    if repeats := web is not None and not saves and not frames.live:
+        frames.close()
+        frames = Repeated(lambda: open_source(source, camera))
+    # The page lists the classes itself; only a saved picture needs them written into it.
+    style = Style(opacity=opacity, legend=web is None or saves)
+    page = WebOptions(web, token, recordings, frames.name) if web is not None else None
     try:
         with Segmenter.load(
             model,
@@ -94,19 +145,45 @@ def run(
             words,
         ) as segmenter:
             with _progress("encoding names") as tell:
-                segmenter.set_classes(classes, tell)
-            sinks = _open_sinks(frames, save, json, show)
-            total = frames.total if max_frames is None else min(max_frames, frames.total or max_frames)
-            with _progress("frames") as tell:
-                summary = run_pipeline(frames, segmenter, sinks, style, max_frames, lambda n: tell(n, total))
+                segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)
+            interaction = Interaction.of(segmenter, style, presets)
+            try:
+                if watch_classes is not None:
+                    interaction.vocabulary.watch(watch_classes)
+                sinks = _open_sinks(frames, save, json, show, page, interaction)
+                total = frames.total if max_frames is None else min(max_frames, frames.total or max_frames)
+                with _progress("frames") as tell:
+                    summary = run_pipeline(
+                        frames,
+                        segmenter,
+                        sinks,
+                        lambda: interaction.controls.style,
+                        max_frames,
+                        lambda n: tell(n, total),
+                    )
+            finally:
+                interaction.close()
     finally:
         frames.close()
     _report(summary, to_stderr=json == "-")
-    if summary.stopped and not frames.live:
+    if summary.stopped and not frames.live and not repeats:
         raise typer.Exit(130)  # what was written is complete, but it is not all that was asked for
 
 
-def _open_sinks(source: Source, save: str | None, json: str | None, show: bool | None) -> list[Sink]:
+def _no_display() -> bool:
+    from ovs_edge.runtime.window import missing
+
+    return missing() is not None
+
+
+def _open_sinks(
+    source: Source,
+    save: str | None,
+    json: str | None,
+    show: bool | None,
+    page: WebOptions | None,
+    interaction: Interaction,
+) -> list[Sink]:
     from ovs_edge.runtime.sinks import JsonSink, open_saver
 
     sinks: list[Sink] = []
@@ -115,14 +192,18 @@ def _open_sinks(source: Source, save: str | None, json: str | None, show: bool |
             sinks.append(open_saver(save, source))
         if json is not None:
             sinks.append(JsonSink(json))
-        if show is None:
-            from ovs_edge.runtime.window import missing
+        if page is not None:
+            from ovs_edge.runtime.web_sink import WebSink
 
-            show = not sinks and missing() is None
+            viewer = WebSink(page, interaction)
+            sinks.append(viewer)
+            print(f"viewer: {viewer.url}", file=sys.stderr, flush=True)
+        if show is None:
+            show = not sinks and not _no_display()
         if show:
             from ovs_edge.runtime.window import WindowSink
 
-            sinks.append(WindowSink(wait=not source.moving))
+            sinks.append(WindowSink(wait=not source.moving, interaction=interaction))
     except BaseException:
         for sink in sinks:
             sink.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -196,6 +196,22 @@ def banner(image: Image, text: str) -> Image:
     _panel(canvas, (0, middle - size, width, middle + size), 0)
     place = (max(0, (width - text_width(text, size)) // 2), middle + round(size * 0.33))
     draw_text(canvas, text, place, size, (245, 245, 245))
+    return canvas
+
+
+def write_lines(image: Image, lines: Sequence[str]) -> Image:
+    """A copy of `image` with `lines` on a dark ground along its lower edge; of a line too long, its end."""
+    canvas = image.copy()
+    height, width = canvas.shape[:2]
+    size = _text_size(image)
+    step, pad = round(size * 1.45), round(size * 0.6)
+    top = max(0, height - step * len(lines) - 2 * pad)
+    _panel(canvas, (0, top, width, height), 0)
+    for row, line in enumerate(lines):
+        text = drawable(line, _LONGEST_BANNER)
+        while len(text) > 1 and text_width(text, size) > width - 2 * pad:
+            text = text[1:]
+        draw_text(canvas, text, (pad, top + pad + row * step + round(step / 2 + size * 0.33)), size, (245, 245, 245))
     return canvas
 
 

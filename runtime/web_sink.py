@@ -41,6 +41,7 @@ class WebSink:
         guard = Guard(address, options.token)
         self._recorder = Recorder(options.recordings)
         self._server = WebServer(address, guard, interaction, self._recorder, options.title)
+        interaction.vocabulary.start()
         self.url = address.url(self._server.port, guard.token)
 
     @property

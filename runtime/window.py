@@ -5,18 +5,30 @@ from __future__ import annotations
 import os
 import re
 import sys
+from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import SinkError
+from ovs_edge.bundle.errors import OvsError, SinkError
 from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.image_sinks import PictureSink
+from ovs_edge.runtime.inspector import RegionInfo
+from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.overlay import draw, write_lines
 from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.segmenter import Asked
 from ovs_edge.runtime.status import Status
+from ovs_edge.runtime.window_keys import HELP, Action, Keyboard
 
-_TITLE = "ovs-run (q quits)"
-_QUIT = (ord("q"), 27)  # q, escape
+_TITLE = "ovs-run (h: help, q: quit)"
+_TICK = 1  # milliseconds that a frame of a stream waits for a key; OpenCV draws in that time
+_HOLD = 50  # milliseconds between two looks while a photo stays
+_LASTS = 60  # pictures for which a message stays
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
 
 def missing() -> str | None:
@@ -30,37 +42,41 @@ def missing() -> str | None:
 
 
 class WindowSink:
-    """Shows each frame; `q` or escape stops."""
+    """Shows each frame, takes keys and clicks; window_keys.py lists them."""
 
     wants_picture = True
     place: str | None = None
 
-    def __init__(self, wait: bool) -> None:
+    def __init__(self, wait: bool, interaction: Interaction) -> None:
         """`wait`: each picture stays until a key is pressed, as photos do. Raises `SinkError` without a display."""
         if reason := missing():
             raise SinkError(f"cannot open a window: {reason}; use --no-show with --save out.mp4")
-        self._delay = 0 if wait else 1
+        self._wait = wait
+        self._interaction = interaction
+        self._keyboard = Keyboard()
+        self._shown: tuple[Frame, Prediction, Image] | None = None  # the picture without what is written over it
+        self._answer: Future[RegionInfo] | None = None
+        self._change: Future[Asked] | None = None
+        self._message: tuple[str, ...] = ()
+        self._lasts = 0
         try:
             cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.setMouseCallback(_TITLE, self._click)
         except cv2.error as error:
             raise SinkError(f"cannot open a window ({error}); use --no-show with --save out.mp4") from error
+        interaction.vocabulary.start()
 
-    def write(
-        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
-    ) -> bool:
+    def write(self, frame: Frame, prediction: Prediction, picture: Image | None, status: Status) -> bool:
         """Show the picture; False once the user quits or closes the window."""
-        cv2.imshow(_TITLE, picture)
-        return self._goes_on()
+        assert picture is not None
+        self._shown = frame, prediction, picture
+        return self._hold() if self._wait else self._turn(_TICK) not in ("quit", "closed")
 
-    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+    def idle(self, picture: Image | None, status: Status) -> bool:
         """Show the banner, and keep the window alive."""
-        if picture is not None:
-            cv2.imshow(_TITLE, picture)
-        return self._goes_on()
-
-    def _goes_on(self) -> bool:
-        key = cv2.waitKey(self._delay) & 0xFF
-        return key not in _QUIT and cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        if picture is not None and self._shown is not None:
+            self._shown = *self._shown[:2], picture
+        return self._turn(_TICK) not in ("quit", "closed")
 
     def finish(self) -> None:
         """A window keeps nothing."""
@@ -68,3 +84,92 @@ class WindowSink:
     def close(self) -> None:
         """Close the window."""
         cv2.destroyAllWindows()
+
+    def _hold(self) -> bool:
+        """Keep a photo until the next is asked for, labelled anew when classes or settings change."""
+        seen = self._state()
+        while (turned := self._turn(_HOLD)) not in ("quit", "closed"):
+            if turned == "next":
+                return True
+            if self._state() != seen and self._shown is not None:
+                seen = self._state()
+                frame = self._shown[0]
+                prediction = self._interaction.segmenter.predict(frame.image)
+                self._shown = frame, prediction, draw(frame.image, prediction, self._interaction.controls.style)
+        return False
+
+    def _state(self) -> tuple[object, ...]:
+        return self._interaction.segmenter.asked.version, self._interaction.controls.settings
+
+    def _turn(self, delay: int) -> str:
+        """Draw, and do what a key asks for; its kind, "closed" for a closed window, or ""."""
+        if self._shown is not None:
+            cv2.imshow(_TITLE, self._written(self._shown[2]))
+        action = self._keyboard.press(cv2.waitKeyEx(delay))
+        if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
+            return "closed"
+        if action is None:
+            return ""
+        try:
+            self._do(action)
+        except OvsError as error:
+            self._say(str(error))
+        return action.kind
+
+    def _do(self, action: Action) -> None:
+        vocabulary, controls = self._interaction.vocabulary, self._interaction.controls
+        if action.kind == "classes":
+            self._change = vocabulary.request(action.text)
+        elif action.kind == "preset":
+            self._change = vocabulary.preset(action.number)
+            if self._change is None:
+                self._say(f"there is no preset {action.number}; give one with --preset")
+        elif action.kind == "threshold":
+            threshold = min(1.0, max(0.0, round(controls.settings.threshold + action.step, 2)))
+            controls.change(threshold=threshold)
+            self._say(f"threshold {threshold:.2f}")
+        elif action.kind == "snapshot" and self._shown is not None:
+            frame, prediction, picture = self._shown
+            path = Path(f"{frame.name}_snapshot.png")
+            sink = PictureSink(path)
+            try:
+                sink.write(frame, prediction, picture, Status())
+                sink.finish()
+            finally:
+                sink.close()
+            self._say(f"saved {path}")
+
+    def _click(self, event: int, x: int, y: int, flags: int, data: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN and self._shown is not None:
+            frame, prediction, _ = self._shown
+            self._answer = self._interaction.inspector.ask(frame.image, prediction, x, y)
+
+    def _written(self, picture: Image) -> Image:
+        """`picture` with the line being typed, the help, or what there is to say."""
+        if self._answer is not None and self._answer.done():
+            answer, self._answer = self._answer, None
+            error = answer.exception()
+            self._say(*((str(error),) if error is not None else _described(answer.result())))
+        if self._change is not None and self._change.done():
+            change, self._change = self._change, None
+            if (error := change.exception()) is not None:
+                self._say(str(error))
+        lines: tuple[str, ...] = ()
+        if self._keyboard.typed is not None:
+            lines = (f"classes: {self._keyboard.typed}_",)
+        elif self._keyboard.help:
+            lines = HELP
+        elif self._change is not None:
+            lines = ("encoding the new names",)
+        elif self._lasts > 0:
+            lines = self._message
+        self._lasts -= 1
+        return write_lines(picture, lines) if lines else picture
+
+    def _say(self, *lines: str) -> None:
+        self._message, self._lasts = lines, _LASTS
+
+
+def _described(info: RegionInfo) -> tuple[str, ...]:
+    head = f"{info.label}, {info.share:.1%} of the picture" if info.label else "nothing that is looked for"
+    return head, *(f"{guess.score:.0%}  {guess.label or 'something else'}" for guess in info.guesses)
