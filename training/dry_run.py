@@ -9,10 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from ovs_edge.segmenter.config import SegmenterConfig
 from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.training.trainer import Trainer
-
-_MIB = 2**20
+from ovs_edge.training.datasets import SegmentationDataset
+from ovs_edge.training.distributed import Ranks
+from ovs_edge.training.objective import Objective
+from ovs_edge.training.recipes import Recipe
+from ovs_edge.training.trainer import AUTOCAST
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,21 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def kept_bytes(model: Segmenter, crop: int) -> int:
-    """Bytes that the forward pass of one image of side `crop` keeps for the backward pass; measured, in FP32."""
+def estimate(objective: Objective, crop: int, images: int) -> Memory:
+    """Memory of one process that gets `images` crops of a step; activations are those of one crop, measured in FP32."""
+    trained = 4 * sum(p.numel() for p in objective.parameters())
+    kept = images * _kept_bytes(objective.model, crop)
+    return Memory(
+        weights=trained + 4 * sum(p.numel() for p in objective.model.parameters()),
+        gradients=trained,
+        optimizer=2 * trained,
+        # Under autocast most of what is kept has half the width.
+        activations=kept if objective.autocast is None else kept // 2,
+    )
+
+
+def _kept_bytes(model: Segmenter, crop: int) -> int:
+    """Bytes that the forward pass of one image keeps for the backward pass."""
     sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -39,51 +55,42 @@ def kept_bytes(model: Segmenter, crop: int) -> int:
         sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    held = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    image = torch.zeros(1, 3, crop, crop, device=model.no_object.device)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    model.eval()  # one small image may have no statistics at stride 32
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model.eval()  # one image has no statistics at stride 32 of a small crop
-        states = model.states(image)
-    del states
-    return sum(size for pointer, size in sizes.items() if pointer not in held)
+        states = model.states(torch.zeros(1, 3, crop, crop))
+    del states  # until here nothing that was kept may be freed, or its place would be counted for another
+    return sum(size for place, size in sizes.items() if place not in weights)
 
 
-def estimate(trainer: Trainer) -> Memory:
-    """Memory of one process of a run."""
-    trained = 4 * sum(p.numel() for p in trainer.objective.parameters())
-    model = 4 * sum(p.numel() for p in trainer.model.parameters())
-    images = trainer.options.batch // trainer.ranks.world
-    kept = images * kept_bytes(trainer.model, trainer.options.crop)
-    return Memory(
-        weights=trained + model,
-        gradients=trained,
-        optimizer=2 * trained,
-        # Under autocast most of what is kept has half the width.
-        activations=kept if trainer.options.precision == "fp32" else kept // 2,
-    )
-
-
-def describe(trainer: Trainer, console: Console) -> None:
+def describe(
+    config: SegmenterConfig,
+    recipe: Recipe,
+    train: list[tuple[SegmentationDataset, float]],
+    ranks: Ranks,
+    console: Console,
+) -> None:
     """Print the data, the parameters and the memory of a run."""
+    options = recipe.train
     data = Table("data", "photos", "left out", "classes", "drawn")
-    for dataset, weight in zip(trainer.datasets, trainer.crops.weights, strict=True):
-        data.add_row(
-            dataset.name, str(len(dataset)), str(len(dataset.skipped)), str(len(dataset.classes)), f"{weight:.0%}"
-        )
+    weights = sum(weight for _, weight in train)
+    for dataset, weight in train:
+        numbers = (len(dataset), len(dataset.skipped), len(dataset.classes))
+        data.add_row(dataset.name, *map(str, numbers), f"{weight / weights:.0%}")
+    objective = Objective(Segmenter(config), recipe.losses, AUTOCAST[options.precision])
     parts = Table("part", "parameters")
-    for name, module in (*trainer.model.named_children(), *trainer.objective.named_children()):
-        if module is not trainer.model and (count := sum(p.numel() for p in module.parameters())):
-            where = "" if name in dict(trainer.model.named_children()) else " (training only)"
-            parts.add_row(name + where, f"{count / 1e6:.2f} M")
-    memory = estimate(trainer)
+    extra = [(f"{name} (training only)", part) for name, part in objective.named_children() if name != "model"]
+    for name, module in (*objective.model.named_children(), *extra):
+        if count := sum(p.numel() for p in module.parameters()):
+            parts.add_row(name, f"{count / 1e6:.2f} M")
+    memory = estimate(objective, options.crop, options.batch // ranks.world)
     needs = Table("memory of each process", "MiB")
     for name in ("weights", "gradients", "optimizer", "activations", "total"):
-        needs.add_row(name, f"{getattr(memory, name) / _MIB:.0f}")
+        needs.add_row(name, f"{getattr(memory, name) / 2**20:.0f}")
     for table in (data, parts, needs):
         console.print(table)
-    options = trainer.options
-    photos = sum(len(dataset) for dataset in trainer.datasets)
+    photos = sum(len(dataset) for dataset, _ in train)
     console.print(
-        f"{options.steps} steps of {options.batch} crops of {options.crop} pixels, each photo some "
-        f"{options.steps * options.batch / photos:.0f} times; {trainer.ranks.world} process(es)"
+        f"{recipe.preset}: {options.steps} steps of {options.batch} crops of {options.crop} pixels, each photo some "
+        f"{options.steps * options.batch / photos:.0f} times; teacher {recipe.teacher or 'none'}; {ranks.world} process(es)"
     )

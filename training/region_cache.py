@@ -48,7 +48,6 @@ class RegionVectors:
 
     keys: npt.NDArray[np.int64]  # (N,) ascending, see `_key`
     vectors: npt.NDArray[np.float16]  # (N, D)
-    photos: int  # of all the datasets
     digest: str  # of the teacher
 
     @property
@@ -108,8 +107,7 @@ def teach_regions(
         vectors.append(shard.vectors)
     every = np.concatenate(keys)
     order = np.argsort(every)
-    photos = sum(len(dataset) for dataset in datasets)
-    return RegionVectors(every[order], np.concatenate(vectors)[order], photos, teacher.digest)
+    return RegionVectors(every[order], np.concatenate(vectors)[order], teacher.digest)
 
 
 def _key(dataset: int, photo: int, classes: npt.NDArray[np.int64] | int) -> npt.NDArray[np.int64]:

@@ -53,8 +53,6 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     config = preset(recipe.preset)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if not options.dry_run:
-        _claim(options)
     train = [(open_dataset(path, "train"), weight) for path, weight in options.data]
     val = _validation_splits(options.data, console)
     for dataset in (*(entry for entry, _ in train), *val):
@@ -64,20 +62,21 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         split = read_split(options.split)
         check_known((dataset for dataset, _ in train), split)
         train = [(hide(dataset, split), weight) for dataset, weight in train]
+    if options.dry_run:
+        from ovs_edge.training.dry_run import describe
+
+        return describe(config, recipe, train, ranks, console)
+    _claim(options)
     with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
         encoder = load_text_encoder(config.text)
         datasets = [dataset for dataset, _ in train]
         regions = None
-        if recipe.teacher and not options.dry_run:
+        if recipe.teacher:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
         model = _model(config, recipe, options)
         trainer = Trainer(
             model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks
         )  # fmt: skip
-        if options.dry_run:
-            from ovs_edge.training.dry_run import describe
-
-            return describe(trainer, console)
         if options.resume:
             trainer.resume()
         console.print(
@@ -126,7 +125,7 @@ def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list
 def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> Segmenter:
     torch.manual_seed(recipe.train.seed)
     model = Segmenter(config)
-    if options.pretrained and not (options.resume or options.dry_run):
+    if options.pretrained and not options.resume:
         load_pretrained(model)
     return model
 

@@ -35,7 +35,7 @@ from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_w
 STATE = "training.pt"
 LOG = "log.jsonl"
 Precision = Literal["fp32", "bf16", "fp16"]
-_AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Trainer:
             DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
         ]
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
-        self.objective = Objective(self.model, self.losses, _AUTOCAST[options.precision]).to(self.device)
+        self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision]).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self.step = 0
