@@ -40,9 +40,11 @@ _NEARLY_ALL = 0.999
 SCORES_FCCLIP = 1e-3
 FORMULATIONS = 1e-5  # most difference between the two samplings, relative to the largest feature
 
+RANDOM, TRAINING = "random", "training"  # kinds of vocabularies
 CLASSES = (1, 2, 37, 500)
 NAMES = (1, 4)
 _MOST_SCORES = 2**28  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
+_TAKEN = 2  # photos that a random vocabulary, and the two formulations, are compared on
 _MOST_TRAINED = 64  # classes of the training vocabulary that are compared
 
 Tell = Callable[[str], None]
@@ -53,9 +55,9 @@ RunRaw = Callable[[npt.NDArray[np.uint8], Floats], RawOutputs]
 
 @dataclass(frozen=True)
 class SegmenterParity:
-    """Graph against torch, for one vocabulary, over all photos."""
+    """Graph against torch, for one vocabulary, over its photos."""
 
-    vocabulary: str  # "random" or "training"
+    vocabulary: str  # RANDOM or TRAINING
     classes: int  # K
     names: int  # S
     labels_equal: float  # share of pixels, worst photo
@@ -132,9 +134,9 @@ def measure(
         tell("text encoder")
         text = compare_text(encoder, runtime, bundle)
         trained = _training_vectors(bundle, runtime, options.max_classes)
-    vocabularies = [("random", vectors) for vectors in random_vocabularies(options, model.config.text.dim)]
+    vocabularies = [(RANDOM, vectors) for vectors in random_vocabularies(options, model.config.text.dim)]
     if trained is not None:
-        vocabularies.append(("training", trained))
+        vocabularies.append((TRAINING, trained))
     reference = Reference(model, options, photos)
     with OnnxSession(bundle, "fp32", 0, "cpu") as session:
         rows = compare_segmenter(reference, session.run, vocabularies, tell)
@@ -148,7 +150,7 @@ def measure(
     return Parity(
         photos=len(photos),
         segmenter=rows,
-        formulations=max(formulation_difference(model, rgb(photo)) for photo in photos),
+        formulations=max(formulation_difference(model, rgb(photo)) for photo in photos[:_TAKEN]),
         exact_fast=float(np.mean([first == second for first, second in orders])),
         text=text,
         raw=raw,
@@ -159,14 +161,18 @@ def measure(
 def compare_segmenter(
     reference: Reference, run: Run, vocabularies: Iterable[tuple[str, Floats]], tell: Tell
 ) -> tuple[SegmenterParity, ...]:
-    """`run` (image, vectors) -> (labels, confidence) against the reference, for every vocabulary on every photo."""
+    """`run` (image, vectors) -> (labels, confidence) against the reference.
+
+    The training vocabulary is compared on every photo; the random ones take turns, a pair of photos each, so that every
+    photo meets several of them: an image and a vocabulary meet only at the end of the network.
+    """
     rows = []
-    for kind, vectors in vocabularies:
+    for turn, (kind, vectors) in enumerate(vocabularies):
         classes, names = vectors.shape[:2]
         tell(f"segmenter, K={classes} S={names}")
         equal, difference, nearly_all = 1.0, 0.0, 0.0
-        affordable = max(1, _MOST_SCORES // (classes * reference.photos[0].shape[1] * reference.photos[0].shape[2]))
-        for index, photo in enumerate(reference.photos[:affordable]):
+        for index in range(len(reference.photos)) if kind == TRAINING else _taken(turn, vectors, reference.photos):
+            photo = reference.photos[index]
             labels, scores = run(photo, vectors)
             expected_labels, expected_scores = reference(index, vectors)
             same = labels == expected_labels
@@ -177,6 +183,13 @@ def compare_segmenter(
             nearly_all = float(np.maximum(np.quantile(apart, _NEARLY_ALL), nearly_all))
         rows.append(SegmenterParity(kind, classes, names, equal, difference, nearly_all))
     return tuple(rows)
+
+
+def _taken(turn: int, vectors: Floats, photos: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
+    """Photos of the `turn`-th vocabulary: two, or one where the scores would not fit."""
+    affordable = _MOST_SCORES // (len(vectors) * photos[0].shape[1] * photos[0].shape[2])
+    count = max(1, min(_TAKEN, len(photos), affordable))
+    return [(turn * count + step) % len(photos) for step in range(count)]
 
 
 def compare_raw(reference: Reference, run: RunRaw, vocabularies: Iterable[Floats]) -> RawParity:

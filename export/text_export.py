@@ -41,6 +41,5 @@ def text_spec(encoder: TextEncoder) -> TextSpec:
 
 
 def _inputs(encoder: TextEncoder) -> tuple[TensorSpec, ...]:
-    # A tokenizer that pads to the longest of a batch leaves the length free.
-    length = (encoder.tokenizer.padding or {}).get("length") or "L"
-    return tuple(TensorSpec(name, "int64", ("N", length)) for name in encoder.inputs)
+    # Tokenizers pad to the longest of a batch, so the length is free.
+    return tuple(TensorSpec(name, "int64", ("N", "L")) for name in encoder.inputs)

@@ -87,7 +87,6 @@ class ClipText(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.context_length = config.context_length
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.positional_embedding = nn.Parameter(torch.randn(config.context_length, config.width) * 0.01)
         self.transformer = Transformer(config)
@@ -96,13 +95,14 @@ class ClipText(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """input_ids int64 (N, context_length) -> (N, D), not normalised."""
-        length = self.context_length
-        bias = torch.full((length, length), FUTURE, device=input_ids.device).triu(1)
-        x = self.token_embedding(input_ids) + self.positional_embedding
+        """input_ids int64 (N, L), L at most the context -> (N, D), not normalised. What follows the end mark is unseen."""
+        length = input_ids.shape[1]
+        place = torch.arange(length, device=input_ids.device)
+        bias = (place[None] > place[:, None]).to(self.positional_embedding.dtype) * FUTURE
+        x = self.token_embedding(input_ids) + self.positional_embedding[:length]
         x = self.ln_final(self.transformer(x, bias))
         # The end-of-text token has the largest id. A product with its one-hot row picks its state.
-        end = nn.functional.one_hot(input_ids.argmax(-1), length).to(x.dtype)
+        end = (place[None] == input_ids.argmax(-1, keepdim=True)).to(x.dtype)
         result: Tensor = (end[:, None] @ x)[:, 0] @ self.text_projection
         return result
 

@@ -49,7 +49,8 @@ def clip_tokenizer(config: TextConfig) -> Tokenizer:
         single=f"{START} $A {END}", special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])]
     )
     tokenizer.enable_truncation(config.context_length)
-    tokenizer.enable_padding(pad_id=0, pad_token=tokens[0], length=config.context_length)
+    # To the longest of a batch: open_clip pads to the whole context, which changes no vector and costs five times as much.
+    tokenizer.enable_padding(pad_id=0, pad_token=tokens[0])
     return tokenizer
 
 
