@@ -35,6 +35,7 @@ from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.status import Status
 
 _RECENT = 30  # frames over which the shown rate is averaged
+_MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days
 _TICK = 0.1  # seconds after which the sinks hear that there is still no frame, and a signal is noticed
 _PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver or an engine holds nobody up
 _FRESH = 0.25  # of an inference time: a prepared frame older than that is replaced while the network is busy
@@ -205,8 +206,8 @@ def run(
     """
     recent: deque[float] = deque(maxlen=_RECENT + 1)
     frames = 0
-    model_ms: list[float] = []
-    ages: list[float] = []
+    model_ms: deque[float] = deque(maxlen=_MEASURED)
+    ages: deque[float] = deque(maxlen=_MEASURED)
     line = _Line(source, segmenter, sinks, style, max_frames)
     last: _Drawn | None = None
     shown_state = ""
@@ -237,7 +238,8 @@ def run(
                 frames += 1
                 if "model" in status.timings:  # not every frame needs the network
                     model_ms.append(status.timings["model"])
-                ages += [status.age_ms] if status.age_ms is not None else []
+                if status.age_ms is not None:
+                    ages.append(status.age_ms)
                 recent.append(time.perf_counter())
                 if source.moving and len(recent) > 2:
                     line.fps = (len(recent) - 1) / (recent[-1] - recent[0])
