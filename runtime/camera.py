@@ -1,103 +1,106 @@
-"""Cameras, always at their newest frame.
-
-A camera does not wait. Read in step with a slower network, its driver's queue fills and the picture falls behind the
-world. So a thread reads everything and keeps one frame: the newest.
-"""
+"""Cameras on this machine: USB and other V4L2 devices, and a Jetson's CSI connectors."""
 
 from __future__ import annotations
 
 import os
-import threading
-import time
-from collections.abc import Iterator
+import shlex
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ovs_edge.bundle.errors import SourceError
-from ovs_edge.runtime.frame import Frame
+from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.runtime import gstreamer
+from ovs_edge.runtime.capture import Way, check_granted, open_capture
+from ovs_edge.runtime.capture_options import CaptureOptions
+from ovs_edge.runtime.live import LiveSource
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.status import PLAYING
 
-_PATIENCE = 5.0  # seconds without a frame after which a camera counts as lost
-_USUAL_FPS = 30.0
+CSI = "csi://"
 
 
-class CameraSource:
-    """A camera by number ("0") or device ("/dev/video0")."""
+def camera_source(device: str, options: CaptureOptions) -> LiveSource:
+    """A camera by number ("0"), device ("/dev/video0") or CSI connector ("csi://0")."""
+    name = f"camera {device[:80]}"
+    if device.startswith(CSI):
+        ways, flip = _csi_ways(device, options), None  # flipped in hardware
+        return LiveSource(name, partial(open_capture, name, ways, _csi_advice), flip, options.reconnect, _csi_advice)
+    number = device.isascii() and device.isdigit() and len(device) < 6
+    if not number and not os.path.exists(device):
+        raise SourceError(f"no camera {device[:80]!r}; expected a number, a device or csi://0. {_advice()}")
+    ways = _device_ways(int(device) if number else device, options)
+    return LiveSource(name, partial(_open, name, ways, options), options.flip_code, options.reconnect, _advice)
 
-    live = True
-    moving = True
-    state = PLAYING
-    dropped = 0
-    total: int | None = None
 
-    def __init__(self, device: str) -> None:
-        self.name = f"camera {device}"
-        number = device.isascii() and device.isdigit() and len(device) < 6
-        if not number and not os.path.exists(device):
-            raise SourceError(f"no camera {device[:80]!r}; expected a number or a device. {_advice()}")
-        self._capture = cv2.VideoCapture(int(device) if number else device)
-        if not self._capture.isOpened():
-            self._capture.release()
-            raise SourceError(f"{self.name} does not open. {_advice()}")
-        # The shortest queue the driver grants; not every driver knows the setting.
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if 1 <= fps <= 1000 else _USUAL_FPS
-        self._changed = threading.Condition()
-        self._newest: tuple[Any, int, float] | None = None  # image, its number, when it came
-        self._closed = False
-        self._lost = False
-        self._reader: threading.Thread | None = None
+def _open(name: str, ways: list[Way], options: CaptureOptions) -> Any:
+    capture = open_capture(name, ways, _advice)
+    try:
+        check_granted(name, capture, options, _advice)
+    except SourceError:
+        capture.release()
+        raise
+    return capture
 
-    def __iter__(self) -> Iterator[Frame]:
-        with self._changed:
-            if self._reader is None and not self._closed:
-                self._reader = threading.Thread(target=self._read, name="camera", daemon=True)
-                self._reader.start()
-        frames, start = 0, None
-        while True:
-            with self._changed:
-                ready = self._changed.wait_for(lambda: self._newest or self._lost or self._closed, _PATIENCE)
-                newest, self._newest = self._newest, None
-            if self._closed:
-                return
-            if newest is None:
-                reason = "stopped sending frames" if ready else f"sent no frame for {_PATIENCE:g} s"
-                raise SourceError(f"{self.name} {reason} after {frames} frames. {_advice()}")
-            image, index, arrival = newest
-            start = arrival if start is None else start
-            yield Frame(image, index, arrival - start, f"camera_{index:06d}", arrival)
-            frames += 1
 
-    def close(self) -> None:
-        """Stop reading. A driver that hangs in a read keeps its thread; it holds nobody up."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-            reader = self._reader
-        if reader is not None:
-            reader.join(_PATIENCE)
-        else:
-            self._capture.release()
+def _csi_ways(device: str, options: CaptureOptions) -> list[Way]:
+    sensor = device[len(CSI) :] or "0"
+    if not (sensor.isascii() and sensor.isdigit() and len(sensor) < 4):
+        raise UsageError(f"the CSI camera is {device[:80]!r}, expected its connector's number: csi://0")
+    if options.mjpg:
+        raise UsageError("a CSI camera sends raw pictures; leave out --mjpg")
+    if not gstreamer.available():
+        raise SourceError(
+            f"{device} needs an OpenCV with GStreamer, and this one has none (wheels from PyPI do not); on a Jetson "
+            "use JetPack's own: pip uninstall opencv-python opencv-python-headless, and install without the extra 'cpu'"
+        )
+    pipeline = gstreamer.csi(int(sensor), options)
+    return [Way(pipeline, cv2.CAP_GSTREAMER, gstreamer.launch_command(pipeline))]
 
-    def _read(self) -> None:
-        index = 0
-        while not self._closed:
-            read, image = self._capture.read()
-            with self._changed:
-                if read:
-                    self.dropped += self._newest is not None
-                    self._newest = image, index, time.monotonic()
-                    index += 1
-                else:
-                    self._lost = True
-                self._changed.notify_all()
-            if not read:
-                break
-        self._capture.release()
+
+def _device_ways(device: int | str, options: CaptureOptions) -> list[Way]:
+    """V4L2 itself comes first: it needs no more copies than GStreamer. A Jetson decodes MJPG in hardware."""
+    path = f"/dev/video{device}" if isinstance(device, int) else device
+    ways = [Way(device, _backend(path), _ffmpeg_command(path, options), settings=_settings(options))]
+    if gstreamer.available() and path.startswith("/dev/"):
+        jetson = gstreamer.on_jetson()
+        pipeline = gstreamer.v4l2(path, options, jetson)
+        way = Way(pipeline, cv2.CAP_GSTREAMER, gstreamer.launch_command(pipeline))
+        ways.insert(0 if jetson and options.mjpg else 1, way)
+    return ways
+
+
+def _backend(path: str) -> int:
+    return int(cv2.CAP_V4L2 if sys.platform == "linux" and path.startswith("/dev/") else cv2.CAP_ANY)
+
+
+def _settings(options: CaptureOptions) -> tuple[tuple[int, float], ...]:
+    settings: list[tuple[int, float]] = []
+    if options.mjpg:  # before the size: the format decides which sizes there are
+        settings.append((cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")))
+    if options.size is not None:
+        settings += [(cv2.CAP_PROP_FRAME_WIDTH, options.size[0]), (cv2.CAP_PROP_FRAME_HEIGHT, options.size[1])]
+    if options.rate is not None:
+        settings.append((cv2.CAP_PROP_FPS, options.rate))
+    # The shortest queue the driver grants; not every driver knows the setting.
+    settings.append((cv2.CAP_PROP_BUFFERSIZE, 1))
+    return tuple(settings)
+
+
+def _ffmpeg_command(path: str, options: CaptureOptions) -> str:
+    words = ["ffmpeg", "-f", "v4l2"] if path.startswith("/dev/") else ["ffmpeg"]
+    if options.mjpg:
+        words += ["-input_format", "mjpeg"]
+    if options.size is not None:
+        words += ["-video_size", f"{options.size[0]}x{options.size[1]}"]
+    if options.rate is not None:
+        words += ["-framerate", f"{options.rate:g}"]
+    return shlex.join([*words, "-i", path, "-frames:v", "1", "-f", "null", "-"])
 
 
 def _advice() -> str:
     devices = " ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
     return f"Devices here: {devices}. Check the cable, that no other program has it, and your rights (group 'video')"
+
+
+def _csi_advice() -> str:
+    return "Check the ribbon cable, and try: sudo systemctl restart nvargus-daemon"

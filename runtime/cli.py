@@ -48,9 +48,21 @@ def run(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="A photo, a folder of photos, a video file, or 'demo'."),
+        typer.Option(help="A photo, a folder, 'shots/*.jpg', a video file, - for one on standard input, or 'demo'."),
     ] = None,
-    camera: Annotated[str | None, typer.Option(help="A camera: 0, 1, or a device.")] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="A live source: 0, /dev/video2, csi://0, screen://, or an rtsp, http, tcp, udp, srt or rtmp URL."
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Of the camera's pictures: 1280x720.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Pictures a second of the camera.")] = None,
+    mjpg: Annotated[bool, typer.Option("--mjpg", help="Compressed by the camera: more pictures through USB.")] = False,
+    flip: Annotated[str, typer.Option(help="Live pictures: none, horizontal, vertical or both.")] = "none",
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect/--no-reconnect", help="Whether a lost live source is opened again.")
+    ] = True,
     model: Annotated[Path | None, typer.Option(help="Bundle folder NAME.ovs. Default: the embedded one.")] = None,
     save: Annotated[
         str | None,
@@ -112,6 +124,7 @@ def run(
         raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
 
     from ovs_edge.bundle.vocabulary import parse_classes
+    from ovs_edge.runtime.capture_options import CaptureOptions, parse_size
     from ovs_edge.runtime.interaction import Interaction
     from ovs_edge.runtime.live_vocabulary import read_presets
     from ovs_edge.runtime.overlay import Style
@@ -121,15 +134,16 @@ def run(
     from ovs_edge.runtime.sources import open_source
     from ovs_edge.runtime.web_sink import WebOptions
 
+    options = CaptureOptions(parse_size(size), rate, mjpg, flip, reconnect)  # type: ignore[arg-type]
     presets = read_presets(preset or ())
     words = [name for entry in parse_classes(stuff, _MOST_STUFF) for name in entry.names] if stuff is not None else []
-    frames = open_source(source, camera)
+    frames = open_source(source, camera, options)
     saves = save is not None or json is not None
     if web is None and show is None and not saves and frames.live and _no_display():
         web = _WEB_ADDRESS
     if repeats := web is not None and not saves and not frames.live:
         frames.close()
-        frames = Repeated(lambda: open_source(source, camera))
+        frames = Repeated(lambda: open_source(source, camera, options))
     # The page lists the classes itself; only a saved picture needs them written into it.
     style = Style(opacity=opacity, legend=web is None or saves)
     page = WebOptions(web, token, recordings, frames.name) if web is not None else None
@@ -228,9 +242,11 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
 def _report(summary: Summary, to_stderr: bool) -> None:
     where = ", ".join(summary.places) if summary.places else "nothing saved (--save out, --json out.jsonl)"
     plural = "" if summary.frames == 1 else "s"
+    live = summary.age_ms is not None
+    age = f", age {summary.age_ms:.0f} ms median, {summary.dropped} passed over for newer ones" if live else ""
     print(
         f"{summary.frames} frame{plural}, {summary.fps:.1f} FPS end to end, "
-        f"model {summary.model_ms:.1f} ms median: {where}",
+        f"model {summary.model_ms:.1f} ms median{age}: {where}",
         file=sys.stderr if to_stderr else sys.stdout,
     )
 

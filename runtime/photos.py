@@ -1,7 +1,8 @@
-"""Photos: one, or a folder of them."""
+"""Photos: one, a folder of them, or those a glob names."""
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ def _cut_short(data: bytes) -> bool:
 
 
 class PhotoSource:
-    """The photo at a path, or all photos of a folder in the order of their names."""
+    """The photo at a path, or all photos of a folder or a glob ("shots/*.jpg") in the order of their names."""
 
     live = False
     moving = False
@@ -66,6 +67,11 @@ class PhotoSource:
             if not self._paths:
                 kinds = " ".join(sorted(IMAGE_SUFFIXES))
                 raise SourceError(f"the folder {path} holds no photos; expected files that end in {kinds}")
+        elif not path.exists() and (named := sorted(glob.glob(str(path), recursive=True))):
+            self._paths = [file for file in map(Path, named) if file.suffix.lower() in IMAGE_SUFFIXES]
+            if not self._paths:
+                kinds = " ".join(sorted(IMAGE_SUFFIXES))
+                raise SourceError(f"{path} names {len(named)} files, no photo among them; expected {kinds}")
         else:
             self._paths = [path]
         self.total: int | None = len(self._paths)

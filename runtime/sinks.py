@@ -27,8 +27,12 @@ _OTHER_VIDEO = frozenset({".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".gif"})  # 
 class Sink(Protocol):
     """Takes frames in order. Files appear under their name in `finish`; `close` without it leaves nothing behind."""
 
-    wants_picture: bool  # whether `write` looks at the annotated picture
     place: str | None  # where a user finds the result, for the summary
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether `write` looks at the annotated picture; asked before each is drawn."""
+        ...
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status

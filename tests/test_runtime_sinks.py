@@ -198,4 +198,4 @@ def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert missing() is not None
     with pytest.raises(SinkError, match="--no-show"):
-        WindowSink(wait=False)
+        WindowSink(wait=False, interaction=None)  # type: ignore[arg-type]

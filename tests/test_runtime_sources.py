@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
-from ovs_edge.runtime.camera import CameraSource
 from ovs_edge.runtime.demo import FRAMES_EACH, PHOTOS, SIZE, DemoSource, photo_folder
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
@@ -87,28 +90,37 @@ def test_a_clip_frame_by_frame(tmp_path: Path, suffix: str) -> None:
     assert frames[5].time == 0.5 and frames[5].name == "clip_000005"
 
 
-def test_a_camera_gives_frames_until_it_is_lost(tmp_path: Path) -> None:
-    # OpenCV opens a clip like a device; it ends, as a camera that is unplugged does.
-    source = CameraSource(str(write_clip(tmp_path / "camera.avi")))
-    frames: list[Frame] = []
-    with pytest.raises(SourceError, match="stopped sending frames"):
-        frames.extend(source)
-    source.close()
-    assert source._reader is not None and not source._reader.is_alive()
-    assert len(frames) + source.dropped == 12
+def test_a_glob_of_photos(tmp_path: Path) -> None:
+    for name in ("shot1.png", "shot2.png", "other.png", "shot3.txt"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 4, 3), np.uint8)) if name.endswith("png") else (
+            tmp_path / name
+        ).write_text("no photo")
+    source = open_source(f"{tmp_path}/shot*", None)
+    assert [frame.name for frame in source] == ["shot1", "shot2"] and source.total == 2
+    (tmp_path / "odd[1].png").write_bytes((tmp_path / "shot1.png").read_bytes())  # a name, not a pattern
+    assert [frame.name for frame in open_source(f"{tmp_path}/odd[1].png", None)] == ["odd[1]"]
+    for pattern, says in (("shot*.txt", "no photo among them"), ("*.jpeg", "cannot read")):
+        with pytest.raises(SourceError, match=says):
+            open_source(f"{tmp_path}/{pattern}", None)
 
 
-def test_closing_a_camera_ends_its_frames(tmp_path: Path) -> None:
-    path = str(write_clip(tmp_path / "camera.avi", frames=2000))
-    source = CameraSource(path)
+def test_a_clip_through_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    data = write_clip(tmp_path / "clip.avi").read_bytes()
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe.avi").write_bytes(data), daemon=True)
+    writer.start()
+    source = open_source(str(tmp_path / "pipe.avi"), None)
+    assert [round(frame.image.mean() / 20) for frame in source] == list(range(12))
     source.close()
-    source.close()
-    assert list(source) == []
-    source = CameraSource(path)
-    frames = iter(source)
-    next(frames)
-    source.close()
-    assert list(frames) == []
+    writer.join(10)
+    assert not writer.is_alive()
+
+
+def test_a_clip_on_standard_input(tmp_path: Path) -> None:
+    code = "from ovs_edge.runtime.sources import open_source; print(len(list(open_source('-', None))))"
+    with write_clip(tmp_path / "clip.avi").open("rb") as clip:
+        ran = subprocess.run([sys.executable, "-c", code], stdin=clip, capture_output=True, text=True, check=True)
+    assert ran.stdout == "12\n"
 
 
 def test_the_demo_pans_over_real_photos() -> None:
