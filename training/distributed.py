@@ -7,6 +7,7 @@ the rest of the training asks no questions.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +56,8 @@ class Ranks:
 def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
     """Join the other processes: over NCCL on CUDA devices, over gloo on CPUs.
 
-    When one process stops, its neighbours' next exchange fails, and all of them stop. Only the first to notice raises a
-    message (exit code 2); the others leave in silence, with the same code.
+    When one process stops, its neighbours' next exchange fails or torchrun sends them SIGTERM, and all stop. Only the
+    first to notice raises a message (exit code 2); the others leave in silence, with the same code.
     """
     if ranks.world == 1:
         yield
@@ -66,6 +67,7 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"the processes cannot meet ({_first_line(error)}); start them with torchrun") from error
     store: Any = dist.distributed_c10d._get_default_store()
+    previous = signal.signal(signal.SIGTERM, _stop)
     try:
         yield
     except OvsError as error:
@@ -84,7 +86,15 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
             "go on from the last saved state with --resume"
         ) from None
     finally:
+        signal.signal(signal.SIGTERM, previous)
         dist.destroy_process_group()
+
+
+def _stop(number: int, frame: object) -> None:
+    raise CheckpointError(
+        f"told to stop by signal {number}: another process ended, or torchrun was stopped; go on from the last saved state "
+        "with --resume"
+    )
 
 
 def _claims(store: Any) -> bool:

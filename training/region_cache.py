@@ -160,7 +160,7 @@ def _identity(path: Path) -> list[str | int]:
 
 def _read(path: Path) -> _Shard | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             shard = _Shard(file["keys"], file["vectors"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # absent or damaged: taught again

@@ -123,8 +123,7 @@ class Trainer:
         self._forward: Callable[..., Terms] = self.objective
         if self.ranks.world > 1:
             share_batch_norms(self.model.pixel_decoder)
-            # The buffers are statistics that are shared already.
-            self._forward = DistributedDataParallel(self.objective, broadcast_buffers=False)
+            self._forward = DistributedDataParallel(self.objective)
 
     def _optimizer(self) -> torch.optim.AdamW:
         groups: list[dict[str, Any]] = []
