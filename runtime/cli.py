@@ -144,9 +144,10 @@ def run(
     if repeats := web is not None and not saves and not frames.live:
         frames.close()
         frames = Repeated(lambda: open_source(source, camera, options))
-    # The page lists the classes itself; only a saved picture needs them written into it.
-    style = Style(opacity=opacity, legend=web is None or saves)
-    page = WebOptions(web, token, recordings, frames.name) if web is not None else None
+    # The page lists classes and figures itself; only a saved picture needs them written into it.
+    bare = web is not None and not saves
+    style = Style(opacity=opacity, legend=not bare, figures=not bare)
+    page = WebOptions(web, token, recordings, Path(frames.name).name) if web is not None else None
     try:
         with Segmenter.load(
             model,

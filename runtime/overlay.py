@@ -36,6 +36,7 @@ class Style:
     outlines: bool = True
     names: bool = True  # on the regions
     legend: bool = True
+    figures: bool = True  # rate and age, where they are known
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # label -> BGR, else the palette's
     hidden: frozenset[str] = frozenset()  # labels that are not painted; the legend goes on listing them
 
@@ -56,7 +57,7 @@ def draw(image: Image, prediction: Prediction, style: Style, status: Status | No
     size = _text_size(image)
     if min(image.shape[:2]) >= _LEAST_SIDE:
         taken = _legend(canvas, prediction.classes, painted, size) if style.legend else []
-        if status is not None and (text := _figures(status)):
+        if style.figures and status is not None and (text := _figures(status)):
             taken.append(_corner(canvas, text, size))
         if style.names:
             _names(canvas, painted, size, taken)

@@ -1,7 +1,7 @@
 import { connect, post, sparkline, throttled } from "./live.js";
 
 const $ = (id) => document.getElementById(id);
-const percent = (share) => (share >= 0.1 ? `${Math.round(share * 100)} %` : `${(share * 100).toFixed(1)} %`);
+const percent = (share) => (share < 0.001 ? "<0.1 %" : `${(share * 100).toFixed(share >= 0.1 ? 0 : 1)} %`);
 const picture = $("picture");
 const pen = picture.getContext("2d");
 
@@ -341,6 +341,7 @@ connect({
     if (picture.width !== bitmap.width || picture.height !== bitmap.height) {
       picture.width = bitmap.width;
       picture.height = bitmap.height;
+      document.querySelector(".stage").style.setProperty("--aspect", bitmap.width / bitmap.height);
     }
     pen.drawImage(bitmap, 0, 0);
     $("empty").hidden = true;
