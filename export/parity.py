@@ -43,7 +43,7 @@ FORMULATIONS = 1e-5  # most difference between the two samplings, relative to th
 RANDOM, TRAINING = "random", "training"  # kinds of vocabularies
 CLASSES = (1, 2, 37, 500)
 NAMES = (1, 4)
-_MOST_SCORES = 2**28  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
+_MOST_SCORES = 2**27  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
 _TAKEN = 2  # photos that a random vocabulary, and the two formulations, are compared on
 _MOST_TRAINED = 64  # classes of the training vocabulary that are compared
 
@@ -146,7 +146,9 @@ def measure(
             raw = compare_raw(reference, session.run_raw, [vectors for _, vectors in vocabularies[-2:]])
     tell("formulations and mask orders")
     vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
-    orders = [[reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(len(photos))]
+    orders = [
+        [reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(len(photos[:_TAKEN]))
+    ]
     return Parity(
         photos=len(photos),
         segmenter=rows,
