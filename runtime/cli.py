@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ovs_edge.runtime.interaction import Interaction
     from ovs_edge.runtime.pipeline import Summary
     from ovs_edge.runtime.sinks import Sink
+    from ovs_edge.runtime.smoothing import TemporalSmoother
     from ovs_edge.runtime.sources import Source
     from ovs_edge.runtime.web_sink import WebOptions
 
@@ -108,6 +109,15 @@ def run(
         str | None,
         typer.Option(help='Panoptic: classes without instances, "sky,road", besides those the bundle knows as such.'),
     ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option(
+            help="Steadiness of labels where the picture stands still, 0 (off) to 1. Default: 0.85; photos, 0."
+        ),
+    ] = None,
+    keyframes: Annotated[
+        int, typer.Option(help="The network sees every Nth frame; in between, labels move along with the picture.")
+    ] = 1,
     opacity: Annotated[float, typer.Option(help="Of the colours, 0 to 1.")] = 0.5,
     precision: Annotated[str, typer.Option(help="Which of the bundle's precisions to run.")] = "fp32",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -126,6 +136,7 @@ def run(
     from ovs_edge.bundle.vocabulary import parse_classes
     from ovs_edge.runtime.capture_options import CaptureOptions, parse_size
     from ovs_edge.runtime.interaction import Interaction
+    from ovs_edge.runtime.keyframes import Keyframes
     from ovs_edge.runtime.live_vocabulary import read_presets
     from ovs_edge.runtime.overlay import Style
     from ovs_edge.runtime.pipeline import run as run_pipeline
@@ -161,6 +172,8 @@ def run(
         ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)
+            segmenter.smoother = _smoother(smooth, segmenter.task, frames.moving)
+            steps = Keyframes(segmenter, keyframes)
             interaction = Interaction.of(segmenter, style, presets)
             try:
                 if watch_classes is not None:
@@ -170,7 +183,7 @@ def run(
                 with _progress("frames") as tell:
                     summary = run_pipeline(
                         frames,
-                        segmenter,
+                        steps,
                         sinks,
                         lambda: interaction.controls.style,
                         max_frames,
@@ -183,6 +196,16 @@ def run(
     _report(summary, to_stderr=json == "-")
     if summary.stopped and not frames.live and not repeats:
         raise typer.Exit(130)  # what was written is complete, but it is not all that was asked for
+
+
+def _smoother(strength: float | None, task: str, moving: bool) -> TemporalSmoother | None:
+    from ovs_edge.runtime.smoothing import STRENGTH, TemporalSmoother
+
+    if strength is None:
+        return TemporalSmoother(STRENGTH) if moving and task == "semantic" else None
+    if strength and task == "panoptic":
+        raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
+    return TemporalSmoother(strength)
 
 
 def _no_display() -> bool:

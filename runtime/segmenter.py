@@ -28,6 +28,9 @@ from ovs_edge.runtime.session import Provider, RawOutputs, Session, open_session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ovs_edge.runtime.keyframes import Keyframes
+    from ovs_edge.runtime.smoothing import TemporalSmoother
+
 THRESHOLD = 0.3  # default least confidence of a painted pixel
 
 Progress = Callable[[int, int], None]
@@ -168,6 +171,11 @@ class Segmenter:
         self._threshold = value
 
     @property
+    def task(self) -> Task:
+        """What is done: semantic, or panoptic segmentation."""
+        return self._task
+
+    @property
     def asked(self) -> Asked:
         """The classes now asked for; raises `UsageError` before the first `set_classes`."""
         if self._asked is None:
@@ -243,10 +251,37 @@ class Segmenter:
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
         return Prediction(index, score, asked.labels, timings, segments, ids, asked.version)
 
-    def stream(self, source: Iterable[Frame]) -> Iterator[tuple[Frame, Prediction]]:
-        """Segment frame after frame."""
-        for frame in source:
-            yield frame, self.predict(frame.image)
+    def stream(
+        self, source: str | Path | Iterable[Frame], smooth: float = 0.0, keyframes: int = 1
+    ) -> Iterator[tuple[Frame, Prediction]]:
+        """Segment frame after frame of a file, folder, URL or device as `ovs-run --source` takes it, or of any frames.
+
+        `smooth` 0..1 steadies labels where the picture stands still (smoothing.py), `keyframes` N shows the network
+        every Nth frame only (keyframes.py). Raises `SourceError`, `UsageError`.
+
+        >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.85):
+        ...     print(frame.index, [region.label for region in prediction.regions()])
+        """
+        from ovs_edge.runtime.keyframes import Keyframes
+        from ovs_edge.runtime.smoothing import TemporalSmoother
+
+        smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
+        if isinstance(source, (str, Path)):
+            from ovs_edge.runtime.sources import open_source
+
+            opened = open_source(str(source), None)
+            try:
+                yield from self._stream(opened, smoother, steps)
+            finally:
+                opened.close()
+        else:
+            yield from self._stream(source, smoother, steps)
+
+    def _stream(
+        self, frames: Iterable[Frame], smoother: TemporalSmoother, steps: Keyframes
+    ) -> Iterator[tuple[Frame, Prediction]]:
+        for frame in frames:
+            yield frame, self.finish(smoother.apply(steps.infer(steps.prepare(frame.image))))
 
     def __enter__(self) -> Self:
         self._session.__enter__()
