@@ -156,8 +156,10 @@ class WebServer:
         server = runner.server
         assert server is not None
         listener = await self._loop.create_server(
-            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else _Full(), sock=self._socket
+            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else _Full(), sock=self._socket, backlog=8
         )
+        # asyncio accepts as many at a time as it thinks wait, and only then counts them; the system may let more wait.
+        self._socket.listen(_MOST_CONNECTIONS)
         self._sockets: set[web.WebSocketResponse] = set()
         running = asyncio.ensure_future(broadcast.run())
         self._ready.set_result(broadcast)
