@@ -106,7 +106,7 @@ class LiveVocabulary:
         return self._segmenter.set_classes(classes)
 
     def _answer(self, future: Future[Asked]) -> None:
-        error = future.exception()
+        error = None if future.cancelled() else future.exception()
         with self._lock:
             self._answered += 1
             if not isinstance(error, Superseded):
