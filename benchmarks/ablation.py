@@ -12,7 +12,7 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -30,7 +30,7 @@ from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
 from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.pretrained import load_pretrained
-from ovs_edge.training.region_cache import teach_regions
+from ovs_edge.training.region_cache import RegionVectors, teach_regions
 from ovs_edge.training.splits import Split, check_known, hide, read_split, score
 from ovs_edge.training.teachers import load_teacher
 from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
@@ -49,14 +49,15 @@ class AblationOptions:
     data: tuple[tuple[str, float], ...]  # dataset folders and how often each is drawn; the first is evaluated
     split: str  # split file
     folder: str  # of the runs
-    steps: int = 600
+    steps: int = 500
     batch: int = 8  # photos a step
-    crop: int = 160  # pixels, both sides
-    view: int = 256  # input side at evaluation
-    lr: float = 6e-4
+    crop: int = 128  # pixels, both sides
+    view: int = 160  # input side at evaluation
+    lr: float = 1e-3
+    points: int = 256  # sampled per mask; the masks of such crops have a thousand pixels
     drawn: float = 2.0  # weight of the classification over drawn names
-    region: float = 2.0  # weight of the distance between student and teacher
-    pairs: float = 2.0  # weight of the relations between the regions of an image
+    region: float = 8.0  # weight of the distance between student and teacher
+    pairs: float = 8.0  # weight of the relations between the regions of an image
     teacher: str = "imagenet"
 
 
@@ -109,7 +110,10 @@ def losses_of(arm: str, options: AblationOptions) -> LossOptions:
     """The loss of an arm."""
     diverse, distilled = arm in ("diversification", "both"), arm in ("distillation", "both")
     return LossOptions(
-        drawn=options.drawn * diverse, region=options.region * distilled, pairs=options.pairs * distilled
+        points=options.points,
+        drawn=options.drawn * diverse,
+        region=options.region * distilled,
+        pairs=options.pairs * distilled,
     )
 
 
@@ -130,13 +134,21 @@ def run_ablation(
     # Seeds outside, arms inside: a stopped ablation has whole seeds.
     wanted = [(arm, seed) for seed in seeds for arm in arms]
     missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        waiting = [pool.submit(run_one, options, arm, seed) for arm, seed in missing]
-        for done in as_completed(waiting):
-            on_run(_line(done.result()))
+    for result in _spread(options, missing, jobs):
+        on_run(_line(result))
     runs = [_read(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
     counts = {"train_photos": photos, "test_photos": {material.test.name: len(material.test)}}
     return summarise(runs, options, material.split) | counts
+
+
+def _spread(options: AblationOptions, runs: list[tuple[str, int]], jobs: int) -> Iterator[RunResult]:
+    """Results as they come; one job at a time needs no process of its own."""
+    if jobs == 1:
+        yield from (run_one(options, arm, seed) for arm, seed in runs)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        waiting = [pool.submit(run_one, options, arm, seed) for arm, seed in runs]
+        yield from (done.result() for done in as_completed(waiting))
 
 
 def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
@@ -149,6 +161,7 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     config = preset("mini")
     model = Segmenter(config)
     load_pretrained(model)
+    model.backbone.requires_grad_(False)  # what few steps would change in it does not pay for their time
     encoder = load_text_encoder(config.text)
     recipe = TrainOptions(
         steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
@@ -205,7 +218,7 @@ def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> 
 _FIGURES = ("seen", "unseen", "harmonic", "renamed_seen", "renamed_unseen")
 
 
-def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> Any:
+def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> RegionVectors:
     datasets = [dataset for dataset, _ in material.train]
     return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
 

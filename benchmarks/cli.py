@@ -118,11 +118,12 @@ def ablation(
     arms: Annotated[str, typer.Option(help="Which of the arms, comma-separated.")] = ",".join(_ARMS),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each arm.")] = 3,
     first_seed: Annotated[int, typer.Option(min=0, help="The seeds count from here.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each run.")] = 600,
-    crop: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels; a multiple of 32.")] = 160,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of each run.")] = 500,
+    crop: Annotated[int, typer.Option(min=64, help="Side of the training crops, pixels; a multiple of 32.")] = 128,
+    view: Annotated[int, typer.Option(min=64, help="Input side at evaluation, pixels; a multiple of 32.")] = 160,
     drawn: Annotated[float, typer.Option(min=0, help="Weight of the classification over drawn names.")] = 2.0,
-    region: Annotated[float, typer.Option(min=0, help="Weight of the distance from the teacher.")] = 2.0,
-    pairs: Annotated[float, typer.Option(min=0, help="Weight of the relations between regions.")] = 2.0,
+    region: Annotated[float, typer.Option(min=0, help="Weight of the distance from the teacher.")] = 8.0,
+    pairs: Annotated[float, typer.Option(min=0, help="Weight of the relations between regions.")] = 8.0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     output: _Output = None,
 ) -> None:
@@ -136,7 +137,7 @@ def ablation(
     options = AblationOptions(
         data=tuple((str(path), weight) for path, weight in map(_weighted, data)),
         split=str(split or Path(__file__).with_name("ablation_split.json")),
-        folder=str(folder), steps=steps, crop=crop, drawn=drawn, region=region, pairs=pairs,
+        folder=str(folder), steps=steps, crop=crop, view=view, drawn=drawn, region=region, pairs=pairs,
     )  # fmt: skip
     chosen = tuple(part.strip() for part in arms.split(","))
     result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))
