@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.palette import SHADES, colours, shades
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 
+_MOST_IN_A_BYTE = 255  # regions whose numbers fit a byte, where -1 becomes 255
 _MOST_NAMED = 3  # connected parts of a class that get its name; an instance gets one
 
 
@@ -27,6 +30,11 @@ class Layer:
     class_palette: npt.NDArray[np.uint8]  # (K, 3) BGR
     hidden: npt.NDArray[np.bool_]  # (K,), classes that are not painted
 
+    @cached_property
+    def numbers(self) -> npt.NDArray[np.integer]:
+        """`index` in bytes where N allows, since all that is drawn reads it: four times less memory to go through."""
+        return self.index.astype(np.uint8) if len(self.palette) <= _MOST_IN_A_BYTE else self.index
+
 
 def layer(
     prediction: Prediction, own: Mapping[str, tuple[int, int, int]] | None = None, hidden: frozenset[str] = frozenset()
@@ -40,7 +48,7 @@ def layer(
     segments, ids = prediction.segments, prediction.segment_map
     size = max(1, prediction.labels.size)
     if ids is None:
-        counts = np.bincount(prediction.labels.ravel() + 1, minlength=len(classes) + 1)[1:]
+        counts = pixel_counts(prediction.labels, len(classes))
         index = prediction.labels
         if veiled.any():
             shown = np.where(veiled, NOTHING, np.arange(len(classes))).astype(np.int32)
@@ -86,6 +94,16 @@ def class_colours(classes: tuple[str, ...], own: Mapping[str, tuple[int, int, in
         palette = palette.copy()  # the palette is cached and shared
         palette[chosen] = [own[classes[index]] for index in chosen]
     return palette
+
+
+def pixel_counts(index: npt.NDArray[np.integer], regions: int) -> npt.NDArray[np.float64]:
+    """Pixels (N,) of each of N `regions` in a map (H, W) of their numbers; -1 is none of them."""
+    if regions <= _MOST_IN_A_BYTE:
+        # Several times quicker than np.bincount, which makes a 64-bit number of every pixel first.
+        counted = cv2.calcHist([index.astype(np.uint8, copy=False)], [0], None, [256], [0, 256]).ravel()[:regions]
+    else:
+        counted = np.bincount(index.ravel() + 1, minlength=regions + 1)[1:]
+    return np.asarray(counted, np.float64)
 
 
 def _touching(ids: npt.NDArray[np.int32]) -> dict[int, set[int]]:

@@ -47,6 +47,7 @@ def drawable(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 3].rstrip() + "..."
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: int) -> int:
     """Pixels from the first to the last letter, `size` being the height of a line of capitals and descenders."""
     if _SCALABLE:

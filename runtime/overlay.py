@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.layer import Layer, layer
+from ovs_edge.runtime.layer import Layer, layer, pixel_counts
 from ovs_edge.runtime.lettering import draw_text, drawable, text_width
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.palette import text_colour
@@ -71,24 +72,25 @@ def fill(image: Image, prediction: Prediction, opacity: float) -> Image:
 
 def _filled(image: Image, painted: Layer, opacity: float) -> Image:
     """Colours come by table lookup."""
-    palette = painted.palette
-    claimed = (painted.index >= 0).view(np.uint8)
-    if len(palette) <= 255:
+    palette, numbers = painted.palette, painted.numbers
+    if numbers.dtype == np.uint8:
         table = np.zeros((256, 1, 3), np.uint8)
-        table[1 : len(palette) + 1, 0] = palette
-        tint = cv2.applyColorMap((painted.index + 1).astype(np.uint8), table)
+        table[: len(palette), 0] = palette
+        tint = cv2.applyColorMap(numbers, table)
+        bare = cv2.compare(numbers, len(palette), cv2.CMP_GE)
     else:
-        tint = np.concatenate([np.zeros((1, 3), np.uint8), palette])[painted.index + 1]
-    canvas = image.copy()
-    cv2.copyTo(cv2.addWeighted(image, 1 - opacity, tint, opacity, 0), claimed, canvas)
-    return canvas
+        tint = np.concatenate([palette, np.zeros((1, 3), np.uint8)])[numbers]
+        bare = (numbers < 0).view(np.uint8)
+    # Bare pixels are mixed with themselves. All in one array: fresh memory costs more than the arithmetic.
+    cv2.copyTo(image, bare, tint)
+    return cast(Image, cv2.addWeighted(image, 1 - opacity, tint, opacity, 0, dst=tint))
 
 
 def _outline(canvas: Image, painted: Layer) -> None:
     width = max(1, round(min(canvas.shape[:2]) / 320))
     margin = width + 2
-    for index in np.flatnonzero(np.bincount(painted.index.ravel() + 1)[1:]):
-        mask = (painted.index == index).view(np.uint8)
+    for index in np.flatnonzero(pixel_counts(painted.numbers, len(painted.palette))):
+        mask = (painted.numbers == index).view(np.uint8)
         # Carried on beyond the picture, so that its edge is not taken for the region's.
         mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
@@ -103,9 +105,9 @@ def _text_size(image: Image) -> int:
 
 def _regions(painted: Layer, size: tuple[int, int]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
     """Number and mask, at `size` (width, height), of the connected regions large enough to be named, largest first."""
-    numbers = cv2.resize(painted.index, size, interpolation=cv2.INTER_NEAREST)
+    numbers = cv2.resize(painted.numbers, size, interpolation=cv2.INTER_NEAREST)
     found = []
-    for index in np.unique(numbers[numbers >= 0]):
+    for index in np.flatnonzero(pixel_counts(numbers, len(painted.palette)) >= _SMALLEST_NAMED * numbers.size):
         mask = (numbers == index).view(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         areas = stats[1:, cv2.CC_STAT_AREA]
