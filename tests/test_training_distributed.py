@@ -33,13 +33,11 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def _log(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-
-
 # Run by every process: a short training with all terms of the loss, and a norm whose statistics are shared.
 _SCRIPT = """
+    import json
     import sys
+    from dataclasses import asdict
     from pathlib import Path
 
     import numpy as np
@@ -52,12 +50,16 @@ _SCRIPT = """
     from ovs_edge.training.datasets import open_dataset
     from ovs_edge.training.distributed import Ranks, process_group, share_batch_norms, shared_count, summed
     from ovs_edge.training.losses import LossOptions
+    from ovs_edge.training.pretrained import load_pretrained
     from ovs_edge.training.region_cache import RegionVectors
     from ovs_edge.training.trainer import Trainer, TrainOptions
 
 
     def train(data, folder, ranks):
         torch.manual_seed(0)
+        model = Segmenter(mini())
+        # Maps of a backbone with random weights hardly differ from pixel to pixel: norms would enlarge rounding errors.
+        load_pretrained(model)
         dataset = open_dataset(data, "train")
         keys = np.concatenate([photo * 256 + np.arange(2) for photo in range(len(dataset))])  # the third class is unknown
         vectors = np.random.default_rng(0).normal(size=(len(keys), 384))
@@ -66,10 +68,12 @@ _SCRIPT = """
             steps=3, batch=4, crop=64, view=64, warmup=1, validate_every=3, workers=0, names="draw", lr=1e-4
         )
         losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.2, points=128)
+        steps = []
         Trainer(
-            Segmenter(mini()), load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder,
-            options, losses, regions=RegionVectors(keys, vectors, "made up"), ranks=ranks,
-        ).run(lambda progress: None, lambda step, scores: None)
+            model, load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder, options,
+            losses, regions=RegionVectors(keys, vectors, "made up"), ranks=ranks,
+        ).run(lambda progress: steps.append(asdict(progress)), lambda step, scores: None)
+        (folder / f"steps{ranks.rank}.json").write_text(json.dumps(steps))
 
 
     def normalise(folder, ranks):
@@ -114,20 +118,23 @@ def runs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 
 def test_two_processes_reach_the_losses_of_one(runs: tuple[Path, Path]) -> None:
-    """With the same photos a step: to 1e-4 of each term, which is the order of the sums."""
+    """With the same photos a step. The first step differs by the order of sums alone: 1e-5 of each term. Later ones by
+    what AdamW makes of it, which takes the sign of a gradient where it is nearly zero: 1e-3."""
     one, two = runs
-    alone, shared = _log(one), _log(two)
-    assert [entry["step"] for entry in alone] == [1, 3]
-    for entry, other in zip(alone, shared, strict=True):
-        for name in set(entry) - {"seconds", "validation"}:
-            assert other[name] == pytest.approx(entry[name], rel=1e-4, abs=1e-6), name
-        assert entry.get("region", 1) > 0 and entry.get("pairs", 1) > 0 and entry.get("drawn", 1) > 0
-        # Photos are divided between the processes; nearly equal weights label nearly all pixels alike.
-        assert other.get("validation") == pytest.approx(entry.get("validation"), abs=0.01)
+    alone, first, second = (
+        json.loads(path.read_text()) for path in (one / "steps0.json", two / "steps0.json", two / "steps1.json")
+    )
+    assert len(alone) == 3
+    for step, (entry, other, told) in enumerate(zip(alone, first, second, strict=True)):
+        for name in set(entry) - {"seconds"}:
+            assert other[name] == told[name], name  # both speak of the whole batch
+            assert other[name] == pytest.approx(entry[name], rel=1e-3 if step else 1e-5, abs=1e-6), (step, name)
+        assert entry["region"] > 0 and entry["pairs"] > 0 and entry["drawn"] > 0
     state, other_state = torch.load(one / STATE), torch.load(two / STATE)
-    # AdamW takes the sign of a gradient, and that of one which is nearly zero is left to rounding: 3 steps of lr 1e-4.
     for name, value in state["objective"].items():
         assert torch.allclose(value.float(), other_state["objective"][name].float(), atol=7e-4), name
+    scores = [json.loads((run / LOG).read_text().splitlines()[-1])["validation"] for run in runs]
+    assert scores[1] == pytest.approx(scores[0], abs=0.01)
 
 
 def test_shared_statistics_are_those_of_the_whole_batch(runs: tuple[Path, Path]) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from support.photos import write_index_masks
 
-from ovs_edge.bundle.errors import CheckpointError
+from ovs_edge.bundle.errors import CheckpointError, UsageError
 from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import load_text_encoder
+from ovs_edge.training.cli import train
 from ovs_edge.training.datasets import open_dataset
+from ovs_edge.training.losses import LossOptions
+from ovs_edge.training.monitor import Monitor
+from ovs_edge.training.recipes import recipe
+from ovs_edge.training.region_cache import RegionVectors
 from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
 from ovs_edge.training.vocabulary import DatasetVocabulary
 
@@ -30,9 +38,10 @@ def _train(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _trainer(data: Path, output: Path, options: TrainOptions = OPTIONS) -> Trainer:
+def _trainer(data: Path, output: Path, options: TrainOptions = OPTIONS, losses: LossOptions | None = None) -> Trainer:
     torch.manual_seed(0)
     dataset = open_dataset(data, "train")
+    regions = _regions(len(dataset)) if losses else None
     return Trainer(
         Segmenter(mini()),
         load_text_encoder(mini().text),
@@ -40,7 +49,16 @@ def _trainer(data: Path, output: Path, options: TrainOptions = OPTIONS) -> Train
         [open_dataset(data, "val")],
         output,
         options,
+        losses,
+        regions=regions,
     )
+
+
+def _regions(photos: int) -> RegionVectors:
+    """Vectors by chance, as if from a teacher."""
+    keys = np.concatenate([photo * 256 + np.arange(3) for photo in range(photos)])
+    vectors = np.random.default_rng(0).normal(size=(len(keys), 384))
+    return RegionVectors(keys, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16), "chance")
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +88,19 @@ def test_training_learns_and_the_checkpoint_says_how(shapes: Path, tmp_path: Pat
             assert torch.equal(value, value.half().float()), name
 
 
-def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path) -> None:
-    whole = _trainer(shapes, tmp_path / "whole")
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, guided: bool) -> None:
+    options, losses = OPTIONS, None
+    if guided:
+        options = replace(OPTIONS, names="draw", precision="bf16", schedule="step", milestones=(0.5,))
+        losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.5)
+    whole = _trainer(shapes, tmp_path / "whole", options, losses)
     whole.run(lambda step: None, lambda step, scores: None)
 
     class Killed(Exception):
         pass
 
-    broken = _trainer(shapes, tmp_path / "broken")
+    broken = _trainer(shapes, tmp_path / "broken", options, losses)
 
     def stop_at_three(step: object) -> None:
         if broken.step == 3:
@@ -86,11 +109,11 @@ def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path) 
     with pytest.raises(Killed):
         broken.run(stop_at_three, lambda step, scores: None)
     torch.manual_seed(99)
-    resumed = _trainer(shapes, tmp_path / "broken")
+    resumed = _trainer(shapes, tmp_path / "broken", options, losses)
     resumed.resume()
     assert resumed.step == 2
     resumed.run(lambda step: None, lambda step, scores: None)
-    for one, other in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+    for one, other in zip(whole.objective.state_dict().values(), resumed.objective.state_dict().values(), strict=True):
         assert torch.equal(one, other)
     for one, other in zip(whole.averaged.state_dict().values(), resumed.averaged.state_dict().values(), strict=True):
         assert torch.equal(one, other)
@@ -99,9 +122,13 @@ def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path) 
 def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path: Path) -> None:
     trainer = _trainer(shapes, tmp_path)
     trainer.save({})
-    other = _trainer(shapes, tmp_path, TrainOptions(**{**OPTIONS.__dict__, "lr": 1e-5}))
-    with pytest.raises(CheckpointError, match="other options"):
-        other.resume()
+    for other in (
+        _trainer(shapes, tmp_path, replace(OPTIONS, lr=1e-5)),
+        _trainer(shapes, tmp_path, losses=LossOptions(dice=1.0)),
+    ):
+        with pytest.raises(CheckpointError, match="other options"):
+            other.resume()
+    _trainer(shapes, tmp_path, replace(OPTIONS, workers=3)).resume()  # how photos are read decides nothing
     state = tmp_path / STATE
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="truncated"):
@@ -125,25 +152,34 @@ def test_names_are_drawn_from_their_class(shapes: Path) -> None:
     assert torch.equal(vocabulary.draw(1.0, generator), vocabulary.plain)
 
 
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    result = _train(["--data", "no/such/folder", "-o", str(tmp_path / "run")])
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert "no folder" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data", "no/such/folder"], "no folder"),
-        (["--data", "{data}", "--preset", "huge"], "no preset 'huge'"),
-        (["--data", "{data}", "--crop", "100"], "multiple of 32"),
-        (["--data", "{data}:often"], "not a positive number"),
-        (["--data", "{data}", "--device", "cuda"], "no CUDA device"),
+        ({"preset": "huge"}, "no preset 'huge'"),
+        ({"crop": 100}, "multiple of 32"),
+        ({"data": ["{data}:often"]}, "not a positive number"),
+        ({"device": "cuda"}, "no CUDA device"),
+        ({"device": "tpu"}, "expected cpu or cuda"),
+        ({"recipe": "secret"}, "no recipe 'secret'"),
+        ({"precision": "fp8"}, "one of fp32, bf16, fp16"),
+        ({"distill_region": 1.0}, "no teacher"),
     ],
 )
-def test_impossible_requests_are_one_line(shapes: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
-    if "cuda" in arguments and torch.cuda.is_available():
+def test_impossible_requests_are_refused(shapes: Path, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
+    if arguments.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("a CUDA device is present: the request is possible here")
-    output = tmp_path / "run"
-    result = _train([*(part.format(data=shapes) for part in arguments), "-o", str(output)])
-    assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert words in result.stderr
-    assert not (output / "model.pt").exists()
+    data = [entry.format(data=shapes) for entry in arguments.pop("data", ["{data}"])]
+    with pytest.raises(UsageError, match=words):
+        train(data, tmp_path / "run", **arguments)
+    assert not (tmp_path / "run" / "model.pt").exists()
 
 
 def test_an_earlier_run_is_not_overwritten(shapes: Path, tmp_path: Path) -> None:
@@ -152,3 +188,37 @@ def test_an_earlier_run_is_not_overwritten(shapes: Path, tmp_path: Path) -> None
     assert result.returncode == 2
     assert "--resume" in result.stderr
     assert (tmp_path / STATE).read_bytes() == b"precious"
+
+
+def test_a_dry_run_tells_and_touches_nothing(shapes: Path, tmp_path: Path) -> None:
+    result = _train(["--data", str(shapes), "-o", str(tmp_path / "run"), "--recipe", "guided", "--dry-run"])
+    assert result.returncode == 0, result.stderr
+    for words in ("shapes", "backbone", "distiller (training only)", "activations", "6000 steps", "teacher imagenet"):
+        assert words in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_paper_recipe() -> None:
+    paper = recipe("paper")
+    train, losses = paper.train, paper.losses
+    assert (paper.preset, train.batch, train.steps, train.lr, train.crop) == ("gkc_r50", 112, 50_000, 3e-4, 512)
+    assert [round(share * train.steps) for share in train.milestones] == [40_000, 45_000]
+    assert (losses.classification, losses.mask, losses.dice, losses.region_dropout) == (2, 5, 5, 0.5)
+    assert (train.clip, train.backbone_lr) == (0.01, 0.1)
+
+
+def test_curves_and_pictures_for_tensorboard(shapes: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = _trainer(shapes, tmp_path)
+    monitor = Monitor(tmp_path / "tensorboard", trainer)
+    trainer.run(monitor.on_step, monitor.on_validation)
+    monitor.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1]
+    assert [event.step for event in events.Scalars("miou/shapes")] == [2, 4]
+    assert {"shapes/0", "shapes/1"} == set(events.Tags()["images"])
+    # Photo, truth and prediction, each 80x112 made 46x64.
+    picture = events.Images("shapes/0")[-1]
+    assert (picture.width, picture.height) == (3 * 64, 46)

@@ -10,6 +10,7 @@ Reading needs no torch. A file that cannot be used is skipped, counted and named
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from ovs_edge.bundle.metrics import IGNORE
 from ovs_edge.training.names import CategoryNames, category_names
 
 Split = Literal["train", "val"]
+_MARKS = ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND"))  # how a whole JPEG or PNG begins and ends
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -60,9 +62,7 @@ class SegmentationDataset:
     def load(self, index: int) -> Sample:
         """Read one photo and its mask; raises `DatasetError` naming the file."""
         entry = self.entries[index]
-        image = cv2.imread(str(entry.image), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DatasetError(f"cannot decode the photo {entry.image}; remove it or copy it again")
+        image = _read_photo(entry.image)
         labels = self._labels(entry)
         if self.relabel:
             table = np.full(256, IGNORE, np.uint8)
@@ -73,7 +73,7 @@ class SegmentationDataset:
                 f"{entry.mask} is {labels.shape[1]}x{labels.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}; "
                 "they must have the same size"
             )
-        return Sample(image.astype(np.uint8), labels, entry.image.name)
+        return Sample(image, labels, entry.image.name)
 
     def _labels(self, entry: _Entry) -> npt.NDArray[np.uint8]:
         try:
@@ -98,6 +98,23 @@ class SegmentationDataset:
                 f"{entry.mask} holds the class index {int(unknown[0])}, classes.json names 0 to {stored - 1}"
             )
         return mask.astype(np.uint8)
+
+
+def _read_photo(path: Path) -> npt.NDArray[np.uint8]:
+    """BGR (H, W, 3), turned as the camera noted; raises `DatasetError`."""
+    try:
+        content = path.read_bytes()
+        # OpenCV gives a picture for a photo whose end is missing, grey from there on. Pillow tells, at the price of
+        # decoding it once more, so only those are asked about that do not end as they should.
+        if not any(content.startswith(start) and end in content[-32:] for start, end in _MARKS):
+            with Image.open(io.BytesIO(content)) as picture:
+                picture.load()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DatasetError(f"cannot decode the photo {path}; remove it or copy it again")
+    return np.asarray(image, np.uint8)
 
 
 def open_dataset(folder: Path, split: Split) -> SegmentationDataset:
