@@ -176,9 +176,9 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
 def test_impossible_requests_are_refused(shapes: Path, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
     if arguments.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("a CUDA device is present: the request is possible here")
-    data = [entry.format(data=shapes) for entry in arguments.pop("data", ["{data}"])]
+    data = [entry.format(data=shapes) for entry in arguments.get("data", ["{data}"])]
     with pytest.raises(UsageError, match=words):
-        train(data, tmp_path / "run", **arguments)
+        train(**{**arguments, "data": data, "output": tmp_path / "run"})
     assert not (tmp_path / "run" / "model.pt").exists()
 
 
