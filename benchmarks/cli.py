@@ -17,6 +17,7 @@ from ovs_edge.bundle.errors import SinkError, UsageError, exit_on_error, require
 if TYPE_CHECKING:
     from ovs_edge.benchmarks.accuracy import AccuracyResult
     from ovs_edge.benchmarks.speed import SpeedResult
+    from ovs_edge.benchmarks.video import VideoRow
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -72,6 +73,27 @@ def speed(
 
 
 @app.command()
+def live(
+    source: Annotated[str, typer.Option(help="Clip that the model works on, or 'demo'.")] = "demo",
+    model: _Model = None,
+    threads: _Threads = 0,
+    changes: Annotated[int, typer.Option(min=1, help="Changes of either kind.")] = 60,
+    output: _Output = None,
+) -> None:
+    """How soon new classes are seen: ovs-run at work with its web viewer, changed by a client."""
+    require("aiohttp", "web")
+    from ovs_edge.benchmarks.live import measure_live
+    from ovs_edge.models import default_bundle
+
+    path = model or default_bundle()
+    result = measure_live(path, source, threads, changes, lambda done, of: print(f"{done} of {of}", file=sys.stderr))
+    for kind, times in (("new", result.new_names), ("known", result.known_names)):
+        print(f"five {kind} names seen: median {times.median:.0f} ms, p95 {times.p95:.0f} ms, max {times.max:.0f} ms")
+    print(f"meanwhile {result.fps:.1f} FPS, network {result.model_ms:.1f} ms")
+    _write(output, path, {"live": asdict(result)})
+
+
+@app.command()
 def depth(
     model: Annotated[
         list[str], typer.Argument(help="Presets (mini, gkc_r50, gkc_r101, fcclip_r50, …) or checkpoint files.")
@@ -90,7 +112,7 @@ def depth(
     from ovs_edge.benchmarks.depth import measure_depth
     from ovs_edge.benchmarks.models import open_model
 
-    wanted = _depths(layers)
+    wanted = _positive(layers, "--layers", "3,6,9")
     results = []
     for name in model:
         opened = open_model(name)
@@ -148,6 +170,53 @@ def ablation(
 
 
 @app.command()
+def video(
+    clips: Annotated[
+        list[Path] | None, typer.Option(help="Folder in DAVIS's layout: frames/, masks/, foreground.json. Or several.")
+    ] = None,
+    video: Annotated[
+        list[Path] | None, typer.Option(help="Video file or folder of frames without truth: flicker only. Or several.")
+    ] = None,
+    scene: Annotated[
+        str, typer.Option(help="Classes asked for besides a clip's foreground.")
+    ] = "tree,grass,road,water,building,sky,person",
+    smooth: Annotated[float, typer.Option(help="Strength of smoothing that is compared with none.")] = 0.85,
+    keyframes: Annotated[str, typer.Option(help="Distances of key frames, comma-separated.")] = "1,2,3,4",
+    model: _Model = None,
+    precision: _Precision = "fp32",
+    threads: _Threads = 2,
+    max_frames: Annotated[int | None, typer.Option(min=2, help="Of each clip.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a strip of frames without and with smoothing.")] = None,
+    output: _Output = None,
+) -> None:
+    """Foreground IoU and flicker of clips, without and with smoothing, and by distance of key frames."""
+    from ovs_edge.benchmarks.clips import Clip, davis_clips
+    from ovs_edge.benchmarks.strip import Strip
+    from ovs_edge.benchmarks.video import Mode, measure_clip
+    from ovs_edge.models import default_bundle
+    from ovs_edge.runtime.segmenter import Segmenter
+
+    modes = [Mode(0.0, 1), *(Mode(smooth, every) for every in _positive(keyframes, "--keyframes", "1,2,4"))]
+    chosen = [clip for folder in clips or () for clip in davis_clips(folder)]
+    chosen += [Clip(path.stem, path) for path in video or ()]
+    if not chosen or smooth == 0 or modes[1].keyframes != 1:
+        raise UsageError("expected --clips or --video, a --smooth above 0 and --keyframes that begin with 1")
+    path = model or default_bundle()
+    strip = Strip(modes[0], modes[1])
+    rows = []
+    with Segmenter.load(path, precision, threads, "cpu") as segmenter:
+        for clip in chosen:
+            strip.new_clip()
+            names = [name for name in scene.split(",") if name]
+            rows += measure_clip(segmenter, clip, modes, names, max_frames, strip.see if picture else None)
+            for row in rows[-len(modes) :]:
+                _print_video(row)
+    if picture is not None:
+        strip.write(picture)
+    _write(output, path, {"precision": precision, "threads": threads, "video": [asdict(row) for row in rows]})
+
+
+@app.command()
 def report(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("benchmarks/results"),
     readme: Annotated[Path | None, typer.Option(help="Put the tables into this file, between its markers.")] = None,
@@ -161,14 +230,14 @@ def report(
         print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
 
 
-def _depths(text: str) -> list[int]:
+def _positive(text: str, option: str, example: str) -> list[int]:
     try:
-        depths = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        depths = []
-    if not depths or min(depths) < 1:
-        raise UsageError(f"--layers is {text!r}, expected depths such as 3,6,9")
-    return depths
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise UsageError(f"{option} is {text!r}, expected numbers such as {example}")
+    return numbers
 
 
 def _print_accuracy(result: AccuracyResult) -> None:
@@ -189,6 +258,15 @@ def _print_speed(result: SpeedResult) -> None:
         f"cached {result.cached_names_ms:.2f} ms"
     )
     print(f"  ovs-run       {result.peak_memory_mib:.0f} MiB peak resident memory")
+
+
+def _print_video(row: VideoRow) -> None:
+    iou = "" if row.iou is None else f"IoU {row.iou:.3f}, "
+    print(
+        f"{row.clip} smooth {row.smooth:g}, key frames {row.keyframes}: {iou}labels change on "
+        f"{row.flicker_unmoving:.2%} of unmoving pixels, {row.flicker:.2%} of all; smoothing {row.smooth_ms:.2f} ms "
+        f"of {row.frame_ms:.1f} ms a frame"
+    )
 
 
 def _write(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> None:

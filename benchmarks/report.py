@@ -49,7 +49,14 @@ def _section(document: dict[str, Any]) -> str:
         f"`{document['command']}`, {environment['date']}, {environment['cores']} cores of {environment['processor']}, "
         f"Python {environment['python']}, {versions}"
     )
-    renderers = {"accuracy": _accuracy, "speed": _speed, "depth": _depth, "ablation": _ablation}
+    renderers = {
+        "accuracy": _accuracy,
+        "speed": _speed,
+        "live": _live,
+        "depth": _depth,
+        "ablation": _ablation,
+        "video": _video,
+    }
     bodies = [render(document) for key, render in renderers.items() if key in document]
     if not bodies:
         raise KeyError(", ".join(renderers))
@@ -80,6 +87,20 @@ def _speed(document: dict[str, Any]) -> str:
             ["peak memory of `ovs-run`", f"{row['peak_memory_mib']:.0f} MiB"],
         ],
     )
+
+
+def _live(document: dict[str, Any]) -> str:
+    row = document["live"]
+    title = (
+        f"Change of classes while `{row['bundle']}` is at work on `{row['source']}`, POST to the first frame with them, "
+        f"{row['changes']} changes to five names"
+    )
+    rows = [
+        [what, _ms(*(row[key][name] for name in ("median", "p95", "max")))]
+        for what, key in (("names never seen before", "new_names"), ("known names", "known_names"))
+    ]
+    rows.append(["network and rate meanwhile", f"{row['model_ms']:.1f} ms, {row['fps']:.1f} FPS"])
+    return _table(title, ["what", "median / p95 / max"], rows)
 
 
 def _depth(document: dict[str, Any]) -> str:
@@ -115,6 +136,52 @@ def _ablation(document: dict[str, Any]) -> str:
     columns = ["seen", "unseen", "harmonic", "renamed_seen", "drop"]
     rows = [[arm, *(_percent(figures[name]) for name in columns)] for arm, figures in arms.items()]
     return _table(title, ["training", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"], rows)
+
+
+def _video(document: dict[str, Any]) -> str:
+    rows = document["video"]
+    clips = list(dict.fromkeys(row["clip"] for row in rows))
+    of = {(row["clip"], row["smooth"] > 0, row["keyframes"]): row for row in rows}
+    strength = max(row["smooth"] for row in rows)
+    before, after = ([of[clip, smooth, 1] for clip in clips] for smooth in (False, True))
+    body = [
+        [
+            old["clip"], f"{old['unmoving']:.1%}",
+            f"{old['flicker_unmoving']:.2%}", f"{new['flicker_unmoving']:.2%}",
+            *(["", ""] if old["iou"] is None else [f"{old['iou']:.3f}", f"{new['iou']:.3f}"]),
+            f"{new['smooth_ms']:.1f} of {new['frame_ms']:.1f} ms",
+        ]
+        for old, new in zip(before, after, strict=True)
+    ]  # fmt: skip
+    smoothing = _table(
+        f"Smoothing, strength {strength:g}: labels that change from frame to frame on unmoving pixels, and foreground IoU",
+        ["clip", "unmoving", "off", "on", "IoU off", "IoU on", "cost of a frame"],
+        [*body, ["all", "", *_together(before, after), ""]],
+    )
+    apart = sorted({row["keyframes"] for row in rows if row["smooth"] > 0})
+    body = [_keyframes([of[clip, True, every] for clip in clips], every, after) for every in apart]
+    title = f"Key frames, with smoothing {strength:g}: the network sees every Nth frame, all clips together"
+    return f"{smoothing}\n\n{_table(title, ['N', 'seen', 'steps of a frame', 'rate', 'foreground IoU'], body)}"
+
+
+def _together(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
+    """Changes on all unmoving pixels of all clips, and the mean IoU, off and on."""
+    pixels = sum(row["unmoving_pixels"] for row in before)
+    changed = [sum(row["flicker_unmoving"] * row["unmoving_pixels"] for row in rows) for rows in (before, after)]
+    ious = [[row["iou"] for row in rows if row["iou"] is not None] for rows in (before, after)]
+    return [*(f"{count / max(1, pixels):.2%}" for count in changed), *(_mean(values) for values in ious)]
+
+
+def _keyframes(rows: list[dict[str, Any]], every: int, full: list[dict[str, Any]]) -> list[Any]:
+    frames = sum(row["frames"] for row in rows)
+    seen = sum(row["network_share"] * row["frames"] for row in rows) / frames
+    cost, whole = (sum(row["frame_ms"] * row["frames"] for row in side) / frames for side in (rows, full))
+    ious = [row["iou"] for row in rows if row["iou"] is not None]
+    return [every, f"{seen:.0%}", f"{cost:.1f} ms", f"{whole / cost:.2f}x", _mean(ious)]
+
+
+def _mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.3f}" if values else ""
 
 
 def _percent(figure: dict[str, float | None]) -> str:
