@@ -77,7 +77,7 @@ def _filled(image: Image, painted: Layer, opacity: float) -> Image:
         table = np.zeros((256, 1, 3), np.uint8)
         table[: len(palette), 0] = palette
         tint = cv2.applyColorMap(numbers, table)
-        bare = cv2.compare(numbers, len(palette), cv2.CMP_GE)
+        bare = (numbers >= len(palette)).view(np.uint8)
     else:
         tint = np.concatenate([palette, np.zeros((1, 3), np.uint8)])[numbers]
         bare = (numbers < 0).view(np.uint8)
