@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -94,8 +94,9 @@ def train(
 
 def _given(options: _Options, **values: Any) -> _Options:
     """`options` with what the command line says."""
-    changed: Any = options
-    return dataclasses.replace(changed, **{name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value is not None}
+    changed: _Options = dataclasses.replace(cast(Any, options), **given)
+    return changed
 
 
 def _weighted(entry: str) -> tuple[Path, float]:

@@ -186,7 +186,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def _mean_over_ranks(value: Tensor) -> Tensor:
-    result: Tensor = _MeanOverRanks.apply(value)  # type: ignore[no-untyped-call]
+    result: Tensor = _MeanOverRanks.apply(value)
     return result
 
 

@@ -34,7 +34,7 @@ class Monitor:
         self._trainer = trainer
         try:
             # What a resumed run had already drawn past its state is drawn again.
-            self._writer = SummaryWriter(str(folder), purge_step=trainer.step + 1)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder), purge_step=trainer.step + 1)
         except OSError as error:
             raise CheckpointError(f"cannot write {folder} ({error}); choose another --output") from error
 
@@ -43,24 +43,22 @@ class Monitor:
         if progress.step == 1 or progress.step % _EVERY == 0:
             for name, value in asdict(progress).items():
                 if name not in _NOT_PLOTTED:
-                    self._writer.add_scalar(f"train/{name}", value, progress.step)  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(f"train/{name}", value, progress.step)
 
     def on_validation(self, step: int, scores: dict[str, float]) -> None:
         """Mean IoU of every dataset, and example pictures: photo, truth, prediction."""
         for name, value in scores.items():
-            self._writer.add_scalar(f"miou/{name}", value, step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(f"miou/{name}", value, step)
         trainer = self._trainer
         for dataset, vectors in zip(trainer.val, trainer.val_vectors, strict=True):
             for index in range(min(_EXAMPLES, len(dataset))):
                 picture = example(trainer.averaged, dataset, vectors, trainer.options.view, index)
                 if picture is not None:
-                    self._writer.add_image(  # type: ignore[no-untyped-call]
-                        f"{dataset.name}/{index}", picture, step, dataformats="HWC"
-                    )
+                    self._writer.add_image(f"{dataset.name}/{index}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write what is waiting."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 def example(

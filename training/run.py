@@ -183,7 +183,13 @@ def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitS
         shown = "  ".join(f"{name} {score:.3f}" for name, score in scores.items())
         console.print(f"step {step}: mIoU {shown or '(no validation data)'}")
 
-    trainer.run(on_step, on_validation)
+    try:
+        trainer.run(on_step, on_validation)
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"{trainer.device} has too little memory for {trainer.options.batch} crops of {trainer.options.crop} pixels "
+            f"({str(error).splitlines()[0]}); lower --batch or --crop, or use --precision bf16; --dry-run estimates"
+        ) from error
     skipped = trainer.all_skipped()
     console.print(
         f"wrote {options.folder / 'model.pt'}" + f", {skipped} unreadable files skipped" * (skipped > 0), markup=False
