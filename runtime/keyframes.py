@@ -1,8 +1,7 @@
 """The network on every Nth frame only; in between, its labels move along with the picture.
 
-Optical flow (DIS: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016) between thumbnails of the
-last key frame and of the present one tells where each pixel came from. It costs a few milliseconds where the network
-costs tens. What comes into view between two key frames takes the label of what was next to it.
+Optical flow (DIS: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016) between the last key frame
+and the present one tells where each pixel came from. It costs a few milliseconds where the network costs tens. What comes into view between two key frames takes the label of what was next to it.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.motion import Grey, another_scene, changed, thumbnail
+from ovs_edge.runtime.motion import Grey, another_scene, changed, thumbnail, view
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
 
 MOST = 30  # frames between two looks of the network
-_LEAST_SIDE = 16  # of a thumbnail: on less, OpenCV's flow raises
+_LEAST_SIDE = 16  # pixels of a view: on less, OpenCV's flow raises
 
 
 class Steps(Protocol):
@@ -42,7 +41,7 @@ class _Key:
     """The last frame that the network saw."""
 
     inferred: Inferred
-    view: Grey
+    seen: Grey  # its view
 
 
 class Keyframes:
@@ -59,7 +58,7 @@ class Keyframes:
         self._every = every
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._key: _Key | None = None
-        self._before: Grey | None = None  # the last frame, key frame or not: cuts lie between neighbours
+        self._before: Grey | None = None  # thumbnail of the last frame, key frame or not: cuts lie between neighbours
         self._since = 0  # frames since the key frame
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
@@ -71,38 +70,39 @@ class Keyframes:
         if self._every == 1:
             return self._segmenter.infer(prepared)
         start = time.perf_counter()
-        view, key = thumbnail(prepared), self._key
+        seen, key = view(prepared), self._key
+        small = thumbnail(seen)
         self._since += 1
-        if key is None or self._since >= self._every or self._renewed(key, prepared, view):
+        if key is None or self._since >= self._every or self._renewed(key, prepared, small):
             inferred = self._segmenter.infer(prepared)
             if inferred.raw is not None:
                 raise UsageError("key frames are for semantic segmentation; use --task semantic, or no --keyframes")
-            self._key, self._since = _Key(inferred, view), 0
+            self._key, self._since = _Key(inferred, seen), 0
         else:
-            labels, confidence = self._carried(key, view)
+            labels, confidence = self._carried(key, seen)
             timings = {**prepared.timings, "flow": (time.perf_counter() - start) * 1e3}
             inferred = replace(key.inferred, prepared=prepared, labels=labels, confidence=confidence, timings=timings)
-        self._before = view
+        self._before = small
         return inferred
 
     def finish(self, inferred: Inferred) -> Prediction:
         """See `Segmenter.finish`."""
         return self._segmenter.finish(inferred)
 
-    def _renewed(self, key: _Key, prepared: Prepared, view: Grey) -> bool:
+    def _renewed(self, key: _Key, prepared: Prepared, small: Grey) -> bool:
         if key.inferred.asked.version != self._segmenter.asked.version:
             return True
-        if key.inferred.prepared.letterbox != prepared.letterbox or min(view.shape) < _LEAST_SIDE:
+        if key.inferred.prepared.letterbox != prepared.letterbox or min(prepared.letterbox.scaled) < _LEAST_SIDE:
             return True
         assert self._before is not None
-        return another_scene(self._before, view, changed(self._before, view))
+        return another_scene(self._before, small, changed(self._before, small))
 
-    def _carried(self, key: _Key, view: Grey) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+    def _carried(self, key: _Key, seen: Grey) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
         """Labels and confidence (1, h, w) of the key frame, each pixel from where it was then."""
         old = key.inferred
         height, width = old.prepared.letterbox.scaled_in(old.labels.shape[1:])
-        flow = self._flow.calc(view, key.view, None)  # from the present frame to where it was: x, y
-        scale = np.array([width / view.shape[1], height / view.shape[0]], np.float32)
+        flow = self._flow.calc(seen, key.seen, None)  # from the present frame to where it was: x, y
+        scale = np.array([width / seen.shape[1], height / seen.shape[0]], np.float32)
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
         flow[..., 0] += np.arange(width, dtype=np.float32)
         flow[..., 1] += np.arange(height, dtype=np.float32)[:, None]

@@ -1,7 +1,6 @@
-"""How a frame differs from an earlier one: where it changed, whether it is another scene, what moved where.
+"""How a frame differs from an earlier one: where it changed, and whether it is another scene.
 
-All on thumbnails: the network's input in grey at half its size. Averaging takes most of a sensor's noise away, and a
-thumbnail has a quarter of the pixels.
+Both on thumbnails, the network's input in grey at half its size: averaging takes most of a sensor's noise away.
 """
 
 from __future__ import annotations
@@ -24,13 +23,18 @@ _CUT_HISTOGRAM = 0.1  # share of its pixels at other grey levels: 0.15 and more 
 _BINS = 32  # of the histogram
 
 
-def thumbnail(prepared: Prepared) -> Grey:
-    """The frame's part of the network's input, without the padding, in grey at half its size."""
+def view(prepared: Prepared) -> Grey:
+    """The frame's part of the network's input, without the padding, in grey."""
     height, width = prepared.letterbox.scaled
-    size = (max(1, width // 2), max(1, height // 2))
-    small = cv2.resize(prepared.tensor[0, :height, :width], size, interpolation=cv2.INTER_AREA)
-    grey: Grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    grey: Grey = cv2.cvtColor(prepared.tensor[0, :height, :width], cv2.COLOR_BGR2GRAY)
     return grey
+
+
+def thumbnail(view: Grey) -> Grey:
+    """A view at half its size."""
+    height, width = view.shape
+    small: Grey = cv2.resize(view, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
+    return small
 
 
 def changed(before: Grey, now: Grey) -> Floats:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.letterbox import Letterbox
-from ovs_edge.runtime.motion import Floats, Grey, another_scene, changed, thumbnail
+from ovs_edge.runtime.motion import Floats, Grey, another_scene, changed, thumbnail, view
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.segmenter import Inferred
 
@@ -35,7 +35,7 @@ class _State:
 
     version: int  # of the classes asked for
     letterbox: Letterbox
-    view: Grey
+    small: Grey  # its thumbnail
     labels: npt.NDArray[np.integer]
     evidence: Floats  # for the label, 0..1
     confidence: Floats  # of the label, 0..1
@@ -72,17 +72,17 @@ class TemporalSmoother:
         unseen = min(asked.shown, int(np.iinfo(inferred.labels.dtype).max))
         labels = np.minimum(inferred.labels[0, :height, :width], inferred.labels.dtype.type(unseen))
         confidence = inferred.confidence[0, :height, :width]
-        view, old = thumbnail(inferred.prepared), self._state
+        small, old = thumbnail(view(inferred.prepared)), self._state
         if old is not None and (old.version, old.letterbox) == (asked.version, letterbox):
-            change = changed(old.view, view)
-            if not another_scene(old.view, view, change):
-                self._state = self._next(old, view, change, labels, confidence)
+            change = changed(old.small, small)
+            if not another_scene(old.small, small, change):
+                self._state = self._next(old, small, change, labels, confidence)
                 return _replaced(inferred, self._state)
-        self._state = _State(asked.version, letterbox, view, labels, np.ones_like(confidence), confidence.copy())
+        self._state = _State(asked.version, letterbox, small, labels, np.ones_like(confidence), confidence.copy())
         return inferred
 
     def _next(
-        self, old: _State, view: Grey, change: Floats, labels: npt.NDArray[np.integer], confidence: Floats
+        self, old: _State, small: Grey, change: Floats, labels: npt.NDArray[np.integer], confidence: Floats
     ) -> _State:
         weight = cv2.resize(change, labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
         weight *= 1 - self._weight
@@ -95,7 +95,7 @@ class TemporalSmoother:
         return _State(
             old.version,
             old.letterbox,
-            view,
+            small,
             np.where(yields, labels, old.labels),
             np.where(yields, 1 - evidence, evidence),
             np.where(yields, confidence, steadied),
