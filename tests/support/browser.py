@@ -36,6 +36,7 @@ class Page:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._count = 0
         self.errors: list[str] = []
+        self.loaded = asyncio.Event()
 
     async def listen(self) -> None:
         """Take answers and events until the tab closes."""
@@ -43,11 +44,13 @@ class Page:
             data = json.loads(message.data)
             if "id" in data:
                 self._answers.pop(data["id"]).set_result(data)
+            elif data["method"] == "Page.loadEventFired":
+                self.loaded.set()
             elif data["method"] == "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(data["params"]["exceptionDetails"])[:400])
-            elif data["method"] == "Runtime.consoleAPICalled" and data["params"]["type"] in ("error", "warning"):
+            elif data["method"] == "Runtime.consoleAPICalled" and data["params"]["type"] == "error":
                 self.errors.append(json.dumps(data["params"]["args"])[:400])
-            elif data["method"] == "Log.entryAdded" and data["params"]["entry"]["level"] in ("error", "warning"):
+            elif data["method"] == "Log.entryAdded" and data["params"]["entry"]["level"] == "error":
                 self.errors.append(data["params"]["entry"]["text"] + " " + data["params"]["entry"].get("url", ""))
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -124,6 +127,7 @@ async def browse(url: str, folder: Path) -> AsyncIterator[Page]:
                 for domain in ("Page", "Runtime", "Log"):
                     await page.call(f"{domain}.enable")
                 await page.call("Page.navigate", url=url)
+                await asyncio.wait_for(page.loaded.wait(), 20)
                 yield page
                 await socket.close()
                 await listening
