@@ -1,7 +1,8 @@
 """The network on every Nth frame only; in between, its labels move along with the picture.
 
 Optical flow (DIS: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016) between the last key frame
-and the present one tells where each pixel came from. It costs a few milliseconds where the network costs tens. What comes into view between two key frames takes the label of what was next to it.
+and the present one tells where each pixel came from. It costs a few milliseconds where the network costs tens. What
+comes into view between two key frames takes the label of what was next to it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,72 @@
+"""Clips to measure on: folders in the layout of DAVIS 2016, and any video without truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ovs_edge.bundle.errors import DatasetError
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.sources import open_source
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video, and what is known of it."""
+
+    name: str
+    frames: Path  # a folder of pictures in the order of their names, or a video file
+    masks: Path | None = None  # a folder with a mask for every frame, by the same names but .png; above 0: foreground
+    foreground: str | None = None  # what the masks show
+
+    def read(self, most: int | None) -> Iterator[tuple[Frame, npt.NDArray[np.bool_] | None]]:
+        """At most so many frames, with their masks (H, W). Raises `SourceError`, `DatasetError`."""
+        source = open_source(str(self.frames), None)
+        try:
+            for frame in islice(source, most):
+                yield frame, None if self.masks is None else _mask(self.masks / f"{frame.name}.png", frame)
+        finally:
+            source.close()
+
+
+def davis_clips(folder: Path) -> list[Clip]:
+    """Clips of a folder: frames/CLIP/NAME.jpg, masks/CLIP/NAME.png, and foreground.json {"CLIP": "dog", …}.
+
+    Raises `DatasetError`.
+    """
+    try:
+        foreground = json.loads((folder / "foreground.json").read_text(encoding="utf-8"))
+        names = sorted(path.name for path in (folder / "frames").iterdir() if path.is_dir())
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{folder} holds no clips ({error}); expected frames/CLIP/, masks/CLIP/ and foreground.json, "
+            'such as {"CLIP": "dog"}'
+        ) from error
+    clips = []
+    for name in names:
+        what = foreground.get(name) if isinstance(foreground, dict) else None
+        masks = folder / "masks" / name
+        if not isinstance(what, str) or not masks.is_dir():
+            missing = f"no folder {masks}" if isinstance(what, str) else f"foreground.json does not name {name}"
+            raise DatasetError(f"the clip {name} is incomplete: {missing}; expected its masks and what they show")
+        clips.append(Clip(name, folder / "frames" / name, masks, what))
+    if not clips:
+        raise DatasetError(f"{folder / 'frames'} is empty, expected a folder of frames for every clip")
+    return clips
+
+
+def _mask(path: Path, frame: Frame) -> npt.NDArray[np.bool_]:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None or mask.shape != frame.image.shape[:2]:
+        found = "no readable picture" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
+        height, width = frame.image.shape[:2]
+        raise DatasetError(f"the mask {path} is {found}, expected {width}x{height} pixels like its frame")
+    result: npt.NDArray[np.bool_] = mask > 0
+    return result
