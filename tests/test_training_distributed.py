@@ -129,7 +129,8 @@ def test_two_processes_reach_the_losses_of_one(runs: tuple[Path, Path]) -> None:
         for name in set(entry) - {"seconds"}:
             assert other[name] == told[name], name  # both speak of the whole batch
             assert other[name] == pytest.approx(entry[name], rel=1e-3 if step else 1e-5, abs=1e-6), (step, name)
-        assert entry["region"] > 0 and entry["pairs"] > 0 and entry["drawn"] > 0
+    for name in ("region", "pairs", "drawn"):
+        assert any(entry[name] > 0 for entry in alone), name
     state, other_state = torch.load(one / STATE), torch.load(two / STATE)
     for name, value in state["objective"].items():
         assert torch.allclose(value.float(), other_state["objective"][name].float(), atol=7e-4), name

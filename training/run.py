@@ -141,9 +141,11 @@ def _taught(
 ) -> RegionVectors:
     teacher = load_teacher(name, encoder, device)
     folder = options.region_cache or cache_folder()
+    photos = sum(map(len, datasets))
     with _bar(console) as bar:
-        task = bar.add_task("teacher", total=sum(map(len, datasets)))
+        task = bar.add_task("teacher", total=photos)
         regions = teach_regions(teacher, datasets, folder, lambda count: bar.advance(task, count), ranks, device)
+        bar.update(task, completed=photos)  # with those of the other processes
     console.print(f"{len(regions.keys)} regions taught, kept in {folder}", markup=False)
     return regions
 
