@@ -10,6 +10,8 @@ import numpy as np
 from ovs_edge.bundle.metrics import confusion, intersection_over_union
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.training.datasets import SegmentationDataset
+from ovs_edge.training.names import category_names
+from ovs_edge.training.splits import Split, SplitScore, score
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,14 @@ class AccuracyResult:
     miou: float  # mean over the classes that occur in the truth
     pixel_accuracy: float  # of labelled pixels
     per_class: dict[str, float | None]  # IoU, None where a class occurs in neither truth nor prediction
+    split: SplitScore | None = None  # mean IoU of the seen and the unseen classes, when they were told apart
 
 
 def measure_accuracy(
-    segmenter: Segmenter, dataset: SegmentationDataset, on_photo: Callable[[int, int], None] = lambda done, total: None
+    segmenter: Segmenter,
+    dataset: SegmentationDataset,
+    on_photo: Callable[[int, int], None] = lambda done, total: None,
+    split: Split | None = None,
 ) -> AccuracyResult:
     """Run every photo at its own size. The segmenter must have no background and no threshold: every pixel counts."""
     labels = [entry.names[0] for entry in dataset.classes]
@@ -45,4 +51,5 @@ def measure_accuracy(
         label: None if np.isnan(value) else round(float(value), 4)
         for label, value in zip(order, result.per_class, strict=True)
     }
-    return AccuracyResult(dataset.name, len(dataset), len(order), result.mean, result.pixel_accuracy, per_class)
+    apart = score(counts, tuple(map(category_names, order)), split) if split is not None else None
+    return AccuracyResult(dataset.name, len(dataset), len(order), result.mean, result.pixel_accuracy, per_class, apart)

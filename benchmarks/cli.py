@@ -35,6 +35,9 @@ def accuracy(
     model: _Model = None,
     precision: _Precision = "fp32",
     threads: _Threads = 0,
+    split: Annotated[
+        Path | None, typer.Option(help="Split file of ovs-train: tells seen from unseen categories in the result.")
+    ] = None,
     output: _Output = None,
 ) -> None:
     """Mean IoU on the validation split of datasets, all their names competing."""
@@ -43,13 +46,17 @@ def accuracy(
     from ovs_edge.models import default_bundle
     from ovs_edge.runtime.segmenter import Segmenter
     from ovs_edge.training.datasets import open_dataset
+    from ovs_edge.training.splits import check_known, read_split
 
     path = model or default_bundle()
     datasets = [open_dataset(folder, "val") for folder in data]
+    apart = None if split is None else read_split(split)
+    if apart is not None:
+        check_known(datasets, apart)
     results = []
     with Segmenter.load(path, precision, threads, "cpu", background="none", threshold=0.0) as segmenter:
         for dataset in datasets:
-            results.append(measure_accuracy(segmenter, dataset))
+            results.append(measure_accuracy(segmenter, dataset, split=apart))
             _print_accuracy(results[-1])
     _write(output, path, {"precision": precision, "accuracy": [asdict(result) for result in results]})
 
@@ -245,6 +252,11 @@ def _print_accuracy(result: AccuracyResult) -> None:
         f"{result.dataset}: mIoU {result.miou:.3f} over {result.classes} names, pixel accuracy "
         f"{result.pixel_accuracy:.3f}, {result.photos} photos"
     )
+    if result.split is not None:
+        print(
+            f"  seen {result.split.seen:.3f}, unseen {result.split.unseen:.3f}, "
+            f"harmonic mean {result.split.harmonic:.3f}"
+        )
 
 
 def _print_speed(result: SpeedResult) -> None:

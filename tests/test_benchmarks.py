@@ -50,11 +50,18 @@ def test_accuracy_counts_pixels(halves: Path, tiny_bundle: Path) -> None:
 
 
 def test_accuracy_command_writes_what_it_prints(halves: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    output = tmp_path / "accuracy.json"
-    done = _bench("accuracy", "--model", str(tiny_bundle), "--data", str(halves), "-o", str(output))
+    output, split = tmp_path / "accuracy.json", tmp_path / "split.json"
+    split.write_text(json.dumps({"unseen": ["green"]}))
+    done = _bench(
+        "accuracy", "--model", str(tiny_bundle), "--data", str(halves), "--split", str(split), "-o", str(output)
+    )
     assert done.returncode == 0, done.stderr
     document = json.loads(output.read_text())
     assert f"mIoU {document['accuracy'][0]['miou']:.3f}" in done.stdout
+    apart, red, green = document["accuracy"][0]["split"], 0.5, 2 / 3
+    assert (apart["seen"], apart["unseen"]) == (pytest.approx(red, abs=0.03), pytest.approx(green, abs=0.03))
+    assert apart["harmonic"] == pytest.approx(2 * red * green / (red + green), abs=0.03)
+    assert f"unseen {apart['unseen']:.3f}" in done.stdout
     assert document["command"].startswith("ovs-bench accuracy")
     assert document["environment"]["cores"] >= 1
 

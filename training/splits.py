@@ -82,7 +82,8 @@ def read_split(path: Path) -> Split:
 
 def hide(dataset: SegmentationDataset, split: Split) -> SegmentationDataset:
     """`dataset` as training may see it: unseen categories unlabelled and unnamed, forbidden synonyms removed."""
-    table, kept = [], []
+    table: list[int] = []
+    kept: list[CategoryNames] = []
     for category in dataset.classes:
         if split.hides(category):
             table.append(IGNORE)

@@ -39,7 +39,8 @@ class DatasetVocabulary:
         else:
             self.words = distinct_names(dataset.classes)
         encoded = encoder.encode([name for names in self.words for name in names])
-        self.vectors = list(encoded.split([len(names) for names in self.words]))  # (S, D) unit, of each class
+        # (S, D) unit, of each class
+        self.vectors: list[Tensor] = list(torch.split(encoded, [len(names) for names in self.words]))
 
     @property
     def plain(self) -> Tensor:
