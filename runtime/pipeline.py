@@ -36,7 +36,9 @@ from ovs_edge.runtime.status import Status
 
 _RECENT = 30  # frames over which the shown rate is averaged
 _MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days
-_TICK = 0.1  # seconds after which the sinks hear that there is still no frame, and a signal is noticed
+# Seconds after which the sinks hear that there is still no frame, and a signal is noticed. OpenCV's windows keep only
+# the last key between two looks: a slower network must not cost letters of what is typed.
+_TICK = 0.02
 _PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver or an engine holds nobody up
 _FRESH = 0.25  # of an inference time: a prepared frame older than that is replaced while the network is busy
 

@@ -41,7 +41,7 @@ class Sink(Protocol):
         ...
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Called some ten times a second while no frame comes; False asks to stop.
+        """Called some fifty times a second while no frame comes; False asks to stop.
 
         `picture` is the last one with a banner that says what is wrong, where that changed since the last call.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from ovs_edge.runtime.window_keys import HELP, Action, Keyboard
 _TITLE = "ovs-run (h: help, q: quit)"
 _TICK = 1  # milliseconds that a frame of a stream waits for a key; OpenCV draws in that time
 _HOLD = 50  # milliseconds between two looks while a photo stays
-_LASTS = 60  # pictures for which a message stays
+_WIDEST = 1280  # pixels of a window as it opens; the user may enlarge it
+_LASTS = 4.0  # seconds for which a message stays
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -58,9 +60,10 @@ class WindowSink:
         self._answer: Future[RegionInfo] | None = None
         self._change: Future[Asked] | None = None
         self._message: tuple[str, ...] = ()
-        self._lasts = 0
+        self._until = 0.0  # time.monotonic() at which the message goes
+        self._drawn: tuple[Image, tuple[str, ...]] | None = None  # what the window shows
         try:
-            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.setMouseCallback(_TITLE, self._click)
         except cv2.error as error:
             raise SinkError(f"cannot open a window ({error}); use --no-show with --save out.mp4") from error
@@ -69,6 +72,10 @@ class WindowSink:
     def write(self, frame: Frame, prediction: Prediction, picture: Image | None, status: Status) -> bool:
         """Show the picture; False once the user quits or closes the window."""
         assert picture is not None
+        if self._shown is None:
+            height, width = picture.shape[:2]
+            scale = min(1.0, _WIDEST / width)
+            cv2.resizeWindow(_TITLE, max(1, round(width * scale)), max(1, round(height * scale)))
         self._shown = frame, prediction, picture
         return self._hold() if self._wait else self._turn(_TICK) not in ("quit", "closed")
 
@@ -104,7 +111,10 @@ class WindowSink:
     def _turn(self, delay: int) -> str:
         """Draw, and do what a key asks for; its kind, "closed" for a closed window, or ""."""
         if self._shown is not None:
-            cv2.imshow(_TITLE, self._written(self._shown[2]))
+            picture, lines = self._shown[2], self._lines()
+            if self._drawn is None or self._drawn[0] is not picture or self._drawn[1] != lines:
+                cv2.imshow(_TITLE, write_lines(picture, lines) if lines else picture)
+                self._drawn = picture, lines
         action = self._keyboard.press(cv2.waitKeyEx(delay))
         if cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "closed"
@@ -144,8 +154,8 @@ class WindowSink:
             frame, prediction, _ = self._shown
             self._answer = self._interaction.inspector.ask(frame.image, prediction, x, y)
 
-    def _written(self, picture: Image) -> Image:
-        """`picture` with the line being typed, the help, or what there is to say."""
+    def _lines(self) -> tuple[str, ...]:
+        """What stands over the picture: the line being typed, the help, or what there is to say."""
         if self._answer is not None and self._answer.done():
             answer, self._answer = self._answer, None
             error = answer.exception()
@@ -154,20 +164,16 @@ class WindowSink:
             change, self._change = self._change, None
             if (error := change.exception()) is not None:
                 self._say(str(error))
-        lines: tuple[str, ...] = ()
         if self._keyboard.typed is not None:
-            lines = (f"classes: {self._keyboard.typed}_",)
-        elif self._keyboard.help:
-            lines = HELP
-        elif self._change is not None:
-            lines = ("encoding the new names",)
-        elif self._lasts > 0:
-            lines = self._message
-        self._lasts -= 1
-        return write_lines(picture, lines) if lines else picture
+            return (f"classes: {self._keyboard.typed}_",)
+        if self._keyboard.help:
+            return HELP
+        if self._change is not None:
+            return ("encoding the new names",)
+        return self._message if time.monotonic() < self._until else ()
 
     def _say(self, *lines: str) -> None:
-        self._message, self._lasts = lines, _LASTS
+        self._message, self._until = lines, time.monotonic() + _LASTS
 
 
 def _described(info: RegionInfo) -> tuple[str, ...]:

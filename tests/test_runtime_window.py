@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -79,16 +79,18 @@ class Screen:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keys: list[int] = []
+        self.later: Callable[[], int] = lambda: -1  # asked once there are no more `keys`
         self.shown: list[np.ndarray] = []
         self.click = lambda event, x, y, flags, data: None
         self.visible = 1.0
         monkeypatch.setattr(window, "missing", lambda: None)
         for name, stand_in in {
             "namedWindow": lambda *_: None,
+            "resizeWindow": lambda *_: None,
             "destroyAllWindows": lambda: None,
             "setMouseCallback": lambda title, callback: setattr(self, "click", callback),
             "imshow": lambda title, picture: self.shown.append(picture),
-            "waitKeyEx": lambda delay: self.keys.pop(0) if self.keys else -1,
+            "waitKeyEx": lambda delay: self.keys.pop(0) if self.keys else self.later(),
             "getWindowProperty": lambda *_: self.visible,
         }.items():
             monkeypatch.setattr(cv2, name, stand_in)
@@ -159,11 +161,16 @@ def test_a_click_tells_what_is_there(desk: tuple[Screen, Segmenter, Interaction]
 def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, Interaction]) -> None:
     screen, segmenter, interaction = desk
     sink = window.WindowSink(True, interaction)
-    # With the change made by a key, the photo is labelled anew before another key asks for the next one.
-    screen.keys = [*keys("1"), *[-1] * 200, *keys(" ")]
+    screen.keys = keys("1")
+    first = draw(halves(200, 200), segmenter.predict(halves(200, 200)), PLAIN)
+
+    def relabelled() -> bool:
+        return segmenter.asked.labels == ("green",) and (screen.shown[-1][:100, 150:] != first[:100, 150:]).any()
+
+    # Another key asks for the next photo once this one is seen with the new classes, and not before.
+    screen.later = lambda: ord(" ") if relabelled() else -1
     assert show(sink, segmenter)
-    assert segmenter.asked.labels == ("green",)
-    assert len({picture.tobytes() for picture in screen.shown}) >= 2
+    assert relabelled()
     screen.keys = keys("q")
     assert not show(sink, segmenter)
     sink.close()
