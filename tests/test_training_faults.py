@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from ovs_edge.bundle.errors import CheckpointError, DatasetError
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
+from ovs_edge.training.batches import CropDataset
 from ovs_edge.training.datasets import open_dataset
 from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.region_cache import RegionVectors
@@ -91,7 +94,7 @@ def test_photos_without_any_label_train_without_harm(tmp_path: Path, encoder: Te
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     for path in (folder / "masks/train").iterdir():
         cv2.imwrite(str(path), np.full((80, 112), 255, np.uint8))
-    options = TrainOptions(**{**OPTIONS.__dict__, "names": "draw"})
+    options = replace(OPTIONS, names="draw")
     regions = RegionVectors(np.empty(0, np.int64), np.empty((0, 384), np.float16), "nothing")
     trainer = _trainer(folder, tmp_path / "run", encoder, options, LossOptions(drawn=1, region=1, pairs=1), regions)
     assert _run(trainer) == 0
@@ -107,12 +110,23 @@ def test_empty_annotations_are_listed(tmp_path: Path, encoder: TextEncoder) -> N
 def test_a_category_without_synonyms_goes_by_its_plain_name(tmp_path: Path, encoder: TextEncoder) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     (folder / "classes.json").write_text(json.dumps(["grass", "zorbical quux", "sky"]))
-    options = TrainOptions(**{**OPTIONS.__dict__, "names": "draw"})
+    options = replace(OPTIONS, names="draw")
     trainer = _trainer(folder, tmp_path / "run", encoder, options, LossOptions(drawn=1))
     assert trainer.vocabularies[0].words[1] == ("zorbical quux",)
     drawn = trainer.vocabularies[0].draw_regions(torch.tensor([1]), torch.zeros(1, 384), torch.Generator())
     assert torch.equal(drawn[0], trainer.vocabularies[0].plain[1])
     _run(trainer)
+
+
+def test_a_reading_process_that_dies_is_one_error(
+    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_index_masks(tmp_path / "shapes", photos=2)
+    trainer = _trainer(folder, tmp_path / "run", encoder, replace(OPTIONS, workers=1))
+    # As the kernel does to one that takes too much memory.
+    monkeypatch.setattr(CropDataset, "__getitem__", lambda self, index: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(DatasetError, match="fewer --workers"):
+        _run(trainer)
 
 
 def test_a_full_disk_stops_at_once_and_keeps_the_last_state(

@@ -113,3 +113,10 @@ def batches(
         yield from loader
     except DatasetError as error:  # a worker's error arrives with its traceback around the message
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1]) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DatasetError(
+            f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for want of memory; go on with "
+            "--resume and fewer --workers"
+        ) from error

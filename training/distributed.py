@@ -67,34 +67,35 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"the processes cannot meet ({_first_line(error)}); start them with torchrun") from error
     store: Any = dist.distributed_c10d._get_default_store()
-    previous = signal.signal(signal.SIGTERM, _stop)
+    told: list[int] = []
+
+    def quieten() -> None:
+        # Nothing may interrupt the way out: neither torchrun's signal, nor the end of the processes that read photos.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def stop(number: int, frame: object) -> None:
+        quieten()
+        told.append(number)
+        raise CheckpointError(f"told to stop by signal {number}")
+
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except OvsError as error:
-        if not _claims(store):
-            raise SystemExit(error.exit_code) from None
-        raise
-    except RuntimeError as error:
-        # torch tells a lost peer from other faults of an exchange by words alone, and those differ between versions.
-        if not _is_lost_peer(error):
-            _claims(store)
-            raise
+    except (OvsError, RuntimeError) as error:
+        quieten()
         if not _claims(store):
             raise SystemExit(CheckpointError.exit_code) from None
-        raise CheckpointError(
-            f"process {ranks.rank} of {ranks.world} lost another one ({_first_line(error)}), so all stop; "
-            "go on from the last saved state with --resume"
-        ) from None
+        if told or _is_lost_peer(error):
+            reason = f"told to stop by signal {told[0]}" if told else _first_line(error)
+            raise CheckpointError(
+                f"process {ranks.rank} of {ranks.world} lost another one ({reason}), so all stop; go on from the last "
+                "saved state with --resume"
+            ) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, previous)
         dist.destroy_process_group()
-
-
-def _stop(number: int, frame: object) -> None:
-    raise CheckpointError(
-        f"told to stop by signal {number}: another process ended, or torchrun was stopped; go on from the last saved state "
-        "with --resume"
-    )
 
 
 def _claims(store: Any) -> bool:
@@ -105,7 +106,10 @@ def _claims(store: Any) -> bool:
         return True
 
 
-def _is_lost_peer(error: RuntimeError) -> bool:
+def _is_lost_peer(error: Exception) -> bool:
+    # torch tells a lost peer from other faults of an exchange by words alone, and those differ between versions.
+    if isinstance(error, OvsError):
+        return False
     words = ("gloo", "nccl", "connection", "timed out", "timeout", "broken pipe", "peer")
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
 
