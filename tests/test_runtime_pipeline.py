@@ -1,0 +1,312 @@
+"""The threads between source and sinks: fast, in order, current, and ended by any error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tiny_bundle import HEIGHT, WIDTH
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
+from ovs_edge.runtime import pipeline
+from ovs_edge.runtime.channel import Channel, Ended
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.live import LiveSource
+from ovs_edge.runtime.memory_session import MemorySession
+from ovs_edge.runtime.overlay import Style
+from ovs_edge.runtime.pipeline import run
+from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.status import PLAYING, Status
+from ovs_edge.runtime.video_sink import VideoSink
+
+
+class Recording:
+    """Grey frames whose brightness is their number; keeps a log of what was done with it."""
+
+    name = "recording"
+    fps = 25.0
+    live = False
+    moving = True
+    state = PLAYING
+    dropped = 0
+
+    def __init__(self, total: int, size: tuple[int, int] = (HEIGHT, WIDTH), failure: Exception | None = None) -> None:
+        self.total: int | None = total
+        self.size = size
+        self.failure = failure
+        self.given = 0
+        self.log: list[str] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self.total or 0):
+            self.given += 1
+            yield Frame(np.full((*self.size, 3), index % 256, np.uint8), index, index / self.fps, f"frame_{index}")
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        self.log.append("source closed")
+
+
+class Stuck(Recording):
+    """Waits for a second frame that does not come."""
+
+    def __init__(self, heeds_close: bool) -> None:
+        super().__init__(2)
+        self._heeds_close = heeds_close
+        self._end = threading.Event()
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield next(super().__iter__())
+        self._end.wait(20)
+
+    def close(self) -> None:
+        super().close()
+        if self._heeds_close:
+            self._end.set()
+
+
+class Notes:
+    """A sink that keeps what it hears."""
+
+    place: str | None = None
+
+    def __init__(self, pictures: bool = False, log: list[str] | None = None) -> None:
+        self.wants_picture = pictures
+        self.log = log if log is not None else []
+        self.indices: list[int] = []
+        self.statuses: list[Status] = []
+        self.idles: list[tuple[Any, Status]] = []
+        self.hook: Callable[[Frame], bool] = lambda frame: True
+
+    def write(self, frame: Frame, prediction: Any, picture: Any, status: Status) -> bool:
+        assert (picture is not None) == self.wants_picture
+        self.indices.append(frame.index)
+        self.statuses.append(status)
+        return self.hook(frame)
+
+    def idle(self, picture: Any, status: Status) -> bool:
+        self.idles.append((picture, status))
+        return True
+
+    def finish(self) -> None:
+        self.log.append("sink finished")
+
+    def close(self) -> None:
+        self.log.append("sink closed")
+
+
+class Table:
+    def encode(self, names: Sequence[str], progress: object = None) -> np.ndarray:
+        return np.ones((len(names), 3), np.float32)
+
+
+@pytest.fixture
+def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
+    """A segmenter whose network takes so many seconds, and calls every picture's left half "one"."""
+
+    def make(seconds: float = 0.0, failure: Exception | None = None) -> Segmenter:
+        labels = np.zeros((1, HEIGHT, WIDTH), np.int32)
+        labels[..., WIDTH // 2 :] = 1
+
+        def answer(image: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if failure is not None:
+                raise failure
+            time.sleep(seconds)
+            return labels, np.ones(labels.shape, np.float32)
+
+        manifest = Bundle.open(tiny_bundle, verify=False).manifest
+        segmenter = Segmenter(manifest, MemorySession(answer), Table(), background="none")
+        segmenter.set_classes("one,two")
+        return segmenter
+
+    return make
+
+
+def test_every_frame_of_a_recording_in_order(model: Callable[..., Segmenter]) -> None:
+    source, sink, heard = Recording(300), Notes(pictures=True), []
+    summary = run(source, model(), [sink], Style(), on_frame=heard.append)
+    assert sink.indices == list(range(300)) and heard == list(range(1, 301))
+    assert (summary.frames, summary.stopped, summary.age_ms, summary.dropped) == (300, False, None, 0)
+    assert {"preprocess", "model", "postprocess", "draw"} <= set(sink.statuses[0].timings)
+    assert sink.statuses[-1].fps is not None and sink.statuses[-1].source == PLAYING
+    assert sink.log == ["sink finished", "sink closed"] and source.log[0] == "source closed"
+
+
+def test_no_more_is_read_than_is_wanted(model: Callable[..., Segmenter]) -> None:
+    source, sink = Recording(100), Notes()
+    assert run(source, model(), [sink], Style(), max_frames=3).frames == 3
+    assert source.given == 3 and sink.indices == [0, 1, 2]
+
+
+def test_a_sink_that_has_enough_ends_the_run(model: Callable[..., Segmenter]) -> None:
+    first, second = Notes(), Notes()
+    first.hook = lambda frame: frame.index < 4
+    run(Recording(10_000), model(), [first, second], Style())
+    assert first.indices == second.indices == [0, 1, 2, 3, 4]
+    assert "sink finished" in first.log
+
+
+def test_drawing_and_encoding_do_not_hold_the_network_up(model: Callable[..., Segmenter], tmp_path: Path) -> None:
+    """A network of 20 ms with a real overlay and video of 640x480: at least 95 % of what the network alone does."""
+    for _ in range(3):  # a busy machine may steal the time once
+        sink, times = Notes(pictures=True), []
+        sink.hook = lambda frame, times=times: times.append(time.perf_counter()) or True  # type: ignore[misc]
+        summary = run(Recording(75, (480, 640)), model(0.02), [VideoSink(tmp_path / "out.mp4", 50), sink], Style())
+        rate = (len(times) - 1) / (times[-1] - times[0])
+        share = rate * summary.model_ms / 1e3
+        print(f"{rate:.1f} FPS, {share:.1%} of the network alone")
+        if share >= 0.95:
+            return
+    raise AssertionError(f"only {share:.1%} of the network's own rate")
+
+
+def _camera(period: float, lost_after: int | None = None, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Any:
+    """What opens a camera of so many seconds a frame, which ends after so many frames."""
+
+    class Capture:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def read(self) -> tuple[bool, Any]:
+            time.sleep(period)
+            self.count += 1
+            return (False, None) if self.count == lost_after else (True, np.zeros((*size, 3), np.uint8))
+
+        def get(self, prop: int) -> float:
+            return 0.0
+
+        def release(self) -> None:
+            pass
+
+    return Capture
+
+
+def test_a_camera_faster_than_the_network_stays_current(model: Callable[..., Segmenter]) -> None:
+    source, sink = LiveSource("camera", _camera(0.002)), Notes(pictures=True)
+    summary = run(source, model(0.03), [sink], Style(), max_frames=60)
+    ages = [status.age_ms for status in sink.statuses]
+    assert summary.age_ms is not None and summary.age_ms <= 2 * summary.model_ms
+    assert np.median(ages[-20:]) <= np.median(ages[:20]) + summary.model_ms / 2
+    assert sink.indices == sorted(set(sink.indices)) and summary.dropped > 60
+    assert sink.statuses[-1].dropped >= sink.indices[-1] - len(sink.indices) - 5
+
+
+def test_a_lost_camera_is_seen_to_be_lost(model: Callable[..., Segmenter]) -> None:
+    """The last picture comes once more, darkened and with a banner, and then the next frames."""
+    source, sink = LiveSource("camera", _camera(0.001, lost_after=40, size=(240, 320))), Notes(pictures=True)
+    sink.hook = lambda frame: not any(picture is not None for picture, _ in sink.idles) or frame.index < 60
+    run(source, model(), [sink], Style())
+    pictures = [(picture, status) for picture, status in sink.idles if picture is not None]
+    assert pictures and all(status.lost and "reconnecting" in status.source for _, status in pictures)
+    assert pictures[0][0].shape == (240, 320, 3) and pictures[0][0].max() > 200  # the text
+    assert len(pictures) < len(sink.idles)  # drawn anew only when the words change
+    assert sink.statuses[-1].source == PLAYING
+
+
+def test_a_camera_that_is_lost_for_good_leaves_what_it_gave(model: Callable[..., Segmenter], tmp_path: Path) -> None:
+    source = LiveSource("camera", _camera(0.001, lost_after=30), reconnect=False)
+    with pytest.raises(SourceError, match="stopped sending frames"):
+        run(source, model(), [VideoSink(tmp_path / "out.mp4", 25)], Style())
+    assert (tmp_path / "out.mp4").is_file()
+
+
+@pytest.mark.parametrize("part", ["source", "prepare", "network", "style", "sink", "finish"])
+def test_an_error_anywhere_ends_everything(model: Callable[..., Segmenter], tmp_path: Path, part: str) -> None:
+    """The source is closed before the sinks, threads are gone, and nothing half-written stays."""
+    before = threading.active_count()
+    boom = SinkError(f"{part} is broken")
+    source = Recording(50, failure=boom if part == "source" else None)
+    segmenter = model(failure=boom if part == "network" else None)
+    notes, video = Notes(pictures=True, log=source.log), VideoSink(tmp_path / "out.mp4", 25)
+
+    def raises(*arguments: object) -> Any:
+        raise boom
+
+    if part == "prepare":
+        segmenter.prepare = raises  # type: ignore[method-assign]
+    if part == "sink":
+        notes.hook = raises
+    if part == "finish":
+        notes.finish = raises  # type: ignore[method-assign]
+    with pytest.raises(SinkError, match=f"{part} is broken"):
+        run(source, segmenter, [video, notes], raises if part == "style" else Style())
+    assert source.log.index("source closed") < source.log.index("sink closed")
+    assert "sink finished" not in source.log
+    assert list(tmp_path.iterdir()) == [] if part != "finish" else (tmp_path / "out.mp4").is_file()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("heeds_close", [True, False])
+def test_a_source_that_hangs_does_not_keep_an_error_back(
+    model: Callable[..., Segmenter], monkeypatch: pytest.MonkeyPatch, heeds_close: bool
+) -> None:
+    monkeypatch.setattr(pipeline, "_PATIENCE", 0.3)
+    source, sink = Stuck(heeds_close), Notes()
+
+    def full(frame: Frame) -> bool:
+        raise SinkError("disk full")
+
+    sink.hook = full
+    start = time.monotonic()
+    with pytest.raises(SinkError, match="disk full"):
+        run(source, model(), [sink], Style())
+    assert time.monotonic() - start < 5
+    source._end.set()
+
+
+def test_the_style_and_the_threshold_are_asked_for_with_each_frame(model: Callable[..., Segmenter]) -> None:
+    segmenter, asked = model(), []
+    sink = Notes(pictures=True)
+
+    def style() -> Style:
+        asked.append(1)
+        return Style(opacity=0.2)
+
+    run(Recording(20), segmenter, [sink], style)
+    assert len(asked) == 20
+    segmenter.threshold = 1.0
+    with pytest.raises(UsageError, match="threshold is 1.5"):
+        segmenter.threshold = 1.5
+    assert segmenter.threshold == 1.0
+
+
+def test_a_channel_keeps_order_and_bounds() -> None:
+    queue: Channel[int] = Channel(2)
+    written: list[int] = []
+
+    def write() -> None:
+        for item in range(100):
+            queue.put(item)
+            written.append(item)
+        queue.finish()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    received = []
+    for item in queue:
+        assert len(written) <= len(received) + 4
+        received.append(item)
+    writer.join()
+    assert received == list(range(100)) and queue.replaced == 0
+    with pytest.raises(Ended):
+        queue.get()
+
+
+def test_a_slot_keeps_the_newest_and_a_cancelled_one_nothing() -> None:
+    slot: Channel[int] = Channel(newest=True)
+    for item in range(5):
+        slot.put(item)
+    assert (slot.get(), slot.get(0.001), slot.replaced) == (4, None, 4)
+    slot.put(5)
+    slot.cancel()
+    for call in (slot.get, lambda: slot.put(6)):
+        with pytest.raises(Ended):
+            call()
+    slot.wait_taken(10)  # returns at once
