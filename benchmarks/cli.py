@@ -187,7 +187,7 @@ def video(
     scene: Annotated[
         str, typer.Option(help="Classes asked for besides a clip's foreground.")
     ] = "tree,grass,road,water,building,sky,person",
-    smooth: Annotated[float, typer.Option(help="Strength of smoothing that is compared with none.")] = 0.85,
+    smooth: Annotated[float, typer.Option(help="Strength of smoothing that is compared with none.")] = 0.9,
     keyframes: Annotated[str, typer.Option(help="Distances of key frames, comma-separated.")] = "1,2,3,4",
     model: _Model = None,
     precision: _Precision = "fp32",

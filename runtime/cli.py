@@ -112,7 +112,7 @@ def run(
     smooth: Annotated[
         float | None,
         typer.Option(
-            help="Steadiness of labels where the picture stands still, 0 (off) to 1. Default: 0.85; photos, 0."
+            help="Steadiness of labels where the picture stands still, 0 (off) to 1. Default: 0.9; photos, 0."
         ),
     ] = None,
     keyframes: Annotated[

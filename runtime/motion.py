@@ -15,7 +15,7 @@ Grey = npt.NDArray[np.uint8]  # (h, w)
 Floats = npt.NDArray[np.float32]
 
 # Grey levels by which a block's pixels may differ on average and still count as the same; at twice as many they surely
-# changed. With 3 to 8 on seven clips, more steadies more, and from 6 on the regions of moving things lag behind them.
+# changed. From 3 to 6, labels of unmoving pixels get steadier; beyond 5, those of things that move begin to lag.
 STEADY = 5.0
 _BLOCK = 5  # pixels of the thumbnail, over which differences are averaged
 _CUT_CHANGED = 0.5  # share of a frame that changed, which it also does in a quick pan, and

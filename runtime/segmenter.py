@@ -259,7 +259,7 @@ class Segmenter:
         `smooth` 0..1 steadies labels where the picture stands still (smoothing.py), `keyframes` N shows the network
         every Nth frame only (keyframes.py). Raises `SourceError`, `UsageError`.
 
-        >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.85):
+        >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.9):
         ...     print(frame.index, [region.label for region in prediction.regions()])
         """
         from ovs_edge.runtime.keyframes import Keyframes

@@ -24,7 +24,7 @@ from ovs_edge.runtime.motion import Floats, Grey, another_scene, changed, thumbn
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.segmenter import Inferred
 
-STRENGTH = 0.85  # default; see benchmarks/results/smoothing.json for what it does
+STRENGTH = 0.9  # default; see benchmarks/results/smoothing.json for what it does
 _LEAST_WEIGHT = 0.02  # of a new frame at strength 1: a label that stays wrong gives way in the end
 _GIVE_WAY = 0.4  # evidence below which a label is replaced; the next one starts with the rest of 1
 
@@ -44,13 +44,13 @@ class _State:
 class TemporalSmoother:
     """Steadies one stream of frames. A change of classes or of the frame's size, or a cut, starts it anew.
 
-    Set as `Segmenter.smoother`, or `Segmenter.stream(source, smooth=0.85)` makes one for that stream.
+    Set as `Segmenter.smoother`, or `Segmenter.stream(source, smooth=0.9)` makes one for that stream.
     """
 
     def __init__(self, strength: float = STRENGTH) -> None:
         """`strength` 0..1; 0 changes nothing at all, at 1 a label of an unmoving pixel stays for seconds.
 
-        A pixel that stands still takes a new label after log(0.4) / log(strength) frames that give it: 6 at 0.85.
+        A pixel that stands still takes a new label after log(0.4) / log(strength) frames that give it: 9 at 0.9.
         Raises `UsageError` for a strength outside 0..1.
         """
         if not 0 <= strength <= 1:

@@ -113,7 +113,7 @@ def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_p
     assert done.returncode == 0, done.stderr
     rows = json.loads((results / "video.json").read_text())["video"]
     assert [(row["clip"], row["smooth"], row["keyframes"]) for row in rows[:3]] == [
-        ("square", 0, 1), ("square", 0.85, 1), ("square", 0.85, 2),
+        ("square", 0, 1), ("square", 0.9, 1), ("square", 0.9, 2),
     ]  # fmt: skip
     assert rows[0]["iou"] is not None and rows[3]["iou"] is None
     assert "IoU 1.000" in done.stdout

@@ -95,7 +95,7 @@ def test_a_cut_new_classes_and_a_new_size_start_anew() -> None:
 
 
 def test_confidence_is_that_of_the_shown_label() -> None:
-    smoother, scripted = TemporalSmoother(), Scripted(SIZE, lambda count: _constant(int(count == 3)))
+    smoother, scripted = TemporalSmoother(0.85), Scripted(SIZE, lambda count: _constant(int(count == 3)))
     seen = [smoother.apply(replace(scripted.see(STILL), confidence=_confidence(0.9 - 0.1 * i))) for i in range(4)]
     values = [float(inferred.confidence[0, 5, 5]) for inferred in seen]
     assert values[0] == pytest.approx(0.9) and values[1] == pytest.approx(0.9 - 0.15 * 0.1)
