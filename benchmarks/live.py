@@ -88,7 +88,9 @@ def measure_live(
             new, known, model, fps = asyncio.run(_watch(url, changes, progress))
         finally:
             run.send_signal(signal.SIGINT)
-            run.communicate(timeout=_PATIENCE)
+            said = run.communicate(timeout=_PATIENCE)[1]
+    if run.returncode:
+        raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
     return LiveResult(
         bundle=bundle.manifest.name,
         source=Path(source).name,
