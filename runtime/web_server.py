@@ -354,7 +354,9 @@ def _error(status: int, reason: str) -> web.Response:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        body = json.loads(await request.read())
+        body = json.loads(await asyncio.wait_for(request.read(), _IDLE))
+    except asyncio.TimeoutError as error:
+        raise web.HTTPRequestTimeout from error
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is not JSON; send an object") from error
     if not isinstance(body, dict):

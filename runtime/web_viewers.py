@@ -149,9 +149,10 @@ class Broadcast:
                 if shown is None or not any(self._due(shown)):
                     continue
                 if shown.number != number:
-                    message = await self._loop.run_in_executor(self._pool, self._encode, shown)
+                    with suppress(SinkError):  # of a picture that JPEG cannot hold, the last one stays
+                        message = await self._loop.run_in_executor(self._pool, self._encode, shown)
                     number = shown.number
-                for viewer in self._due(shown):
+                for viewer in self._due(shown) if message else ():
                     viewer.offer(message, number)
         finally:
             self._pool.shutdown(wait=False)
