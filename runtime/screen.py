@@ -25,7 +25,7 @@ class _Screen:
         self._period = 1 / rate
         self._next = time.monotonic()
         try:
-            self._grabber: Any = mss.mss()
+            self._grabber: Any = mss.MSS()
         except Exception as error:  # mss's own and the window system's
             raise SourceError(f"the screen cannot be read ({error}); set DISPLAY, or log in to an X session") from error
         monitors = self._grabber.monitors

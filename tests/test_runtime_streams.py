@@ -258,7 +258,7 @@ def test_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
         def close(self) -> None:
             pass
 
-    monkeypatch.setitem(sys.modules, "mss", types.SimpleNamespace(MSS=Grabber, mss=Grabber))
+    monkeypatch.setitem(sys.modules, "mss", types.SimpleNamespace(MSS=Grabber))
     source = open_source(None, "screen://", CaptureOptions(rate=100))
     frame = next(iter(source))
     source.close()

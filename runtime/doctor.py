@@ -1,0 +1,269 @@
+"""`ovs-doctor`: what this machine has for `ovs-run`, what is missing, and what to do about it.
+
+Every probe fails softly, and whatever might crash or hang when imported is imported in a child process.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_PATIENCE = 20.0  # seconds for a child process; the first import after an installation is slow
+_EXTRAS = {  # of the device, and what each is for
+    "cpu": "inference on the CPU, and OpenCV",
+    "window": "windows",
+    "web": "the web viewer",
+    "screen": "screen:// as a source",
+    "demo": "--source demo",
+}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    state: str  # "ok", "note" (works, with a limit worth knowing) or "missing"
+    text: str  # what was found
+    remedy: str | None = None  # what to do, where there is something
+
+
+def examine(root: Path = Path("/")) -> list[Finding]:
+    """Everything there is to say; `root` stands in for the file system's in tests. Never raises."""
+    findings = []
+    opencv = _child("cv2", "print(cv2.__version__); print(cv2.getBuildInformation())")
+    probes: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("system", lambda: _system(root)),
+        ("model", _model),
+        ("OpenCV", lambda: _opencv(*opencv)),
+        ("display", lambda: _display(opencv[1])),
+        ("cameras", lambda: _cameras(root)),
+        ("engines", _engines),
+        ("GPU", lambda: _gpu(root)),
+        ("extras", _extras),
+    ]
+    for topic, probe in probes:
+        try:
+            findings += list(probe())
+        except Exception as error:  # noqa: BLE001 - a probe that fails says so, and the others go on
+            findings.append(Finding(topic, "note", f"could not be examined ({type(error).__name__}: {error})"))
+    return findings
+
+
+def _child(module: str, code: str) -> tuple[bool, str]:
+    """Import `module` in a child and run `code`: whether that worked, and the output or the reason."""
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import {module}\n{code}"],
+            capture_output=True, text=True, timeout=_PATIENCE, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False, f"importing {module} takes longer than {_PATIENCE:g} s"
+    except OSError as error:
+        return False, str(error)
+    if ran.returncode == 0:
+        return True, ran.stdout.strip()
+    if ran.returncode < 0:
+        return False, f"importing {module} crashes (signal {-ran.returncode})"
+    last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+    return False, last[0][:300]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").replace("\0", "").strip()
+    except OSError:
+        return None
+
+
+def _system(root: Path) -> Iterator[Finding]:
+    release = _read(root / "proc/device-tree/model") or f"{platform.system()} {platform.release()}"
+    memory = re.search(r"MemTotal:\s+(\d+)", _read(root / "proc/meminfo") or "")
+    size = f", {int(memory[1]) / 2**20:.1f} GiB" if memory else ""
+    yield Finding("system", "ok", f"{release}, {platform.machine()}, {os.cpu_count()} cores{size}")
+    yield Finding("system", "ok", f"Python {platform.python_version()} at {sys.executable}")
+    tegra = _read(root / "etc/nv_tegra_release")
+    if tegra is None:
+        return
+    yield Finding("system", "ok", f"Jetson Linux: {tegra.splitlines()[0].lstrip('# ')}")
+    mode = re.search(r"pmode:(\d+)", _read(root / "var/lib/nvpmodel/status") or "")
+    if mode is None:
+        yield Finding("system", "note", "the power mode is unknown", "sudo nvpmodel -q")
+    else:
+        full = "sudo nvpmodel -m 0 && sudo jetson_clocks (full clocks; mode 0 is MAXN on most boards)"
+        yield Finding("system", "ok", f"power mode {int(mode[1])}", full if int(mode[1]) else None)
+
+
+def _model() -> Iterator[Finding]:
+    from ovs_edge.models import default_bundle
+
+    folder = default_bundle()
+    whole = (folder / "manifest.json").is_file()
+    text = f"embedded model {folder}" if whole else f"no embedded model at {folder}"
+    yield Finding(
+        "model", "ok" if whole else "missing", text, None if whole else "pip install --force-reinstall ovs-edge"
+    )
+
+
+def _build(build: str, word: str) -> str:
+    """The answer of OpenCV's build information to a word, "NO" where it says nothing."""
+    found = re.search(rf"^\s*{re.escape(word)}:\s*(.*)$", build, re.MULTILINE)
+    return found[1].strip() if found and found[1].strip() else "NO"
+
+
+def _opencv(imported: bool, build: str) -> Iterator[Finding]:
+    names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+    installed = [name for name in names if _version(name)]
+    if not imported:
+        yield Finding(
+            "OpenCV", "missing", build, "pip install 'ovs-edge[cpu]', or on a Jetson: apt install libopencv-python"
+        )
+        return
+    gui = _build(build, "GUI")
+    parts = [f"FFmpeg {_build(build, 'FFMPEG')}", f"GStreamer {_build(build, 'GStreamer')}", f"windows {gui}"]
+    yield Finding("OpenCV", "ok", f"OpenCV {build.splitlines()[0]}: {', '.join(parts)}")
+    if len(installed) > 1:
+        yield Finding(
+            "OpenCV", "note", f"several packages overwrite each other's cv2: {' '.join(installed)}",
+            f"pip uninstall -y {' '.join(installed)}, then install one of them",
+        )  # fmt: skip
+    if not _build(build, "GStreamer").startswith("YES"):
+        yield Finding(
+            "OpenCV", "note", "without GStreamer: no CSI cameras, and network streams are decoded on the CPU",
+            "on a Jetson use JetPack's OpenCV: pip uninstall -y opencv-python opencv-python-headless",
+        )  # fmt: skip
+
+
+def _display(build: str) -> Iterator[Finding]:
+    shown = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if not shown:
+        yield Finding(
+            "display", "note", "no display (DISPLAY is not set)", "ovs-run --web shows the picture in a browser"
+        )
+    elif _build(build, "GUI") in ("NO", "NONE"):
+        remedy = "pip uninstall -y opencv-python-headless && pip install 'ovs-edge[window]'"
+        yield Finding("display", "note", f"display {shown}, but this OpenCV has no windows", remedy)
+    else:
+        yield Finding("display", "ok", f"display {shown}")
+
+
+def _cameras(root: Path) -> Iterator[Finding]:
+    devices = sorted((root / "dev").glob("video*"), key=lambda path: (len(path.name), path.name))
+    if not devices:
+        yield Finding("cameras", "note", "no /dev/video*", "plug a camera in; network streams need none")
+    for device in devices:
+        name = _read(root / "sys/class/video4linux" / device.name / "name") or "unnamed"
+        if os.access(device, os.R_OK | os.W_OK):
+            yield Finding("cameras", "ok", f"/dev/{device.name}: {name}")
+        else:
+            remedy = "sudo usermod -aG video $USER, then log in again"
+            yield Finding("cameras", "missing", f"/dev/{device.name}: {name}, but you may not open it", remedy)
+
+
+def _engines() -> Iterator[Finding]:
+    imported, found = _child("onnxruntime", "print(onnxruntime.__version__, *onnxruntime.get_available_providers())")
+    if imported:
+        version, *providers = found.splitlines()[-1].split()
+        yield Finding("engines", "ok", f"onnxruntime {version}: {' '.join(providers)}")
+    else:
+        yield Finding("engines", "missing", found, "pip install 'ovs-edge[cpu]', or 'ovs-edge[cuda]' for an NVIDIA GPU")
+    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    if len(both) > 1:
+        remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
+        yield Finding("engines", "note", "onnxruntime and onnxruntime-gpu overwrite each other", remedy)
+    for module in ("tensorrt", "tensorrt_rtx"):
+        imported, found = _child(module, f"print({module}.__version__)")
+        if imported:
+            yield Finding("engines", "ok", f"{module} {found.splitlines()[-1]}")
+        elif "No module named" not in found:
+            yield Finding("engines", "note", found, "it comes with JetPack or from NVIDIA, and must fit the driver")
+    system = Path("/usr/lib/python3/dist-packages/tensorrt")
+    if system.is_dir() and sys.prefix != sys.base_prefix and not _child("tensorrt", "")[0]:
+        remedy = "python3 -m venv --system-site-packages .venv"
+        yield Finding("engines", "note", "JetPack's tensorrt is hidden from this virtual environment", remedy)
+
+
+def _gpu(root: Path) -> Iterator[Finding]:
+    program = shutil.which("nvidia-smi")
+    if program is not None:
+        query = "--query-gpu=name,driver_version,memory.total,power.limit"
+        ran = subprocess.run(
+            [program, query, "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=_PATIENCE, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if ran.returncode == 0 and ran.stdout.strip():
+            for line in ran.stdout.strip().splitlines():
+                yield Finding("GPU", "ok", line.strip())
+            return
+        reason = (ran.stdout + ran.stderr).strip().splitlines()[:1] or [f"exit code {ran.returncode}"]
+        yield Finding("GPU", "note", f"nvidia-smi: {reason[0]}", "install the driver, or restart after its update")
+    elif (root / "etc/nv_tegra_release").is_file():
+        yield Finding("GPU", "ok", "the Jetson's own")
+    else:
+        yield Finding("GPU", "note", "no NVIDIA GPU (no nvidia-smi)", "none is needed: inference runs on the CPU")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _extras() -> Iterator[Finding]:
+    """Extras whose packages are not all here, by what the installed distribution says of itself."""
+    try:
+        requirements = importlib.metadata.requires("ovs-edge") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("extras", "note", "ovs-edge runs from a folder, not installed", "pip install -e '.[cpu]'")
+        return
+    yield Finding("extras", "ok", f"ovs-edge {_version('ovs-edge')}")
+    # Another package may bring the same module: OpenCV has four, onnxruntime two, and a Jetson its own of each.
+    present = {"opencv-python-headless": "cv2", "opencv-python": "cv2", "onnxruntime": "onnxruntime"}
+    for extra, purpose in _EXTRAS.items():
+        named = [line for line in requirements if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+        packages = [re.split(r"[\s<>=!~;\[(]", line, maxsplit=1)[0] for line in named]
+        missing = [name for name in packages if not _version(name)]
+        if extra == "cpu":
+            missing = [name for name in missing if not importlib.util.find_spec(present[name])]
+        if missing:
+            remedy = f"pip install 'ovs-edge[{extra}]'"
+            yield Finding("extras", "note", f"without {' '.join(missing)}, for {purpose}", remedy)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for a bug report or a program.")] = False,
+) -> None:
+    """Say what this machine has for ovs-run, what is missing, and what to install."""
+    findings = examine()
+    if as_json:
+        values: list[dict[str, Any]] = [asdict(finding) for finding in findings]
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    width = max(len(finding.topic) for finding in findings)
+    marks = {"ok": " ", "note": "!", "missing": "x"}
+    for finding in findings:
+        print(f"{marks[finding.state]} {finding.topic:{width}}  {finding.text}")
+        if finding.remedy:
+            print(f"  {'':{width}}  -> {finding.remedy}")
+
+
+def main() -> None:
+    """Console command; its exit code is 0 whatever it finds."""
+    app()
