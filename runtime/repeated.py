@@ -35,8 +35,8 @@ class Repeated:
 
     def __iter__(self) -> Iterator[Frame]:
         index, begun = 0, time.monotonic()
+        due = begun
         while not self._closed.is_set():
-            due = time.monotonic()
             for frame in self._source:
                 for _ in range(1 if self.moving else round(_PHOTO / _AGAIN)):
                     if self._closed.wait(max(0.0, due - time.monotonic())):
