@@ -49,11 +49,6 @@ def test_one_region_makes_no_pair() -> None:
     assert float(pair_loss(one, torch.tensor([Y]), one, torch.tensor(1.0))) == 0
 
 
-def test_the_projection_starts_as_the_identity() -> None:
-    vectors = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
-    assert torch.allclose(Distiller(8)(vectors), vectors, atol=1e-6)
-
-
 def test_distillation_meets_matched_and_known_regions_only() -> None:
     """Image 0: segment 0 is answered by query 1, segment 1 by query 0 and unknown to the teacher. Image 1: nothing."""
     embedding = torch.tensor([[X, Y, X], [Y, Y, Y]], requires_grad=True)
@@ -63,7 +58,7 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
     ]
     nothing = torch.empty(0, dtype=torch.int64)
     result = distill(
-        Distiller(2), embedding, [(torch.tensor([0, 1]), torch.tensor([1, 0])), (nothing, nothing)], regions
+        Distiller(), embedding, [(torch.tensor([0, 1]), torch.tensor([1, 0])), (nothing, nothing)], regions
     )
     assert (result.regions, result.pair_count) == (1, 0)
     assert float(result.region.detach()) == pytest.approx(2.0)  # |y - x|^2
@@ -75,12 +70,12 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
 
 def test_no_region_at_all_still_gives_every_parameter_a_gradient() -> None:
     """Several processes wait for each other's gradients of every parameter."""
-    distiller = Distiller(2)
+    distiller = Distiller()
     nothing = torch.empty(0, dtype=torch.int64)
     empty = Regions(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0, 2))
     result = distill(distiller, torch.randn(1, 3, 2, requires_grad=True), [(nothing, nothing)], [empty])
     (result.region + result.pairs).backward()  # type: ignore[no-untyped-call]
-    assert [float(p.grad.abs().sum()) for p in distiller.parameters() if p.grad is not None] == [0, 0]
+    assert [float(p.grad.abs().sum()) for p in distiller.parameters() if p.grad is not None] == [0]
 
 
 def test_classification_over_drawn_names_by_hand() -> None:

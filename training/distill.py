@@ -35,21 +35,16 @@ class Distillation:
 
 
 class Distiller(nn.Module):
-    """The training-only part of the student: from a query's vector in the text space to the teacher's vectors.
+    """The training-only part of the distillation.
 
-    A teacher's vector of a photo's region is not where the name of the region lies. The projection takes up that
-    difference: it starts as the identity, and weight decay pulls it back there.
+    The student is a query's vector in the text space, the very one that names classify: the model's own text projection
+    is the projection to the teacher. Another one behind it, of the distillation alone, would take up the difference
+    between the two and leave the model as it was.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.offset = nn.Linear(dim, dim, bias=False)
-        nn.init.zeros_(self.offset.weight)
         self.scale = nn.Parameter(torch.ones(()))  # lambda: how much closer names are than regions
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Unit vectors (N, D) of queries -> unit vectors (N, D) to compare with the teacher's."""
-        return nn.functional.normalize(embedding + self.offset(embedding), dim=-1)
 
 
 def region_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -73,16 +68,15 @@ def distill(
 
     embedding (B, Q, D) unit; matches: per image the queries (M,) and their segments (M,).
     """
-    # Called once even for no region at all, so that every parameter has a gradient in every process.
     chosen, teachers, texts = [], [], []
     for index, ((queries, segments), region) in enumerate(zip(matches, regions, strict=True)):
         known = (region.teacher[segments] != 0).any(-1)
         chosen.append(embedding[index, queries[known]])
         teachers.append(region.teacher[segments[known]])
         texts.append(region.text[segments[known]])
-    student = distiller(torch.cat(chosen))
+    student = torch.cat(chosen)
     total = region_loss(student, torch.cat(teachers))
-    pairs = distiller.scale * 0
+    pairs = distiller.scale * 0  # even without a region, so that it has a gradient in every process
     count = 0
     for own, teacher, text in zip(student.split([len(t) for t in teachers]), teachers, texts, strict=True):
         pairs = pairs + pair_loss(own, teacher, text, distiller.scale)
