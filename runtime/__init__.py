@@ -8,6 +8,11 @@ A frame's way, one file per step:
   session.py, onnx_session.py, memory_session.py         tensors -> labels and confidence
   segmenter.py                                           all of the above: image -> `Prediction` (prediction.py)
   palette.py, lettering.py, overlay.py                   `Prediction` -> a picture for people
-  sinks.py, image_sinks.py, video_sink.py, window.py     where results go; staging.py makes files appear whole
+  sinks.py, image_sinks.py, video_sink.py                where results go; staging.py makes files appear whole
+  window.py, window_keys.py                              a desktop's window: pictures out, keys and clicks in
+  web_sink.py, web_server.py, web_viewers.py, web_news.py, web_guard.py, web_page/, recorder.py
+                                                         the same in a browser, and who may
+  interaction.py: controls.py, live_vocabulary.py, inspector.py (latest.py)
+                                                         what either may change or ask while frames go on
   pipeline.py, cli.py                                    the loop, and the command `ovs-run`
 """

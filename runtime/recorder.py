@@ -82,7 +82,7 @@ class Recorder:
                     self._sink = VideoSink(self._folder / self._name, self._rate)
                 if self._sink is None:
                     return
-                due = int((frame.time - self._first) * self._rate) + 1
+                due = round((frame.time - self._first) * self._rate) + 1
                 for _ in range(min(due - self._written, _MOST_REPEATED)):
                     self._sink.write(frame, prediction, picture, status)
                 self._written = max(self._written, due)
