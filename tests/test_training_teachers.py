@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +15,11 @@ from support.photos import write_index_masks
 from torch import Tensor, nn
 
 from ovs_edge.bundle.errors import CheckpointError, UsageError
-from ovs_edge.segmenter.config import gkc_r50, mini
+from ovs_edge.segmenter.config import BackboneConfig, gkc_r50, mini
+from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
+from ovs_edge.training.pretrained import load_pretrained
 from ovs_edge.training.region_cache import teach_regions
 from ovs_edge.training.regions import class_regions, region_crop
 from ovs_edge.training.teachers import ClipTeacher, ImageNetTeacher, imagenet_names, load_teacher
@@ -123,31 +126,51 @@ def test_a_clip_teacher_normalises_and_encodes() -> None:
     assert torch.allclose(teacher.encode(crops), nn.functional.normalize(torch.tensor([[1.0, 2.0, 3.0]]), dim=-1))
 
 
-def test_a_clip_teacher_from_a_file(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, nn.Module]:
+    """A ResNet CLIP of 16 dimensions with random weights: its tag MODEL:FILE, and open_clip's model."""
     import open_clip
 
-    tiny = {
+    folder = tmp_path_factory.mktemp("clip")
+    config = {
         "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "patch_size": 16, "head_width": 8},
+        "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
         "text_cfg": {"context_length": 8, "vocab_size": 32, "width": 16, "heads": 2, "layers": 1},
     }
-    (tmp_path / "tiny-clip.json").write_text(json.dumps(tiny))
-    open_clip.add_model_config(tmp_path)
+    (folder / "tiny-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
     torch.manual_seed(0)
     model = open_clip.create_model("tiny-clip").eval()
-    torch.save(model.state_dict(), tmp_path / "tiny.pt")
-    encoder = _encoder_of(dim=16)
-    teacher = load_teacher(f"clip:tiny-clip:{tmp_path / 'tiny.pt'}", encoder)
+    torch.save(model.state_dict(), folder / "tiny.pt")
+    return f"tiny-clip:{folder / 'tiny.pt'}", model
+
+
+def test_a_clip_teacher_from_a_file(tiny_clip: tuple[str, Any]) -> None:
+    tag, model = tiny_clip
+    teacher = load_teacher(f"clip:{tag}", _encoder_of(dim=16))
     crops = torch.rand(2, 3, 32, 32) * 255
     assert isinstance(teacher, ClipTeacher)
     assert (teacher.size, teacher.dim) == (32, 16)
-    normalised = (crops - teacher.mean) / teacher.std
-    wanted = nn.functional.normalize(model.encode_image(normalised), dim=-1)
+    wanted = nn.functional.normalize(model.encode_image((crops - teacher.mean) / teacher.std), dim=-1)
     assert torch.allclose(teacher.encode(crops), wanted, atol=1e-5)
     with pytest.raises(UsageError, match="gives vectors of 16 numbers, the text encoder 1024"):
-        load_teacher(f"clip:tiny-clip:{tmp_path / 'tiny.pt'}", _encoder_of(dim=1024))
+        load_teacher(f"clip:{tag}", _encoder_of(dim=1024))
     with pytest.raises(CheckpointError, match="cannot be loaded"):
-        load_teacher(f"clip:tiny-clip:{tmp_path / 'missing.pt'}", encoder)
+        load_teacher("clip:tiny-clip:missing.pt", _encoder_of(dim=16))
+
+
+def test_a_backbone_starts_from_a_clip_on_disk(tiny_clip: tuple[str, Any]) -> None:
+    tag, clip = tiny_clip
+    config = dataclasses.replace(gkc_r50(), backbone=BackboneConfig("clip_resnet", (1, 1, 1, 1), 8))
+    model = Segmenter(config)
+    load_pretrained(model, tag)
+    trunk = clip.visual.state_dict()
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, trunk[name]), name
+    with pytest.raises(CheckpointError, match="of another shape"):
+        load_pretrained(
+            Segmenter(dataclasses.replace(config, backbone=BackboneConfig("clip_resnet", (1, 1, 1, 1), 16))), tag
+        )
 
 
 def _encoder_of(dim: int) -> TextEncoder:
@@ -162,7 +185,7 @@ def _encoder_of(dim: int) -> TextEncoder:
     [
         ("oracle", "no teacher 'oracle'"),
         ("clip", "no teacher 'clip'"),
-        ("clip:RN50", "expected clip:MODEL/WEIGHTS"),
+        ("clip:RN50", "expected MODEL/WEIGHTS"),
         ("clip:NoSuchModel/openai", "no model 'NoSuchModel'"),
     ],
 )

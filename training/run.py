@@ -7,12 +7,14 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
+from ovs_edge.segmenter.clip_weights import give_text_tower
 from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
@@ -37,6 +39,7 @@ class RunOptions:
     device: str = "cpu"
     resume: bool = False
     pretrained: bool = True  # start the backbone from published weights
+    clip_text: str = ""  # CLIP whose text tower and backbone a preset with CLIP's text uses; empty: the preset's own
     split: Path | None = None  # see `training.splits`
     region_cache: Path | None = None  # None: under the user's cache folder
     tensorboard: bool = False
@@ -68,14 +71,18 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         return describe(config, recipe, train, ranks, console)
     _claim(options)
     with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
-        encoder = load_text_encoder(config.text)
+        model = _model(config, recipe, options)
+        towers: dict[str, Any] = {}
+        if options.clip_text:
+            give_text_tower(model, towers, options.clip_text, recipe.preset)
+        text_state = towers.get("text_encoder")
+        encoder = load_text_encoder(model.config.text, text_state, options.clip_text)
         datasets = [dataset for dataset, _ in train]
         regions = None
         if recipe.teacher:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
-        model = _model(config, recipe, options)
         trainer = Trainer(
-            model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks
+            model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks, text_state
         )  # fmt: skip
         if options.resume:
             trainer.resume()
@@ -126,7 +133,7 @@ def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> Segm
     torch.manual_seed(recipe.train.seed)
     model = Segmenter(config)
     if options.pretrained and not options.resume:
-        load_pretrained(model)
+        load_pretrained(model, options.clip_text)
     return model
 
 

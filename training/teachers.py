@@ -14,11 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.bundle.errors import CheckpointError, UsageError, require
+from ovs_edge.bundle.errors import UsageError, require
 from ovs_edge.segmenter.backbone import EfficientNetLite0, imagenet_state
 from ovs_edge.segmenter.config import TextConfig
 from ovs_edge.segmenter.text import TextEncoder
-from ovs_edge.training.pretrained import packaged_lite0
+from ovs_edge.training.pretrained import open_clip_model, packaged_lite0
 
 
 class Teacher(Protocol):
@@ -155,34 +155,19 @@ def _clip_teacher(tag: str, text: TextConfig) -> ClipTeacher:
             f"--teacher clip:{tag} sees in CLIP's space, the model speaks with a {text.kind} encoder; use --teacher imagenet, "
             "or a preset with CLIP's text such as gkc_r50"
         )
-    architecture, colon, file = tag.partition(":")
-    architecture, slash, weights = architecture.partition("/")
-    if bool(colon) == bool(slash) or not (file or weights):
-        raise UsageError(
-            f"--teacher is clip:{tag}, expected clip:MODEL/WEIGHTS such as clip:RN50/openai, or clip:MODEL:FILE"
-        )
-    require("open_clip", "train")
+    model = open_clip_model(tag, "--teacher")
     import open_clip
 
-    known = open_clip.get_model_config(architecture)
-    if known is None:
-        raise UsageError(f"--teacher clip:{tag}: open_clip has no model {architecture!r}; expected one such as RN50")
-    if known["embed_dim"] != text.dim:
-        raise UsageError(
-            f"--teacher clip:{tag} gives vectors of {known['embed_dim']} numbers, the text encoder {text.dim}; name the "
-            "CLIP whose text tower the model uses"
-        )
-    try:
-        model = open_clip.create_model(architecture, pretrained=file or weights)
-    except Exception as error:  # the hub's client, the network and open_clip raise dozens of unrelated types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"the weights of CLIP {tag} cannot be loaded ({reason[:160]}); connect to the network once, or name a file: "
-            f"clip:{architecture}:FILE"
-        ) from error
     view = open_clip.get_model_preprocess_cfg(model)
     size = view["size"] if isinstance(view["size"], int) else view["size"][0]
-    return ClipTeacher(model.visual, text.dim, size, view["mean"], view["std"])
+    with torch.no_grad():
+        dim = model.encode_image(torch.zeros(1, 3, size, size)).shape[1]
+    if dim != text.dim:
+        raise UsageError(
+            f"--teacher clip:{tag} gives vectors of {dim} numbers, the text encoder {text.dim}; name the CLIP whose text "
+            "tower the model uses"
+        )
+    return ClipTeacher(model.visual, dim, size, view["mean"], view["std"])
 
 
 def _digest(tensors: Iterable[Tensor], kind: str) -> str:

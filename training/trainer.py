@@ -96,8 +96,10 @@ class Trainer:
         device: str | torch.device = "cpu",
         regions: RegionVectors | None = None,
         ranks: Ranks | None = None,
+        text_state: dict[str, Tensor] | None = None,
     ) -> None:
-        """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs."""
+        """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs;
+        `text_state`: weights of a text encoder that `model.pt` has to hold, since no package brings them."""
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
         self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
         _check(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
@@ -118,6 +120,7 @@ class Trainer:
         self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision]).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
+        self._text_state = text_state
         self.step = 0
         self.skipped = 0  # by this process
         self._forward: Callable[..., Terms] = self.objective
@@ -249,6 +252,7 @@ class Trainer:
             provenance,
             related=related_words(self.datasets),
             half=True,
+            text_state=self._text_state,
         )
         write_torch(
             self.folder / STATE,
