@@ -158,9 +158,9 @@ def ablation(
 ) -> None:
     """Train plainly, with text diversification, with distillation, with both; compare on categories never trained on."""
     require("torch", "train")
-    require("matplotlib", "dev")
+    if output is not None:
+        require("matplotlib", "dev")  # now, not after an hour
     from ovs_edge.benchmarks.ablation import AblationOptions, run_ablation
-    from ovs_edge.benchmarks.ablation_plot import plot
     from ovs_edge.training.cli import _weighted
 
     options = AblationOptions(
@@ -172,6 +172,8 @@ def ablation(
     result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))
     _write(output, None, result)
     if output is not None:
+        from ovs_edge.benchmarks.ablation_plot import plot
+
         plot(result, output.with_suffix(".png"))
         print(f"wrote {output.with_suffix('.png')}")
 
@@ -208,14 +210,16 @@ def video(
     chosen += [Clip(path.stem, path) for path in video or ()]
     if not chosen or smooth == 0 or modes[1].keyframes != 1:
         raise UsageError("expected --clips or --video, a --smooth above 0 and --keyframes that begin with 1")
+    names = [clip.name for clip in chosen]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{names.count(twice[0])} clips are called {twice[0]!r}, expected a name for each; rename one")
     path = model or default_bundle()
     strip = Strip(modes[0], modes[1])
     rows = []
     with Segmenter.load(path, precision, threads, "cpu") as segmenter:
         for clip in chosen:
             strip.new_clip()
-            names = [name for name in scene.split(",") if name]
-            rows += measure_clip(segmenter, clip, modes, names, max_frames, strip.see if picture else None)
+            rows += measure_clip(segmenter, clip, modes, scene.split(","), max_frames, strip.see if picture else None)
             for row in rows[-len(modes) :]:
                 _print_video(row)
     if picture is not None:

@@ -144,43 +144,43 @@ def _video(document: dict[str, Any]) -> str:
     of = {(row["clip"], row["smooth"] > 0, row["keyframes"]): row for row in rows}
     strength = max(row["smooth"] for row in rows)
     before, after = ([of[clip, smooth, 1] for clip in clips] for smooth in (False, True))
+    ratios = [
+        new["flicker_unmoving"] / old["flicker_unmoving"] if old["flicker_unmoving"] else None
+        for old, new in zip(before, after, strict=True)
+    ]
     body = [
         [
             old["clip"], f"{old['unmoving']:.1%}",
             f"{old['flicker_unmoving']:.2%}", f"{new['flicker_unmoving']:.2%}",
-            *(["", ""] if old["iou"] is None else [f"{old['iou']:.3f}", f"{new['iou']:.3f}"]),
-            f"{new['smooth_ms']:.1f} of {new['frame_ms']:.1f} ms",
+            "" if ratio is None else f"{ratio - 1:+.0%}",
+            *("" if row["iou"] is None else f"{row['iou']:.3f}" for row in (old, new)),
+            f"{new['smooth_ms']:.1f} of {new['frame_ms']:.0f} ms",
         ]
-        for old, new in zip(before, after, strict=True)
+        for old, new, ratio in zip(before, after, ratios, strict=True)
     ]  # fmt: skip
+    known = [ratio for ratio in ratios if ratio is not None]
+    fall = f"{sum(known) / len(known) - 1:+.0%}" if known else ""
     smoothing = _table(
-        f"Smoothing, strength {strength:g}: labels that change from frame to frame on unmoving pixels, and foreground IoU",
-        ["clip", "unmoving", "off", "on", "IoU off", "IoU on", "cost of a frame"],
-        [*body, ["all", "", *_together(before, after), ""]],
+        f"Smoothing {strength:g}: labels that change from frame to frame on unmoving pixels, and foreground IoU",
+        ["clip", "unmoving", "off", "on", "change", "IoU off", "IoU on", "cost of a frame"],
+        [*body, ["mean", "", "", "", fall, _iou(before), _iou(after), ""]],
     )
     apart = sorted({row["keyframes"] for row in rows if row["smooth"] > 0})
     body = [_keyframes([of[clip, True, every] for clip in clips], every, after) for every in apart]
     title = f"Key frames, with smoothing {strength:g}: the network sees every Nth frame, all clips together"
-    return f"{smoothing}\n\n{_table(title, ['N', 'seen', 'steps of a frame', 'rate', 'foreground IoU'], body)}"
-
-
-def _together(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[str]:
-    """Changes on all unmoving pixels of all clips, and the mean IoU, off and on."""
-    pixels = sum(row["unmoving_pixels"] for row in before)
-    changed = [sum(row["flicker_unmoving"] * row["unmoving_pixels"] for row in rows) for rows in (before, after)]
-    ious = [[row["iou"] for row in rows if row["iou"] is not None] for rows in (before, after)]
-    return [*(f"{count / max(1, pixels):.2%}" for count in changed), *(_mean(values) for values in ious)]
+    return f"{smoothing}\n\n{_table(title, ['N', 'seen', 'rate', 'foreground IoU'], body)}"
 
 
 def _keyframes(rows: list[dict[str, Any]], every: int, full: list[dict[str, Any]]) -> list[Any]:
     frames = sum(row["frames"] for row in rows)
     seen = sum(row["network_share"] * row["frames"] for row in rows) / frames
     cost, whole = (sum(row["frame_ms"] * row["frames"] for row in side) / frames for side in (rows, full))
-    ious = [row["iou"] for row in rows if row["iou"] is not None]
-    return [every, f"{seen:.0%}", f"{cost:.1f} ms", f"{whole / cost:.2f}x", _mean(ious)]
+    return [every, f"{seen:.0%}", f"{whole / cost:.2f}x", _iou(rows)]
 
 
-def _mean(values: list[float]) -> str:
+def _iou(rows: list[dict[str, Any]]) -> str:
+    """Mean over the clips that have masks."""
+    values = [row["iou"] for row in rows if row["iou"] is not None]
     return f"{sum(values) / len(values):.3f}" if values else ""
 
 

@@ -127,7 +127,8 @@ def measure_clip(
     `on_frame(image, predictions, changes)` sees every frame: by mode, what is found, and how many unmoving pixels
     changed their label.
     """
-    classes = tuple(dict.fromkeys([*([clip.foreground] if clip.foreground is not None else []), *scene]))
+    asked = [name for name in (clip.foreground, *scene) if name]
+    classes = tuple(dict.fromkeys(asked))
     segmenter.set_classes(classes)
     replay = _Replay(segmenter)
     runs = {mode: _Run(mode, replay) for mode in modes}

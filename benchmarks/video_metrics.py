@@ -18,7 +18,8 @@ def mask_iou(predicted: Mask, truth: Mask) -> float:
 
 def unmoving(flow: npt.NDArray[np.floating], below: float) -> Mask:
     """Pixels (H, W) whose optical flow (H, W, 2), in pixels, is shorter than `below`."""
-    return np.hypot(flow[..., 0], flow[..., 1]) < below
+    still: Mask = np.hypot(flow[..., 0], flow[..., 1]) < below
+    return still
 
 
 @dataclass(frozen=True)

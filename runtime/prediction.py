@@ -52,7 +52,8 @@ class Prediction:
         if label not in self.classes:
             asked = ", ".join(map(repr, self.classes[:20]))
             raise UsageError(f"no class {label!r} was asked for, expected one of {asked}")
-        return self.labels == self.classes.index(label)
+        found: npt.NDArray[np.bool_] = self.labels == self.classes.index(label)
+        return found
 
     def regions(self) -> tuple[Region, ...]:
         """The classes that were found, in the order they were asked for."""

@@ -106,8 +106,9 @@ def _bench(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
+    (tmp_path / "plain").symlink_to(clips / "frames/square")
     done = _bench(
-        "--model", tiny_bundle, "--clips", clips, "--video", clips / "frames/square", "--scene", "cyan,grey",
+        "--model", tiny_bundle, "--clips", clips, "--video", tmp_path / "plain", "--scene", "cyan,grey",
         "--keyframes", "1,2", "--picture", tmp_path / "strip.jpg", "-o", results / "video.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -123,7 +124,8 @@ def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_p
     ground = picture[[200, 474]][:, 180 + 364 * np.arange(5)].astype(int)
     assert np.abs(np.diff(ground[1], axis=0)).max() < 12 < np.abs(np.diff(ground[0], axis=0)).max()
     text = tables(results)
-    assert "| square | 100.0% |" in text and "| all |" in text and "| 2 | 50% |" in text
+    assert "| square | 100.0% |" in text and "| 0.00% | -100% | 1.000 | 1.000 |" in text
+    assert "| mean |  |  |  | -100% | 1.000 | 1.000 |" in text and "| 2 | 50% |" in text
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,7 @@ def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_p
         (["--clips", "nowhere"], "holds no clips"),
         (["--video", "nowhere.mp4"], "no such file"),
         (["--video", "nowhere.mp4", "--keyframes", "2"], "begin with 1"),
+        (["--video", "a/clip.mp4", "--video", "b/clip.avi"], "2 clips are called 'clip'"),
         (["--video", "nowhere.mp4", "--keyframes", "x"], "--keyframes is 'x'"),
     ],
 )
