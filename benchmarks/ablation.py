@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ovs_edge.bundle.errors import CheckpointError, UsageError
+from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
@@ -35,6 +35,8 @@ from ovs_edge.training.splits import Split, check_known, hide, read_split, score
 from ovs_edge.training.teachers import load_teacher
 from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
 from ovs_edge.training.validate import count_confusions
+
+_log = logging.getLogger("ovs_edge.benchmarks")
 
 ARMS = ("plain", "diversification", "distillation", "both")
 EVERY = 4  # of the photos without unseen categories, one in so many is kept for evaluation
@@ -94,7 +96,11 @@ def prepare(options: AblationOptions) -> Material:
     hidden = [index for index, category in enumerate(first.classes) if split.hides(category)]
     showing = set()
     for index in range(len(first)):
-        labels = first.load(index).labels
+        try:
+            labels = first.load(index).labels
+        except DatasetError as error:
+            _log.warning("skipped: %s", error)  # as training will
+            continue
         if np.isin(labels, hidden).mean() > _WORTH:
             showing.add(index)
     others = [index for index in range(len(first)) if index not in showing]
@@ -136,7 +142,7 @@ def run_ablation(
     missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
     for result in _spread(options, missing, jobs):
         on_run(_line(result))
-    runs = [_read(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
+    runs = [_result(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
     counts = {"train_photos": photos, "test_photos": {material.test.name: len(material.test)}}
     return summarise(runs, options, material.split) | counts
 
@@ -230,20 +236,26 @@ def _place(options: AblationOptions, arm: str, seed: int) -> Path:
 def _claim(folder: Path, options: AblationOptions) -> None:
     """Runs of one folder share their options; raises `UsageError` for a folder of others."""
     path, mine = folder / "options.json", json.loads(json.dumps(asdict(options)))
-    if path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "folder")
-        if changed:
-            raise UsageError(f"{folder} holds runs with other options ({', '.join(changed)}); choose another folder")
-    else:
-        _write(path, mine)
+    if not path.is_file():
+        return _write(path, mine)
+    theirs = _read(path)
+    changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "folder")
+    if changed:
+        raise UsageError(f"{folder} holds runs with other options ({', '.join(changed)}); choose another folder")
 
 
-def _read(path: Path) -> RunResult:
+def _result(path: Path) -> RunResult:
     try:
-        return RunResult(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return RunResult(**_read(path))
+    except TypeError as error:
         raise CheckpointError(f"{path} is no result of a run ({error}); remove it to run again") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"cannot read {path} ({error}); remove it to run again") from error
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
