@@ -82,6 +82,8 @@ class WebServer:
         self._recorder = recorder
         self._title = title
         self._source = PLAYING
+        self._version = 0  # of the classes that the latest frame was labelled with
+        self._told: tuple[object, ...] = ()  # what the viewers were last told of unasked
         folder = Path(__file__).with_name("web_page")
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
         self._door = (folder / "door.html").read_bytes()
@@ -109,12 +111,16 @@ class WebServer:
     def publish(self, shown: Shown) -> None:
         """Show a frame; from any thread, returns at once."""
         self._broadcast.publish(shown)
+        self._version = shown.prediction.version
         self.publish_status(shown.status)
 
     def publish_status(self, status: Status) -> None:
-        """Show how the source is; from any thread, returns at once."""
-        if status.source != self._source:
-            self._source = status.source
+        """Show how the run is; from any thread, returns at once."""
+        self._source = status.source
+        # Not all changes come from the page: there are keys in a window, and programs.
+        told = status.source, self._version, self._interaction.controls.settings, self._recorder.error
+        if told != self._told:
+            self._told = told
             self._broadcast.tell()
 
     def close(self) -> None:

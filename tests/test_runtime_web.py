@@ -150,6 +150,23 @@ def test_settings_change_the_next_pictures(viewer: Viewer) -> None:
     within(work())
 
 
+def test_changes_from_elsewhere_are_told(viewer: Viewer) -> None:
+    async def work() -> None:
+        async with client(viewer) as session, session.ws_connect("/live") as live:
+            viewer.interaction.controls.change(opacity=0.75)
+            viewer.segmenter.set_classes("blue")
+            async for message in live:
+                if message.type == aiohttp.WSMsgType.TEXT:
+                    news = json.loads(message.data)
+                    if news["settings"]["opacity"] == 0.75 and news["classes"][0]["label"] == "blue":
+                        break
+                else:
+                    await live.send_str("next")
+            viewer.interaction.controls.change(opacity=1)
+
+    within(work())
+
+
 def test_a_region_and_what_else_it_might_be(viewer: Viewer) -> None:
     async def work() -> None:
         async with client(viewer) as session:

@@ -6,6 +6,7 @@ const picture = $("picture");
 const pen = picture.getContext("2d");
 
 let news = null; // the latest the server told
+let said = null; // the error it told with that
 let shares = []; // of the classes, in the latest frame
 let last = null; // header of the latest frame
 let cross = { x: 0.5, y: 0.5 }; // where the keyboard points, in shares of the picture
@@ -361,7 +362,9 @@ connect({
     showPresets();
     showSettings();
     showRecording();
-    if (news.error && !$("problem").textContent) fail(new Error(news.error));
+    if (news.error) fail(new Error(news.error));
+    else if ($("problem").textContent === said) $("problem").textContent = "";
+    said = news.error;
   },
   link(state) {
     if (state === "open") return;
