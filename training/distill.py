@@ -78,7 +78,7 @@ def distill(
     total = region_loss(student, torch.cat(teachers))
     pairs = distiller.scale * 0  # even without a region, so that it has a gradient in every process
     count = 0
-    for own, teacher, text in zip(student.split([len(t) for t in teachers]), teachers, texts, strict=True):
+    for own, teacher, text in zip(torch.split(student, [len(t) for t in teachers]), teachers, texts, strict=True):
         pairs = pairs + pair_loss(own, teacher, text, distiller.scale)
         count += len(teacher) * (len(teacher) - 1)
     return Distillation(total, pairs, len(student), count)
