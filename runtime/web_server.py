@@ -49,6 +49,7 @@ _PAGE = {
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_OPEN = ("/style.css", "/icon.svg")  # what the page that asks for the token looks like is no secret
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -195,9 +196,9 @@ class WebServer:
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         query = request.query.get("token")
         refusal = self._guard.check(request.method, request.headers, query, request.cookies.get(self._cookie))
-        if refusal is not None:
-            if refusal.status == 401 and request.path == "/":
-                return web.Response(body=self._door, content_type="text/html", charset="utf-8", status=401)
+        if refusal is not None and refusal.status == 401 and request.path == "/":
+            return web.Response(body=self._door, content_type="text/html", charset="utf-8", status=401)
+        if refusal is not None and not (refusal.status == 401 and request.path in _OPEN):
             return _error(refusal.status, refusal.reason)
         try:
             response = await handler(request)

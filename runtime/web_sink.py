@@ -30,8 +30,6 @@ class WebOptions:
 class WebSink:
     """Serves the page at `url` until closed."""
 
-    place: str | None = None
-
     def __init__(self, options: WebOptions, interaction: Interaction) -> None:
         """Raises `UsageError` for an address or token that makes no sense, `SinkError` for a port in use,
         `MissingExtraError` where the extra `web` is not installed."""
@@ -39,6 +37,8 @@ class WebSink:
 
         address = parse_address(options.address)
         guard = Guard(address, options.token)
+        self.place: str | None = None  # the folder of the recordings, once there are any
+        self._folder = options.recordings
         self._recorder = Recorder(options.recordings)
         self._server = WebServer(address, guard, interaction, self._recorder, options.title)
         interaction.vocabulary.start()
@@ -66,6 +66,8 @@ class WebSink:
     def finish(self) -> None:
         """Complete a recording."""
         self._recorder.stop()
+        if self._recorder.made:
+            self.place = f"{self._folder}/"
 
     def close(self) -> None:
         """Send the viewers away, and free the port."""

@@ -32,6 +32,8 @@ def test_only_those_with_the_token(tiny_bundle: Path, tmp_path: Path) -> None:
                 async with session.get(path) as answer:
                     assert answer.status == 401, path
                     assert token not in await answer.text()
+            async with session.get("/style.css") as answer:
+                assert answer.status == 200  # the page that asks for the token may look like something
             assert (await post(session, "/classes", {"classes": ["green"]}))[0] == 401
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await session.ws_connect("/live")
