@@ -101,6 +101,58 @@ def live(
 
 
 @app.command()
+def pipeline(
+    source: Annotated[str, typer.Option(help="Clip to turn into a labelled video, or 'demo'.")] = "demo",
+    model: _Model = None,
+    precision: _Precision = "fp32",
+    threads: _Threads = 0,
+    frames: Annotated[int, typer.Option(min=10, help="Of the clip, in each round.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Of network alone, then pipeline.")] = 3,
+    output: _Output = None,
+) -> None:
+    """Clip to saved video: how much of the network's own rate is left."""
+    from ovs_edge.benchmarks.pipeline import measure_pipeline
+    from ovs_edge.models import default_bundle
+
+    path = model or default_bundle()
+    result = measure_pipeline(path, source, precision, threads, frames, rounds)
+    steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in result.timings.items())
+    print(f"network alone {result.network_fps:.1f} FPS, pipeline {result.pipeline_fps:.1f} FPS: {result.share:.1%}")
+    print(steps)
+    _write(output, path, {"pipeline": asdict(result)})
+
+
+@app.command()
+def soak(
+    clip: Annotated[Path, typer.Argument(help="Video, shown over and over.")],
+    minutes: Annotated[float, typer.Option(min=0.6, help="How long.")] = 30.0,
+    unpaced: Annotated[bool, typer.Option("--unpaced", help="Frames as fast as they decode.")] = False,
+    model: _Model = None,
+    threads: _Threads = 0,
+    output: _Output = None,
+) -> None:
+    """Memory, threads, descriptors and age of frames over time, with other classes every five seconds."""
+    from ovs_edge.benchmarks.soak import Sample, measure_soak
+    from ovs_edge.models import default_bundle
+
+    def tell(sample: Sample) -> None:
+        print(
+            f"{sample.seconds:7.1f} s  {sample.memory_mib:8.1f} MiB  {sample.threads} threads  "
+            f"{sample.descriptors} descriptors  {sample.frames} frames  age {sample.age_ms:.0f} ms",
+            file=sys.stderr,
+        )
+
+    path = model or default_bundle()
+    result = measure_soak(path, clip, minutes, unpaced, threads, tell)
+    print(
+        f"{result.frames} frames, {result.changes} changes of classes: memory {result.memory_growth:+.1%}, "
+        f"threads {result.threads_gained:+d}, descriptors {result.descriptors_gained:+d}, "
+        f"age {result.age_first_ms:.0f} ms at first, {result.age_last_ms:.0f} ms at last"
+    )
+    _write(output, path, {"soak": asdict(result)})
+
+
+@app.command()
 def depth(
     model: Annotated[
         list[str], typer.Argument(help="Presets (mini, gkc_r50, gkc_r101, fcclip_r50, …) or checkpoint files.")

@@ -53,6 +53,8 @@ def _section(document: dict[str, Any]) -> str:
         "accuracy": _accuracy,
         "speed": _speed,
         "live": _live,
+        "pipeline": _pipeline,
+        "soak": _soak,
         "depth": _depth,
         "ablation": _ablation,
         "video": _video,
@@ -101,6 +103,38 @@ def _live(document: dict[str, Any]) -> str:
     ]
     rows.append(["network and rate meanwhile", f"{row['model_ms']:.1f} ms, {row['fps']:.1f} FPS"])
     return _table(title, ["what", "median / p95 / max"], rows)
+
+
+def _pipeline(document: dict[str, Any]) -> str:
+    result = document["pipeline"]
+    height, width = result["frame_size"]
+    return "\n".join(
+        [
+            f"**Clip to saved video with `{result['bundle']}`, {width}x{height}**",
+            "",
+            "| network alone | whole pipeline | share |",
+            "| --- | --- | --- |",
+            f"| {result['network_fps']:.1f} FPS | {result['pipeline_fps']:.1f} FPS | {result['share']:.0%} |",
+        ]
+    )
+
+
+def _soak(document: dict[str, Any]) -> str:
+    result = document["soak"]
+    pace = "as fast as it decodes" if result["unpaced"] else "at its own pace"
+    return "\n".join(
+        [
+            f"**{result['minutes']:g} minutes of a looped clip {pace}, other classes every 5 s**",
+            "",
+            "| frames | changes | memory from minute 3 | threads | descriptors | age of frames, first / last |",
+            "| --- | --- | --- | --- | --- | --- |",
+            (
+                f"| {result['frames']} | {result['changes']} | {result['memory_growth']:+.1%} "
+                f"| {result['threads_gained']:+d} | {result['descriptors_gained']:+d} "
+                f"| {result['age_first_ms']:.0f} / {result['age_last_ms']:.0f} ms |"
+            ),
+        ]
+    )
 
 
 def _depth(document: dict[str, Any]) -> str:

@@ -1,0 +1,109 @@
+"""What the pipeline makes of the network's rate: clip -> saved video, against the network alone, in turns."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from ovs_edge.runtime.overlay import Style
+from ovs_edge.runtime.pipeline import run
+from ovs_edge.runtime.segmenter import Prepared, Segmenter
+from ovs_edge.runtime.sources import open_source
+from ovs_edge.runtime.status import Status
+from ovs_edge.runtime.video_sink import VideoSink
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ovs_edge.runtime.frame import Frame
+    from ovs_edge.runtime.prediction import Prediction
+
+CLASSES = "person,bike,car,dog,chair"
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """One bundle on one clip. Rates in frames a second, times in milliseconds."""
+
+    bundle: str
+    source: str  # the clip's file name, or "demo"
+    frame_size: tuple[int, int]  # height, width
+    rounds: int  # of network alone, then pipeline
+    frames: int  # of each round
+    network_fps: float  # alone, median over the rounds
+    pipeline_fps: float  # decoding, network, drawing, encoding; from the first frame to the finished file
+    share: float  # pipeline / network, median over the rounds
+    timings: dict[str, float]  # step -> median; they overlap, but for those of one thread
+
+
+class _Timings:
+    """A sink that keeps each frame's timings."""
+
+    wants_picture = False
+    place: str | None = None
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, float]] = []
+
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
+        """Keep them."""
+        self.kept.append(dict(status.timings))
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Nothing to keep."""
+        return True
+
+    def finish(self) -> None:
+        """Nothing to complete."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def measure_pipeline(
+    path: Path, source: str, precision: str = "fp32", threads: int = 0, frames: int = 100, rounds: int = 3
+) -> PipelineResult:
+    """Network alone, pipeline, network alone, …: a machine whose speed wanders is judged by what lies side by side."""
+    with tempfile.TemporaryDirectory() as folder, Segmenter.load(path, precision, threads, "cpu") as segmenter:
+        segmenter.set_classes(CLASSES)
+        clip = open_source(source, None)
+        image = next(iter(clip)).image
+        clip.close()
+        prepared = segmenter.prepare(image)
+        alone = [_network_fps(segmenter, prepared, frames // 2)]
+        piped, timings = [], _Timings()
+        for _ in range(rounds):
+            clip = open_source(source, None)
+            sinks = [VideoSink(Path(folder) / "out.mp4", clip.fps), timings]
+            piped.append(run(clip, segmenter, sinks, Style(), frames).fps)
+            alone.append(_network_fps(segmenter, prepared, frames // 2))
+        shares = [2 * fps / (alone[turn] + alone[turn + 1]) for turn, fps in enumerate(piped)]
+        return PipelineResult(
+            bundle=segmenter.manifest.name,
+            source=Path(source).name,
+            frame_size=(image.shape[0], image.shape[1]),
+            rounds=rounds,
+            frames=frames,
+            network_fps=median(alone),
+            pipeline_fps=median(piped),
+            share=median(shares),
+            timings={step: median(entry[step] for entry in timings.kept) for step in timings.kept[0]},
+        )
+
+
+def _network_fps(segmenter: Segmenter, prepared: Prepared, runs: int) -> float:
+    for _ in range(3):
+        segmenter.infer(prepared)
+    start = perf_counter()
+    for _ in range(runs):
+        segmenter.infer(prepared)
+    return runs / (perf_counter() - start)

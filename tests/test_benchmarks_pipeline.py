@@ -1,0 +1,54 @@
+"""`ovs-bench pipeline` and `ovs-bench soak`, in seconds: what they count, and what they write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovs_edge.benchmarks import soak
+from ovs_edge.benchmarks.cli import main
+from ovs_edge.benchmarks.report import tables
+from ovs_edge.runtime.opencv import cv2
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48))
+    for _ in range(15):
+        writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))
+    writer.release()
+    return tmp_path / "clip.avi"
+
+
+def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ovs-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    return int(exit.value.code or 0)
+
+
+def test_pipeline(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = clip.parent / "results" / "pipeline.json"
+    output.parent.mkdir()
+    options = ("--model", tiny_bundle, "--source", clip, "--frames", 10, "--rounds", 2, "-o", output)
+    assert _bench(monkeypatch, "pipeline", *options) == 0
+    result = json.loads(output.read_text())["pipeline"]
+    assert (result["frame_size"], result["rounds"], result["source"]) == ([48, 64], 2, "clip.avi")
+    assert result["network_fps"] > 0 and 0 < result["share"] < 2 and "draw" in result["timings"]
+    assert "whole pipeline" in tables(output.parent)
+
+
+@pytest.mark.parametrize("pace", [(), ("--unpaced",)])
+def test_soak(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, pace: tuple[str, ...]) -> None:
+    monkeypatch.setattr(soak, "_EVERY", 0.2)
+    monkeypatch.setattr(soak, "_CHANGE", 0.1)
+    samples = []
+    result = soak.measure_soak(tiny_bundle, clip, 0.025, bool(pace), 1, samples.append)
+    assert len(samples) == len(result.samples) >= 5
+    assert result.changes >= 10 and result.frames > 15  # the clip began anew
+    assert result.threads_gained <= 0 and result.descriptors_gained <= 0
+    assert result.memory_growth < 0.2 and 0 < result.age_last_ms < 1000
