@@ -79,7 +79,7 @@ def run(
         typer.Option(
             metavar="[HOST:PORT]",
             help=f"A page with the live picture; alone, {_WEB_ADDRESS}. Default: for a camera without a display, "
-            "if nothing is saved. Recordings are then shown over and over.",
+            "if nothing is saved. Files are then shown over and over.",
         ),
     ] = None,
     token: Annotated[
@@ -152,7 +152,7 @@ def run(
     saves = save is not None or json is not None
     if web is None and show is None and not saves and frames.live and _no_display():
         web = _WEB_ADDRESS
-    if repeats := web is not None and not saves and not frames.live:
+    if repeats := web is not None and not saves and not frames.live and source != "-":
         frames.close()
         frames = Repeated(lambda: open_source(source, camera, options))
     # The page lists classes and figures itself; only a saved picture needs them written into it.
