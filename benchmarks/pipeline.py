@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Prepared, Segmenter
+from ovs_edge.runtime.sinks import Sink
 from ovs_edge.runtime.sources import open_source
 from ovs_edge.runtime.status import Status
 from ovs_edge.runtime.video_sink import VideoSink
@@ -83,7 +84,7 @@ def measure_pipeline(
         piped, timings = [], _Timings()
         for _ in range(rounds):
             clip = open_source(source, None)
-            sinks = [VideoSink(Path(folder) / "out.mp4", clip.fps), timings]
+            sinks: list[Sink] = [VideoSink(Path(folder) / "out.mp4", clip.fps), timings]
             piped.append(run(clip, segmenter, sinks, Style(), frames).fps)
             alone.append(_network_fps(segmenter, prepared, frames // 2))
         shares = [2 * fps / (alone[turn] + alone[turn + 1]) for turn, fps in enumerate(piped)]

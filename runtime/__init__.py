@@ -2,7 +2,9 @@
 
 A frame's way, one file per step:
 
-  sources.py, photos.py, video.py, camera.py, demo.py    where a `Frame` (frame.py) comes from
+  sources.py, photos.py, video.py, demo.py, repeated.py  where a `Frame` (frame.py) of a recording comes from
+  live.py: camera.py, streams.py, screen.py (capture_options.py, capture.py, gstreamer.py)
+                                                         and of a live source, always the newest
   preprocess.py                                          frame -> uint8 tensor, and label map -> frame
   text.py, vector_cache.py, background.py                names -> text vectors, and what competes in silence
   session.py, onnx_session.py, memory_session.py         tensors -> labels and confidence
@@ -14,5 +16,6 @@ A frame's way, one file per step:
                                                          the same in a browser, and who may
   interaction.py: controls.py, live_vocabulary.py, inspector.py (latest.py)
                                                          what either may change or ask while frames go on
-  pipeline.py, cli.py                                    the loop, and the command `ovs-run`
+  pipeline.py (channel.py, status.py), cli.py            all at once, each in its thread; the command `ovs-run`
+  doctor.py                                              the command `ovs-doctor`
 """
