@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 from support.web_client import Viewer, client, post, start_viewer, within
 
-from ovs_edge.bundle.errors import SinkError, UsageError
+from ovs_edge.bundle.errors import MissingExtraError, SinkError, UsageError
 from ovs_edge.runtime.web_guard import Address, Guard, parse_address
 from ovs_edge.runtime.web_sink import WebOptions, WebSink
 
@@ -111,6 +112,13 @@ def test_addresses() -> None:
     for bad in ("", "a b", "http://x", "x:99999", "x:", ":", "1:2:3", "x/y"):
         with pytest.raises(UsageError, match="HOST:PORT"):
             parse_address(bad)
+
+
+def test_without_the_extra_its_name_is_told(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp.web", None)
+    monkeypatch.delitem(sys.modules, "ovs_edge.runtime.web_server")
+    with pytest.raises(MissingExtraError, match=r"ovs-edge\[web\]"):
+        WebSink(WebOptions("127.0.0.1:0"), viewer.interaction)
 
 
 def test_a_port_in_use_is_one_clear_error(viewer: Viewer) -> None:
