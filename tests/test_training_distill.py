@@ -18,7 +18,7 @@ from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import load_text_encoder
 from ovs_edge.training.batches import Batch
 from ovs_edge.training.datasets import open_dataset
-from ovs_edge.training.distill import Distillation, Distiller, Regions, distill, pair_loss, region_loss
+from ovs_edge.training.distill import Distillation, Distiller, Regions, distill, pair_loss, rank_of, region_loss
 from ovs_edge.training.losses import LossOptions, Target, classification_loss
 from ovs_edge.training.objective import Objective
 from ovs_edge.training.schedule import chance, rate_factor
@@ -66,6 +66,12 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
     result.region.backward()  # type: ignore[no-untyped-call]
     assert embedding.grad is not None
     assert [bool(row.any()) for row in embedding.grad.flatten(0, 1)] == [False, True, False, False, False, False]
+
+
+def test_how_far_a_teacher_is_from_the_label() -> None:
+    names = torch.tensor([X, Y, DIAGONAL])
+    teacher = torch.tensor([X, X, Y, [0.0, 0.0]])
+    assert rank_of(teacher, names, torch.tensor([0, 1, 2, 1])).tolist() == [0, 2, 1, 0]
 
 
 def test_no_region_at_all_still_gives_every_parameter_a_gradient() -> None:

@@ -43,6 +43,9 @@ def train(
         float | None, typer.Option(min=0, help="Weight of the distance from the teacher.")
     ] = None,
     distill_pairs: Annotated[float | None, typer.Option(min=0, help="Weight of the alikeness of regions.")] = None,
+    trusted: Annotated[
+        int | None, typer.Option(min=0, help="Distil regions whose class is among the teacher's so many first; 0: all.")
+    ] = None,
     clip_text: Annotated[
         str,
         typer.Option(help="gkc presets: CLIP for text and backbone, RN50/openai or RN50:FILE; default: the preset's."),
@@ -85,7 +88,7 @@ def train(
         precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed,
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
-    losses = _given(chosen.losses, drawn=drawn, region=distill_region, pairs=distill_pairs)
+    losses = _given(chosen.losses, drawn=drawn, region=distill_region, pairs=distill_pairs, trusted=trusted)
     taught = chosen.teacher if teacher is None else "" if teacher == "none" else teacher
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),

@@ -34,6 +34,12 @@ class Distillation:
     pair_count: int
 
 
+def rank_of(teacher: Tensor, names: Tensor, classes: Tensor) -> Tensor:
+    """How many names (K, D) lie nearer to the teacher's vectors (T, D) than those of the regions' own classes (T,)."""
+    nearness = teacher @ names.T
+    return (nearness > nearness.gather(1, classes[:, None])).sum(1)
+
+
 class Distiller(nn.Module):
     """The training-only part of the distillation.
 

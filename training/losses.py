@@ -24,6 +24,7 @@ class LossOptions:
     drawn: float = 0.0  # classification over the names drawn in the image, beside the one over all classes
     region: float = 0.0  # distillation: distance of a query from its region's vector by the teacher
     pairs: float = 0.0  # distillation: regions of an image as alike as their names
+    trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all regions
     region_dropout: float = 0.0  # share of the regions that a step leaves out of the distillation
     points: int = 1024  # sampled per mask
     oversample: int = 3  # candidates per kept uncertain point

@@ -23,7 +23,7 @@ from ovs_edge.segmenter.text import TextEncoder
 from ovs_edge.training.augment import AugmentOptions
 from ovs_edge.training.batches import Batch, CropDataset, batches
 from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.distill import Regions
+from ovs_edge.training.distill import Regions, rank_of
 from ovs_edge.training.distributed import Ranks, averaged, share_batch_norms, summed
 from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.objective import Objective, Terms
@@ -204,6 +204,8 @@ class Trainer:
             teacher = self.regions.lookup(dataset, batch.photo[place], classes.numpy())
         drawn = vocabulary.draw_regions(classes, teacher, generator) if self.losses.drawn else text
         left_out = torch.rand(len(classes), generator=generator) < self.losses.region_dropout
+        if self.losses.trusted:
+            left_out |= rank_of(teacher, vocabulary.plain, classes) >= self.losses.trusted
         return Regions(teacher.masked_fill(left_out[:, None], 0), text, drawn)
 
     def all_skipped(self) -> int:
