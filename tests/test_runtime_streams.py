@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import rtsp
 from support.ffmpeg import MPEG_TS, free_port, sender
 
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
@@ -26,6 +27,7 @@ from ovs_edge.runtime.capture import check_granted, without_password
 from ovs_edge.runtime.capture_options import CaptureOptions, parse_size
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.sources import Source, open_source
+from ovs_edge.runtime.status import PLAYING
 from ovs_edge.runtime.streams import is_recording, scheme_of
 from ovs_edge.runtime.video import VideoSource
 
@@ -360,3 +362,18 @@ def test_garbage_is_refused_or_lost_not_a_crash(tmp_path: Path) -> None:
         VideoSource(tmp_path / "noise.avi")
     with pytest.raises(SourceError, match="does not open|stopped sending"):
         open_source(None, str(tmp_path / "noise.avi"))
+
+
+def test_an_rtsp_camera_plays_is_cut_and_comes_back(tmp_path: Path) -> None:
+    with rtsp.camera(tmp_path) as server:
+        source = open_source(None, server.url)
+        frames = iter(source)
+        assert next(frames).image.shape == (120, 160, 3)
+        states = set()
+        server.cut()
+        _until(lambda: states.add(source.state) or source.state != PLAYING)
+        _until(lambda: states.add(source.state) or source.state == PLAYING)
+        assert next(frames).image.shape == (120, 160, 3)
+        source.close()
+    assert server.sessions == 2
+    assert any("lost: rtsp://user:***@127.0.0.1" in state and "stopped sending frames" in state for state in states)
