@@ -1,4 +1,5 @@
 """Photos with masks and names in, a checkpoint out.
 
-datasets -> augment -> batch -> segmenter -> matching, losses -> trainer -> model.pt
+datasets -> augment -> batches -> objective (segmenter, matching, losses, distill) -> trainer -> model.pt
+teachers -> region_cache -> distill; names, synonyms -> vocabulary -> objective
 """
