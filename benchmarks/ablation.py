@@ -60,6 +60,7 @@ class AblationOptions:
     drawn: float = 2.0  # weight of the classification over drawn names
     region: float = 8.0  # weight of the distance between student and teacher
     pairs: float = 8.0  # weight of the relations between the regions of an image
+    trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all
     teacher: str = "imagenet"
 
 
@@ -120,6 +121,7 @@ def losses_of(arm: str, options: AblationOptions) -> LossOptions:
         drawn=options.drawn * diverse,
         region=options.region * distilled,
         pairs=options.pairs * distilled,
+        trusted=options.trusted * distilled,
     )
 
 

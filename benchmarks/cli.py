@@ -205,6 +205,9 @@ def ablation(
     drawn: Annotated[float, typer.Option(min=0, help="Weight of the classification over drawn names.")] = 2.0,
     region: Annotated[float, typer.Option(min=0, help="Weight of the distance from the teacher.")] = 8.0,
     pairs: Annotated[float, typer.Option(min=0, help="Weight of the relations between regions.")] = 8.0,
+    trusted: Annotated[
+        int, typer.Option(min=0, help="Distil only regions whose class is among the teacher's so many nearest names.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
     output: _Output = None,
 ) -> None:
@@ -213,12 +216,13 @@ def ablation(
     if output is not None:
         require("matplotlib", "dev")  # now, not after an hour
     from ovs_edge.benchmarks.ablation import AblationOptions, run_ablation
-    from ovs_edge.training.cli import _weighted
+    from ovs_edge.training.cli import weighted_folder
 
     options = AblationOptions(
-        data=tuple((str(path), weight) for path, weight in map(_weighted, data)),
+        data=tuple((str(path), weight) for path, weight in map(weighted_folder, data)),
         split=str(split or Path(__file__).with_name("ablation_split.json")),
         folder=str(folder), steps=steps, crop=crop, view=view, drawn=drawn, region=region, pairs=pairs,
+        trusted=trusted,
     )  # fmt: skip
     chosen = tuple(part.strip() for part in arms.split(","))
     result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))

@@ -93,7 +93,7 @@ def train(
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
         RunOptions(
-            [_weighted(entry) for entry in data], output, threads, device, resume, pretrained, clip_text, split, region_cache,
+            [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, clip_text, split, region_cache,
             tensorboard, dry_run,
         ),
     )  # fmt: skip
@@ -106,7 +106,8 @@ def _given(options: _Options, **values: Any) -> _Options:
     return changed
 
 
-def _weighted(entry: str) -> tuple[Path, float]:
+def weighted_folder(entry: str) -> tuple[Path, float]:
+    """`FOLDER` or `FOLDER:WEIGHT`, a weight of 1 where none is given; raises `UsageError` for one that makes no sense."""
     folder, separator, weight = entry.rpartition(":")
     if separator and not Path(entry).exists():
         try:
