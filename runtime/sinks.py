@@ -71,7 +71,7 @@ def open_saver(target: str, source: Source) -> Sink:
     if suffix in VIDEO_SUFFIXES:
         from ovs_edge.runtime.video_sink import VideoSink
 
-        return VideoSink(path, source.fps)
+        return VideoSink(path, source.fps, source.live)
     from ovs_edge.runtime.image_sinks import FolderSink, PictureSink
 
     if suffix in IMAGE_SUFFIXES:

@@ -19,17 +19,26 @@ from ovs_edge.runtime.status import Status
 
 _CODECS = {".avi": "MJPG"}
 _USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
+_LONGEST_GAP = 2.0  # seconds that a picture of a live source lasts at most
 _LEAST_FREE = 4 * 2**20  # bytes; an encoder that meets a full disk says nothing, so ask before
 
 
 class VideoSink:
-    """A video of the size of its first frame; frames of other sizes are fitted into it, their aspect kept."""
+    """A video of the size of its first frame; frames of other sizes are fitted into it, their aspect kept.
+
+    Of a live source it plays in real time: a picture lasts until the next one came, be it because the network is
+    slower than the camera. A loss is cut short.
+    """
 
     wants_picture = True
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, live: bool = False) -> None:
+        """`fps` is the rate at which it plays; `live`: pictures come at times of their own, not at that rate."""
         self.place: str | None = str(path)
         self._fps = fps
+        self._live = live
+        self._last: tuple[npt.NDArray[np.uint8], float] | None = None  # picture as written, its frame's time
+        self._owed = 0.0  # frames of time that are not yet filled
         self._staged = Staged(path)
         self._writer: Any = None
         self._size = (0, 0)  # height, width
@@ -49,9 +58,21 @@ class VideoSink:
             # 4:2:0 video has even sides.
             self._size = picture.shape[0] + picture.shape[0] % 2, picture.shape[1] + picture.shape[1] % 2
             self._writer = self._open()
-        self._writer.write(_fitted(picture, self._size))
-        self._frames += 1
+        fitted = _fitted(picture, self._size)
+        if self._live and self._last is not None:
+            last, before = self._last
+            self._owed += min(frame.time - before, _LONGEST_GAP) * self._fps - 1
+            while self._owed >= 0.5:
+                self._add(last)
+                self._owed -= 1
+            self._owed = max(self._owed, -1.0)  # what comes too fast makes the video slower, and is not made up for
+        self._add(fitted)
+        self._last = fitted, frame.time
         return True
+
+    def _add(self, picture: npt.NDArray[np.uint8]) -> None:
+        self._writer.write(picture)
+        self._frames += 1
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
         """Files hold frames only."""

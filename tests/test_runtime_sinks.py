@@ -109,6 +109,32 @@ def test_a_video_plays_back(tmp_path: Path, suffix: str, size: tuple[int, int]) 
     assert means[:10] == pytest.approx([5 * index for index in range(10)], abs=4)
 
 
+@pytest.mark.parametrize(
+    ("times", "frames"),
+    [
+        ([0.0, 0.2, 0.4, 0.6], 7),  # half the rate: each picture twice, but for the last
+        ([0.0, 0.1, 0.2, 0.3], 4),
+        ([0.0, 0.149, 0.31, 0.44, 0.61], 7),  # uneven: no more than a frame early or late
+        ([0.0, 0.01, 0.02, 0.03], 4),  # faster than the rate: none is left out
+        ([0.0, 3600.0], 21),  # a loss is cut to two seconds
+    ],
+)
+def test_a_live_video_plays_in_real_time(tmp_path: Path, times: list[float], frames: int) -> None:
+    sink = VideoSink(tmp_path / "out.avi", 10, live=True)
+    for index, time in enumerate(times):
+        picture = np.full((48, 64, 3), 40 * index, np.uint8)
+        frame = Frame(picture, index, time, f"live_{index}")
+        sink.write(
+            frame, Prediction(np.zeros((48, 64), np.int32), np.ones((48, 64), np.float32), ("a",)), picture, Status()
+        )
+    sink.finish()
+    capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    means = [round(capture.read()[1].mean() / 40) for _ in range(frames)]
+    capture.release()
+    assert means == sorted(means) and set(means) == set(range(len(times)))
+
+
 def test_a_folder_is_added_to(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("kept")

