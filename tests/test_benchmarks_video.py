@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ovs_edge.benchmarks.clips import davis_clips
+from ovs_edge.benchmarks.clips import Clip, davis_clips
 from ovs_edge.benchmarks.report import tables
 from ovs_edge.benchmarks.video import Mode, measure_clip
 from ovs_edge.benchmarks.video_metrics import Flicker, mask_iou, unmoving
 from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.smoothing import STRENGTH
 
 FRAMES = 8
 
@@ -170,3 +171,15 @@ def test_broken_clips(tmp_path: Path, clips: Path) -> None:
     cv2.imwrite(str(tmp_path / "masks/a/0.png"), np.zeros((4, 8), np.uint8))
     with pytest.raises(DatasetError, match="is 8x4, expected 8x8"):
         list(davis_clips(tmp_path)[0].read(None))
+
+
+def test_a_real_clip_is_steadier() -> None:
+    """The embedded model on a street that stands still, where that clip lies beside the repository."""
+    path = Path(__file__).parents[2] / "shared" / "data" / "pedestrians.avi"
+    if not path.is_file():
+        pytest.skip(f"no clip at {path}")
+    with Segmenter.load() as segmenter:
+        modes = [Mode(0, 1), Mode(STRENGTH, 1)]
+        before, after = measure_clip(segmenter, Clip("street", path), modes, ["person", "grass", "road"], most=10)
+    assert before.unmoving > 0.8 and before.flicker_unmoving > 0.01
+    assert after.flicker_unmoving < 0.5 * before.flicker_unmoving
