@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 from support.endless import PLAIN, Memory, halves
 from support.web_client import Viewer, client, frames, post, start_viewer, within
 
-from ovs_edge.benchmarks.live import measure_live
+from ovs_edge.benchmarks.cli import main as bench
+from ovs_edge.benchmarks.report import tables
 from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.palette import colours
 from ovs_edge.runtime.segmenter import Segmenter
@@ -237,8 +239,18 @@ def test_a_lost_source_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
         within(work())
 
 
-def test_the_command_serves_until_it_is_interrupted(tiny_bundle: Path) -> None:
-    """`--web` alone on a recording: shown over and over, changed by a client, ended by Ctrl-C without an error."""
-    result = measure_live(tiny_bundle, "demo", threads=1, changes=2)
-    assert result.changes == 2 and 0 < result.new_names.median <= result.new_names.max
-    assert 0 < result.known_names.p95 and result.fps > 0
+def test_the_command_serves_until_it_is_interrupted(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--web` on a recording: shown over and over, changed by a client, ended by Ctrl-C without an error."""
+    result = tmp_path / "live.json"
+    words = ["live", "--model", str(tiny_bundle), "--threads", "1", "--changes", "2", "-o", str(result)]
+    monkeypatch.setattr(sys, "argv", ["ovs-bench", *words])
+    with pytest.raises(SystemExit) as exit:
+        bench()
+    assert exit.value.code == 0
+    found = json.loads(result.read_text())["live"]
+    assert found["changes"] == 2 and found["fps"] > 0
+    for kind in ("new_names", "known_names"):
+        assert 0 < found[kind]["median"] <= found[kind]["p95"] <= found[kind]["max"]
+    assert "| names never seen before |" in tables(tmp_path)
