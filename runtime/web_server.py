@@ -85,7 +85,7 @@ class WebServer:
         self._source = PLAYING
         self._version = 0  # of the classes that the latest frame was labelled with
         self._told: tuple[object, ...] = ()  # what the viewers were last told of unasked
-        folder = Path(__file__).with_name("web_page")
+        folder = Path(__file__).with_name("web-page")
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
         self._door = (folder / "door.html").read_bytes()
         self._socket = _bound(address)

@@ -25,7 +25,7 @@ from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.status import Status
 from ovs_edge.runtime.web_sink import WebOptions, WebSink
 
-PAGE = Path(__file__).parents[1] / "runtime" / "web_page"
+PAGE = Path(__file__).parents[1] / "runtime" / "web-page"
 RED, GREEN = (0, 0, 255), (0, 255, 0)
 
 
