@@ -188,7 +188,7 @@ def _video(document: dict[str, Any]) -> str:
             f"{old['flicker_unmoving']:.2%}", f"{new['flicker_unmoving']:.2%}",
             "" if ratio is None else f"{ratio - 1:+.0%}",
             *("" if row["iou"] is None else f"{row['iou']:.3f}" for row in (old, new)),
-            f"{new['smooth_ms']:.1f} of {new['frame_ms']:.0f} ms",
+            f"{new['smooth_ms'] / new['frame_ms']:.1%}",
         ]
         for old, new, ratio in zip(before, after, ratios, strict=True)
     ]  # fmt: skip
@@ -196,7 +196,7 @@ def _video(document: dict[str, Any]) -> str:
     fall = f"{sum(known) / len(known) - 1:+.0%}" if known else ""
     smoothing = _table(
         f"Smoothing {strength:g}: labels that change from frame to frame on unmoving pixels, and foreground IoU",
-        ["clip", "unmoving", "off", "on", "change", "IoU off", "IoU on", "cost of a frame"],
+        ["clip", "unmoving", "off", "on", "change", "IoU off", "IoU on", "part of a frame's time"],
         [*body, ["mean", "", "", "", fall, _iou(before), _iou(after), ""]],
     )
     apart = sorted({row["keyframes"] for row in rows if row["smooth"] > 0})
