@@ -219,12 +219,14 @@ def write_lines(image: Image, lines: Sequence[str]) -> Image:
 
 
 def _figures(status: Status) -> str:
-    """The rate, and how old what is seen is where that is known."""
+    """The rate; of a live source also how old what is seen is, and how many frames were passed over for newer ones."""
     figures = []
     if status.fps is not None:
         figures.append(f"{status.fps:.1f} FPS" if status.fps < 100 else f"{status.fps:.0f} FPS")
         if status.age_ms is not None:
             figures.append(f"{status.age_ms:.0f} ms")
+            if status.dropped:
+                figures.append(f"{status.dropped} skipped")
     return "  ".join(figures)
 
 

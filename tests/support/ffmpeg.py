@@ -31,7 +31,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def sender(*output: str, size: str = "160x120", rate: int = 25, colour: str | None = None) -> Iterator[subprocess.Popen]:
+def sender(
+    *output: str, size: str = "160x120", rate: int = 25, colour: str | None = None
+) -> Iterator[subprocess.Popen]:
     """Sends pictures in real time until the block ends, then is killed without a goodbye."""
     picture = f"color={colour}:s={size}:r={rate}" if colour else f"testsrc2=s={size}:r={rate}"
     arguments = ["-loglevel", "quiet", "-re", "-f", "lavfi", "-i", picture, *output]
