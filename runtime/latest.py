@@ -26,9 +26,7 @@ class Latest(Generic[Task, Result]):
     So a thousand tasks submitted at once cost two: the one under way and the last.
     """
 
-    def __init__(
-        self, name: str, work: Callable[[Task], Result], prepare: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, name: str, work: Callable[[Task], Result], prepare: Callable[[], None] | None = None) -> None:
         """`name` is the thread's. `prepare` is the first thing it does; a failure there is left for `work` to meet."""
         self._name = name
         self._work = work
