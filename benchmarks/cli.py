@@ -147,7 +147,8 @@ def soak(
     print(
         f"{result.frames} frames, {result.changes} changes of classes: memory {result.memory_growth:+.1%}, "
         f"threads {result.threads_gained:+d}, descriptors {result.descriptors_gained:+d}, "
-        f"age {result.age_first_ms:.0f} ms at first, {result.age_last_ms:.0f} ms at last"
+        f"age {result.age_ms:.0f} ms ({result.age_ms / result.model_ms:.1f} inference times), "
+        f"{result.age_first_ms:.0f} ms at first, {result.age_last_ms:.0f} ms at last"
     )
     _write(output, path, {"soak": asdict(result)})
 

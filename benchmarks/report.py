@@ -126,11 +126,12 @@ def _soak(document: dict[str, Any]) -> str:
         [
             f"**{result['minutes']:g} minutes of a looped clip {pace}, other classes every 5 s**",
             "",
-            "| frames | changes | memory from minute 3 | threads | descriptors | age of frames, first / last |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| frames | changes | memory from minute 3 | threads | descriptors | age / inference | age, first / last |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
             (
                 f"| {result['frames']} | {result['changes']} | {result['memory_growth']:+.1%} "
                 f"| {result['threads_gained']:+d} | {result['descriptors_gained']:+d} "
+                f"| {result['age_ms'] / result['model_ms']:.1f} "
                 f"| {result['age_first_ms']:.0f} / {result['age_last_ms']:.0f} ms |"
             ),
         ]

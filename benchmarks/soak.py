@@ -63,6 +63,8 @@ class SoakResult:
     memory_growth: float  # from minute 3, or a tenth of a shorter run, to the end, as a share
     threads_gained: int  # over the same time
     descriptors_gained: int
+    model_ms: float  # median time in the network
+    age_ms: float  # median of all frames' age at the sinks
     age_first_ms: float  # median of the first tenth of the samples, and of the last
     age_last_ms: float
     samples: tuple[Sample, ...] = field(repr=False)
@@ -170,8 +172,14 @@ def measure_soak(
     if len(samples) < 3:
         raise UsageError(f"the run of {minutes:g} minutes is too short for a comparison; give it at least 0.6")
     settled = min(_SETTLED, minutes * 6)
-    begin, end = next(sample for sample in samples if sample.seconds >= settled), samples[-1]
+    # Medians of neighbours: a decoder that is opened anew just then has threads and descriptors for a moment.
+    few = max(3, len(samples) // 20)
+    begin, end = [sample for sample in samples if sample.seconds >= settled][:few], samples[-few:]
     tenth = max(1, len(samples) // 10)
+
+    def gained(count: Callable[[Sample], int]) -> int:
+        return round(median(map(count, end)) - median(map(count, begin)))
+
     return SoakResult(
         bundle=name,
         source=clip.name,
@@ -179,9 +187,11 @@ def measure_soak(
         minutes=minutes,
         frames=summary.frames,
         changes=watch.changes,
-        memory_growth=end.memory_mib / begin.memory_mib - 1,
-        threads_gained=end.threads - begin.threads,
-        descriptors_gained=end.descriptors - begin.descriptors,
+        memory_growth=samples[-1].memory_mib / begin[0].memory_mib - 1,
+        threads_gained=gained(lambda sample: sample.threads),
+        descriptors_gained=gained(lambda sample: sample.descriptors),
+        model_ms=summary.model_ms,
+        age_ms=summary.age_ms or 0.0,
         age_first_ms=median(sample.age_ms for sample in samples[:tenth]),
         age_last_ms=median(sample.age_ms for sample in samples[-tenth:]),
         samples=tuple(samples),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from ovs_edge.benchmarks import soak
 from ovs_edge.benchmarks.cli import main
+from ovs_edge.benchmarks.environment import Environment
 from ovs_edge.benchmarks.report import tables
 from ovs_edge.runtime.opencv import cv2
 
@@ -52,3 +54,7 @@ def test_soak(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, pa
     assert result.changes >= 10 and result.frames > 15  # the clip began anew
     assert result.threads_gained <= 0 and result.descriptors_gained <= 0
     assert result.memory_growth < 0.2 and 0 < result.age_last_ms < 1000
+    (clip.parent / "soak.json").write_text(
+        json.dumps({"soak": asdict(result), "environment": asdict(Environment.here()), "command": "ovs-bench soak"})
+    )
+    assert f"| {result.frames} | {result.changes} |" in tables(clip.parent)
