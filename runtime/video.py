@@ -38,10 +38,13 @@ class VideoSource:
         read, first = self._capture.read() if self._capture is not None else (False, None)
         if self._capture is None or not read:
             self.close()
-            raise SourceError(
-                f"{self.name} does not decode as a video; expected a video such as .mp4 or .avi, "
-                "or a photo (.jpg, .png)"
-            )
+            expected = "a video such as .mp4 or .avi, or a photo (.jpg, .png)"
+            if place == STDIN:
+                # Most MP4 files have their index at the end, and a pipe cannot be wound forward and back.
+                expected = (
+                    "a video that plays as it comes: MPEG-TS, Matroska, AVI, or MP4 made with -movflags +faststart"
+                )
+            raise SourceError(f"{self.name} does not decode as a video; expected {expected}")
         self._first = first
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if _LIKELY_FPS[0] <= fps <= _LIKELY_FPS[1] else _USUAL_FPS

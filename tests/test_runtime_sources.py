@@ -121,6 +121,9 @@ def test_a_clip_on_standard_input(tmp_path: Path) -> None:
     with write_clip(tmp_path / "clip.avi").open("rb") as clip:
         ran = subprocess.run([sys.executable, "-c", code], stdin=clip, capture_output=True, text=True, check=True)
     assert ran.stdout == "12\n"
+    with write_clip(tmp_path / "clip.mp4").open("rb") as clip:  # its index is at the end
+        failed = subprocess.run([sys.executable, "-c", code], stdin=clip, capture_output=True, text=True, check=False)
+    assert "MPEG-TS" in failed.stderr or failed.stdout == "12\n"
 
 
 def test_the_demo_pans_over_real_photos() -> None:
