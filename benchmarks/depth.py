@@ -21,6 +21,7 @@ from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.segmenter.segmenter import MaskModel
 
 CLASSES, NAMES = 20, 1  # K, S of the vocabulary that is given
+_SETTLE = 0.25  # seconds before each run, after which the other engine's threads no longer spin for work
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def _interleaved(actions: dict[tuple[int, str], Callable[[], object]], runs: int
     times: dict[tuple[int, str], list[float]] = {key: [] for key in actions}
     for turn in range(runs + 1):
         for key, action in actions.items():
+            time.sleep(_SETTLE)
             start = time.perf_counter()
             action()
             if turn:

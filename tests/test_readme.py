@@ -64,7 +64,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tour_runs_as_written(workplace: Path) -> None:
     """In order, since each command uses what earlier ones made."""
     tour = [command for command in COMMANDS if command not in BY_CI]
-    assert {command.split()[0] for command in tour} == {"ovs-run", "ovs-train", "ovs-export", "ovs-bench"}
+    assert {command.split()[0] for command in tour} == {"ovs-run", "ovs-train", "ovs-export", "ovs-bench", "ovs-doctor"}
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for command in tour:
         words = shlex.split(command)
