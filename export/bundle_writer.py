@@ -111,7 +111,12 @@ def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProt
     # Sizes that differ from each other and from 1, so that the exporter takes no axis for another.
     example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
     outputs = [spec.name for spec in _outputs(model, options)]
-    onnx_model = to_onnx(graph, example, (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S")))), outputs)
+    ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
+    model.query_decoder.resize_features = True
+    try:
+        onnx_model = to_onnx(graph, example, ports, outputs)
+    finally:
+        model.query_decoder.resize_features = False  # torch goes on to compute the published way, for parity
     if options.weights == "fp16":
         halve(onnx_model)
     return onnx_model

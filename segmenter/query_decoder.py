@@ -106,6 +106,9 @@ class QueryDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(channels, config) for _ in range(config.layers))
         self.decoder_norm = nn.LayerNorm(channels)
         self.mask_embed = MLP(channels, channels, mask_channels, 3)
+        # Between layers a mask is only needed at the next layer's size. To resize the features once and multiply then is
+        # the same as to multiply and resize every mask, but for rounding, at a tenth of the cost. Exported graphs do so.
+        self.resize_features = False
 
     def forward(self, mask_features: Tensor, levels: list[Tensor], depth: int | None = None) -> list[QueryState]:
         """mask_features (B, M, H/4, W/4), levels from the pixel decoder -> depth + 1 states, the first before any layer."""
@@ -114,29 +117,41 @@ class QueryDecoder(nn.Module):
         for index, level in enumerate(levels):
             memories.append(level.flatten(2).transpose(1, 2) + self.level_embed[index])
             positions.append(sine_position(int(level.shape[2]), int(level.shape[3]), channels, level.device))
+        sizes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]
+        resized = [_resize(mask_features, size) for size in sizes] if self.resize_features else []
         queries = self.query_feat[None].expand(batch, -1, -1)
-        states = [self._state(queries, mask_features)]
-        for index, layer in enumerate(self.layers[:depth]):
+        states = []
+        for index in range(len(self.layers[:depth]) + 1):
+            normed = self.decoder_norm(queries)
+            embedding = self.mask_embed(normed)
+            states.append(QueryState(normed, _masks(embedding, mask_features)))
+            if index == len(self.layers[:depth]):
+                break
             which = index % LEVELS
-            size = (int(levels[which].shape[2]), int(levels[which].shape[3]))
-            bias = attention_bias(states[-1].mask_logits, size)
-            queries = layer(queries, self.query_embed, memories[which], positions[which], bias)
-            states.append(self._state(queries, mask_features))
+            masks = (
+                _masks(embedding, resized[which])
+                if self.resize_features
+                else _resize(states[-1].mask_logits.detach(), sizes[which])
+            )
+            bias = attention_bias(masks)
+            queries = self.layers[index](queries, self.query_embed, memories[which], positions[which], bias)
         return states
 
-    def _state(self, queries: Tensor, mask_features: Tensor) -> QueryState:
-        normed = self.decoder_norm(queries)
-        embedding = self.mask_embed(normed)
-        masks = (embedding @ mask_features.flatten(2)).view(*embedding.shape[:2], *mask_features.shape[2:])
-        return QueryState(normed, masks)
 
+def attention_bias(mask_logits: Tensor) -> Tensor:
+    """Forbid places where the mask is below one half; an empty mask forbids nothing.
 
-def attention_bias(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Forbid places where the mask, resized to `size`, is below one half; an empty mask forbids nothing.
-
-    (B, Q, h, w) -> (B, 1, Q, H * W), no gradient.
+    (B, Q, H, W) -> (B, 1, Q, H * W).
     """
-    resized = nn.functional.interpolate(mask_logits.detach(), size=size, mode="bilinear", align_corners=False)
-    outside = (resized < 0).flatten(2).to(mask_logits.dtype)
+    outside = (mask_logits < 0).flatten(2).to(mask_logits.dtype)
     empty = (outside.mean(-1, keepdim=True) == 1).to(mask_logits.dtype)
     return (outside * (1 - empty) * MASKED)[:, None]
+
+
+def _masks(embedding: Tensor, features: Tensor) -> Tensor:
+    """(B, Q, M), (B, M, H, W) -> logits (B, Q, H, W)."""
+    return (embedding @ features.flatten(2)).view(*embedding.shape[:2], *features.shape[2:])
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
