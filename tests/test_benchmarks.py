@@ -89,7 +89,7 @@ def test_depth_command_compares_engines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["depth", "mini", "--layers", "deep"], "expected depths"),
+        (["depth", "mini", "--layers", "deep"], "expected numbers"),
         (["depth", "nothing.pt"], "no preset 'nothing.pt'"),
         (["accuracy", "--data", "nowhere", "--model", "{bundle}"], "no folder nowhere"),
         (["speed", "--model", "nowhere.ovs"], "no bundle at nowhere.ovs"),
