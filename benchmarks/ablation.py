@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
+from ovs_edge.bundle.files import replacing
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
@@ -261,13 +261,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    work = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(work, path)
+        with replacing(path) as work:
+            work.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path} ({error}); free some space") from error
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 from ovs_edge.bundle.errors import SinkError
+from ovs_edge.bundle.files import replacing
 
 _GROUPS = {"seen": "seen", "unseen": "unseen", "harmonic": "harmonic mean", "renamed_seen": "seen, by synonyms"}
 _COLOURS = ("#9aa5b1", "#4c9f70", "#3b7dd8", "#d1495b")
@@ -34,12 +34,10 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("mIoU, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=len(arms), loc="upper center", bbox_to_anchor=(0.5, 1.14))
-    work = path.with_name(f".{path.stem}.partial.png")
     try:
-        figure.savefig(work)
-        os.replace(work, path)
+        with replacing(path) as work:
+            figure.savefig(work, format="png")
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise SinkError(f"cannot write {path} ({error}); free some space or choose another place") from error
     finally:
         pyplot.close(figure)

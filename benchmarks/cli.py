@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ovs_edge.bundle.errors import SinkError, UsageError, exit_on_error, require
+from ovs_edge.bundle.files import replacing
 
 if TYPE_CHECKING:
     from ovs_edge.benchmarks.accuracy import AccuracyResult
@@ -355,13 +355,11 @@ def _write(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> 
         opened = Bundle.open(bundle, verify=False)
         document |= {"bundle": opened.manifest.name, "bundle_digest": opened.digest}
     document |= {"environment": asdict(Environment.here()), **result}
-    work = output.with_name(f".{output.name}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        work.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(work, output)
+        with replacing(output) as work:
+            work.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise SinkError(f"cannot write {output} ({error}); free some space or choose another place") from error
     print(f"wrote {output}")
 

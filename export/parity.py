@@ -147,7 +147,7 @@ def measure(
     tell("formulations and mask orders")
     vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
     orders = [
-        [reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(len(photos[:_TAKEN]))
+        [reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(min(_TAKEN, len(photos)))
     ]
     return Parity(
         photos=len(photos),

@@ -18,24 +18,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ovs_edge.bundle.files import cache_folder
+
 _MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
 _MOST_KEPT = 4 * _MOST_NAMES  # in memory, besides a bundle's own: a run of weeks may see any number of names
 _MOST_BYTES = 64 * 2**20  # a larger file is not ours
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/ovs-edge/vectors`, or the same under `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    base = Path(root) if os.path.isabs(root) else Path(os.path.expanduser("~")) / ".cache"
-    return base / "ovs-edge" / "vectors"
 
 
 class VectorCache:
     """Name -> unit vector (D,), in memory and in one file. `key` identifies everything the vectors depend on."""
 
     def __init__(self, key: str, dim: int, folder: Path | None = None, bundled: Path | None = None) -> None:
-        self._file = (folder or cache_folder()) / f"{key}.npz"
+        self._file = (folder or cache_folder("vectors")) / f"{key}.npz"
         self._bundled = _read(bundled, dim) if bundled is not None else {}
         self._vectors = {**_read(self._file, dim), **self._bundled}
 

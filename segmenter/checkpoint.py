@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pickle
 import warnings
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from ovs_edge.bundle.errors import CheckpointError, OvsError
+from ovs_edge.bundle.files import replacing
 from ovs_edge.segmenter.config import SegmenterConfig
 from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.segmenter import MaskModel, Segmenter
@@ -68,13 +68,11 @@ def save_checkpoint(
 
 def write_torch(path: Path, value: dict[str, Any]) -> None:
     """`torch.save` to a temporary name, then rename."""
-    work = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(value, work)
-        os.replace(work, path)
+        with replacing(path) as work:
+            torch.save(value, work)
     except (OSError, RuntimeError) as error:
-        work.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path} ({error}); free some space or choose another folder") from error
 
 

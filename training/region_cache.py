@@ -15,7 +15,6 @@ import logging
 import os
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError
+from ovs_edge.bundle.files import replacing
 from ovs_edge.training.datasets import SegmentationDataset
 from ovs_edge.training.distributed import Ranks, barrier
 from ovs_edge.training.regions import GREY, LEAST_PIXELS, class_regions
@@ -33,13 +33,6 @@ _log = logging.getLogger("ovs_edge.training")
 _SHARD = 256  # photos
 _BATCH = 32  # regions the teacher sees at once
 _CLASSES = 256  # a class index fits an 8-bit mask
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/ovs-edge/regions`, or the same under `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(root) if os.path.isabs(root) else Path(os.path.expanduser("~")) / ".cache"
-    return base / "ovs-edge" / "regions"
 
 
 @dataclass(frozen=True)
@@ -168,16 +161,13 @@ def _read(path: Path) -> _Shard | None:
 
 
 def _write(path: Path, shard: _Shard) -> None:
-    work = path.with_name(f".{path.name}.{os.getpid()}")
     content = io.BytesIO()
     np.savez(content, keys=shard.keys, vectors=shard.vectors)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        work.write_bytes(content.getvalue())
-        os.replace(work, path)
+        with replacing(path, str(os.getpid())) as work:
+            work.write_bytes(content.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            work.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write {path} ({error}); free some space or choose another folder with --region-cache"
         ) from error

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
+from ovs_edge.bundle.files import cache_folder
 from ovs_edge.segmenter.clip_weights import give_text_tower
 from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.segmenter import Segmenter
@@ -22,7 +23,7 @@ from ovs_edge.training.datasets import SegmentationDataset, open_dataset
 from ovs_edge.training.distributed import Ranks, process_group
 from ovs_edge.training.pretrained import load_pretrained
 from ovs_edge.training.recipes import Recipe
-from ovs_edge.training.region_cache import RegionVectors, cache_folder, teach_regions
+from ovs_edge.training.region_cache import RegionVectors, teach_regions
 from ovs_edge.training.splits import check_known, hide, read_split
 from ovs_edge.training.teachers import load_teacher
 from ovs_edge.training.trainer import STATE, Trainer
@@ -147,7 +148,7 @@ def _taught(
     console: Console,
 ) -> RegionVectors:
     teacher = load_teacher(name, encoder, device)
-    folder = options.region_cache or cache_folder()
+    folder = options.region_cache or cache_folder("regions")
     photos = sum(map(len, datasets))
     with _bar(console) as bar:
         task = bar.add_task("teacher", total=photos)

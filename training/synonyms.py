@@ -9,7 +9,6 @@ direct hypernyms and hyponyms whose last word is the last word of a lemma ("moun
 from __future__ import annotations
 
 import json
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ovs_edge.bundle.errors import DatasetError, SinkError, exit_on_error
+from ovs_edge.bundle.files import replacing
 from ovs_edge.training.wordnet import Synset, WordNet
 
 MOST_RELATED = 8  # of a category; some have a hundred ("tree"), few of which anyone would say
@@ -105,12 +105,10 @@ def synonyms(
 ) -> None:
     """Extract the synonyms of category names from WordNet."""
     document = extract(WordNet(wordnet), shipped_senses() if senses is None else _read(senses))
-    work = output.with_name(f".{output.name}.partial")
     try:
-        work.write_text(to_text(document), encoding="utf-8")
-        os.replace(work, output)
+        with replacing(output) as work:
+            work.write_text(to_text(document), encoding="utf-8")
     except OSError as error:
-        work.unlink(missing_ok=True)
         raise SinkError(f"cannot write {output} ({error}); free some space or choose another place") from error
     words = sum(len(entry["synonyms"]) + len(entry["multiword"]) for entry in document["categories"].values())
     print(f"wrote {output}: {len(document['categories'])} categories, {words} names")
