@@ -66,6 +66,7 @@ _IDLE = 20.0  # seconds that a connection may stay without a request
 _HEARTBEAT = 10.0  # seconds between two signs of life of a viewer
 _ANSWER = 60.0  # seconds for the classes to be encoded, or a region to be looked at
 _SHUTDOWN = 1.0  # seconds for viewers to take their leave
+_ENDED = json.dumps({"ended": True})  # the last news of a run
 
 Result = TypeVar("Result")
 Handler = Callable[["web.Request"], Awaitable["web.StreamResponse"]]
@@ -172,13 +173,27 @@ class WebServer:
         self._ready.set_result(broadcast)
         await self._stop.wait()
         listener.close()
-        with suppress(asyncio.TimeoutError):
-            goodbyes = [socket.close(code=1001, message=b"the run has ended") for socket in self._sockets]
-            await asyncio.wait_for(asyncio.gather(*goodbyes, return_exceptions=True), _SHUTDOWN)
+        for dismiss in (self._say_goodbye, self._hang_up_all):
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(dismiss(), _SHUTDOWN)
         await runner.cleanup()
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+    async def _say_goodbye(self) -> None:
+        """Say that the run has ended, and wait for viewers to leave.
+
+        A connection that is closed from here while something comes in is reset, and what was said last is lost with it.
+        """
+        await asyncio.gather(*(socket.send_str(_ENDED) for socket in self._sockets), return_exceptions=True)
+        while self._sockets:
+            await asyncio.sleep(0.01)
+
+    async def _hang_up_all(self) -> None:
+        """Close what is left: viewers that do not listen."""
+        goodbyes = [socket.close(code=1001, message=b"the run has ended") for socket in self._sockets]
+        await asyncio.gather(*goodbyes, return_exceptions=True)
 
     # -- every request -----------------------------------------------------------------------------------------------
 

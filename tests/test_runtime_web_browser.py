@@ -40,8 +40,9 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path) -> None:
     await page.press("/")
     assert await page.value(FOCUS) == "name"
     await page.type("lawn|green")
+    version = segmenter.asked.version + 1
     await page.press("Enter")
-    await page.until(f"{CHIPS} === 'red,lawn' && document.body.dataset.version == '{segmenter.asked.version + 1}'")
+    await page.until(f"{CHIPS} === 'red,lawn' && document.body.dataset.version == '{version}'")
     assert segmenter.asked.vocabulary.classes[1].names == ("lawn", "green")
     await page.until(f"{pixel.format(48)} !== '{plain}'")
     await page.until("document.querySelector('#announce').textContent === 'Looking for red, lawn'")
@@ -113,9 +114,11 @@ def test_the_page_by_keyboard_alone(tiny_bundle: Path, tmp_path: Path) -> None:
             # The browser notes every refused request; one was refused on purpose.
             (refused,) = page.errors
             assert "400" in refused and refused.endswith("/classes")
-            # The end of the run is said, not left to be guessed.
+            # The end of the run is said, not left to be guessed, and failing to come back does not unsay it.
             await asyncio.to_thread(sink.close)
             await page.until("document.querySelector('#banner').textContent === 'The run has ended.'")
+            await asyncio.sleep(0.7)
+            assert await page.value("document.querySelector('#banner').textContent") == "The run has ended."
 
     (tmp_path / "downloads").mkdir()
     with ExitStack() as stack:

@@ -194,10 +194,14 @@ def test_closing_sends_viewers_away_and_frees_the_port(tiny_bundle: Path, tmp_pa
             stuck = _upgrade(viewer.port)
             closing = threading.Thread(target=stack.close)
             closing.start()
+            news = {}
             async for message in live:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     await live.send_str("next")
-            assert live.close_code == 1001
+                else:
+                    news = message.json()
+            assert news == {"ended": True}
+            assert live.close_code == 1001  # this one did not leave by itself
             await asyncio.to_thread(closing.join)
             stuck.close()
 

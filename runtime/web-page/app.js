@@ -35,7 +35,11 @@ function banner(text) {
 
 // -- classes ---------------------------------------------------------------------------------------------------------
 
-const setSettings = throttled("/settings", 60, fail);
+const setSettings = throttled("/settings", 60, {
+  failed: fail,
+  answered: (settings) => (news.settings = settings),
+  settled: () => showSettings(),
+});
 
 async function setClasses(entries) {
   $("problem").textContent = "";
@@ -236,6 +240,7 @@ for (const id of ["outlines", "names", "legend"]) {
 }
 
 function showSettings() {
+  if (setSettings.busy()) return; // what was done here is newer than what the server said
   for (const id of ["threshold", "opacity"]) {
     if (document.activeElement === $(id) && $(id).matches(":active")) continue; // it is being dragged
     $(id).value = news.settings[id];

@@ -1,12 +1,12 @@
 // The connection: frames and news from the server, and requests to it.
 
 const NEXT = "next";
-const AWAY = "the run has ended";
 
 // Calls handlers.frame(header, bitmap), handlers.news(news), handlers.link("open" | "lost" | "ended").
 export function connect(handlers) {
   let wait = 500;
   let owed = 0; // frames drawn while the page was hidden: nobody looks, so no more are asked for
+  let ended = false; // stays so while attempts to reach a next run fail
   let socket;
 
   function open() {
@@ -20,7 +20,10 @@ export function connect(handlers) {
     };
     socket.onmessage = async (event) => {
       if (typeof event.data === "string") {
-        handlers.news(JSON.parse(event.data));
+        const told = JSON.parse(event.data);
+        ended = told.ended === true;
+        if (ended) socket.close();
+        else handlers.news(told);
         return;
       }
       const own = socket;
@@ -38,8 +41,8 @@ export function connect(handlers) {
         }
       }
     };
-    socket.onclose = (event) => {
-      handlers.link(event.reason === AWAY ? "ended" : "lost");
+    socket.onclose = () => {
+      handlers.link(ended ? "ended" : "lost");
       setTimeout(open, wait);
       wait = Math.min(wait * 2, 5000);
     };
@@ -70,28 +73,32 @@ export async function post(path, body) {
 }
 
 // A function that sends at most one request every `pause` milliseconds; of changes in between, merged, the last win.
-export function throttled(path, pause, failed) {
+// Calls `answered` with each reply, `settled` when all is sent; its `busy()` is true in between.
+export function throttled(path, pause, { failed, answered, settled }) {
   let waiting = null;
   let timer = 0;
   async function flush() {
     if (!waiting) {
       timer = 0;
+      settled();
       return;
     }
     const body = waiting;
     waiting = null;
     timer = -1;
     try {
-      await post(path, body);
+      answered(await post(path, body));
     } catch (error) {
       failed(error);
     }
     timer = setTimeout(flush, pause);
   }
-  return (change) => {
+  const send = (change) => {
     waiting = { ...waiting, ...change };
     if (!timer) timer = setTimeout(flush, 0);
   };
+  send.busy = () => timer !== 0;
+  return send;
 }
 
 // A line through the latest values, drawn to fill `canvas`.
