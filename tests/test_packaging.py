@@ -27,6 +27,7 @@ ALLOWED = {
     "training": {"bundle", "segmenter"},
     "runtime": {"bundle", "models"},
     "export": {"bundle", "segmenter", "runtime"},
+    "calibration": {"bundle", "runtime"},
     "benchmarks": {"bundle", "segmenter", "training", "runtime", "export", "models"},
 }
 STANDARD = set(sys.stdlib_module_names)

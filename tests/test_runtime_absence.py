@@ -16,7 +16,7 @@ class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        if name.startswith(("ovs_edge.segmenter", "ovs_edge.training", "ovs_edge.export")):
+        if name.startswith(("ovs_edge.segmenter", "ovs_edge.training", "ovs_edge.export", "ovs_edge.calibration")):
             raise ModuleNotFoundError(f"{name} is not for the device", name=name)
 
 sys.meta_path.insert(0, Absent())
