@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovs_edge.bundle.errors import SinkError, UsageError, exit_on_error, require
-from ovs_edge.bundle.files import replacing
+from ovs_edge.benchmarks.cli_options import Model, Output, Precision, Threads, positive, write_result
+from ovs_edge.bundle.errors import UsageError, exit_on_error, require
 
 if TYPE_CHECKING:
     from ovs_edge.benchmarks.accuracy import AccuracyResult
@@ -23,22 +21,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 _ARMS = ("plain", "diversification", "distillation", "both")  # of the ablation; its module needs torch
 
-_Model = Annotated[Path | None, typer.Option(help="Bundle folder NAME.ovs. Default: the embedded one.")]
-_Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result as JSON.")]
-_Precision = Annotated[str, typer.Option(help="Which of the bundle's precisions to measure.")]
-_Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: one per core.")]
-
 
 @app.command()
 def accuracy(
     data: Annotated[list[Path], typer.Option(help="Dataset folder (COCO panoptic, or index masks), once or more.")],
-    model: _Model = None,
-    precision: _Precision = "fp32",
-    threads: _Threads = 0,
+    model: Model = None,
+    precision: Precision = "fp32",
+    threads: Threads = 0,
     split: Annotated[
         Path | None, typer.Option(help="Split file of ovs-train: tells seen from unseen categories in the result.")
     ] = None,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Mean IoU on the validation split of datasets, all their names competing."""
     require("PIL", "train")
@@ -58,16 +51,16 @@ def accuracy(
         for dataset in datasets:
             results.append(measure_accuracy(segmenter, dataset, split=apart))
             _print_accuracy(results[-1])
-    _write(output, path, {"precision": precision, "accuracy": [asdict(result) for result in results]})
+    write_result(output, path, {"precision": precision, "accuracy": [asdict(result) for result in results]})
 
 
 @app.command()
 def speed(
-    model: _Model = None,
-    precision: _Precision = "fp32",
-    threads: _Threads = 2,
+    model: Model = None,
+    precision: Precision = "fp32",
+    threads: Threads = 2,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of the network.")] = 200,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Latency of the network, time of a change of classes, memory of ovs-run."""
     from ovs_edge.benchmarks.speed import measure_speed
@@ -76,16 +69,16 @@ def speed(
     path = model or default_bundle()
     result = measure_speed(path, precision, threads, runs)
     _print_speed(result)
-    _write(output, path, {"speed": asdict(result)})
+    write_result(output, path, {"speed": asdict(result)})
 
 
 @app.command()
 def live(
     source: Annotated[str, typer.Option(help="Clip that the model works on, or 'demo'.")] = "demo",
-    model: _Model = None,
-    threads: _Threads = 0,
+    model: Model = None,
+    threads: Threads = 0,
     changes: Annotated[int, typer.Option(min=1, help="Changes of either kind.")] = 60,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """How soon new classes are seen: ovs-run at work with its web viewer, changed by a client."""
     require("aiohttp", "web")
@@ -97,18 +90,18 @@ def live(
     for kind, times in (("new", result.new_names), ("known", result.known_names)):
         print(f"five {kind} names seen: median {times.median:.0f} ms, p95 {times.p95:.0f} ms, max {times.max:.0f} ms")
     print(f"meanwhile {result.fps:.1f} FPS, network {result.model_ms:.1f} ms")
-    _write(output, path, {"live": asdict(result)})
+    write_result(output, path, {"live": asdict(result)})
 
 
 @app.command()
 def pipeline(
     source: Annotated[str, typer.Option(help="Clip to turn into a labelled video, or 'demo'.")] = "demo",
-    model: _Model = None,
-    precision: _Precision = "fp32",
-    threads: _Threads = 0,
+    model: Model = None,
+    precision: Precision = "fp32",
+    threads: Threads = 0,
     frames: Annotated[int, typer.Option(min=10, help="Of the clip, in each round.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Of network alone, then pipeline.")] = 3,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Clip to saved video: how much of the network's own rate is left."""
     from ovs_edge.benchmarks.pipeline import measure_pipeline
@@ -119,7 +112,7 @@ def pipeline(
     steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in result.timings.items())
     print(f"network alone {result.network_fps:.1f} FPS, pipeline {result.pipeline_fps:.1f} FPS: {result.share:.1%}")
     print(steps)
-    _write(output, path, {"pipeline": asdict(result)})
+    write_result(output, path, {"pipeline": asdict(result)})
 
 
 @app.command()
@@ -127,9 +120,9 @@ def soak(
     clip: Annotated[Path, typer.Argument(help="Video, shown over and over.")],
     minutes: Annotated[float, typer.Option(min=0.6, help="How long.")] = 30.0,
     unpaced: Annotated[bool, typer.Option("--unpaced", help="Frames as fast as they decode.")] = False,
-    model: _Model = None,
-    threads: _Threads = 0,
-    output: _Output = None,
+    model: Model = None,
+    threads: Threads = 0,
+    output: Output = None,
 ) -> None:
     """Memory, threads, descriptors and age of frames over time, with other classes every five seconds."""
     from ovs_edge.benchmarks.soak import Sample, measure_soak
@@ -150,7 +143,7 @@ def soak(
         f"age {result.age_ms:.0f} ms ({result.age_ms / result.model_ms:.1f} inference times), "
         f"{result.age_first_ms:.0f} ms at first, {result.age_last_ms:.0f} ms at last"
     )
-    _write(output, path, {"soak": asdict(result)})
+    write_result(output, path, {"soak": asdict(result)})
 
 
 @app.command()
@@ -164,7 +157,7 @@ def depth(
     size: Annotated[str | None, typer.Option(help="Input HEIGHTxWIDTH. Default: that of ovs-export.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of both engines.")] = 2,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 7,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Parameters, GFLOPs and latency by decoder depth, ONNX Runtime beside eager torch. Presets have random weights."""
     require("torch", "export")
@@ -172,7 +165,7 @@ def depth(
     from ovs_edge.benchmarks.depth import measure_depth
     from ovs_edge.benchmarks.models import open_model
 
-    wanted = _positive(layers, "--layers", "3,6,9")
+    wanted = positive(layers, "--layers", "3,6,9")
     results = []
     for name in model:
         opened = open_model(name)
@@ -183,7 +176,7 @@ def depth(
             f"{row.model} {row.input_size[0]}x{row.input_size[1]} {row.decoder_layers} layers: {row.parameters_m} M, "
             f"{row.gflops} GFLOPs, ONNX Runtime {row.onnx_ms} ms, torch {row.torch_ms} ms, {row.speedup}x"
         )
-    _write(output, None, {"depth": [asdict(row) for row in results]})
+    write_result(output, None, {"depth": [asdict(row) for row in results]})
 
 
 @app.command()
@@ -210,7 +203,7 @@ def ablation(
         int, typer.Option(min=0, help="Distil only regions whose class is among the teacher's so many nearest names.")
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, one thread each.")] = 2,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Train plainly, with text diversification, with distillation, with both; compare on categories never trained on."""
     require("torch", "train")
@@ -227,7 +220,7 @@ def ablation(
     )  # fmt: skip
     chosen = tuple(part.strip() for part in arms.split(","))
     result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))
-    _write(output, None, result)
+    write_result(output, None, result)
     if output is not None:
         from ovs_edge.benchmarks.ablation_plot import plot
 
@@ -248,12 +241,12 @@ def video(
     ] = "tree,grass,road,water,building,sky,person",
     smooth: Annotated[float, typer.Option(help="Strength of smoothing that is compared with none.")] = 0.9,
     keyframes: Annotated[str, typer.Option(help="Distances of key frames, comma-separated.")] = "1,2,3,4",
-    model: _Model = None,
-    precision: _Precision = "fp32",
-    threads: _Threads = 2,
+    model: Model = None,
+    precision: Precision = "fp32",
+    threads: Threads = 2,
     max_frames: Annotated[int | None, typer.Option(min=2, help="Of each clip.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Write a strip of frames without and with smoothing.")] = None,
-    output: _Output = None,
+    output: Output = None,
 ) -> None:
     """Foreground IoU and flicker of clips, without and with smoothing, and by distance of key frames."""
     from ovs_edge.benchmarks.clips import Clip, davis_clips
@@ -262,7 +255,7 @@ def video(
     from ovs_edge.models import default_bundle
     from ovs_edge.runtime.segmenter import Segmenter
 
-    modes = [Mode(0.0, 1), *(Mode(smooth, every) for every in _positive(keyframes, "--keyframes", "1,2,4"))]
+    modes = [Mode(0.0, 1), *(Mode(smooth, every) for every in positive(keyframes, "--keyframes", "1,2,4"))]
     chosen = [clip for folder in clips or () for clip in davis_clips(folder)]
     chosen += [Clip(path.stem, path) for path in video or ()]
     if not chosen or smooth == 0 or modes[1].keyframes != 1:
@@ -281,7 +274,7 @@ def video(
                 _print_video(row)
     if picture is not None:
         strip.write(picture)
-    _write(output, path, {"precision": precision, "threads": threads, "video": [asdict(row) for row in rows]})
+    write_result(output, path, {"precision": precision, "threads": threads, "video": [asdict(row) for row in rows]})
 
 
 @app.command()
@@ -296,16 +289,6 @@ def report(
         print(tables(results))
     else:
         print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
-
-
-def _positive(text: str, option: str, example: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise UsageError(f"{option} is {text!r}, expected numbers such as {example}")
-    return numbers
 
 
 def _print_accuracy(result: AccuracyResult) -> None:
@@ -340,28 +323,6 @@ def _print_video(row: VideoRow) -> None:
         f"{row.flicker_unmoving:.2%} of unmoving pixels, {row.flicker:.2%} of all; smoothing {row.smooth_ms:.2f} ms "
         f"of {row.frame_ms:.1f} ms a frame"
     )
-
-
-def _write(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> None:
-    if output is None:
-        return
-    from ovs_edge.benchmarks.environment import Environment
-    from ovs_edge.bundle.bundle import Bundle
-
-    # Where the result was put is nobody's business, and is not part of the measurement.
-    words = [word for word in sys.argv[1:] if word not in ("-o", "--output", str(output), f"--output={output}")]
-    document: dict[str, Any] = {"command": shlex.join(["ovs-bench", *words])}
-    if bundle is not None:
-        opened = Bundle.open(bundle, verify=False)
-        document |= {"bundle": opened.manifest.name, "bundle_digest": opened.digest}
-    document |= {"environment": asdict(Environment.here()), **result}
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as work:
-            work.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot write {output} ({error}); free some space or choose another place") from error
-    print(f"wrote {output}")
 
 
 def main() -> None:
