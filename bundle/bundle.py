@@ -92,14 +92,15 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def written_whole(target: str | Path) -> Iterator[Path]:
+def written_whole(target: str | Path, marker: str = MANIFEST, kind: str = "bundle") -> Iterator[Path]:
     """A temporary folder beside `target` that becomes it when the block ends well, and is removed when it does not.
 
-    An existing bundle at `target` is replaced; anything else there is refused, so that a mistyped `-o` deletes nothing.
+    An existing bundle at `target`, or another `kind` of folder that holds a file `marker`, is replaced; anything else
+    there is refused, so that a mistyped `-o` deletes nothing.
     """
     target = Path(target)
-    if target.exists() and not (target / MANIFEST).is_file():
-        raise UsageError(f"{target} exists and is not a bundle; choose another output or move it away")
+    if target.exists() and not (target / marker).is_file():
+        raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -4,6 +4,7 @@ OvsError                    one line on the terminal, exit code 2
 ├── UsageError              an option or a list of classes that makes no sense
 ├── CheckpointError         a training checkpoint that is missing, broken, foreign or unsafe
 ├── BundleError             a bundle that is missing, damaged or of a newer schema
+├── PlanError               a TensorRT plan that is missing, damaged or foreign, or cannot be built
 ├── DatasetError            training data that cannot be read
 ├── SourceError             a camera, photo or video that cannot be read
 ├── SinkError               an output that cannot be written
@@ -39,6 +40,10 @@ class CheckpointError(OvsError):
 
 class BundleError(OvsError):
     """A bundle that is missing, incomplete, altered, or written by a newer version."""
+
+
+class PlanError(OvsError):
+    """A TensorRT plan that is missing, altered, made for another device, or cannot be built or run."""
 
 
 class DatasetError(OvsError):

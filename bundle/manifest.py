@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from ovs_edge.bundle.errors import BundleError
+from ovs_edge.bundle.strict import parse
 
 SCHEMA = 1
 
@@ -100,8 +101,7 @@ class Manifest:
             )
         if schema != SCHEMA:
             raise BundleError(f"{origin} has schema {schema!r}, expected {SCHEMA}; export the bundle again")
-        manifest = _parse(cls, raw, origin)
-        assert isinstance(manifest, cls)
+        manifest = parse(cls, raw, origin, "export the bundle again")
         manifest._check(origin)
         return manifest
 
@@ -126,42 +126,3 @@ class Manifest:
         for file in (*self.precisions.values(), *self.digests):
             if "/" in file or "\\" in file or file in ("", ".", "..", "manifest.json") or "\0" in file:
                 raise BundleError(f"{origin}: file name {file!r} is not a plain name inside the bundle")
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    """Build `kind` from parsed JSON, refusing unknown keys, missing keys and wrong types."""
-    wrong = BundleError(f"{where}: found {type(value).__name__}, expected {kind}; export the bundle again")
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise wrong
-        hints = get_type_hints(kind)
-        unknown = sorted(set(value) - set(hints))
-        if unknown:
-            raise BundleError(f"{where}: unknown entries {unknown}; export the bundle again with this version")
-        required = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
-        missing = sorted(required - set(value))
-        if missing:
-            raise BundleError(f"{where}: missing entries {missing}; export the bundle again")
-        return kind(**{key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()})
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return value
-    if origin is Literal:
-        if value not in arguments:
-            raise BundleError(f"{where}: found {value!r}, expected one of {list(arguments)}; export the bundle again")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise wrong
-        return tuple(_parse(arguments[0], item, where) for item in value)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise wrong
-        return {str(key): _parse(arguments[1], item, where) for key, item in value.items()}
-    if arguments:  # int | str
-        if type(value) not in arguments:
-            raise wrong
-        return value
-    if type(value) is not kind:
-        raise wrong
-    return value
