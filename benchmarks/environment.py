@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ovs_edge.benchmarks.board import Board, read_board
+
+_PACKAGES = (
+    "ovs-edge", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy", "opencv-python-headless", "torch",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -21,12 +27,13 @@ class Environment:
     system: str
     python: str
     packages: dict[str, str]  # those that decide speed
+    board: Board  # clocks, power mode, temperature, driver: what the system says of them
 
     @classmethod
     def here(cls) -> Environment:
         """This machine, now."""
         packages = {}
-        for name in ("ovs-edge", "onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "torch"):
+        for name in _PACKAGES:
             try:
                 packages[name] = version(name)
             except PackageNotFoundError:
@@ -39,6 +46,7 @@ class Environment:
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             packages=packages,
+            board=read_board(),
         )
 
 
