@@ -17,6 +17,7 @@ class IoU:
     per_class: npt.NDArray[np.float64]  # (K,), NaN where a class occurs in neither
     mean: float  # over the classes that occur in the truth
     pixel_accuracy: float  # correct pixels over counted pixels
+    frequency_weighted: float  # IoU, weighted by the classes' shares of the truth
 
 
 def confusion(
@@ -42,4 +43,6 @@ def intersection_over_union(counts: npt.NDArray[np.int64]) -> IoU:
     per_class = np.where(union > 0, correct / np.maximum(union, 1), np.nan)
     present = truth > 0
     mean = float(per_class[present].mean()) if present.any() else float("nan")
-    return IoU(per_class, mean, float(correct.sum() / max(1, counts.sum())))
+    total = max(1, int(counts.sum()))
+    weighted = float((truth[present] * per_class[present]).sum() / total)
+    return IoU(per_class, mean, float(correct.sum() / total), weighted)
