@@ -44,6 +44,7 @@ class _Entry:
     image: Path
     mask: Path
     segments: dict[int, int] = field(default_factory=dict)  # COCO: segment id -> class index
+    crowds: dict[int, int] = field(default_factory=dict)  # COCO: the same of regions of many, which are not labels
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class SegmentationDataset:
     entries: tuple[_Entry, ...]
     skipped: tuple[str, ...]  # why files were left out when the folder was listed
     relabel: tuple[int, ...] = ()  # stored class index -> class index, 255 = not labelled; empty: as stored
+    things: tuple[bool, ...] | None = None  # COCO: which of the classes stored have instances
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -160,13 +162,14 @@ def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
     try:
         order = {category["id"]: index for index, category in enumerate(raw["categories"])}
         classes = tuple(category_names(category["name"]) for category in raw["categories"])
+        things = tuple(bool(category.get("isthing", True)) for category in raw["categories"])
         photos = {image["id"]: image["file_name"] for image in raw["images"]}
         for annotation in raw["annotations"]:
-            segments = {
-                segment["id"]: order[segment["category_id"]]
-                for segment in annotation["segments_info"]
-                if not segment.get("iscrowd")
-            }
+            segments: dict[int, int] = {}
+            crowds: dict[int, int] = {}
+            for segment in annotation["segments_info"]:
+                kind = crowds if segment.get("iscrowd") else segments
+                kind[segment["id"]] = order[segment["category_id"]]
             image = folder / f"{split}2017" / photos[annotation["image_id"]]
             mask = path.with_suffix("") / annotation["file_name"]
             if not segments:
@@ -174,10 +177,10 @@ def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
             elif not image.is_file() or not mask.is_file():
                 skipped.append(f"{image.name}: photo or mask is missing")
             else:
-                entries.append(_Entry(image, mask, segments))
+                entries.append(_Entry(image, mask, segments, crowds))
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not COCO panoptic: {type(error).__name__} {error}") from error
-    return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped))
+    return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped), things=things)
 
 
 def _read_json(path: Path) -> Any:
