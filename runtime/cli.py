@@ -120,13 +120,16 @@ def run(
     ] = 1,
     opacity: Annotated[float, typer.Option(help="Of the colours, 0 to 1.")] = 0.5,
     precision: Annotated[str, typer.Option(help="Which of the bundle's precisions to run.")] = "fp32",
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    provider: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or tensorrt: the cached plan of ovs-build, built now if there is none.")
+    ] = "auto",
+    plan: Annotated[Path | None, typer.Option(help="A TensorRT plan that ovs-build -o wrote, to run the model.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: one per core.")] = 0,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
 ) -> None:
     """Segment pictures by the names of what to look for."""
-    if provider not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"the provider is {provider!r}, expected auto, cpu or cuda")
+    if provider not in ("auto", "cpu", "cuda", "tensorrt"):
+        raise UsageError(f"the provider is {provider!r}, expected auto, cpu, cuda or tensorrt")
     if task not in ("auto", "semantic", "panoptic"):
         raise UsageError(f"the task is {task!r}, expected auto, semantic or panoptic")
     if (classes is None) == (watch_classes is None):
@@ -169,6 +172,7 @@ def run(
             threshold,
             task,  # type: ignore[arg-type]
             words,
+            plan,
         ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)

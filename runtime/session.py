@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -10,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Provider = Literal["auto", "cpu", "cuda"]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,24 @@ class Session(Protocol):
     ) -> None: ...
 
 
-def open_session(bundle: Bundle, precision: str = "fp32", threads: int = 0, provider: Provider = "auto") -> Session:
-    """Load the bundle's segmenter. `threads` 0 leaves the number to the engine.
+def open_session(
+    bundle: Bundle,
+    precision: str = "fp32",
+    threads: int = 0,
+    provider: Provider = "auto",
+    plan: Path | None = None,
+) -> Session:
+    """Load the bundle's segmenter. `threads` 0 leaves the number to the engine; `plan` is a folder of `ovs-build`.
 
-    Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load.
+    Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
+    `PlanError` for a plan.
     """
+    if plan is not None and provider not in ("auto", "tensorrt"):
+        raise UsageError(f"a plan runs on TensorRT, the provider is {provider!r}; leave one of the two out")
+    if plan is not None or provider == "tensorrt":
+        from ovs_edge.runtime.plan_opening import open_plan
+
+        return open_plan(bundle, precision, plan)
     from ovs_edge.runtime.onnx_session import OnnxSession
 
     return OnnxSession(bundle, precision, threads, provider)

@@ -1,0 +1,212 @@
+"""`Plan`: a TensorRT engine with the sidecar that says what it was built from, and for which device.
+
+A plan is a folder, in the user's cache or where `ovs-build -o` put it:
+
+    plan.json     the sidecar, the bundle's manifest included
+    engine.bin    the serialised engine
+
+TensorRT runs what it deserialises, and crashes on what was built for another version. So the sidecar is compared with
+this machine, and the engine's digest with the sidecar, before a byte is deserialised. A digest tells damage and mix-ups,
+not malice: whoever can rewrite the engine can rewrite the sidecar, so take plans from those whose programs you would run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import BundleError, PlanError
+from ovs_edge.bundle.files import cache_folder
+from ovs_edge.bundle.manifest import Manifest
+from ovs_edge.bundle.strict import parse
+
+SCHEMA = 1
+SIDECAR = "plan.json"
+ENGINE = "engine.bin"
+_SIDECAR_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
+
+Formulation = Literal["gridsample", "gather"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One size of the text vectors that the engine is made for; smaller ones are padded with zero rows."""
+
+    classes: int  # K
+    names: int  # S
+
+    def holds(self, classes: int, names: int) -> bool:
+        """Whether vectors (classes, names, D) fit in."""
+        return classes <= self.classes and names <= self.names
+
+    def __str__(self) -> str:
+        return f"{self.classes}x{self.names}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an engine is bound to."""
+
+    module: str  # "tensorrt" or "tensorrt_rtx"
+    version: str  # of it
+    gpu: str | None  # name; None: built with no GPU, which only tensorrt_rtx can
+    capability: str | None  # compute capability, "8.7"
+    machine: str  # "x86_64", "aarch64"
+    system: str  # "Linux"
+
+    @classmethod
+    def here(cls, module: str, version: str, gpu: str | None, capability: str | None) -> Target:
+        """This machine's."""
+        return cls(module, version, gpu, capability, platform.machine(), platform.system())
+
+    def __str__(self) -> str:
+        return f"{self.module} {self.version}, {self.gpu or 'no GPU'}"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """`plan.json`."""
+
+    bundle: str  # its name
+    bundle_digest: str  # identity of the bundle it was built from
+    precision: str  # of the bundle
+    formulation: Formulation  # of deformable attention
+    target: Target
+    profiles: tuple[Profile, ...]  # in the order of the engine's optimisation profiles
+    level: int  # of the builder's optimisation, 0..5
+    engine_sha256: str
+    engine_bytes: int
+    created_by: str  # distribution and version
+    manifest: Manifest  # the bundle's
+    parity: dict[str, Any] = field(default_factory=dict)  # against ONNX Runtime on this GPU; empty: not compared
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Readable JSON, keys in the order of the fields."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan on disk whose sidecar has been read; the engine is read, and checked, by `engine`."""
+
+    path: Path
+    sidecar: Sidecar
+
+    @classmethod
+    def open(cls, path: str | Path) -> Plan:
+        """Read the sidecar. Raises `PlanError` for anything that is not one."""
+        path = Path(path)
+        file = path / SIDECAR
+        try:
+            if file.stat().st_size > _SIDECAR_LIMIT:
+                raise PlanError(f"{file} is larger than {_SIDECAR_LIMIT} bytes; build the plan again with ovs-build")
+            raw = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PlanError(f"cannot read {file} ({error.strerror}); expected a folder that ovs-build wrote") from error
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"{file} is not JSON ({error}); build the plan again with ovs-build") from error
+        schema = raw.get("schema") if isinstance(raw, dict) else None
+        if type(schema) is not int or schema != SCHEMA:
+            raise PlanError(f"{file} has schema {schema!r}, this version reads {SCHEMA}; build the plan again")
+        try:
+            sidecar = parse(Sidecar, raw, str(file), "build the plan again with ovs-build")
+            Manifest.from_json(json.dumps(raw["manifest"]), f"{file}: manifest")
+        except BundleError as error:
+            raise PlanError(str(error)) from error
+        if not sidecar.profiles or any(profile.classes < 1 or profile.names < 1 for profile in sidecar.profiles):
+            raise PlanError(f"{file} has no sound profiles; build the plan again with ovs-build")
+        return cls(path, sidecar)
+
+    @property
+    def compared(self) -> bool:
+        """Whether it was compared with ONNX Runtime on its GPU; only plans that passed are published as such."""
+        return bool(self.sidecar.parity)
+
+    def strangers(self, here: Target) -> list[str]:
+        """What of this machine differs from what the plan was built for, in words; empty where it fits."""
+        built = self.sidecar.target
+        found = []
+        if (built.module, built.version) != (here.module, here.version):
+            found.append(f"it was built by {built.module} {built.version}, here is {here.module} {here.version}")
+        # What tensorrt_rtx builds without a GPU is made for every RTX card.
+        if built.gpu is not None and (built.gpu, built.capability) != (here.gpu, here.capability):
+            found.append(
+                f"it was built for {built.gpu} (compute capability {built.capability}), here is "
+                f"{here.gpu or 'no GPU'} ({here.capability})"
+            )
+        if (built.machine, built.system) != (here.machine, here.system):
+            found.append(f"it was built on {built.system} {built.machine}, here is {here.system} {here.machine}")
+        return found
+
+    def engine(self, here: Target) -> bytes:
+        """The engine's bytes, to be deserialised as they are; raises `PlanError` unless they are what was built, for here."""
+        if reasons := self.strangers(here):
+            raise PlanError(f"the plan {self.path} does not fit: {'; '.join(reasons)}; build it here with ovs-build")
+        file = self.path / ENGINE
+        try:
+            size = file.stat().st_size
+            if size != self.sidecar.engine_bytes:
+                raise PlanError(
+                    f"{file} has {size} bytes, its sidecar says {self.sidecar.engine_bytes}: it is cut short or "
+                    "another plan's; copy it again or build it again with ovs-build"
+                )
+            # These very bytes are hashed and deserialised: the file may change in between.
+            data = file.read_bytes()
+        except OSError as error:
+            raise PlanError(f"cannot read {file} ({error.strerror}); build the plan again with ovs-build") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != self.sidecar.engine_sha256:
+            raise PlanError(
+                f"{file} was altered: sha256 {digest[:12]}…, its sidecar says {self.sidecar.engine_sha256[:12]}…; "
+                "copy it again or build it again with ovs-build"
+            )
+        return data
+
+
+def cached_path(sidecar: Sidecar) -> Path:
+    """Where the cache keeps a plan: by bundle, precision, TensorRT, GPU and profiles."""
+    named = {
+        "precision": sidecar.precision,
+        "target": asdict(sidecar.target),
+        "profiles": [str(profile) for profile in sidecar.profiles],
+    }
+    key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+    return _shelf(sidecar.bundle_digest) / key[:16]
+
+
+def cached(bundle: Bundle, precision: str) -> Iterator[Plan]:
+    """Readable plans of `bundle` in `precision`, whether they fit or not; the newest first."""
+    shelf = _shelf(bundle.digest)
+    # A name that begins with a dot is a plan in the making.
+    folders = [path for path in shelf.glob("[!.]*") if (path / SIDECAR).is_file()] if shelf.is_dir() else []
+    for folder in sorted(folders, key=lambda path: (path / SIDECAR).stat().st_mtime, reverse=True):
+        try:
+            plan = Plan.open(folder)
+        except PlanError:
+            continue
+        if (plan.sidecar.bundle_digest, plan.sidecar.precision) == (bundle.digest, precision):
+            yield plan
+
+
+def fitting(bundle: Bundle, precision: str, here: Target) -> Plan:
+    """The newest cached plan that was built for `here`; raises `PlanError` that says why there is none."""
+    reasons = []
+    for plan in cached(bundle, precision):
+        if not (found := plan.strangers(here)):
+            return plan
+        reasons += found[:1]
+    name = bundle.manifest.name
+    if reasons:
+        raise PlanError(f"the plan of {name} in {precision} is stale: {reasons[0]}")
+    raise PlanError(f"there is no plan of {name} in {precision} for {here}")
+
+
+def _shelf(bundle_digest: str) -> Path:
+    return cache_folder("plans") / bundle_digest[:16]
