@@ -55,15 +55,15 @@ class DeformableAttention(nn.Module):
         heads, points = self.heads, self.points
         values = self.value_proj(value).view(batch, tokens, heads, channels // heads)
         locations = self._locations(query, reference, sizes)
-        weights = self.attention_weights(query).view(batch, tokens, heads, -1).softmax(-1).transpose(1, 2)
+        weights = self.attention_weights(query).view(batch, tokens, heads, -1).softmax(-1).permute(0, 2, 3, 1)
         sample = _sample_grid if self.formulation == "gridsample" else _sample_gather
         output = torch.zeros(())
         start = 0
         for level, (height, width) in enumerate(sizes):
             maps = values[:, start : start + height * width]
             start += height * width
-            place = locations[:, level].permute(0, 2, 4, 3, 1)  # (B, heads, N, P, 2)
-            share = weights[..., level * points : (level + 1) * points]
+            place = locations[:, level].permute(0, 2, 3, 4, 1)  # (B, heads, P, N, 2)
+            share = weights[:, :, level * points : (level + 1) * points]
             part = sample(maps, place, share, height, width)
             output = part if level == 0 else output + part
         result: Tensor = self.output_proj(output.flatten(1, 2).transpose(1, 2))
@@ -98,19 +98,22 @@ def pixel_centres(height: int, width: int, device: torch.device | None = None) -
 
 
 def _sample_grid(values: Tensor, place: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
-    """values (B, H*W, heads, d), place (B, heads, N, P, 2) in -1..1, weights (B, heads, N, P) -> (B, heads, d, N)."""
+    """values (B, H*W, heads, d), place (B, heads, P, N, 2) in -1..1, weights (B, heads, P, N) -> (B, heads, d, N).
+
+    The points come before the tokens, so that their sum runs over long rows.
+    """
     batch, _, heads, depth = values.shape
     maps = values.permute(0, 2, 3, 1).reshape(batch * heads, depth, height, width)
     grid = place.flatten(0, 1)
     sampled = nn.functional.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    mixed = (sampled * weights.flatten(0, 1)[:, None]).sum(-1)
+    mixed = (sampled * weights.flatten(0, 1)[:, None]).sum(2)
     return mixed.view(batch, heads, depth, -1)
 
 
 def _sample_gather(values: Tensor, place: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
     """The same as `_sample_grid`, with the four corners fetched by index."""
     batch, _, heads, depth = values.shape
-    tokens, points = place.shape[2:4]
+    points, tokens = place.shape[2:4]
     rows = values.permute(0, 2, 1, 3)  # (B, heads, H*W, d)
     x = ((place[..., 0] + 1) * width - 1).flatten(2) / 2
     y = ((place[..., 1] + 1) * height - 1).flatten(2) / 2
@@ -125,4 +128,4 @@ def _sample_gather(values: Tensor, place: Tensor, weights: Tensor, height: int, 
         index = index.to(torch.int64)[..., None].expand(-1, -1, -1, depth)
         part = rows.gather(2, index) * weight[..., None]
         mixed = part if corner == 0 else mixed + part
-    return mixed.view(batch, heads, tokens, points, depth).sum(3).transpose(2, 3)
+    return mixed.view(batch, heads, points, tokens, depth).sum(2).transpose(2, 3)

@@ -120,22 +120,24 @@ class QueryDecoder(nn.Module):
         sizes = [(int(level.shape[2]), int(level.shape[3])) for level in levels]
         resized = [_resize(mask_features, size) for size in sizes] if self.resize_features else []
         queries = self.query_feat[None].expand(batch, -1, -1)
-        states = []
-        for index in range(len(self.layers[:depth]) + 1):
-            normed = self.decoder_norm(queries)
-            embedding = self.mask_embed(normed)
-            states.append(QueryState(normed, _masks(embedding, mask_features)))
-            if index == len(self.layers[:depth]):
-                break
+        embedding, state = self._state(queries, mask_features)
+        states = [state]
+        for index, layer in enumerate(self.layers[:depth]):
             which = index % LEVELS
-            masks = (
-                _masks(embedding, resized[which])
-                if self.resize_features
-                else _resize(states[-1].mask_logits.detach(), sizes[which])
-            )
-            bias = attention_bias(masks)
-            queries = self.layers[index](queries, self.query_embed, memories[which], positions[which], bias)
+            if self.resize_features:
+                masks = _masks(embedding, resized[which])
+            else:
+                masks = _resize(state.mask_logits.detach(), sizes[which])
+            queries = layer(queries, self.query_embed, memories[which], positions[which], attention_bias(masks))
+            embedding, state = self._state(queries, mask_features)
+            states.append(state)
         return states
+
+    def _state(self, queries: Tensor, mask_features: Tensor) -> tuple[Tensor, QueryState]:
+        """Mask embedding (B, Q, M) of the queries, and what they are."""
+        normed = self.decoder_norm(queries)
+        embedding = self.mask_embed(normed)
+        return embedding, QueryState(normed, _masks(embedding, mask_features))
 
 
 def attention_bias(mask_logits: Tensor) -> Tensor:
