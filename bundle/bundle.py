@@ -31,9 +31,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    force: bool = False  # whether a precision that failed its comparison is given out, too
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True) -> Bundle:
+    def open(cls, path: str | Path, verify: bool = True, force: bool = False) -> Bundle:
         """Read the manifest and compare every file's digest. Raises `BundleError`."""
         path = Path(path)
         if not path.exists():
@@ -47,7 +48,7 @@ class Bundle:
             text = manifest_path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f"cannot read {manifest_path} ({error}); export the bundle again") from error
-        bundle = cls(path, Manifest.from_json(text, str(manifest_path)))
+        bundle = cls(path, Manifest.from_json(text, str(manifest_path)), force)
         if verify:
             bundle._verify()
         return bundle
@@ -75,10 +76,21 @@ class Bundle:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def graph(self, precision: str = "fp32") -> Path:
-        """File of the segmenter in `precision`; raises `UsageError` naming those there are."""
+        """File of the segmenter in `precision`.
+
+        Raises `UsageError` for one that is not there, or, unless forced, whose labels are too far from those of FP32.
+        """
         if precision not in self.manifest.precisions:
             have = ", ".join(sorted(self.manifest.precisions))
             raise UsageError(f"{self.path} has no precision {precision!r}; it has: {have}")
+        verdict = self.manifest.verdicts.get(precision)
+        if verdict is not None and not verdict.passed and not self.force:
+            found = f"{verdict.agreement:.2%} of its labels are those of fp32, expected {verdict.bar:.0%}"
+            raise UsageError(
+                f"{precision} of {self.path} failed its comparison: "
+                f"{found if verdict.finite else 'it gives numbers that are not finite'}; "
+                "use another precision, calibrate with other photos, or insist with --force"
+            )
         return self.path / self.manifest.precisions[precision]
 
 

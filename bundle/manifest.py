@@ -57,6 +57,35 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class LabelledVerdict:
+    """What a precision does to the accuracy on photos whose true labels are known."""
+
+    dataset: str
+    photos: int
+    fp32: float  # mean IoU
+    found: float  # mean IoU of the precision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far a precision's labels are from FP32's, on photos that did not help to make it."""
+
+    photos: int
+    agreement: float  # share of pixels with the same label, mean over photos
+    worst: float  # the same, of the worst photo
+    bar: float  # least agreement that passes
+    confidence_shift: float  # mean absolute difference of the confidence
+    finite: bool  # no NaN and no infinity anywhere
+    classes: dict[str, float]  # name -> share of the pixels FP32 gives it that keep it
+    labelled: tuple[LabelledVerdict, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the precision may be used without being forced."""
+        return self.finite and self.agreement >= self.bar
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a device needs to know of a bundle besides its tensors."""
 
@@ -72,6 +101,7 @@ class Manifest:
     # things that overlap it: who asks for one of them must not have the class compete as background
     stuff: tuple[str, ...] = ()  # first names of the trained classes that are regions without instances: sky, road
     parity: dict[str, Any] = field(default_factory=dict)  # measured differences to the source model
+    verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the precisions that ovs-calibrate added
     provenance: dict[str, Any] = field(default_factory=dict)  # preset, checkpoint digest, data, terms
     schema: int = SCHEMA
 
