@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ovs_edge.benchmarks.report_speed import speed_tables
+from ovs_edge.benchmarks.report_table import table
 from ovs_edge.bundle.errors import BundleError, SinkError
 
 START, END = "<!-- figures: made by `ovs-bench report`, do not edit -->", "<!-- end of figures -->"
@@ -51,7 +53,7 @@ def _section(document: dict[str, Any]) -> str:
     )
     renderers = {
         "accuracy": _accuracy,
-        "speed": _speed,
+        "speed": speed_tables,
         "live": _live,
         "pipeline": _pipeline,
         "soak": _soak,
@@ -71,24 +73,7 @@ def _accuracy(document: dict[str, Any]) -> str:
         [row["dataset"], row["classes"], row["photos"], f"{row['miou']:.3f}", f"{row['pixel_accuracy']:.3f}"]
         for row in document["accuracy"]
     ]
-    return _table(title, ["data", "names", "photos", "mIoU", "pixel accuracy"], rows)
-
-
-def _speed(document: dict[str, Any]) -> str:
-    row = document["speed"]
-    height, width = row["input_size"]
-    title = f"Speed of `{row['bundle']}`, {row['precision']}, {height}x{width}, K = {row['classes']}, {row['threads']} threads"
-    return _table(
-        title,
-        ["what", "measured"],
-        [
-            ["network, median / p90 / p99", _ms(row["latency_p50"], row["latency_p90"], row["latency_p99"])],
-            ["change to five new names, the first loads the text encoder", _ms(row["first_names_ms"])],
-            ["change to five new names, later", _ms(row["new_names_ms"])],
-            ["change to known names", f"{row['cached_names_ms']:.2f} ms"],
-            ["peak memory of `ovs-run`", f"{row['peak_memory_mib']:.0f} MiB"],
-        ],
-    )
+    return table(title, ["data", "names", "photos", "mIoU", "pixel accuracy"], rows)
 
 
 def _live(document: dict[str, Any]) -> str:
@@ -102,7 +87,7 @@ def _live(document: dict[str, Any]) -> str:
         for what, key in (("names never seen before", "new_names"), ("known names", "known_names"))
     ]
     rows.append(["network and rate meanwhile", f"{row['model_ms']:.1f} ms, {row['fps']:.1f} FPS"])
-    return _table(title, ["what", "median / p95 / max"], rows)
+    return table(title, ["what", "median / p95 / max"], rows)
 
 
 def _pipeline(document: dict[str, Any]) -> str:
@@ -157,7 +142,7 @@ def _depth(document: dict[str, Any]) -> str:
         "speed-up",
         "backbone alone",
     ]
-    return _table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, multiply and add count two", header, rows)
+    return table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, multiply and add count two", header, rows)
 
 
 def _ablation(document: dict[str, Any]) -> str:
@@ -170,7 +155,7 @@ def _ablation(document: dict[str, Any]) -> str:
     )
     columns = ["seen", "unseen", "harmonic", "renamed_seen", "drop"]
     rows = [[arm, *(_percent(figures[name]) for name in columns)] for arm, figures in arms.items()]
-    return _table(title, ["training", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"], rows)
+    return table(title, ["training", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"], rows)
 
 
 def _video(document: dict[str, Any]) -> str:
@@ -195,7 +180,7 @@ def _video(document: dict[str, Any]) -> str:
     ]  # fmt: skip
     known = [ratio for ratio in ratios if ratio is not None]
     fall = f"{sum(known) / len(known) - 1:+.0%}" if known else ""
-    smoothing = _table(
+    smoothing = table(
         f"Smoothing {strength:g}: labels that change from frame to frame on unmoving pixels, and foreground IoU",
         ["clip", "unmoving", "off", "on", "change", "IoU off", "IoU on", "part of a frame's time"],
         [*body, ["mean", "", "", "", fall, _iou(before), _iou(after), ""]],
@@ -203,7 +188,7 @@ def _video(document: dict[str, Any]) -> str:
     apart = sorted({row["keyframes"] for row in rows if row["smooth"] > 0})
     body = [_keyframes([of[clip, True, every] for clip in clips], every, after) for every in apart]
     title = f"Key frames, with smoothing {strength:g}: the network sees every Nth frame, all clips together"
-    return f"{smoothing}\n\n{_table(title, ['N', 'seen', 'rate', 'foreground IoU'], body)}"
+    return f"{smoothing}\n\n{table(title, ['N', 'seen', 'rate', 'foreground IoU'], body)}"
 
 
 def _keyframes(rows: list[dict[str, Any]], every: int, full: list[dict[str, Any]]) -> list[Any]:
@@ -226,8 +211,3 @@ def _percent(figure: dict[str, float | None]) -> str:
 
 def _ms(*values: float) -> str:
     return " / ".join(f"{value:.1f}" for value in values) + " ms"
-
-
-def _table(title: str, header: list[str], rows: list[list[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return f"**{title}**\n\n" + "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

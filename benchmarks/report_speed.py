@@ -1,0 +1,80 @@
+"""Tables of `ovs-bench speed`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ovs_edge.benchmarks.report_table import table
+
+_ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
+_ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
+
+
+def speed_tables(document: dict[str, Any]) -> str:
+    """Every contender's frame, what a new process costs, and what speaks against the figures."""
+    result = document["speed"]
+    threads = sorted({row["subject"]["threads"] for row in result["rows"]})
+    parts = [
+        table(
+            f"A frame from JPEG to JPEG with its labels drawn, {', '.join(map(str, threads))} threads, milliseconds",
+            ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"],
+            [_row(row) for row in result["rows"]],
+        )
+    ]
+    if result["starts"]:
+        parts.append(
+            table(
+                "A new process",
+                ["model", "first labels", "five new names, the first", "later", "known names", "memory"],
+                [_start(start) for start in result["starts"]],
+            )
+        )
+    if lines := speed_doubts(result):
+        parts.append("To be read with care: " + "; ".join(lines) + ".")
+    return "\n\n".join(parts)
+
+
+def speed_doubts(result: dict[str, Any]) -> list[str]:
+    """Of the machine, then of each row."""
+    own = [f"{row['title']}, {line}" for row in result["rows"] for line in row["doubts"]]
+    return [*result["conditions"]["warnings"], *own]
+
+
+def size_of(subject: dict[str, Any]) -> str:
+    """`384x384`, or nothing for a peer whose input is unknown."""
+    return "x".join(map(str, subject["input_size"] or ()))
+
+
+def network_ms(row: dict[str, Any]) -> float | None:
+    """Median of the network with its copies; None for a program that does not say."""
+    parts = [row["stages"][name]["p50"] for name in ("upload", "infer", "download") if name in row["stages"]]
+    return sum(parts) if parts else None
+
+
+def _row(row: dict[str, Any]) -> list[Any]:
+    subject, total, network = row["subject"], row["total"], network_ms(row)
+    return [
+        subject["model"],
+        subject["precision"] or "",
+        _ENGINES.get(subject["backend"], subject["backend"]),
+        size_of(subject),
+        _or_nothing(subject["decoder_layers"]),
+        _or_nothing(subject["classes"]),
+        "" if network is None else f"{network:.1f}",
+        "" if network is None else f"{total['p50'] - network:.1f}",
+        " / ".join(f"{total[key]:.1f}" for key in ("p50", "p90", "p99")),
+        f"{row['fps']:.1f}",
+    ]
+
+
+def _start(start: dict[str, Any]) -> list[Any]:
+    return [
+        f"{start['model']} {start['precision']}, {_ENGINES[start['backend']]}, {size_of(start)}",
+        *(f"{start[key]:.0f} ms" for key in ("first_labels_ms", "first_names_ms")),
+        *(f"{start[key]:.1f} ms" for key in ("new_names_ms", "known_names_ms")),
+        f"{start['peak_mib']:.0f} MiB",
+    ]
+
+
+def _or_nothing(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,136 @@
+"""`ovs-bench speed` and `ovs-bench profile`: what a frame costs, and where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ovs_edge.benchmarks.cli_options import Output, Threads, positive, write_result
+from ovs_edge.bundle.errors import UsageError
+
+if TYPE_CHECKING:
+    from ovs_edge.benchmarks.speed import SpeedResult
+
+
+def speed(
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Bundle folder NAME.ovs, or several. Default: the embedded one.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the bundles, comma-separated, or 'all'.")] = "fp32",
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="cpu, cuda, tensorrt, ort-tensorrt, ort-rtx, torch, comma-separated; 'auto' is what ovs-run takes, "
+            "'all' every one that is here."
+        ),
+    ] = "auto",
+    classes: Annotated[
+        str | None, typer.Option(help="Numbers of classes, such as 2,20,150. Default: five and their background.")
+    ] = None,
+    threads: Threads = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Timed frames of each row.")] = 100,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Instead of --runs: for so long in all.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where the frames come from, as for ovs-run. Default: synthetic pictures.")
+    ] = None,
+    peer: Annotated[
+        list[Path] | None, typer.Option(help="Another exported model.onnx in the same table; or several.")
+    ] = None,
+    peer_command: Annotated[
+        list[str] | None,
+        typer.Option(help="A program in the same table: reads a JPEG's path a line, answers each with a line."),
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="An earlier result: print what changed, exit code 3 if it is slower.")
+    ] = None,
+    regression: Annotated[float, typer.Option(min=0, help="Per cent that --compare lets pass.")] = 5.0,
+    output: Output = None,
+) -> None:
+    """What a frame costs, stage by stage: bundles, precisions, engines, class counts and other models in turns."""
+    from ovs_edge.benchmarks.compare import load_result
+    from ovs_edge.benchmarks.speed import Matrix, measure_speed
+    from ovs_edge.models import default_bundle
+
+    before = load_result(compare) if compare is not None else None  # now, not after the measurement
+    peers, commands = tuple(peer or ()), tuple(peer_command or ())
+    matrix = Matrix(
+        bundles=tuple(model or [default_bundle()]),
+        precisions=_words(precision, "--precision"),
+        backends=_words(backend, "--backend"),
+        classes=tuple(positive(classes, "--classes", "2,20,150")) if classes else (),
+        threads=threads,
+        runs=runs,
+        seconds=seconds,
+        source=source,
+        peers=peers,
+        commands=commands,
+    )
+    result = measure_speed(matrix, lambda step: print(step, file=sys.stderr))
+    print_speed(result)
+    write_result(output, None, {"speed": asdict(result)})
+    if before is not None:
+        _compare(before, result, regression / 100)
+
+
+def _compare(before: dict[str, Any], result: SpeedResult, allowed: float) -> None:
+    """Print every change; raises `RegressionError` for one that is too much."""
+    from ovs_edge.benchmarks.compare import CONFIDENCE, check, compare
+
+    changes = compare(before, {"speed": asdict(result)})
+    for entry in changes:
+        verdict = ("slower" if entry.ratio > 1 else "faster") if entry.differs else "no difference"
+        print(
+            f"{entry.title}, {entry.what}: {entry.before_ms:.1f} -> {entry.after_ms:.1f} ms, x{entry.ratio:.3f} "
+            f"[{entry.low:.3f}, {entry.high:.3f}], {CONFIDENCE:.0%}: {verdict}"
+        )
+    check(changes, allowed, all_doubts(result))
+
+
+def _words(text: str, option: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise UsageError(f"{option} is {text!r}, expected names, comma-separated")
+    return words
+
+
+def print_speed(result: SpeedResult) -> None:
+    """Rows, starts, and every reason for doubt."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    stages = list(dict.fromkeys(name for row in result.rows for name in row.stages))
+    table = Table("", *stages, "total p50", "p90", "p99", "FPS", "live FPS", "age", title="Milliseconds a frame")
+    if joules := any(row.joules is not None for row in result.rows):
+        table.add_column("J a frame")
+    for row in result.rows:
+        medians = [f"{row.stages[name].p50:.1f}" if name in row.stages else "" for name in stages]
+        total = [f"{value:.1f}" for value in (row.total.p50, row.total.p90, row.total.p99, row.fps, row.live.fps)]
+        energy = [f"{row.joules:.3f}" if row.joules is not None else ""] if joules else []
+        table.add_row(row.title, *medians, *total, f"{row.live.age_ms:.0f}", *energy)
+    console.print(table)
+    if result.starts:
+        table = Table(
+            "", "first labels", "first names", "new names", "known names", "MiB", "peak", title="A new process"
+        )
+        for start in result.starts:
+            times = [f"{value:.0f} ms" for value in (start.first_labels_ms, start.first_names_ms)]
+            changes = [f"{value:.1f} ms" for value in (start.new_names_ms, start.known_names_ms)]
+            size = "x".join(map(str, start.input_size))
+            memory = [f"{start.resident_mib:.0f}", f"{start.peak_mib:.0f}"]
+            table.add_row(f"{start.model} {start.precision} {start.backend} {size}", *times, *changes, *memory)
+        console.print(table)
+    for line in result.left_out:
+        print(f"left out: {line}")
+    for line in all_doubts(result):
+        print(f"warning: {line}")
+
+
+def all_doubts(result: SpeedResult) -> Sequence[str]:
+    """Of the machine, then of each row."""
+    return [*result.conditions.warnings, *(f"{row.title}: {line}" for row in result.rows for line in row.doubts)]
