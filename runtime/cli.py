@@ -120,10 +120,16 @@ def run(
     ] = 1,
     opacity: Annotated[float, typer.Option(help="Of the colours, 0 to 1.")] = 0.5,
     precision: Annotated[str, typer.Option(help="Which of the bundle's precisions to run.")] = "fp32",
+    force: Annotated[
+        bool, typer.Option("--force", help="Run a precision that failed its comparison with fp32 all the same.")
+    ] = False,
     provider: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, or tensorrt: the cached plan of ovs-build, built now if there is none.")
+        str,
+        typer.Option(help="auto, cpu, cuda, or tensorrt: the cached plan of ovs-build, built now if there is none."),
     ] = "auto",
-    plan: Annotated[Path | None, typer.Option(help="A TensorRT plan that ovs-build -o wrote, to run the model.")] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="A TensorRT plan that ovs-build -o wrote, to run the model.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: one per core.")] = 0,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
 ) -> None:
@@ -173,6 +179,7 @@ def run(
             task,  # type: ignore[arg-type]
             words,
             plan,
+            force,
         ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)

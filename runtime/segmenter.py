@@ -146,15 +146,17 @@ class Segmenter:
         task: Task | Literal["auto"] = "auto",
         stuff: Sequence[str] = (),
         plan: str | Path | None = None,
+        force: bool = False,
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one, with the TensorRT plan in the folder `plan` if one is named.
 
+        `force` also runs a precision that failed its comparison with FP32.
         Raises `BundleError`, `PlanError`, `UsageError`, `MissingExtraError`.
         """
         from ovs_edge.models import default_bundle
         from ovs_edge.runtime.text import TextEncoder
 
-        opened = Bundle.open(default_bundle() if bundle is None else bundle)
+        opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan))
         return cls(opened.manifest, session, TextEncoder(opened, threads), background, threshold, task, stuff)
 
