@@ -114,9 +114,13 @@ class Buffer:
         flags = cuda.host_alloc_flags.DEVICEMAP if shared else 0
         self.array: npt.NDArray[Any] = cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)
         self.array[...] = 0
-        self._copy: Any = None if shared else cuda.mem_alloc(max(1, self.array.nbytes))
-        allocation: Any = self.array.base
-        self.address = int(allocation.get_device_pointer() if shared else self._copy)
+        self._copy: Any = None
+        if shared:
+            allocation: Any = self.array.base
+            self.address = int(allocation.get_device_pointer())
+        else:
+            self._copy = cuda.mem_alloc(max(1, self.array.nbytes))
+            self.address = int(self._copy)
 
     def upload(self) -> None:
         """Queue the copy to the GPU."""
