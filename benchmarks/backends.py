@@ -70,8 +70,9 @@ class BoundSession:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         path = bundle.graph(precision)
+        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=[provider, "CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # the binding raises a dozen unrelated types
             raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
         if provider not in self._session.get_providers():

@@ -110,7 +110,8 @@ class CommandPeer:
         words = shlex.split(command)
         if not words:
             raise UsageError('--peer-command is empty; expected a program such as "python peer.py model.onnx"')
-        self.subject = Subject(Path(words[0]).name if len(words) == 1 else shlex.join(words), "peer")
+        # Folders of this machine say nothing to who reads the table.
+        self.subject = Subject(" ".join(Path(word).name for word in words), "peer")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         try:
             self._process = subprocess.Popen(

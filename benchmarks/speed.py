@@ -24,7 +24,7 @@ from ovs_edge.benchmarks.peer import CommandPeer, OnnxPeer
 from ovs_edge.benchmarks.power import Reader, energy_per_frame, find_reader
 from ovs_edge.benchmarks.startup import FIRST_NAMES, Start, measure_start
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import OvsError, UsageError
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.text import TextEncoder
 
@@ -111,11 +111,18 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
         contenders: list[Contender] = []
         starts: list[Start] = []
         for bundle, precision, backend in wanted:
-            if matrix.start:
-                tell(f"starting {bundle.path.name} {precision} {backend}")
-                starts.append(measure_start(bundle, precision, backend, matrix.threads, pictures[0].path))
-            tell(f"opening {bundle.path.name} {precision} {backend}")
-            contenders += _of_bundle(bundle, precision, backend, matrix, closing)
+            name = f"{bundle.path.name} {precision} {backend}"
+            try:
+                tell(f"opening {name}")
+                contenders += _of_bundle(bundle, precision, backend, matrix, closing)
+                if matrix.start:
+                    tell(f"starting {name}")
+                    starts.append(measure_start(bundle, precision, backend, matrix.threads, pictures[0].path))
+            except OvsError as error:
+                # What was asked for by its name must be there; what "all" found need not work.
+                if "all" not in (*matrix.precisions, *matrix.backends):
+                    raise
+                left_out.append(f"{name}: {error}")
         size = bundles[0].manifest.input_size if bundles else (640, 640)
         for path in matrix.peers:
             tell(f"opening {path.name}")
@@ -186,7 +193,6 @@ def _combinations(bundles: Sequence[Bundle], matrix: Matrix) -> tuple[list[tuple
     for bundle in bundles:
         have = tuple(bundle.manifest.precisions)
         for precision in have if matrix.precisions == ("all",) else matrix.precisions:
-            bundle.graph(precision)  # raises where there is none
             for backend in dict.fromkeys(backends):
                 reason = why_not(backend, precision)
                 if reason is None:
@@ -276,11 +282,14 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def live_model(totals: Sequence[float]) -> Live:
     """What a camera's viewer would see if frames took so many milliseconds each."""
-    now, last, ages = 0.0, -1, []
+    now, last = 0.0, -1
+    ages, finished = [], []
     for total in totals:
         newest = max(int(now / _CAMERA), last + 1)
         captured = newest * _CAMERA
         now = max(now, captured) + total
         ages.append(now - captured)
+        finished.append(now)
         last = newest
-    return Live(fps=1000 * len(ages) / now if now else 0.0, age_ms=float(np.median(ages)))
+    passed = finished[-1] - finished[0] or totals[0]
+    return Live(fps=1000 * max(1, len(totals) - 1) / passed, age_ms=float(np.median(ages)))

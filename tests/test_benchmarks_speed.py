@@ -1,0 +1,263 @@
+"""`ovs-bench speed`: its rows, its turns, its peers, and how it compares."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from ovs_edge.benchmarks.backends import BoundSession
+from ovs_edge.benchmarks.cli import main
+from ovs_edge.benchmarks.compare import change
+from ovs_edge.benchmarks.conditions import Watch, doubts
+from ovs_edge.benchmarks.contender import Picture, Subject, load_pictures
+from ovs_edge.benchmarks.peer import CommandPeer, OnnxPeer
+from ovs_edge.benchmarks.power import Reader, energy_per_frame
+from ovs_edge.benchmarks.report import tables
+from ovs_edge.benchmarks.speed import interleaved, live_model
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.runtime.session import open_session
+
+ECHO = "import sys\nfor line in sys.stdin:\n    assert open(line.strip(), 'rb').read(2) == b'\\xff\\xd8'\n    print('{}', flush=True)"
+
+
+def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ovs-bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    return int(exit.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def peer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mean of a picture (1, 3, H, W) of free size, plus a number that another input gives."""
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], keepdims=0),
+        helper.make_node("Cast", ["count"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["mean", "number"], ["sum"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, "H", "W"]),
+        helper.make_tensor_value_info("count", TensorProto.INT64, ["M"]),
+    ]
+    outputs = [helper.make_tensor_value_info("sum", TensorProto.FLOAT, ["M"])]
+    graph = helper.make_graph(nodes, "peer", inputs, outputs)
+    path = tmp_path_factory.mktemp("peer") / "peer.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(tiny_bundle: Path, peer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One run of the command, with two numbers of classes and both kinds of peer."""
+    program = tmp_path_factory.mktemp("program") / "echo.py"
+    program.write_text(ECHO.format('{"infer": 1.5, "words": 3}'))
+    output = tmp_path_factory.mktemp("results") / "speed.json"
+    with pytest.MonkeyPatch.context() as patch:
+        options = ("--model", tiny_bundle, "--classes", "2,20", "--runs", 16, "--threads", 1, "--peer", peer_model)
+        command = f"{sys.executable} {program}"
+        assert _bench(patch, "speed", *options, "--peer-command", command, "-o", output) == 0
+    return output
+
+
+def test_rows_hold_every_stage(result: Path, tiny_bundle: Path) -> None:
+    document = json.loads(result.read_text())
+    two, twenty, peer, program = document["speed"]["rows"]
+    assert [row["subject"]["classes"] for row in (two, twenty)] == [2, 20]
+    assert list(two["stages"]) == ["decode", "preprocess", "infer", "postprocess", "overlay", "encode"]
+    for row in (two, twenty):
+        total = row["total"]
+        assert 0 < total["p50"] <= total["p90"] <= total["p99"]
+        assert sum(stage["p50"] for stage in row["stages"].values()) == pytest.approx(total["p50"], rel=0.5)
+        assert row["frames"] == 16 and [len(burst) for burst in row["rounds"]["total"]] == [4] * 4
+        assert row["live"]["fps"] < 31
+    assert peer["subject"]["model"] == "peer.onnx" and list(peer["stages"]) == ["decode", "preprocess", "infer"]
+    assert program["subject"]["model"].endswith(" echo.py")
+    assert program["stages"]["infer"]["p50"] == 1.5 and program["total"]["p50"] > 0
+    (start,) = document["speed"]["starts"]
+    assert start["load_ms"] < start["first_labels_ms"] and 20 < start["peak_mib"] < 2000
+    assert document["speed"]["conditions"]["seconds"] > 0
+    assert document["command"].startswith("ovs-bench speed")
+
+
+def test_the_report_shows_them(result: Path) -> None:
+    text = tables(result.parent)
+    assert "| tiny | fp32 | ONNX Runtime, CPU | 48x64 | 1 | 20 |" in text
+    assert "| peer.onnx |  | peer |" in text and "A new process" in text
+
+
+def test_comparison_with_itself(
+    result: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("speed", "--model", tiny_bundle, "--classes", "2", "--threads", 1, "--runs", 16, "--compare", result)
+    assert _bench(monkeypatch, *options, "--regression", 900) == 0
+    assert capsys.readouterr().out.count(" ms, x") == 2  # total and network of the one row in common
+    # An earlier result that was ten times as fast: whatever the machine does, that is slower.
+    document = json.loads(result.read_text())
+    for row in document["speed"]["rows"]:
+        row["rounds"] = {key: [[ms / 10 for ms in burst] for burst in part] for key, part in row["rounds"].items()}
+    faster = result.with_name("faster.txt")
+    faster.write_text(json.dumps(document))
+    assert _bench(monkeypatch, *options[:-1], faster) == 3
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "slower by more than 5%" in error and "tiny fp32 cpu" in error
+
+
+def _series(seed: int, median: float, memory: float, bursts: int = 50) -> list[list[float]]:
+    """Bursts of four frames on a machine whose speed wanders: each burst's remembers `memory` of the one before."""
+    rng = np.random.default_rng(seed)
+    wander, series = 0.0, []
+    for _ in range(bursts):
+        wander = memory * wander + rng.normal(0, 0.03)
+        series.append([float(median * np.exp(wander + abs(rng.normal(0, 0.05)))) for _ in range(4)])
+    return series
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.6])
+def test_a_against_a_is_no_difference_in_19_of_20(memory: float) -> None:
+    pairs = [change("a", "total", _series(i, 50, memory), _series(1000 + i, 50, memory)) for i in range(40)]
+    assert sum(pair.differs for pair in pairs) <= 2
+
+
+def test_a_real_difference_is_found() -> None:
+    pair = change("a", "total", _series(1, 50, 0.0), _series(2, 55, 0.0))
+    assert pair.differs and pair.low < 1.1 < pair.high
+    assert pair.regressed(0.02) and not pair.regressed(0.12)
+    assert change("a", "total", _series(2, 55, 0.0), _series(1, 50, 0.0)).high < 1
+
+
+class _Counter:
+    """A contender that notes when it was called, and with what."""
+
+    def __init__(self, name: str, log: list[tuple[str, Path]]) -> None:
+        self.subject = Subject(name, "cpu")
+        self._log = log
+
+    def frame(self, picture: Picture) -> dict[str, float]:
+        self._log.append((self.subject.model, picture.path))
+        return {"total": 1.0}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_contenders_take_turns_with_the_same_fresh_frames(tmp_path: Path) -> None:
+    log: list[tuple[str, Path]] = []
+    pictures = load_pictures(None, tmp_path)
+    assert len({picture.path.read_bytes() for picture in pictures}) == len(pictures)
+    contenders = [_Counter(name, log) for name in "abc"]
+    times = interleaved(contenders, pictures, 20, None, lambda step: None, Watch())
+    assert [len(part) for part in times] == [5] * 3 and len(times[0][0]) == 4
+    timed = log[-5 * 3 * 5 :]
+    bursts = [timed[index : index + 5] for index in range(0, len(timed), 5)]
+    assert all(len({name for name, _ in burst}) == 1 for burst in bursts)
+    orders = ["".join(burst[0][0] for burst in bursts[index : index + 3]) for index in range(0, 15, 3)]
+    assert all(sorted(order) == ["a", "b", "c"] for order in orders) and len(set(orders)) > 1
+    seen = {name: [path for who, path in timed if who == name] for name in "abc"}
+    assert seen["a"] == seen["b"] == seen["c"] and len(set(seen["a"])) == 25
+
+
+def test_live_model() -> None:
+    fast, slow = live_model([10.0] * 50), live_model([100.0] * 50)
+    assert (fast.fps, fast.age_ms) == (pytest.approx(30, rel=0.02), pytest.approx(10))
+    # Three frame times pass meanwhile: the newest is nearly always fresh, and none waits.
+    assert slow.fps == pytest.approx(10, rel=0.05) and 100 <= slow.age_ms < 134
+
+
+def test_energy_is_power_times_time() -> None:
+    assert energy_per_frame(lambda: None, None, 0.01) is None
+    frames: list[int] = []
+    energy = energy_per_frame(lambda: frames.append(1), Reader("a meter", lambda: 10.0), 0.05)
+    assert energy is not None and energy[1] == "a meter"
+    assert energy[0] * len(frames) == pytest.approx(0.5, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "words"),
+    [
+        ([[10, 10], [10, 10], [11, 11], [11, 11]], ["halves"]),
+        ([[10, 10, 10, 20], [10, 10, 10, 20]], ["spread"]),
+        ([[10, 10.1], [10.1, 10]], []),
+    ],
+)
+def test_doubtful_samples(rounds: Sequence[Sequence[float]], words: list[str]) -> None:
+    found = doubts(rounds)
+    assert len(found) == len(words) and all(word in line for word, line in zip(words, found, strict=True))
+
+
+def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    rng = np.random.default_rng(0)
+    image, vectors = rng.integers(0, 256, (1, 48, 64, 3), np.uint8), rng.standard_normal((5, 2, 3)).astype(np.float32)
+    with open_session(bundle, threads=1, provider="cpu") as plain:
+        expected = plain.run(image, vectors)
+    with BoundSession(bundle, "fp32", "CPUExecutionProvider", "cpu") as bound:
+        found = bound.run(image, vectors)
+        assert list(bound.timings) == ["upload", "infer", "download"]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_onnx_peer_is_fed_as_it_asks(peer_model: Path, tmp_path: Path) -> None:
+    peer = OnnxPeer(peer_model, 1, (64, 96))
+    assert peer.subject.input_size == (64, 96)
+    picture = load_pictures(None, tmp_path)[0]
+    times = peer.frame(picture)
+    assert times["total"] == pytest.approx(sum(times[name] for name in ("decode", "preprocess", "infer")))
+    with pytest.raises(UsageError, match="no such file"):
+        OnnxPeer(tmp_path / "none.onnx", 1, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("raise SystemExit('no licence')", "no licence"), ("input(); print('ok', flush=True)", "ended with 0")],
+)
+def test_a_peer_that_ends_is_one_line(program: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "peer.py").write_text(program)
+    peer = CommandPeer(f"{sys.executable} {tmp_path / 'peer.py'}")
+    picture = load_pictures(None, tmp_path)[0]
+    with pytest.raises(SourceError, match=words):
+        for _ in range(2):
+            peer.frame(picture)
+    peer.close()
+
+
+def test_a_peer_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="cannot start 'no-such-program-anywhere'"):
+        CommandPeer("no-such-program-anywhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--backend", "abacus"], "no backend 'abacus'"),
+        (["--classes", "many"], "expected numbers"),
+        (["--precision", "int8-cpu", "--backend", "torch"], "nothing is left"),
+        (["--compare", os.devnull], "no result of ovs-bench speed"),
+        (["--model", "nowhere.ovs"], "no bundle at nowhere.ovs"),
+    ],
+)
+def test_impossible_requests(
+    options: list[str],
+    words: str,
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ovs_edge.benchmarks.speed.measure_start", lambda *_: _never())
+    model = [] if "--model" in options else ["--model", str(tiny_bundle)]
+    assert _bench(monkeypatch, "speed", *model, *options) == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def _never() -> Any:
+    raise UsageError("no process is started for an impossible request")
