@@ -9,67 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ovs_edge.benchmarks.accuracy_cli import accuracy
 from ovs_edge.benchmarks.cli_options import Model, Output, Precision, Threads, positive, write_result
+from ovs_edge.benchmarks.speed_cli import speed
 from ovs_edge.bundle.errors import UsageError, exit_on_error, require
 
 if TYPE_CHECKING:
-    from ovs_edge.benchmarks.accuracy import AccuracyResult
-    from ovs_edge.benchmarks.speed import SpeedResult
     from ovs_edge.benchmarks.video import VideoRow
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+app.command()(accuracy)
+app.command()(speed)
 
 _ARMS = ("plain", "diversification", "distillation", "both")  # of the ablation; its module needs torch
-
-
-@app.command()
-def accuracy(
-    data: Annotated[list[Path], typer.Option(help="Dataset folder (COCO panoptic, or index masks), once or more.")],
-    model: Model = None,
-    precision: Precision = "fp32",
-    threads: Threads = 0,
-    split: Annotated[
-        Path | None, typer.Option(help="Split file of ovs-train: tells seen from unseen categories in the result.")
-    ] = None,
-    output: Output = None,
-) -> None:
-    """Mean IoU on the validation split of datasets, all their names competing."""
-    require("PIL", "train")
-    from ovs_edge.benchmarks.accuracy import measure_accuracy
-    from ovs_edge.models import default_bundle
-    from ovs_edge.runtime.segmenter import Segmenter
-    from ovs_edge.training.datasets import open_dataset
-    from ovs_edge.training.splits import check_known, read_split
-
-    path = model or default_bundle()
-    datasets = [open_dataset(folder, "val") for folder in data]
-    apart = None if split is None else read_split(split)
-    if apart is not None:
-        check_known(datasets, apart)
-    results = []
-    with Segmenter.load(path, precision, threads, "cpu", background="none", threshold=0.0) as segmenter:
-        for dataset in datasets:
-            results.append(measure_accuracy(segmenter, dataset, split=apart))
-            _print_accuracy(results[-1])
-    write_result(output, path, {"precision": precision, "accuracy": [asdict(result) for result in results]})
-
-
-@app.command()
-def speed(
-    model: Model = None,
-    precision: Precision = "fp32",
-    threads: Threads = 2,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs of the network.")] = 200,
-    output: Output = None,
-) -> None:
-    """Latency of the network, time of a change of classes, memory of ovs-run."""
-    from ovs_edge.benchmarks.speed import measure_speed
-    from ovs_edge.models import default_bundle
-
-    path = model or default_bundle()
-    result = measure_speed(path, precision, threads, runs)
-    _print_speed(result)
-    write_result(output, path, {"speed": asdict(result)})
 
 
 @app.command()
@@ -289,31 +241,6 @@ def report(
         print(tables(results))
     else:
         print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
-
-
-def _print_accuracy(result: AccuracyResult) -> None:
-    print(
-        f"{result.dataset}: mIoU {result.miou:.3f} over {result.classes} names, pixel accuracy "
-        f"{result.pixel_accuracy:.3f}, {result.photos} photos"
-    )
-    if result.split is not None:
-        print(
-            f"  seen {result.split.seen:.3f}, unseen {result.split.unseen:.3f}, "
-            f"harmonic mean {result.split.harmonic:.3f}"
-        )
-
-
-def _print_speed(result: SpeedResult) -> None:
-    height, width = result.input_size
-    print(f"{result.bundle} {result.precision}, {height}x{width}, K={result.classes}, {result.threads} threads")
-    print(
-        f"  network       p50 {result.latency_p50:.1f} ms, p90 {result.latency_p90:.1f} ms, p99 {result.latency_p99:.1f} ms"
-    )
-    print(
-        f"  five names    first {result.first_names_ms:.0f} ms, new {result.new_names_ms:.1f} ms, "
-        f"cached {result.cached_names_ms:.2f} ms"
-    )
-    print(f"  ovs-run       {result.peak_memory_mib:.0f} MiB peak resident memory")
 
 
 def _print_video(row: VideoRow) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +98,17 @@ def hide(dataset: SegmentationDataset, split: Split) -> SegmentationDataset:
     return dataclasses.replace(dataset, classes=tuple(kept), relabel=relabel)
 
 
-def check_known(datasets: Iterable[SegmentationDataset], split: Split) -> None:
+class Named(Protocol):
+    """A data set, whoever reads it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[CategoryNames, ...]: ...
+
+
+def check_known(datasets: Iterable[Named], split: Split) -> None:
     """Raise `DatasetError` for an unseen name that no dataset has: a typing error would leak a category."""
     datasets = list(datasets)
     for name in split.unseen:
