@@ -11,7 +11,7 @@ import typer
 
 from ovs_edge.benchmarks.accuracy_cli import accuracy
 from ovs_edge.benchmarks.cli_options import Model, Output, Precision, Threads, positive, write_result
-from ovs_edge.benchmarks.speed_cli import speed
+from ovs_edge.benchmarks.speed_cli import profile, speed
 from ovs_edge.bundle.errors import UsageError, exit_on_error, require
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 app.command()(accuracy)
 app.command()(speed)
+app.command()(profile)
 
 _ARMS = ("plain", "diversification", "distillation", "both")  # of the ablation; its module needs torch
 

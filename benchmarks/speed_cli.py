@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ovs_edge.benchmarks.cli_options import Output, Threads, positive, write_result
+from ovs_edge.benchmarks.cli_options import Output, Precision, Threads, positive, write_result
 from ovs_edge.bundle.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,6 +89,37 @@ def _compare(before: dict[str, Any], result: SpeedResult, allowed: float) -> Non
             f"[{entry.low:.3f}, {entry.high:.3f}], {CONFIDENCE:.0%}: {verdict}"
         )
     check(changes, allowed, all_doubts(result))
+
+
+def profile(
+    model: Annotated[Path | None, typer.Argument(help="Bundle folder NAME.ovs. Default: the embedded one.")] = None,
+    precision: Precision = "fp32",
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes, of one name each.")] = 20,
+    threads: Threads = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Profiled runs of the network.")] = 30,
+    top: Annotated[int, typer.Option(min=1, help="How many modules to print; the result has all.")] = 15,
+    output: Output = None,
+) -> None:
+    """The network's slowest layers by the names of their torch modules, in ONNX Runtime on the CPU."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ovs_edge.benchmarks.profile_layers import grouped, measure_profile
+    from ovs_edge.bundle.bundle import Bundle
+    from ovs_edge.models import default_bundle
+
+    path = model or default_bundle()
+    result = measure_profile(Bundle.open(path), precision, classes, threads, runs)
+    table = Table("module", "operators", "ms", "share", title=f"{result.network_ms:.1f} ms a run, profiled")
+    for layer in result.layers[:top]:
+        table.add_row(layer.module, " ".join(layer.operators), f"{layer.ms:.2f}", f"{layer.share:.1%}")
+    rest = sum(layer.ms for layer in result.layers[top:])
+    table.add_row(f"{max(0, len(result.layers) - top)} others", "", f"{rest:.2f}", f"{rest / result.kernels_ms:.1%}")
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for name, ms in grouped(result, 2)[:top]:
+        print(f"{ms:8.2f} ms  {ms / result.kernels_ms:6.1%}  {name}")
+    write_result(output, path, {"profile": asdict(result)})
 
 
 def _words(text: str, option: str) -> tuple[str, ...]:
