@@ -1,0 +1,95 @@
+"""Which groups of layers become INT8: all that pay for the damage they do, until the bar holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from ovs_edge.calibration.layers import Layer, groups
+from ovs_edge.calibration.qdq import Scheme, chosen, quantised
+from ovs_edge.calibration.ranges import Statistics
+from ovs_edge.calibration.samples import Sample
+from ovs_edge.calibration.trial import Maps, compare, load, milliseconds
+
+_MARGIN = 0.2  # of what the bar allows is kept in hand for pictures that nobody has seen yet
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of layers, and what it does when it alone is quantised."""
+
+    name: str
+    layers: int
+    work: float  # its share of all multiply-adds that could be quantised
+    damage: float  # share of the pixels that get another label
+    saved: float  # of FP32's time on a CPU, or of all multiply-adds where no time can be measured
+    quantised: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Every group with its fate."""
+
+    groups: tuple[Group, ...]  # in the order of the graph
+    agreement: float  # of all that was kept, on the pictures for choosing
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Groups that are quantised."""
+        return frozenset(group.name for group in self.groups if group.quantised)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every trial needs."""
+
+    model: onnx.ModelProto  # folded, FP32
+    layers: Sequence[Layer]
+    statistics: Statistics
+    scheme: Scheme
+    reference: Any  # session of the FP32 graph
+    expected: Sequence[Maps]  # its labels
+    samples: Sequence[Sample]
+    threads: int
+
+    def session(self, names: frozenset[str]) -> Any:
+        """The graph with these groups in INT8, as its engine would compute it."""
+        model = quantised(self.model, chosen(self.layers, names), self.statistics, self.scheme)
+        return load(model, self.threads, exact=not self.scheme.whole)
+
+
+def choose(bench: Bench, bar: float, without: frozenset[str], tick: Callable[[str], None]) -> Choice:
+    """Quantise each group alone, then all but those that do not pay, then fewer until the agreement holds.
+
+    What is left out first does most damage for what it saves. `without` names groups that are never quantised; `tick`
+    is told what comes next.
+    """
+    total = sum(layer.work for layer in bench.layers) or 1
+    damage, saved = {}, {}
+    names = [name for name in groups(bench.layers) if name not in without]
+    for name in names:
+        tick(name)
+        session = bench.session(frozenset({name}))
+        damage[name] = 1 - compare(bench.expected, session, bench.samples).agreement
+        if bench.scheme.whole:
+            before, after = milliseconds([bench.reference, session], bench.samples[0])
+            saved[name] = (before - after) / before
+        else:
+            saved[name] = sum(layer.work for layer in chosen(bench.layers, {name})) / total
+    kept = [name for name in names if saved[name] > 0]
+    kept.sort(key=lambda name: damage[name] / saved[name])
+    while True:
+        tick("together")
+        agreement = compare(bench.expected, bench.session(frozenset(kept)), bench.samples).agreement
+        if agreement >= bar + _MARGIN * (1 - bar) or not kept:
+            break
+        kept.pop()
+    found = []
+    for name in groups(bench.layers):
+        layers = chosen(bench.layers, {name})
+        work = sum(layer.work for layer in layers) / total
+        found.append(Group(name, len(layers), work, damage.get(name, 0.0), saved.get(name, 0.0), name in kept))
+    return Choice(tuple(found), agreement)

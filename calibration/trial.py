@@ -1,0 +1,95 @@
+"""One graph beside another: how far its labels are from FP32's, and how long it takes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ovs_edge.calibration.samples import Sample
+from ovs_edge.runtime.onnx_session import open_graph
+
+_OUTPUTS = ["labels", "confidence"]
+_ROUNDS = 10  # of a timing
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a graph gives for a sample, without the padding around the picture."""
+
+    labels: npt.NDArray[np.integer]  # (h, w)
+    confidence: npt.NDArray[np.float32]  # (h, w)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Labels against FP32's."""
+
+    agreement: float  # share of pixels with the same label, mean over samples
+    worst: float  # the same, of the worst sample
+    confidence_shift: float  # mean absolute difference of the confidence
+    finite: bool  # every confidence is a number
+    classes: dict[str, float]  # name -> share of the pixels FP32 gives it that keep it
+
+
+def load(model: onnx.ModelProto, threads: int, exact: bool = False) -> Any:
+    """An ONNX Runtime session of a graph in memory; `exact` as in `open_graph`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.onnx"
+        path.write_bytes(model.SerializeToString())
+        return open_graph(path, threads, "cpu", exact=exact)
+
+
+def run(session: Any, sample: Sample) -> Maps:
+    """Labels and confidence of the picture's own pixels."""
+    labels, confidence = session.run(_OUTPUTS, sample.feeds)
+    height, width = sample.letterbox.scaled_in(labels.shape[1:])
+    return Maps(labels[0, :height, :width], confidence[0, :height, :width])
+
+
+def compare(
+    expected: Sequence[Maps], session: Any, samples: Sequence[Sample], tick: Callable[[], None] = lambda: None
+) -> Comparison:
+    """Run every sample and compare it with what FP32 gave."""
+    equal, shifts, finite = [], [], True
+    total: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for truth, sample in zip(expected, samples, strict=True):
+        found = run(session, sample)
+        same = found.labels == truth.labels
+        equal.append(float(same.mean()))
+        finite = finite and bool(np.isfinite(found.confidence).all())
+        shifts.append(float(np.abs(found.confidence - truth.confidence).mean()))
+        count = len(sample.words.labels)
+        for counter, where in ((total, ...), (kept, same)):
+            pixels = np.bincount(truth.labels[where].ravel(), minlength=count)
+            counter.update({name: int(n) for name, n in zip(sample.words.labels, pixels, strict=True) if n})
+        tick()
+    return Comparison(
+        agreement=float(np.mean(equal)),
+        worst=min(equal),
+        confidence_shift=float(np.mean(shifts)),
+        finite=finite,
+        classes={name: kept[name] / total[name] for name in sorted(total)},
+    )
+
+
+def milliseconds(sessions: Sequence[Any], sample: Sample) -> list[float]:
+    """Least time of a run of each session; they take turns, so that whatever else goes on hits all alike."""
+    times = np.full((_ROUNDS, len(sessions)), np.inf)
+    for session in sessions:
+        session.run(_OUTPUTS, sample.feeds)
+    for row in times:
+        for index, session in enumerate(sessions):
+            start = time.perf_counter()
+            session.run(_OUTPUTS, sample.feeds)
+            row[index] = (time.perf_counter() - start) * 1e3
+    return [float(value) for value in times.min(0)]
