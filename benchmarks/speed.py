@@ -245,7 +245,7 @@ def _row(contender: Contender, times: Times, pictures: Sequence[Picture], reader
     frames = [frame for part in times for frame in part]
     totals = [frame["total"] for frame in frames]
     energy = energy_per_frame(_each(contender, pictures), reader, _ENERGY_SECONDS)
-    rounds = {
+    rounds: dict[str, tuple[tuple[float, ...], ...]] = {
         key: tuple(tuple(round(frame[key], 3) for frame in part) for part in times)
         for key in ("total", "infer")
         if key in frames[0]

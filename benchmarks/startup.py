@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,7 +124,7 @@ def _known(bundle: Bundle) -> list[str]:
     return [names[0] for names in bundle.manifest.training_vocabulary[:5]] or FIRST_NAMES.split(",")
 
 
-def _timed(action: partial[object]) -> float:
+def _timed(action: Callable[[], object]) -> float:
     start = time.perf_counter()
     action()
     return (time.perf_counter() - start) * 1e3
