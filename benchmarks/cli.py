@@ -161,7 +161,7 @@ def ablation(
     """Train plainly, with text diversification, with distillation, with both; compare on categories never trained on."""
     require("torch", "train")
     if output is not None:
-        require("matplotlib", "dev")  # now, not after an hour
+        require("matplotlib", "report")  # now, not after an hour
     from ovs_edge.benchmarks.ablation import AblationOptions, run_ablation
     from ovs_edge.training.cli import weighted_folder
 
@@ -234,14 +234,28 @@ def video(
 def report(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("benchmarks/results"),
     readme: Annotated[Path | None, typer.Option(help="Put the tables into this file, between its markers.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write tables and plots as one page that needs nothing else.")
+    ] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None,
 ) -> None:
-    """Tables of result files, in Markdown."""
+    """Tables and plots of result files."""
     from ovs_edge.benchmarks.report import tables, update
 
-    if readme is None:
-        print(tables(results))
-    else:
+    if html is not None or plots is not None:
+        require("matplotlib", "report")
+        require("markdown_it", "report")
+        from ovs_edge.benchmarks.page import write_page, write_plots
+
+        if html is not None:
+            write_page(results, html)
+            print(f"wrote {html}")
+        for path in write_plots(results, plots) if plots is not None else ():
+            print(f"wrote {path}")
+    if readme is not None:
         print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
+    elif html is None and plots is None:
+        print(tables(results))
 
 
 def _print_video(row: VideoRow) -> None:

@@ -59,6 +59,7 @@ class Contender(Protocol):
     """One row of the table."""
 
     subject: Subject
+    bundle_digest: str | None  # None for a peer
 
     def frame(self, picture: Picture) -> dict[str, float]:
         """Do everything for one frame; milliseconds of each of the `STAGES` that it has, and of all as "total"."""
@@ -72,9 +73,9 @@ class Contender(Protocol):
 class BundleContender:
     """A bundle, by the very steps that `ovs-run` takes: JPEG in, JPEG with the labels drawn out."""
 
-    def __init__(self, subject: Subject, segmenter: Segmenter, session: Any, asked: Asked) -> None:
+    def __init__(self, subject: Subject, bundle_digest: str, segmenter: Segmenter, session: Any, asked: Asked) -> None:
         """`session` is the segmenter's; one that times its copies has `timings`."""
-        self.subject = subject
+        self.subject, self.bundle_digest = subject, bundle_digest
         self._segmenter, self._session, self._asked = segmenter, session, asked
         self._style = Style()
 

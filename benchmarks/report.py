@@ -15,14 +15,20 @@ START, END = "<!-- figures: made by `ovs-bench report`, do not edit -->", "<!-- 
 
 def tables(folder: Path) -> str:
     """Markdown of every result file in `folder`, in the order of their names."""
-    parts = []
+    return "\n\n".join(section(document) for document in load(folder).values())
+
+
+def load(folder: Path) -> dict[str, dict[str, Any]]:
+    """Result files by their names without .json. Raises `BundleError` for one that no table can be made of."""
+    documents = {}
     for path in sorted(folder.glob("*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-            parts.append(_section(document))
+            section(document)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{path} is not a result of ovs-bench ({error!r}); measure again") from error
-    return "\n\n".join(parts)
+        documents[path.stem] = document
+    return documents
 
 
 def update(readme: Path, folder: Path) -> bool:
@@ -43,7 +49,8 @@ def replaced(text: str, folder: Path) -> str:
     return f"{head}{START}\n\n{tables(folder)}\n\n{END}{tail}"
 
 
-def _section(document: dict[str, Any]) -> str:
+def section(document: dict[str, Any]) -> str:
+    """Tables of one result, and under them how and where it was measured."""
     environment = document["environment"]
     packages = environment["packages"]
     versions = ", ".join(f"{name} {packages[name]}" for name in ("onnxruntime", "torch") if name in packages)

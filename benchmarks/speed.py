@@ -78,6 +78,7 @@ class SpeedRow:
 
     subject: Subject
     title: str  # of the subject
+    bundle_digest: str | None  # identity of the bundle; None for a peer
     frames: int  # timed
     stages: dict[str, Spread]  # of `STAGES`, those that it has
     total: Spread  # from JPEG to JPEG; of a peer, what it does of that
@@ -231,7 +232,7 @@ def _of_bundle(
             names=vectors.shape[1],
             threads=matrix.threads,
         )
-        contenders.append(BundleContender(subject, segmenter, session, asked))
+        contenders.append(BundleContender(subject, bundle.digest, segmenter, session, asked))
     return contenders
 
 
@@ -253,6 +254,7 @@ def _row(contender: Contender, times: Times, pictures: Sequence[Picture], reader
     return SpeedRow(
         subject=contender.subject,
         title=contender.subject.title,
+        bundle_digest=contender.bundle_digest,
         frames=len(frames),
         stages={name: _spread([frame[name] for frame in frames]) for name in STAGES if name in frames[0]},
         total=_spread(totals),
