@@ -33,6 +33,7 @@ def open_plan(bundle: Bundle, precision: str, named: Path | None = None) -> Tens
     except PlanError as error:
         print(f"{error}; building it now, which takes minutes", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", BUILD, str(bundle.path), "--precision", precision]
+        command += ["--force"] if bundle.force else []
         if (code := subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode) != 0:
             raise PlanError(f"ovs-build failed (exit code {code}); its message is above") from error
         plan = fitting(bundle, precision, here)
