@@ -88,7 +88,8 @@ def _section(name: str, document: dict[str, Any]) -> str:
         rows = document["speed"]["rows"]
         pictures = _image(stage_bars(rows), "stages of a frame") + _image(over_time(rows), "time over the run")
     raw = escape(json.dumps(document["environment"], indent=1, ensure_ascii=False))
-    return f"<section id="{escape(name)}">{tables}{pictures}<details><summary>the machine</summary><pre>{raw}</pre></details></section>"
+    machine = f"<details><summary>the machine</summary><pre>{raw}</pre></details>"
+    return f'<section id="{escape(name)}">{tables}{pictures}{machine}</section>'
 
 
 def _image(figure: Figure, what: str) -> str:
