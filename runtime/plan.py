@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -170,15 +170,11 @@ class Plan:
         return data
 
 
-def cached_path(sidecar: Sidecar) -> Path:
+def cached_path(bundle_digest: str, precision: str, target: Target, profiles: Sequence[Profile]) -> Path:
     """Where the cache keeps a plan: by bundle, precision, TensorRT, GPU and profiles."""
-    named = {
-        "precision": sidecar.precision,
-        "target": asdict(sidecar.target),
-        "profiles": [str(profile) for profile in sidecar.profiles],
-    }
+    named = {"precision": precision, "target": asdict(target), "profiles": [str(profile) for profile in profiles]}
     key = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
-    return _shelf(sidecar.bundle_digest) / key[:16]
+    return _shelf(bundle_digest) / key[:16]
 
 
 def cached(bundle: Bundle, precision: str) -> Iterator[Plan]:

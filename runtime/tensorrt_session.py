@@ -6,6 +6,8 @@ zero row is no class. Text vectors go to the GPU when they change, and not with 
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
@@ -91,11 +93,36 @@ class TensorRTSession:
         asked = np.concatenate((classes[..., : len(text_embeddings)], classes[..., -1:]), -1)
         return RawOutputs(labels, confidence, masks, asked)
 
+    def layers(self) -> list[tuple[str, str]]:
+        """Name and output types of every layer of the engine, after fusion."""
+        if self._engine is None:
+            raise self._closed()
+        with self._cuda:
+            found = json.loads(self._trt.engine_json(self._engine)).get("Layers", [])
+        return [_name_and_types(layer) for layer in found]
+
+    def layer_times(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32], runs: int = 20
+    ) -> dict[str, float]:
+        """Mean milliseconds of every layer. The session stays slow afterwards: each run waits for every layer."""
+        if self._context is None:
+            raise self._closed()
+        self.run(image, text_embeddings)
+        times: defaultdict[str, float] = defaultdict(float)
+
+        def add(name: str, ms: float) -> None:
+            times[name] += ms
+
+        self._trt.time_layers(self._context, add)
+        for _ in range(runs):
+            self.run(image, text_embeddings)
+        return {name: total / runs for name, total in times.items()}
+
     def _run(
         self, outputs: list[str], image: npt.NDArray[np.uint8], vectors: npt.NDArray[np.float32]
     ) -> list[npt.NDArray[Any]]:
         if self._context is None:
-            raise PlanError(f"the session of {self._plan.path} is closed; open another")
+            raise self._closed()
         expected = self._manifest.input_size
         if image.dtype != np.uint8 or image.shape != (1, *expected, 3):
             raise UsageError(f"the image is {image.dtype} {list(image.shape)}, expected uint8 {[1, *expected, 3]}")
@@ -158,6 +185,9 @@ class TensorRTSession:
             raise self._error(f"refuses the profile {profile}")
         self._active = index
 
+    def _closed(self) -> PlanError:
+        return PlanError(f"the session of {self._plan.path} is closed; open another")
+
     def _error(self, what: str) -> PlanError:
         return PlanError(f"the plan {self._plan.path} {what} ({self._log.reason}); build it again with ovs-build")
 
@@ -200,6 +230,14 @@ class TensorRTSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _name_and_types(layer: Any) -> tuple[str, str]:
+    """Of one entry of the inspector's JSON, which is a mere name where the plan holds no details."""
+    if isinstance(layer, str):
+        return layer, ""
+    types = [str(output.get("Format/Datatype", output.get("Datatype", ""))) for output in layer.get("Outputs", [])]
+    return str(layer.get("Name", "")), ", ".join(types)
 
 
 def _shape(spec: TensorSpec, profile: Profile) -> tuple[int, ...]:

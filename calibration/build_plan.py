@@ -1,0 +1,241 @@
+"""Bundle to plan: which candidates are built, compared and published, and which of them in the end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from ovs_edge.bundle.bundle import Bundle, written_whole
+from ovs_edge.bundle.errors import ParityError, PlanError, UsageError
+from ovs_edge.bundle.files import cache_folder
+from ovs_edge.calibration.build_child import Progress, available_bytes, build_in_child, check_memory
+from ovs_edge.calibration.build_parity import PlanParity, compare_plan, make_vocabularies, read_pictures
+from ovs_edge.calibration.builder import BuildRequest, Built
+from ovs_edge.calibration.gather import to_gather
+from ovs_edge.runtime.onnx_session import OnnxSession
+from ovs_edge.runtime.plan import ENGINE, SIDECAR, Formulation, Plan, Profile, Sidecar, Target, cached, cached_path
+from ovs_edge.runtime.session import Session
+from ovs_edge.runtime.tensorrt_session import TensorRTSession
+
+# Padded sizes of the text vectors. The silent background gives its classes up to 48 names each, and with more than 128
+# classes fewer; the names a user may give to one class end at 64.
+_CLASSES = (8, 32, 128, 512)
+_NAMES = 64
+_ROWS = 16384  # most names in all
+AUTO = "auto"
+_FOR_CPU = "int8-cpu"
+
+Tell = Callable[[str], None]
+Open = Callable[[Plan], Session]
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What is asked of ovs-build."""
+
+    precision: str  # of the bundle, or "auto": the fastest that passes
+    msda: str  # "gridsample", "gather", or "auto": the bundle's own, and gather where that fails
+    profiles: tuple[Profile, ...]
+    level: int  # of the builder's optimisation, 0..5
+    workspace: int | None  # bytes; None: half of the GPU's free memory
+    images: str | None  # pictures to compare on; None: the demo's
+    memory_check: bool  # whether too little memory ends it before it begins
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One engine that may be built."""
+
+    precision: str
+    formulation: Formulation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One engine that was built."""
+
+    candidate: Candidate
+    folder: Path  # where it lies
+    built: Built
+    parity: PlanParity | None  # None: there is no GPU to run it on
+
+
+def default_profiles(most: int) -> tuple[Profile, ...]:
+    """Sizes up to `most` classes, the largest K of a bundle."""
+    return tuple(Profile(count, min(_NAMES, _ROWS // count)) for count in (*(c for c in _CLASSES if c < most), most))
+
+
+def parse_profiles(text: str, most: int) -> tuple[Profile, ...]:
+    """`"8x64,128x32"`, classes x names; raises `UsageError`."""
+    found = [re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", part.strip()) for part in text.split(",")]
+    profiles = [Profile(int(match[1]), int(match[2])) for match in found if match is not None]
+    if len(profiles) != len(found) or any(not 1 <= one.classes <= most or one.names < 1 for one in profiles):
+        raise UsageError(
+            f"--profiles is {text[:60]!r}, expected CLASSESxNAMES such as 8x64,32x64 with at most {most} classes, which "
+            "is what the bundle takes"
+        )
+    return tuple(dict.fromkeys(profiles))
+
+
+def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidate]:
+    """Engines to build, in order. Raises `UsageError` for what the bundle does not have or nothing here can decide."""
+    own = bundle.manifest.graph.msda
+    if options.msda == "gridsample" and own == "gather":
+        raise UsageError(f"{bundle.path} was exported with gather; export it again with --msda gridsample")
+    if options.precision == _FOR_CPU:
+        raise UsageError(f"{_FOR_CPU} is for processors; the INT8 that TensorRT takes is called int8")
+    precisions = [options.precision]
+    if options.precision == AUTO:
+        if not gpu:
+            raise UsageError(
+                "--precision auto keeps the fastest plan, and no GPU is here to run them; name a precision"
+            )
+        precisions = [name for name in bundle.manifest.precisions if name != _FOR_CPU]
+    for precision in precisions:
+        bundle.graph(precision)
+    formulations: list[Formulation] = [own]
+    if options.msda == "gather" or (options.msda == AUTO and gpu and own == "gridsample"):
+        formulations = ["gather"] if options.msda == "gather" else [own, "gather"]
+    return [Candidate(precision, formulation) for precision in precisions for formulation in formulations]
+
+
+def choose(wanted: Sequence[Candidate], build: Callable[[Candidate], Outcome], fastest: bool, tell: Tell) -> Outcome:
+    """The fastest outcome that passes, or the first; raises the first failure where none does."""
+    passed: list[Outcome] = []
+    failure: Exception | None = None
+    for candidate in wanted:
+        try:
+            outcome = build(candidate)
+            if outcome.parity is not None:
+                outcome.parity.check()
+        except (ParityError, PlanError) as error:
+            failure = failure or error
+            tell(f"{candidate.precision}, {candidate.formulation}: {error}")
+            continue
+        passed.append(outcome)
+        if not fastest:
+            break
+    if not passed:
+        assert failure is not None
+        raise failure
+    return min(passed, key=lambda outcome: outcome.parity.milliseconds if outcome.parity else 0.0)
+
+
+def make_plan(
+    bundle: Bundle,
+    options: PlanOptions,
+    target: Target,
+    output: Path | None,
+    tell: Tell,
+    progress: Progress,
+    open_session: Open | None = TensorRTSession,
+) -> tuple[Outcome, Path | None]:
+    """Build, compare, publish. Returns what was chosen and where it is, None if it was not kept.
+
+    `open_session` runs plans on the GPU; None where there is none: then nothing can be compared, so nothing goes to the
+    cache, and only a named `output` is written.
+    """
+    wanted = candidates(bundle, options, open_session is not None)
+    with tempfile.TemporaryDirectory(prefix="ovs-build-") as folder:
+
+        def build(candidate: Candidate) -> Outcome:
+            tell(f"building {candidate.precision}, {candidate.formulation}")
+            work = Path(folder) / f"{candidate.precision}-{candidate.formulation}"
+            work.mkdir()
+            graph = _graph(bundle, candidate, work)
+            if options.memory_check:
+                check_memory(graph, available_bytes())
+            built = build_in_child(_request(bundle, options, target, graph, work), progress)
+            parity = None
+            _write_sidecar(work, _sidecar(bundle, candidate, options, target, built, None))
+            if open_session is not None:
+                parity = _compare(bundle, candidate, options, Plan.open(work), open_session, tell)
+                _write_sidecar(work, _sidecar(bundle, candidate, options, target, built, parity))
+            return Outcome(candidate, work, built, parity)
+
+        chosen = choose(wanted, build, options.precision == AUTO, tell)
+        place = output
+        if place is None and open_session is not None:
+            place = cached_path(bundle.digest, chosen.candidate.precision, target, options.profiles)
+        if place is not None:
+            with written_whole(place, SIDECAR, "plan") as work:
+                for name in (ENGINE, SIDECAR):
+                    shutil.copyfile(chosen.folder / name, work / name)
+        if output is None and place is not None:
+            _forget_stale(bundle, chosen.candidate.precision, target)
+        return chosen, place
+
+
+def _graph(bundle: Bundle, candidate: Candidate, work: Path) -> Path:
+    path = bundle.graph(candidate.precision)
+    if candidate.formulation == bundle.manifest.graph.msda:
+        return path
+    spelt = work / path.name
+    onnx.save(to_gather(onnx.load(str(path))), str(spelt))
+    return spelt
+
+
+def _request(bundle: Bundle, options: PlanOptions, target: Target, graph: Path, work: Path) -> BuildRequest:
+    name = f"{target.module}-{target.version}-{target.gpu or 'no GPU'}.timing"
+    return BuildRequest(
+        graph=graph,
+        engine=work / ENGINE,
+        module=target.module,
+        profiles=options.profiles,
+        dim=bundle.manifest.text.dim,
+        level=options.level,
+        workspace=options.workspace,
+        timing_cache=cache_folder("timing") / name.replace("/", " "),
+    )
+
+
+def _compare(
+    bundle: Bundle, candidate: Candidate, options: PlanOptions, plan: Plan, open_session: Open, tell: Tell
+) -> PlanParity:
+    pictures = read_pictures(options.images, bundle.manifest.input_size)
+    vocabularies = make_vocabularies(bundle, options.profiles)
+    with open_session(plan) as session, OnnxSession(bundle, candidate.precision, 0, "cpu") as reference:
+        return compare_plan(session, reference, pictures, vocabularies, candidate.precision, tell)
+
+
+def _sidecar(
+    bundle: Bundle,
+    candidate: Candidate,
+    options: PlanOptions,
+    target: Target,
+    built: Built,
+    parity: PlanParity | None,
+) -> Sidecar:
+    return Sidecar(
+        bundle=bundle.manifest.name,
+        bundle_digest=bundle.digest,
+        precision=candidate.precision,
+        formulation=candidate.formulation,
+        target=target,
+        profiles=options.profiles,
+        level=options.level,
+        engine_sha256=built.sha256,
+        engine_bytes=built.size,
+        created_by=f"ovs-edge {importlib.metadata.version('ovs-edge')}",
+        manifest=bundle.manifest,
+        parity=parity.to_dict() if parity is not None else {},
+    )
+
+
+def _write_sidecar(folder: Path, sidecar: Sidecar) -> None:
+    (folder / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
+
+
+def _forget_stale(bundle: Bundle, precision: str, target: Target) -> None:
+    """Remove this GPU's plans of the same module in another version: nothing here can load them again."""
+    for plan in cached(bundle, precision):
+        found = plan.sidecar.target
+        if (found.module, found.gpu) == (target.module, target.gpu) and found.version != target.version:
+            shutil.rmtree(plan.path, ignore_errors=True)

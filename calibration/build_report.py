@@ -1,0 +1,111 @@
+"""What was built, on the terminal and as JSON."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import SinkError
+from ovs_edge.bundle.files import replacing
+from ovs_edge.calibration.build_network import Layer, summary
+from ovs_edge.calibration.build_parity import PlanParity
+from ovs_edge.calibration.build_plan import Outcome, PlanOptions
+from ovs_edge.runtime.plan import Plan, Target
+from ovs_edge.runtime.tensorrt_session import TensorRTSession
+
+_SLOWEST = 10
+
+
+def print_layers(layers: Sequence[Layer]) -> None:
+    """How many layers of each kind compute in which type, before the engine fuses them."""
+    table = Table(title=f"{len(layers)} layers of the network", title_justify="left")
+    table.add_column("layer")
+    table.add_column("in")
+    for kind, types in summary(layers).items():
+        table.add_row(kind, ", ".join(f"{name} {count}" for name, count in types.items()))
+    Console(highlight=False).print(table)
+
+
+def print_engine(plan: Plan) -> None:
+    """Layers of the engine with their types, and the slowest; runs it on the GPU. Untested on a GPU."""
+    manifest, smallest = plan.sidecar.manifest, plan.sidecar.profiles[0]
+    image = np.zeros((1, *manifest.input_size, 3), np.uint8)
+    vectors = np.ones((smallest.classes, smallest.names, manifest.text.dim), np.float32)
+    with TensorRTSession(plan) as session:
+        layers = session.layers()
+        times = session.layer_times(image, vectors)
+    console = Console(highlight=False)
+    table = Table(title=f"{len(layers)} layers of the engine", title_justify="left")
+    for name in ("layer", "types"):
+        table.add_column(name)
+    for name, types in layers:
+        table.add_row(name, types)
+    console.print(table)
+    table = Table(title=f"the slowest of them, profile {smallest}", title_justify="left")
+    table.add_column("layer")
+    table.add_column("ms", justify="right")
+    for name, ms in sorted(times.items(), key=lambda entry: -entry[1])[:_SLOWEST]:
+        table.add_row(name, f"{ms:.3f}")
+    console.print(table)
+
+
+def print_parity(parity: PlanParity) -> None:
+    """The comparison, a row for each vocabulary."""
+    table = Table(title=f"the plan against ONNX Runtime, {parity.pictures} pictures", title_justify="left")
+    for name in ("profile", "classes", "names each", "labels equal", "confidence differs", "ms"):
+        table.add_column(name, justify="right")
+    for row in parity.rows:
+        table.add_row(
+            row.profile,
+            str(row.classes),
+            str(row.names),
+            f"{row.labels_equal:.4%}",
+            f"{row.confidence_apart:.1e}",
+            f"{row.milliseconds:.2f}",
+        )
+    Console(highlight=False).print(table)
+
+
+def add_row(path: Path, bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome) -> None:
+    """Add one build to a file of builds. Raises `SinkError`."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"builds": []}
+        document["builds"].append(_row(bundle, options, target, outcome))
+        with replacing(path) as work:
+            work.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SinkError(f"cannot add to {path} ({error}); expected a report of ovs-build, or nothing there") from error
+
+
+def _row(bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome) -> dict[str, Any]:
+    built = outcome.built
+    return {
+        "bundle": bundle.manifest.name,
+        "bundle_digest": bundle.digest,
+        "input_size": list(bundle.manifest.input_size),
+        "precision": outcome.candidate.precision,
+        "formulation": outcome.candidate.formulation,
+        "target": asdict(target),
+        "profiles": [str(profile) for profile in options.profiles],
+        "level": options.level,
+        "engine_bytes": built.size,
+        "build_seconds": round(built.seconds, 1),
+        "peak_mib": built.peak_mib,
+        "layers": summary(built.layers),
+        "int8_layers": [layer.name for layer in built.layers if layer.quantised],
+        "linear_grid_samples": sum(layer.linear is True for layer in built.layers),
+        "parity": outcome.parity.to_dict() if outcome.parity is not None else None,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    }
