@@ -13,10 +13,11 @@ _ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime,
 def speed_tables(document: dict[str, Any]) -> str:
     """Every contender's frame, what a new process costs, and what speaks against the figures."""
     result = document["speed"]
-    threads = sorted({row["subject"]["threads"] for row in result["rows"]})
+    threads = sorted({row["subject"]["threads"] for row in result["rows"] if row["subject"]["input_size"]})
     parts = [
         table(
-            f"A frame from JPEG to JPEG with its labels drawn, {', '.join(map(str, threads))} threads, milliseconds",
+            f"A frame from JPEG to JPEG with its labels drawn, {', '.join(str(count or 'all') for count in threads)} threads, "
+            "milliseconds",
             ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"],
             [_row(row) for row in result["rows"]],
         )
