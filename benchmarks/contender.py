@@ -75,7 +75,8 @@ class BundleContender:
 
     def __init__(self, subject: Subject, bundle_digest: str, segmenter: Segmenter, session: Any, asked: Asked) -> None:
         """`session` is the segmenter's; one that times its copies has `timings`."""
-        self.subject, self.bundle_digest = subject, bundle_digest
+        self.subject = subject
+        self.bundle_digest: str | None = bundle_digest
         self._segmenter, self._session, self._asked = segmenter, session, asked
         self._style = Style()
 

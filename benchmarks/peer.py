@@ -39,7 +39,7 @@ class OnnxPeer:
     postprocessing, no drawing and no JPEG in its time: its total is the least that it could be.
     """
 
-    bundle_digest = None
+    bundle_digest: str | None = None
 
     def __init__(self, path: Path, threads: int, size: tuple[int, int]) -> None:
         """`size` (height, width) is taken where the file leaves the picture's size free."""
@@ -108,7 +108,7 @@ class CommandPeer:
     The time from the one to the other is its total. The answer may be a JSON object of milliseconds by stage.
     """
 
-    bundle_digest = None
+    bundle_digest: str | None = None
 
     def __init__(self, command: str) -> None:
         words = shlex.split(command)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ovs_edge.benchmarks.report_speed import speed_tables
+from ovs_edge.benchmarks.report_speed import profile_table, speed_tables
 from ovs_edge.benchmarks.report_table import table
 from ovs_edge.bundle.errors import BundleError, SinkError
 
@@ -61,6 +61,7 @@ def section(document: dict[str, Any]) -> str:
     renderers = {
         "accuracy": _accuracy,
         "speed": speed_tables,
+        "profile": profile_table,
         "live": _live,
         "pipeline": _pipeline,
         "soak": _soak,

@@ -1,4 +1,4 @@
-"""Tables of `ovs-bench speed`."""
+"""Tables of `ovs-bench speed` and `ovs-bench profile`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ovs_edge.benchmarks.report_table import table
 
 _ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
 _ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
+_SLOWEST = 12  # modules of a profile that are named
 
 
 def speed_tables(document: dict[str, Any]) -> str:
@@ -33,6 +34,25 @@ def speed_tables(document: dict[str, Any]) -> str:
     if lines := speed_doubts(result):
         parts.append("To be read with care: " + "; ".join(lines) + ".")
     return "\n\n".join(parts)
+
+
+def profile_table(document: dict[str, Any]) -> str:
+    """The slowest modules, and all others as one row."""
+    result = document["profile"]
+    shown, others = result["layers"][:_SLOWEST], result["layers"][_SLOWEST:]
+    rows = [[layer["module"], f"{layer['ms']:.2f}", f"{layer['share']:.1%}"] for layer in shown]
+    rows.append(
+        [f"{len(others)} others", *(_sum(others, key, form) for key, form in (("ms", ".2f"), ("share", ".1%")))]
+    )
+    title = (
+        f"Slowest modules of `{result['bundle']}`, {result['precision']}, {size_of(result)}, K = {result['classes']}, "
+        f"{result['threads']} threads: {result['network_ms']:.1f} ms a run, profiled"
+    )
+    return table(title, ["module", "ms", "share"], rows)
+
+
+def _sum(layers: list[dict[str, Any]], key: str, form: str) -> str:
+    return format(sum(layer[key] for layer in layers), form)
 
 
 def speed_doubts(result: dict[str, Any]) -> list[str]:

@@ -45,6 +45,9 @@ def speed(
         list[str] | None,
         typer.Option(help="A program in the same table: reads a JPEG's path a line, answers each with a line."),
     ] = None,
+    start: Annotated[
+        bool, typer.Option("--start/--no-start", help="Time fresh processes and changes of classes as well.")
+    ] = True,
     compare: Annotated[
         Path | None, typer.Option(help="An earlier result: print what changed, exit code 3 if it is slower.")
     ] = None,
@@ -69,6 +72,7 @@ def speed(
         source=source,
         peers=peers,
         commands=commands,
+        start=start,
     )
     result = measure_speed(matrix, lambda step: print(step, file=sys.stderr))
     print_speed(result)

@@ -10,6 +10,7 @@ import pytest
 
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.profile_layers import grouped, measure_profile
+from ovs_edge.benchmarks.report import tables
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.models import default_bundle
 
@@ -44,3 +45,4 @@ def test_command(
     document = json.loads(output.read_text())
     assert document["profile"]["classes"] == 4 and document["bundle"] == "tiny"
     assert "(around the model)" in capsys.readouterr().out
+    assert "| (around the model) |" in tables(output.parent)

@@ -138,7 +138,7 @@ def test_a_real_difference_is_found() -> None:
 class _Counter:
     """A contender that notes when it was called, and with what."""
 
-    bundle_digest = None
+    bundle_digest: str | None = None
 
     def __init__(self, name: str, log: list[tuple[str, Path]]) -> None:
         self.subject = Subject(name, "cpu")
