@@ -107,7 +107,7 @@ def build(
         memory_check=memory_check,
     )
     trt = load(None if engine is None else engine.value)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)  # messages hold brackets
     gpu = _gpu(console)
     if gpu is None and trt.module == "tensorrt":
         raise PlanError(
