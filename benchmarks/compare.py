@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.errors import OvsError, UsageError
 
-CONFIDENCE = 0.99  # of the interval: two runs of the same thing then show no difference in 19 of 20, even where blocks
-# are not quite independent of each other
+CONFIDENCE = 0.99  # of the interval
 _DRAWS = 2000
 _BLOCKS = 5  # that the samples are cut into: the longer they are, the less one depends on the next
 # So few blocks vary less among themselves than what they are drawn from. Wider by Student's t over the normal quantile,
@@ -47,14 +46,14 @@ class Change:
     low: float  # ends of the interval
     high: float
 
-    @property
-    def differs(self) -> bool:
-        """Whether the interval excludes that nothing changed."""
-        return not self.low <= 1 <= self.high
+    def verdict(self, margin: float) -> str:
+        """Slower or faster where the whole interval lies beyond a `margin` such as 0.05, else no difference.
 
-    def regressed(self, allowed: float) -> bool:
-        """Whether even the interval's better end is slower than `allowed`, a share such as 0.05."""
-        return self.low > 1 + allowed
+        The interval knows how the machine wandered during the two runs, not between them: hence the margin.
+        """
+        if self.low > 1 + margin:
+            return "slower"
+        return "faster" if self.high < 1 / (1 + margin) else "no difference"
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
@@ -110,7 +109,7 @@ def load_result(path: Path) -> dict[str, Any]:
 
 def check(changes: Sequence[Change], allowed: float, warnings: Sequence[str] = ()) -> None:
     """Raise `RegressionError`, naming the worst, when a row became slower than by `allowed`."""
-    slower = [entry for entry in changes if entry.regressed(allowed)]
+    slower = [entry for entry in changes if entry.verdict(allowed) == "slower"]
     if slower:
         worst = max(slower, key=lambda entry: entry.ratio)
         reason = f"; but {warnings[0]}" if warnings else ""

@@ -87,10 +87,9 @@ def _compare(before: dict[str, Any], result: SpeedResult, allowed: float) -> Non
 
     changes = compare(before, {"speed": asdict(result)})
     for entry in changes:
-        verdict = ("slower" if entry.ratio > 1 else "faster") if entry.differs else "no difference"
         print(
             f"{entry.title}, {entry.what}: {entry.before_ms:.1f} -> {entry.after_ms:.1f} ms, x{entry.ratio:.3f} "
-            f"[{entry.low:.3f}, {entry.high:.3f}], {CONFIDENCE:.0%}: {verdict}"
+            f"[{entry.low:.3f}, {entry.high:.3f}], {CONFIDENCE:.0%}: {entry.verdict(allowed)}"
         )
     check(changes, allowed, all_doubts(result))
 
