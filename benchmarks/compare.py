@@ -73,16 +73,29 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
     return changes
 
 
-def change(title: str, what: str, before: Samples, after: Samples) -> Change:
-    """The ratio of medians with its interval."""
-    rng = np.random.default_rng(0)  # the same two files give the same answer
-    old, new = (_resampled_medians(samples, rng) for samples in (before, after))
+def change(title: str, what: str, before: Samples, after: Samples, paired: bool = False) -> Change:
+    """The ratio of medians with its interval.
+
+    `paired` samples were taken in turns, in one run: the same rounds are drawn of both, so that a machine that slows
+    down for a while slows both alike, and only their difference counts.
+    """
+    # Fixed seeds: the same two files give the same answer.
+    old, new = (
+        _resampled_medians(samples, np.random.default_rng(seed))
+        for samples, seed in ((before, 0), (after, 0 if paired else 1))
+    )
     tail = 100 * (1 - CONFIDENCE) / 2
     ends = np.percentile(new / old, [tail, 100 - tail])
     first, second = (float(np.median(np.concatenate(samples))) for samples in (before, after))
     ratio = second / first
     low, high = (ratio * (float(end) / ratio) ** _WIDER for end in ends)
     return Change(title, what, first, second, ratio, low, high)
+
+
+def relative(rows: Sequence[dict[str, Any]]) -> list[Change]:
+    """Every further row of one result against its first."""
+    first = rows[0]["rounds"]["total"]
+    return [change(row["title"], "total", first, row["rounds"]["total"], paired=True) for row in rows[1:]]
 
 
 def _resampled_medians(samples: Samples, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ovs_edge.benchmarks.compare import CONFIDENCE, relative
 from ovs_edge.benchmarks.report_table import table
 
 _ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
@@ -23,6 +24,8 @@ def speed_tables(document: dict[str, Any]) -> str:
             [_row(row) for row in result["rows"]],
         )
     ]
+    if any(row["subject"]["backend"] == "peer" for row in result["rows"]):
+        parts.append(_relative(result["rows"]))
     if result["starts"]:
         parts.append(
             table(
@@ -86,6 +89,13 @@ def _row(row: dict[str, Any]) -> list[Any]:
         " / ".join(f"{total[key]:.1f}" for key in ("p50", "p90", "p99")),
         f"{row['fps']:.1f}",
     ]
+
+
+def _relative(rows: list[dict[str, Any]]) -> str:
+    """Beside peers, what counts is the ratio."""
+    body = [[entry.title, f"{entry.ratio:.2f}", f"{entry.low:.2f} to {entry.high:.2f}"] for entry in relative(rows)]
+    title = f"Times the time of {rows[0]['title']}, {CONFIDENCE:.0%} interval"
+    return table(title, ["row", "ratio", "interval"], body)
 
 
 def _start(start: dict[str, Any]) -> list[Any]:

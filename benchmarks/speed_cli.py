@@ -137,6 +137,8 @@ def print_speed(result: SpeedResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ovs_edge.benchmarks.compare import relative
+
     console = Console(width=None if sys.stdout.isatty() else 160)
     stages = list(dict.fromkeys(name for row in result.rows for name in row.stages))
     table = Table("", *stages, "total p50", "p90", "p99", "FPS", "live FPS", "age", title="Milliseconds a frame")
@@ -159,6 +161,11 @@ def print_speed(result: SpeedResult) -> None:
             memory = [f"{start.resident_mib:.0f}", f"{start.peak_mib:.0f}"]
             table.add_row(f"{start.model} {start.precision} {start.backend} {size}", *times, *changes, *memory)
         console.print(table)
+    for entry in relative([asdict(row) for row in result.rows]):
+        print(
+            f"{entry.title}: {entry.ratio:.2f} [{entry.low:.2f}, {entry.high:.2f}] times the time of "
+            f"{result.rows[0].title}"
+        )
     for line in result.left_out:
         print(f"left out: {line}")
     for line in all_doubts(result):

@@ -94,6 +94,7 @@ def test_the_report_shows_them(result: Path) -> None:
     text = tables(result.parent)
     assert "| tiny | fp32 | ONNX Runtime, CPU | 48x64 | 1 | 20 |" in text
     assert "| peer.onnx |  | peer |" in text and "A new process" in text
+    assert "Times the time of tiny fp32 cpu 48x64" in text
 
 
 def test_comparison_with_itself(
@@ -137,6 +138,14 @@ def test_a_real_difference_is_found() -> None:
     assert pair.low < 1.2 < pair.high
     assert pair.verdict(0.05) == "slower" and pair.verdict(0.25) == "no difference"
     assert change("a", "total", _series(2, 60, 0.0), _series(1, 50, 0.0)).verdict(0.05) == "faster"
+
+
+def test_turns_cancel_what_hits_both() -> None:
+    first = _series(1, 50, 0.95)
+    second = [[1.1 * ms for ms in burst] for burst in first]
+    apart, paired = (change("a", "total", first, second, paired) for paired in (False, True))
+    assert paired.low == pytest.approx(1.1) and paired.high == pytest.approx(1.1)
+    assert apart.high - apart.low > 0.05
 
 
 class _Counter:
