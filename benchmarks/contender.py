@@ -27,7 +27,7 @@ _QUALITY = 90  # of the JPEGs that come in, and of those that go out
 class Subject:
     """Who was measured. Two runs of the same subject can be compared."""
 
-    model: str  # the bundle's name, or the peer's file
+    model: str  # the bundle's folder without .ovs, or the peer's file or command
     backend: str  # one of `BACKENDS`, or "peer"
     precision: str | None = None
     input_size: tuple[int, int] | None = None  # height, width in pixels
@@ -65,10 +65,6 @@ class Contender(Protocol):
         """Do everything for one frame; milliseconds of each of the `STAGES` that it has, and of all as "total"."""
         ...
 
-    def close(self) -> None:
-        """Free what it holds."""
-        ...
-
 
 class BundleContender:
     """A bundle, by the very steps that `ovs-run` takes: JPEG in, JPEG with the labels drawn out."""
@@ -101,10 +97,6 @@ class BundleContender:
         if copies:
             steps |= copies
         return {**{name: steps[name] for name in STAGES if name in steps}, "total": (marks[-1] - marks[0]) * 1e3}
-
-    def close(self) -> None:
-        """Leave the session; several contenders may share it."""
-        self._session.__exit__(None, None, None)
 
 
 def load_pictures(source: str | None, folder: Path) -> list[Picture]:

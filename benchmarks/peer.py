@@ -91,10 +91,6 @@ class OnnxPeer:
             return scaled.astype(self._dtype, copy=False)
         return np.ascontiguousarray(rgb).astype(self._dtype, copy=False)
 
-    def close(self) -> None:
-        """Free the engine."""
-        self._session = None
-
 
 def _filled(shape: list[int], dtype: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
     if np.issubdtype(dtype, np.floating):

@@ -115,10 +115,11 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
             name = f"{bundle.path.name} {precision} {backend}"
             try:
                 tell(f"opening {name}")
-                contenders += _of_bundle(bundle, precision, backend, matrix, closing)
+                opened = _of_bundle(bundle, precision, backend, matrix, closing)
                 if matrix.start:
                     tell(f"starting {name}")
                     starts.append(measure_start(bundle, precision, backend, matrix.threads, pictures[0].path))
+                contenders += opened
             except OvsError as error:
                 # What was asked for by its name must be there; what "all" found need not work.
                 if "all" not in (*matrix.precisions, *matrix.backends):
@@ -128,7 +129,6 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
         for path in matrix.peers:
             tell(f"opening {path.name}")
             contenders.append(OnnxPeer(path, matrix.threads, size))
-            closing.callback(contenders[-1].close)
         watch = Watch()
         for command in matrix.commands:
             peer = CommandPeer(command)
@@ -222,7 +222,7 @@ def _of_bundle(
         asked = segmenter.set_classes(FIRST_NAMES if count is None else _names(bundle, count))
         vectors = asked.vocabulary.vectors
         subject = Subject(
-            model=manifest.name,
+            model=bundle.path.name.removesuffix(".ovs"),
             backend=backend,
             precision=precision,
             input_size=manifest.input_size,

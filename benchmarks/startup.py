@@ -68,7 +68,7 @@ def measure_start(bundle: Bundle, precision: str, backend: str, threads: int, pi
         raise SourceError(f"a fresh process with {bundle.path.name} {precision} {backend} failed: {last[0]}")
     told = json.loads(child.stdout)
     return Start(
-        model=bundle.manifest.name,
+        model=bundle.path.name.removesuffix(".ovs"),
         precision=precision,
         backend=backend,
         input_size=bundle.manifest.input_size,

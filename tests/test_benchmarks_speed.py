@@ -161,9 +161,6 @@ class _Counter:
         self._log.append((self.subject.model, picture.path))
         return {"total": 1.0}
 
-    def close(self) -> None:
-        """Nothing to free."""
-
 
 def test_contenders_take_turns_with_the_same_fresh_frames(tmp_path: Path) -> None:
     log: list[tuple[str, Path]] = []
