@@ -161,7 +161,9 @@ def print_speed(result: SpeedResult) -> None:
             memory = [f"{start.resident_mib:.0f}", f"{start.peak_mib:.0f}"]
             table.add_row(f"{start.model} {start.precision} {start.backend} {size}", *times, *changes, *memory)
         console.print(table)
-    for entry in relative([asdict(row) for row in result.rows]):
+    # Beside a peer, or one bundle beside another, the ratio is what counts.
+    paired = len(result.rows) == 2 or any(row.subject.backend == "peer" for row in result.rows)
+    for entry in relative([asdict(row) for row in result.rows]) if paired else ():
         print(
             f"{entry.title}: {entry.ratio:.2f} [{entry.low:.2f}, {entry.high:.2f}] times the time of "
             f"{result.rows[0].title}"

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ovs_edge.benchmarks import compare
-from ovs_edge.benchmarks.backends import BoundSession
+from ovs_edge.benchmarks.backends import BoundSession, open_backend
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.compare import change
 from ovs_edge.benchmarks.conditions import Watch, doubts
@@ -26,6 +26,7 @@ from ovs_edge.benchmarks.report import tables
 from ovs_edge.benchmarks.speed import interleaved, live_model
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.models import default_bundle
 from ovs_edge.runtime.session import open_session
 
 ECHO = "import sys\nfor line in sys.stdin:\n    assert open(line.strip(), 'rb').read(2) == b'\\xff\\xd8'\n    print('{}', flush=True)"
@@ -217,6 +218,15 @@ def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
         assert list(bound.timings) == ["upload", "infer", "download"]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_eager_torch_is_the_same_design() -> None:
+    bundle = Bundle.open(default_bundle())
+    height, width = bundle.manifest.input_size
+    vectors = np.ones((2, 1, bundle.manifest.text.dim), np.float32)
+    with open_backend(bundle, "fp32", "torch", 1) as session:
+        labels, confidence = session.run(np.zeros((1, height, width, 3), np.uint8), vectors)
+    assert labels.shape == confidence.shape == (1, height, width) and labels.max() < 2
 
 
 def test_onnx_peer_is_fed_as_it_asks(peer_model: Path, tmp_path: Path) -> None:
