@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ovs_edge.benchmarks.conditions import Watch, doubts
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import require
 
@@ -50,6 +51,7 @@ class Profile:
     network_ms: float  # a run, mean, with the profiler at work
     kernels_ms: float  # of that, the kernels; the rest is between them
     layers: tuple[Layer, ...]  # slowest first
+    doubts: tuple[str, ...]  # why the figures may not be trusted
 
 
 def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> Profile:
@@ -67,9 +69,11 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
         options.optimized_model_filepath = f"{folder}/optimized.onnx"
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         warm = max(3, runs // 5)
-        for _ in range(warm + runs):
-            image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-            session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})
+        watch = Watch()
+        with watch:
+            for _ in range(warm + runs):
+                image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+                session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(f"{folder}/optimized.onnx", load_external_data=False).graph
         names = _Names(graph.node, onnx.load(str(path), load_external_data=False).graph.node)
@@ -83,6 +87,7 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
             spent[module] += event["dur"] / 1e3 / runs
             operators[module][operator] = None
     total = sum(spent.values())
+    assert watch.conditions is not None
     layers = [Layer(name, tuple(operators[name]), round(ms, 4), round(ms / total, 4)) for name, ms in spent.items()]
     return Profile(
         bundle=bundle.manifest.name,
@@ -94,6 +99,7 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
         network_ms=round(sum(event["dur"] for event in whole) / 1e3 / runs, 3),
         kernels_ms=round(total, 3),
         layers=tuple(sorted(layers, key=lambda layer: -layer.ms)),
+        doubts=(*watch.conditions.warnings, *doubts([[event["dur"] / 1e3] for event in whole])),
     )
 
 

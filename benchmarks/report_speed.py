@@ -34,9 +34,11 @@ def speed_tables(document: dict[str, Any]) -> str:
                 [_start(start) for start in result["starts"]],
             )
         )
-    if lines := speed_doubts(result):
-        parts.append("To be read with care: " + "; ".join(lines) + ".")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + _care(speed_doubts(result))
+
+
+def _care(doubts: list[str]) -> str:
+    return f"\n\nTo be read with care: {'; '.join(doubts)}." if doubts else ""
 
 
 def profile_table(document: dict[str, Any]) -> str:
@@ -51,7 +53,7 @@ def profile_table(document: dict[str, Any]) -> str:
         f"Slowest modules of `{result['bundle']}`, {result['precision']}, {size_of(result)}, K = {result['classes']}, "
         f"{result['threads']} threads: {result['network_ms']:.1f} ms a run, profiled"
     )
-    return table(title, ["module", "ms", "share"], rows)
+    return table(title, ["module", "ms", "share"], rows) + _care(result["doubts"])
 
 
 def _sum(layers: list[dict[str, Any]], key: str, form: str) -> str:

@@ -122,6 +122,8 @@ def profile(
     console.print(table)
     for name, ms in grouped(result, 2)[:top]:
         print(f"{ms:8.2f} ms  {ms / result.kernels_ms:6.1%}  {name}")
+    for line in result.doubts:
+        print(f"warning: {line}")
     write_result(output, path, {"profile": asdict(result)})
 
 
