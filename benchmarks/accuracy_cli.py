@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -70,14 +71,14 @@ def accuracy(
     apart = None if split is None else read_split(split)
     if apart is not None:
         check_known(sets, apart)
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, force=True)
     bundle.graph(precision)
     chosen = choose_stages(bundle, stages or precision, checkpoint, plan)
     kept = None if output is None else output.with_name(f".{output.name}.counts")
     results = []
     for photos in sets:
         for line in photos.skipped:
-            print(f"{photos.name}: left out: {line}")
+            print(f"{photos.name}: left out: {line}", file=sys.stderr)
         for stage in chosen:
             job = Job(path, stage, photos, threads, synonyms)
             with _progress(f"{photos.name}, {stage.name}", len(photos)) as advance:

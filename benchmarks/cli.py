@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ovs_edge.benchmarks.accuracy_cli import accuracy
 from ovs_edge.benchmarks.cli_options import Model, Output, Precision, Threads, positive, write_result
 from ovs_edge.benchmarks.speed_cli import profile, speed
-from ovs_edge.bundle.errors import UsageError, exit_on_error, require
-
-if TYPE_CHECKING:
-    from ovs_edge.benchmarks.video import VideoRow
+from ovs_edge.benchmarks.video_cli import video
+from ovs_edge.bundle.errors import exit_on_error, require
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 app.command()(accuracy)
 app.command()(speed)
+app.command()(video)
 app.command()(profile)
 
 _ARMS = ("plain", "diversification", "distillation", "both")  # of the ablation; its module needs torch
@@ -182,55 +181,6 @@ def ablation(
 
 
 @app.command()
-def video(
-    clips: Annotated[
-        list[Path] | None, typer.Option(help="Folder in DAVIS's layout: frames/, masks/, foreground.json. Or several.")
-    ] = None,
-    video: Annotated[
-        list[Path] | None, typer.Option(help="Video file or folder of frames without truth: flicker only. Or several.")
-    ] = None,
-    scene: Annotated[
-        str, typer.Option(help="Classes asked for besides a clip's foreground.")
-    ] = "tree,grass,road,water,building,sky,person",
-    smooth: Annotated[float, typer.Option(help="Strength of smoothing that is compared with none.")] = 0.9,
-    keyframes: Annotated[str, typer.Option(help="Distances of key frames, comma-separated.")] = "1,2,3,4",
-    model: Model = None,
-    precision: Precision = "fp32",
-    threads: Threads = 2,
-    max_frames: Annotated[int | None, typer.Option(min=2, help="Of each clip.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write a strip of frames without and with smoothing.")] = None,
-    output: Output = None,
-) -> None:
-    """Foreground IoU and flicker of clips, without and with smoothing, and by distance of key frames."""
-    from ovs_edge.benchmarks.clips import Clip, davis_clips
-    from ovs_edge.benchmarks.strip import Strip
-    from ovs_edge.benchmarks.video import Mode, measure_clip
-    from ovs_edge.models import default_bundle
-    from ovs_edge.runtime.segmenter import Segmenter
-
-    modes = [Mode(0.0, 1), *(Mode(smooth, every) for every in positive(keyframes, "--keyframes", "1,2,4"))]
-    chosen = [clip for folder in clips or () for clip in davis_clips(folder)]
-    chosen += [Clip(path.stem, path) for path in video or ()]
-    if not chosen or smooth == 0 or modes[1].keyframes != 1:
-        raise UsageError("expected --clips or --video, a --smooth above 0 and --keyframes that begin with 1")
-    names = [clip.name for clip in chosen]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"{names.count(twice[0])} clips are called {twice[0]!r}, expected a name for each; rename one")
-    path = model or default_bundle()
-    strip = Strip(modes[0], modes[1])
-    rows = []
-    with Segmenter.load(path, precision, threads, "cpu") as segmenter:
-        for clip in chosen:
-            strip.new_clip()
-            rows += measure_clip(segmenter, clip, modes, scene.split(","), max_frames, strip.see if picture else None)
-            for row in rows[-len(modes) :]:
-                _print_video(row)
-    if picture is not None:
-        strip.write(picture)
-    write_result(output, path, {"precision": precision, "threads": threads, "video": [asdict(row) for row in rows]})
-
-
-@app.command()
 def report(
     results: Annotated[Path, typer.Option(help="Folder of result files.")] = Path("benchmarks/results"),
     readme: Annotated[Path | None, typer.Option(help="Put the tables into this file, between its markers.")] = None,
@@ -256,15 +206,6 @@ def report(
         print(f"{readme} {'updated' if update(readme, results) else 'is up to date'}")
     elif html is None and plots is None:
         print(tables(results))
-
-
-def _print_video(row: VideoRow) -> None:
-    iou = "" if row.iou is None else f"IoU {row.iou:.3f}, "
-    print(
-        f"{row.clip} smooth {row.smooth:g}, key frames {row.keyframes}: {iou}labels change on "
-        f"{row.flicker_unmoving:.2%} of unmoving pixels, {row.flicker:.2%} of all; smoothing {row.smooth_ms:.2f} ms "
-        f"of {row.frame_ms:.1f} ms a frame"
-    )
 
 
 def main() -> None:

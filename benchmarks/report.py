@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ovs_edge.benchmarks.report_accuracy import accuracy_table, line_table, sequences_table
 from ovs_edge.benchmarks.report_speed import profile_table, speed_tables
 from ovs_edge.benchmarks.report_table import table
 from ovs_edge.bundle.errors import BundleError, SinkError
@@ -59,7 +60,9 @@ def section(document: dict[str, Any]) -> str:
         f"Python {environment['python']}, {versions}"
     )
     renderers = {
-        "accuracy": _accuracy,
+        "accuracy": accuracy_table,
+        "line": line_table,
+        "sequences": sequences_table,
         "speed": speed_tables,
         "profile": profile_table,
         "live": _live,
@@ -73,15 +76,6 @@ def section(document: dict[str, Any]) -> str:
     if not bodies:
         raise KeyError(", ".join(renderers))
     return "\n\n".join([*bodies, where])
-
-
-def _accuracy(document: dict[str, Any]) -> str:
-    title = f"Accuracy of `{document['bundle']}`, {document['precision']}, validation photos, all names competing"
-    rows = [
-        [row["dataset"], row["classes"], row["photos"], f"{row['miou']:.3f}", f"{row['pixel_accuracy']:.3f}"]
-        for row in document["accuracy"]
-    ]
-    return table(title, ["data", "names", "photos", "mIoU", "pixel accuracy"], rows)
 
 
 def _live(document: dict[str, Any]) -> str:

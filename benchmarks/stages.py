@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ovs_edge.bundle.bundle import Bundle, sha256
 from ovs_edge.bundle.errors import UsageError, require
 from ovs_edge.bundle.manifest import Task
+from ovs_edge.runtime.plan import Plan
 from ovs_edge.runtime.segmenter import Progress, Segmenter
 from ovs_edge.runtime.session import RawOutputs
 
@@ -84,8 +85,11 @@ def open_stage(path: Path, stage: Stage, threads: int, stuff: Sequence[str] | No
         reference = TorchReference(bundle, stage.checkpoint, threads)
         return Segmenter(bundle.manifest, reference, reference, "none", 0.0, task, words)
     if stage.name == PLAN:
-        return Segmenter.load(path, "fp32", threads, "tensorrt", "none", 0.0, task, words, stage.plan)
-    return Segmenter.load(path, stage.name, threads, "cpu", "none", 0.0, task, words)
+        assert stage.plan is not None
+        precision = Plan.open(stage.plan).sidecar.precision
+        return Segmenter.load(path, precision, threads, "tensorrt", "none", 0.0, task, words, stage.plan)
+    # Forced: how far off a precision is that failed its comparison is just what may be asked for.
+    return Segmenter.load(path, stage.name, threads, "cpu", "none", 0.0, task, words, force=True)
 
 
 class TorchReference:

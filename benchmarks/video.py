@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.benchmarks.clips import Clip
+from ovs_edge.benchmarks.replay import Replay
 from ovs_edge.benchmarks.video_metrics import Flicker, mask_iou, unmoving
 from ovs_edge.runtime.keyframes import Keyframes
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
-from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
+from ovs_edge.runtime.segmenter import Prepared, Segmenter
 from ovs_edge.runtime.smoothing import TemporalSmoother
 
 STILL = 0.5  # pixels of a frame: what the flow moves less from one frame to the next counts as unmoving
@@ -54,32 +55,10 @@ class VideoRow:
     frame_ms: float  # mean of all steps from a frame to its labels
 
 
-class _Replay:
-    """A segmenter whose network has already answered."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter = segmenter
-        self.answer: Inferred | None = None
-
-    @property
-    def asked(self) -> Asked:
-        return self._segmenter.asked
-
-    def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
-        return self._segmenter.prepare(image)
-
-    def infer(self, prepared: Prepared) -> Inferred:
-        assert self.answer is not None
-        return self.answer
-
-    def finish(self, inferred: Inferred) -> Prediction:
-        return self._segmenter.finish(inferred)
-
-
 class _Run:
     """One mode on its way through a clip."""
 
-    def __init__(self, mode: Mode, replay: _Replay) -> None:
+    def __init__(self, mode: Mode, replay: Replay) -> None:
         self._steps, self._smoother = Keyframes(replay, mode.keyframes), TemporalSmoother(mode.smooth)
         self._before: npt.NDArray[np.int32] | None = None
         self.changed = 0  # unmoving pixels whose label changed in the last frame
@@ -130,7 +109,7 @@ def measure_clip(
     asked = [name for name in (clip.foreground, *scene) if name]
     classes = tuple(dict.fromkeys(asked))
     segmenter.set_classes(classes)
-    replay = _Replay(segmenter)
+    replay = Replay(segmenter)
     runs = {mode: _Run(mode, replay) for mode in modes}
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     before: npt.NDArray[np.uint8] | None = None
