@@ -21,6 +21,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 _WIDE = frozenset(
     {"LayerNormalization", "Softmax", "GridSample", "Floor", "ReduceL2", "ReduceMean", "Exp", "Log", "Pow", "Sqrt", "Sin", "Cos"}
 )  # fmt: skip
+_SHOWN = ".exact"  # ends the name of an FP16 tensor's FP32 copy
 _SAMPLING = frozenset({"GridSample", "Floor"})  # the two formulations of deformable attention
 # Inputs that the standard types by themselves, whatever the first input is.
 _OWN_TYPE = {"Resize": (1, 2)}
@@ -104,9 +105,9 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
             if types.get(name) != _HALF:
                 continue
             if name not in widened:
-                nodes.append(_cast(name, f"{name}.exact", _FLOAT))
+                nodes.append(_cast(name, f"{name}{_SHOWN}", _FLOAT))
                 widened.add(name)
-            node.input[place] = f"{name}.exact"
+            node.input[place] = f"{name}{_SHOWN}"
         nodes.append(node)
         for place, name in enumerate(node.output):
             if types.get(name) == _HALF:
@@ -115,6 +116,13 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     return typed
+
+
+def half_tensors(model: onnx.ModelProto) -> list[str]:
+    """Tensors of a graph of `rounded` that show, in FP32, what each FP16 tensor holds."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    casts = (node for node in model.graph.node if node.op_type == "Cast" and node.output[0].endswith(_SHOWN))
+    return [node.output[0] for node in casts if node.input[0] not in weights]
 
 
 def _retype(node: NodeProto) -> None:

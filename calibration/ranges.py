@@ -59,6 +59,12 @@ def find_statistics(
     return Statistics(ranges, means)
 
 
+def all_finite(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]) -> bool:
+    """Whether no tensor of `names` ever holds an infinity; a NaN has one among its ancestors."""
+    least, most, _ = _extremes(model, names, (), feeds, lambda: None)
+    return bool(np.isfinite(least).all() and np.isfinite(most).all())
+
+
 def runs(method: Method, feeds: int) -> int:
     """How often `find_statistics` will run the graph."""
     return feeds if method == "min-max" else 2 * feeds

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,38 @@ import onnx
 
 from ovs_edge.calibration.samples import Sample
 from ovs_edge.runtime.onnx_session import open_graph
+from ovs_edge.runtime.session import RawOutputs
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _OUTPUTS = ["labels", "confidence"]
 _ROUNDS = 10  # of a timing
+
+
+class TrialSession:
+    """An ONNX Runtime session as a `Session`, for the runtime's own segmenter."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """See `Session.run`."""
+        labels, confidence = self._session.run(_OUTPUTS, {"image": image, "text_embeddings": text_embeddings})
+        return labels, confidence
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """Not needed for classes."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
