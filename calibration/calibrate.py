@@ -163,7 +163,7 @@ class _Work:
                 [self._truth(sample) for sample in samples], samples, self._options.threads,
             )  # fmt: skip
             step = self._ticks(f"{precision}: choosing layers", len(groups(self._layers)) + 1)
-            return asdict(choose(bench, bar, self._options.without, lambda name: step()))
+            return asdict(choose(bench, bar, self._options.without, step))
 
         state = [precision, scheme.activation.__name__, bar, sorted(self._options.without), self._options.threads]
         found = _remembered([*self._origin, "choice", state], measure)

@@ -19,7 +19,10 @@ _MARGIN = 0.2  # of what the bar allows is kept in hand for pictures that nobody
 
 @dataclass(frozen=True)
 class Group:
-    """A group of layers, and what it does when it alone is quantised."""
+    """A group of layers, the damage when it alone is quantised, and what it saves where all others are.
+
+    A layer in INT8 between two that are not pays for the way in and out, so that no group alone would save anything.
+    """
 
     name: str
     layers: int
@@ -61,28 +64,30 @@ class Bench:
         return load(model, self.threads, exact=not self.scheme.whole)
 
 
-def choose(bench: Bench, bar: float, without: frozenset[str], tick: Callable[[str], None]) -> Choice:
-    """Quantise each group alone, then all but those that do not pay, then fewer until the agreement holds.
+def choose(bench: Bench, bar: float, without: frozenset[str], tick: Callable[[], None]) -> Choice:
+    """Measure each group, quantise all that save something, then fewer until the agreement holds.
 
     What is left out first does most damage for what it saves. `without` names groups that are never quantised; `tick`
-    is told what comes next.
+    is called before each group, and at last.
     """
     total = sum(layer.work for layer in bench.layers) or 1
     damage, saved = {}, {}
     names = [name for name in groups(bench.layers) if name not in without]
+    everything = bench.session(frozenset(names))
     for name in names:
-        tick(name)
-        session = bench.session(frozenset({name}))
-        damage[name] = 1 - compare(bench.expected, session, bench.samples).agreement
+        tick()
+        alone = bench.session(frozenset({name}))
+        damage[name] = 1 - compare(bench.expected, alone, bench.samples).agreement
         if bench.scheme.whole:
-            before, after = milliseconds([bench.reference, session], bench.samples[0])
-            saved[name] = (before - after) / before
+            others = bench.session(frozenset(names) - {name})
+            fp32, before, after = milliseconds([bench.reference, others, everything], bench.samples[0])
+            saved[name] = (before - after) / fp32
         else:
             saved[name] = sum(layer.work for layer in chosen(bench.layers, {name})) / total
     kept = [name for name in names if saved[name] > 0]
     kept.sort(key=lambda name: damage[name] / saved[name])
+    tick()
     while True:
-        tick("together")
         agreement = compare(bench.expected, bench.session(frozenset(kept)), bench.samples).agreement
         if agreement >= bar + _MARGIN * (1 - bar) or not kept:
             break

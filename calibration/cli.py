@@ -132,7 +132,10 @@ def _show(console: Console, calibration: Calibration) -> None:
     for outcome in calibration.outcomes:
         if outcome.choice is not None:
             on = "of FP32's time" if outcome.milliseconds else "of multiply-adds"
-            table = Table(title=f"{outcome.precision}, each group of layers alone", title_justify="left")
+            table = Table(
+                title=f"{outcome.precision}: damage of each group alone, and what it saves where all others are INT8",
+                title_justify="left",
+            )
             for name in ("group", "layers", "labels that change", f"saved, {on}", "INT8"):
                 table.add_column(name, justify="left" if name == "group" else "right")
             for group in outcome.choice.groups:

@@ -25,9 +25,9 @@ def plot(report: dict[str, Any], path: Path) -> bool:
         for group in groups:
             axes.annotate(group["name"], (100 * group["saved"], 100 * group["damage"]), fontsize=7)
         axes.set(
-            title=f"{name}: each group of layers alone",
+            title=name,
             xlabel="saved, % of FP32's time" if name == "int8-cpu" else "share of the multiply-adds, %",
-            ylabel="labels that change, %",
+            ylabel="labels that change by this group alone, %",
         )
         axes.legend()
     figure.savefig(path, dpi=100, metadata={"Software": None})
