@@ -6,6 +6,7 @@ import multiprocessing
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,13 @@ def build_in_child(request: BuildRequest, progress: Progress, work: Callable[...
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(work, request, sending), daemon=True)
-    child.start()
-    sending.close()  # so that the end of the child is the end of the pipe
+    # Ctrl-C reaches the whole group. The child inherits that it is blocked; this process takes it when it is not, and
+    # ends the child.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        child.start()
+        sending.close()  # so that the end of the child is the end of the pipe
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while True:
             wait([receiving, child.sentinel])
             if not receiving.poll():
@@ -73,6 +78,7 @@ def build_in_child(request: BuildRequest, progress: Progress, work: Callable[...
             else:
                 raise content[0]
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         receiving.close()
         child.terminate()
         child.join(_GRACE)
@@ -88,9 +94,6 @@ def _expect(value: Any) -> Built:
 
 
 def _child(work: Callable[..., Built], request: BuildRequest, sending: Connection) -> None:
-    # Ctrl-C reaches the whole group; the parent ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
     def step(phase: str, done: int, of: int) -> bool:
         try:
             sending.send(("step", phase, done, of))
@@ -106,7 +109,8 @@ def _child(work: Callable[..., Built], request: BuildRequest, sending: Connectio
         answer = ("error", PlanError(f"cannot write the plan ({error}); free some space, or choose another place"))
     except OvsError as error:
         answer = ("error", PlanError(str(error)))
-    sending.send(answer)
+    with suppress(OSError):
+        sending.send(answer)
 
 
 def _died(child: Any) -> PlanError:

@@ -143,6 +143,9 @@ def make_plan(
     cache, and only a named `output` is written.
     """
     wanted = candidates(bundle, options, open_session is not None)
+    if output is not None and output.exists() and not (output / SIDECAR).is_file():
+        # `written_whole` refuses it, too, after minutes of building.
+        raise UsageError(f"{output} exists and is not a plan; choose another output or move it away")
     with tempfile.TemporaryDirectory(prefix="ovs-build-") as folder:
 
         def build(candidate: Candidate) -> Outcome:
@@ -192,7 +195,7 @@ def _request(bundle: Bundle, options: PlanOptions, target: Target, graph: Path, 
         dim=bundle.manifest.text.dim,
         level=options.level,
         workspace=options.workspace,
-        timing_cache=cache_folder("timing") / name.replace("/", " "),
+        timing_cache=cache_folder("timing") / name.replace("/", " ") if target.module == "tensorrt" else None,
     )
 
 

@@ -35,7 +35,7 @@ class BuildRequest:
     dim: int  # D, length of a text vector
     level: int  # of optimisation, 0..5
     workspace: int | None  # bytes of GPU memory for scratch; None: half of what is free
-    timing_cache: Path  # read if it is there, written afterwards
+    timing_cache: Path | None  # read if it is there, written afterwards; None for tensorrt_rtx, which times nothing
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def build(request: BuildRequest, step: Step) -> Built:
     config = builder.create_builder_config()
     trt.configure(config, request.level, request.workspace or _half_of_free())
     _add_profiles(builder, config, request)
-    _read_timing_cache(config, request.timing_cache)
+    if request.timing_cache is not None:
+        _read_timing_cache(config, request.timing_cache)
     trt.watch(config, step)
     data = builder.build_serialized_network(network, config)
     if data is None:
@@ -75,7 +76,8 @@ def build(request: BuildRequest, step: Step) -> Built:
         )
     view = memoryview(data)
     request.engine.write_bytes(view)
-    _write_timing_cache(config, request.timing_cache)
+    if request.timing_cache is not None:
+        _write_timing_cache(config, request.timing_cache)
     return Built(hashlib.sha256(view).hexdigest(), view.nbytes, time.monotonic() - start, _peak_mib(), layers)
 
 

@@ -1,0 +1,37 @@
+"""What a build's child process may do; at module level, so that the child can import it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ovs_edge.bundle.errors import MissingExtraError, PlanError
+from ovs_edge.calibration.builder import BuildRequest, Built, Step
+
+
+def works(request: BuildRequest, step: Step) -> Built:
+    assert step("phase", 1, 2) and step("phase", 2, 2)
+    request.engine.write_bytes(b"engine")
+    return Built("0" * 64, 6, 0.1, 1.0, ())
+
+
+def is_killed(request: BuildRequest, step: Step) -> Built:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+def crashes(request: BuildRequest, step: Step) -> Built:
+    os.kill(os.getpid(), signal.SIGABRT)
+    raise AssertionError("still alive")
+
+
+def fails(request: BuildRequest, step: Step) -> Built:
+    raise PlanError("TensorRT cannot build it")
+
+
+def lacks(request: BuildRequest, step: Step) -> Built:
+    raise MissingExtraError("cannot import tensorrt")
+
+
+def cannot_write(request: BuildRequest, step: Step) -> Built:
+    raise OSError(28, "No space left on device")
