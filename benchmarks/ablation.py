@@ -57,8 +57,6 @@ class AblationOptions:
     view: int = 160  # input side at evaluation
     lr: float = 1e-3
     points: int = 256  # sampled per mask; the masks of such crops have a thousand pixels
-    plain_share: float = 0.3  # arms with diversification: how often a class goes by its plain name
-    jitter: float = 1.0  # and by how much its names are moved
     drawn: float = 2.0  # weight of the classification over drawn names
     region: float = 8.0  # weight of the distance between student and teacher
     pairs: float = 8.0  # weight of the relations between the regions of an image
@@ -176,10 +174,8 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     recipe = TrainOptions(
         steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
         warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
-        names="plain", average=0.99,
+        names="draw" if arm in ("diversification", "both") else "plain", average=0.99,
     )  # fmt: skip
-    if arm in ("diversification", "both"):
-        recipe = dataclasses.replace(recipe, names="draw", plain_share=options.plain_share, jitter=options.jitter)
     regions = None if arm == "plain" else _teach(options, material, encoder)
     trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)
     if (place / STATE).is_file():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.training.names import CategoryNames, category_names, distinct_names, plain_name
-from ovs_edge.training.synonyms import MOST_KINDS, MOST_RELATED, app, extract, shipped_senses, to_text
+from ovs_edge.training.synonyms import MOST_RELATED, app, extract, shipped_senses, to_text
 from ovs_edge.training.wordnet import WordNet
 
 INSTALLED = Path("/usr/share/wordnet")
@@ -57,7 +57,6 @@ def tiny_wordnet(tmp_path: Path) -> Path:
         for lemma, found in places.items()
     ]
     (tmp_path / "index.noun").write_text(licence + "".join(lines))
-    (tmp_path / "cntlist.rev").write_text("derrick%1:06:01:: 1 5\n")
     return tmp_path
 
 
@@ -79,7 +78,7 @@ def test_extraction_follows_its_rule(tiny_wordnet: Path) -> None:
     senses = {
         "categories": {
             "crane": {"senses": ["hoist%1:06:01::"], "omit": ["lifting machine"]},
-            "harbour crane": {"senses": ["hoist%1:06:01::"], "multiword": False},
+            "harbour crane": {"senses": ["hoist%1:06:01::"], "kinds": False},
             "stop sign": {"senses": []},
         }
     }
@@ -91,10 +90,8 @@ def test_extraction_follows_its_rule(tiny_wordnet: Path) -> None:
         **document["crane"],
         "synonyms": ["crane", "hoist", "lifting machine"],
         "multiword": [],
-        "kinds": ["derrick", "tower crane"],  # the commoner word first; "crane barge" is no word of the first two
     }
-    assert document["crane"]["kinds"] == ["derrick"]  # the other is among its related names already
-    assert document["stop sign"] == {"senses": {}, "synonyms": [], "multiword": [], "kinds": []}
+    assert document["stop sign"] == {"senses": {}, "synonyms": [], "multiword": []}
 
 
 def test_command_writes_what_it_extracted(tiny_wordnet: Path, tmp_path: Path) -> None:
@@ -136,10 +133,9 @@ def test_every_category_of_the_sets_has_reviewed_senses() -> None:
     for name, entry in categories.items():
         assert set(entry["senses"]) == set(senses["categories"][name]["senses"])
         assert all(entry["senses"].values()), name
-        assert len(entry["multiword"]) <= MOST_RELATED and len(entry["kinds"]) <= MOST_KINDS
+        assert len(entry["multiword"]) <= MOST_RELATED
         omitted = {word.casefold() for word in senses["categories"][name].get("omit", [])}
-        words = [word.casefold() for part in ("synonyms", "multiword", "kinds") for word in entry[part]]
-        assert not omitted & set(words) and len(words) == len(set(words))
+        assert not omitted & {word.casefold() for word in (*entry["synonyms"], *entry["multiword"])}
 
 
 def test_chosen_senses_are_the_visible_ones() -> None:
@@ -147,8 +143,6 @@ def test_chosen_senses_are_the_visible_ones() -> None:
     assert "computer" in glosses["mouse"] or "electronic device" in glosses["mouse"]
     assert "illumination" in glosses["light"]
     assert "reading" not in glosses["plate"] and "food" in glosses["plate"]
-    assert "puppy" in _shipped()["categories"]["dog"]["kinds"]
-    assert "hog" not in _shipped()["categories"]["sheep"]["kinds"]  # a swine before it is a young sheep
     assert "bucket" not in _shipped()["categories"]["crt screen"]["synonyms"]
 
 

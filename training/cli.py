@@ -35,9 +35,6 @@ def train(
     names: Annotated[
         str | None, typer.Option(help="Of a class in training: plain, random, draw (by the teacher), max or mean.")
     ] = None,
-    jitter: Annotated[
-        float | None, typer.Option(min=0, help="Largest distance by which a drawn name is moved; names have length 1.")
-    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai) or clip:MODEL:FILE.")
     ] = None,
@@ -88,7 +85,7 @@ def train(
     chosen = recipe_of(recipe)
     options = _given(
         chosen.train, steps=steps, batch=batch, crop=crop, view=view, lr=lr, backbone_lr=backbone_lr, schedule=schedule,
-        precision=precision, names=names, jitter=jitter, validate_every=validate_every, workers=workers, seed=seed,
+        precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed,
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
     losses = _given(chosen.losses, drawn=drawn, region=distill_region, pairs=distill_pairs, trusted=trusted)

@@ -41,22 +41,16 @@ def rank_of(teacher: Tensor, names: Tensor, classes: Tensor) -> Tensor:
 
 
 class Distiller(nn.Module):
-    """The training-only part of the distillation: where a query's vector lies in the eyes of the teacher.
+    """The training-only part of the distillation.
 
-    A linear map behind the vector that names classify; it starts as the identity. Without it a query cannot be both
-    where its teacher and where its name is: categories that the teacher misnames were lost, and other words for the
-    known ones with them.
+    The student is a query's vector in the text space, the very one that names classify: the model's own text projection
+    is the projection to the teacher. Another one behind it, of the distillation alone, would take up the difference
+    between the two and leave the model as it was.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.projection = nn.Linear(dim, dim, bias=False)
-        nn.init.eye_(self.projection.weight)
         self.scale = nn.Parameter(torch.ones(()))  # lambda: how much closer names are than regions
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Unit vectors (N, D) of the student -> unit vectors to compare with the teacher's."""
-        return nn.functional.normalize(self.projection(embedding), dim=-1)
 
 
 def region_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -86,7 +80,7 @@ def distill(
         chosen.append(embedding[index, queries[known]])
         teachers.append(region.teacher[segments[known]])
         texts.append(region.text[segments[known]])
-    student = distiller(torch.cat(chosen))
+    student = torch.cat(chosen)
     total = region_loss(student, torch.cat(teachers))
     pairs = distiller.scale * 0  # even without a region, so that it has a gradient in every process
     count = 0

@@ -2,7 +2,7 @@
 
 `names.json`, written by hand, gives for a category the names that mean the same, and `related`: words for things that
 contain it or are part of it, which must not be suppressed as background by it. `synonyms.json`, extracted from WordNet
-by `ovs-synonyms`, gives many more names, most of them of kinds ("school bus", "minibus"): for training only.
+by `ovs-synonyms`, gives many more names, some of them of kinds ("school bus"): for training only.
 """
 
 from __future__ import annotations
@@ -57,10 +57,9 @@ def category_names(category: str) -> CategoryNames:
     if len(plain) > 1:
         names, diverse = list(dict.fromkeys(plain)), []
     else:
-        found = _read("synonyms.json")["categories"].get(plain[0], {})
+        found = _read("synonyms.json")["categories"].get(plain[0], {"synonyms": [], "multiword": []})
         names = list(dict.fromkeys([*plain, *entry.get("synonyms", [])]))
-        further = (name for part in ("synonyms", "multiword", "kinds") for name in found.get(part, ()))
-        diverse = list(dict.fromkeys(name for name in further if name not in names))
+        diverse = [name for name in (*found["synonyms"], *found["multiword"]) if name not in names]
     return CategoryNames(
         tuple(names), tuple(name for name in entry.get("related", []) if name not in names), tuple(diverse)
     )

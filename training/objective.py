@@ -41,7 +41,7 @@ class Objective(nn.Module):
         self.heads = nn.ModuleList()
         if losses.pixel_text:
             self.heads.extend(PixelTextHead(channels, dim) for channels in (config.channels, config.mask_channels))
-        self.distiller = Distiller(dim) if losses.region or losses.pairs else None
+        self.distiller = Distiller() if losses.region or losses.pairs else None
 
     def train(self, mode: bool = True) -> Objective:
         """The backbone stays in eval mode: the statistics of its BatchNorms are ImageNet's, and stay."""

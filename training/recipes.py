@@ -27,8 +27,8 @@ def plain() -> Recipe:
 
 def guided() -> Recipe:
     """`plain` with text diversification and text-guided distillation by an ImageNet classifier."""
-    losses = LossOptions(drawn=2.0, region=8.0, pairs=8.0)
-    return Recipe("mini", TrainOptions(names="draw", plain_share=0.3, jitter=1.0), losses, "imagenet")
+    losses = LossOptions(drawn=2.0, region=2.0, pairs=2.0)
+    return Recipe("mini", TrainOptions(names="draw"), losses, "imagenet")
 
 
 def paper() -> Recipe:
@@ -40,7 +40,7 @@ def paper() -> Recipe:
     """
     train = TrainOptions(
         steps=50_000, batch=112, crop=512, view=512, lr=3e-4, backbone_lr=0.1, schedule="step",
-        milestones=(0.8, 0.9), warmup=10, names="draw", plain_share=1.0, precision="fp16", validate_every=5000, workers=4,
+        milestones=(0.8, 0.9), warmup=10, names="draw", precision="fp16", validate_every=5000, workers=4,
     )  # fmt: skip
     losses = LossOptions(pixel_text=0.0, points=12544, drawn=2.0, region=1.0, pairs=1.0, region_dropout=0.5)
     return Recipe("gkc_r50", train, losses, "clip:RN50/openai")

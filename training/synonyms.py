@@ -3,8 +3,7 @@
 `senses.json` says, checked by hand, which noun senses a category has (a mouse is an animal or a device) and which of
 their words to leave out. From WordNet come all lemmas of these senses, and related multiword names: those of their
 direct hypernyms and hyponyms whose last word is the last word of a lemma ("mountain bike" beside "bike"), the first
-`MOST_RELATED` in WordNet's order, and kinds: the `MOST_KINDS` commonest words for what is one or two steps below
-("lamb" and "ewe" of a sheep). Names that hold a capital letter (places, people, trade marks) are no related names.
+`MOST_RELATED` in WordNet's order, without names that hold a capital letter (places, people, trade marks).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from ovs_edge.bundle.files import replacing
 from ovs_edge.training.wordnet import Synset, WordNet
 
 MOST_RELATED = 8  # of a category; some have a hundred ("tree"), few of which anyone would say
-MOST_KINDS = 24
 SOURCE = "WordNet 3.0, https://wordnet.princeton.edu"
 NOTICE = "WordNet 3.0 Copyright 2006 by Princeton University. All rights reserved. Its licence: LICENSE-WORDNET.txt."
 
@@ -47,13 +45,10 @@ def _category(wordnet: WordNet, name: str, entry: dict[str, Any]) -> dict[str, A
         [other for synset in synsets.values() for other in _related(wordnet, synset)],
         omitted | {_folded(lemma) for lemma in lemmas},
     )
-    multiword = related[:MOST_RELATED] if entry.get("multiword", True) else []
-    kinds = _distinct(_kinds(wordnet, list(synsets.values())), omitted | {_folded(word) for word in lemmas + multiword})
     return {
         "senses": {key: synset.gloss for key, synset in synsets.items()},
         "synonyms": lemmas,
-        "multiword": multiword,
-        "kinds": kinds[:MOST_KINDS],
+        "multiword": related[:MOST_RELATED] if entry.get("kinds", True) else [],
     }
 
 
@@ -66,22 +61,6 @@ def _related(wordnet: WordNet, synset: Synset) -> list[str]:
         for lemma in other.lemmas
         if " " in lemma and lemma.split()[-1] in heads and lemma == lemma.casefold()
     ]
-
-
-def _kinds(wordnet: WordNet, synsets: list[Synset]) -> list[str]:
-    """First two words of every kind and of its kinds, the commonest first, else in WordNet's order.
-
-    Of words with several senses those whose first sense is this one: a hog is a sheep before its first shearing, too.
-    """
-    below = [wordnet.synset(offset) for synset in synsets for offset in synset.hyponyms]
-    below += [wordnet.synset(offset) for synset in below for offset in synset.hyponyms]
-    words = [
-        (lemma, wordnet.count(key))
-        for synset in below
-        for lemma, key in zip(synset.lemmas[:2], synset.keys, strict=False)
-        if lemma == lemma.casefold() and wordnet.senses(lemma)[0] == synset
-    ]
-    return [lemma for lemma, _ in sorted(words, key=lambda word: -word[1])]
 
 
 def _distinct(names: list[str], without: set[str]) -> list[str]:
@@ -131,9 +110,7 @@ def synonyms(
             work.write_text(to_text(document), encoding="utf-8")
     except OSError as error:
         raise SinkError(f"cannot write {output} ({error}); free some space or choose another place") from error
-    words = sum(
-        len(entry[part]) for entry in document["categories"].values() for part in ("synonyms", "multiword", "kinds")
-    )
+    words = sum(len(entry["synonyms"]) + len(entry["multiword"]) for entry in document["categories"].values())
     print(f"wrote {output}: {len(document['categories'])} categories, {words} names")
 
 

@@ -56,8 +56,7 @@ class TrainOptions:
     clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
     average: float = 0.998  # decay of the averaged weights, which are what is saved
     names: NamesMode = "random"  # what a class is called in training
-    plain_share: float = 0.5  # random, draw: how often a class goes by its plain name instead of any of its names
-    jitter: float = 0.0  # random, draw: largest distance by which a drawn name is moved, of vectors of length 1
+    plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
     precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
     seed: int = 0
     validate_every: int = 1000
@@ -115,8 +114,7 @@ class Trainer:
         )
         self.val = val
         self.vocabularies = [
-            DatasetVocabulary(dataset, encoder, options.names, options.plain_share, options.jitter)
-            for dataset in self.datasets
+            DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
         ]
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
         self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision]).to(self.device)

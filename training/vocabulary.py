@@ -18,12 +18,9 @@ NamesMode = Literal["plain", "random", "draw", "max", "mean"]
 class DatasetVocabulary:
     """Names of one dataset's classes as vectors, and the mode in which training uses them.
 
-    plain: plain names only. random: the plain name or a hand-written synonym by chance, at every step anew. draw: the
-    same with all names, and beside them a name for each region that a teacher finds likely (text diversification). max
-    and mean: all names of a class at once, by the nearest or by their mean (its cluster variants).
-
-    `jitter` moves every name that is drawn by a random direction of up to this length, before it is made a unit again:
-    a class is then not one point between others, but what lies around its names, where words nobody listed are, too.
+    plain: plain names only. random: the plain name or a hand-written synonym by chance, at every step anew. draw: plain
+    names, and beside them a name for each region that a teacher finds likely (text diversification). max and mean: all
+    names of a class at once, by the nearest or by their mean (its cluster variants).
     """
 
     def __init__(
@@ -32,9 +29,8 @@ class DatasetVocabulary:
         encoder: TextEncoder,
         mode: NamesMode = "random",
         plain_share: float = 0.5,
-        jitter: float = 0.0,
     ) -> None:
-        self.mode, self.plain_share, self.jitter = mode, plain_share, jitter
+        self.mode, self.plain_share = mode, plain_share
         self.words: list[tuple[str, ...]]  # of each class, the plain name first
         if mode == "plain":
             self.words = [entry.names[:1] for entry in dataset.classes]
@@ -53,7 +49,7 @@ class DatasetVocabulary:
 
     def names(self, generator: torch.Generator) -> Tensor:
         """(K, S, D): the names by which one step classifies; a zero row is no name."""
-        if self.mode in ("random", "draw"):
+        if self.mode == "random":
             return self.draw(self.plain_share, generator)[:, None]
         if self.mode == "max":
             return nn.utils.rnn.pad_sequence(self.vectors, batch_first=True)
@@ -68,7 +64,7 @@ class DatasetVocabulary:
         for vectors in self.vectors:
             plain, which = torch.rand(2, generator=generator).tolist()
             rows.append(vectors[0 if plain < plain_share else int(which * len(vectors))])
-        return self._jittered(torch.stack(rows), generator)
+        return torch.stack(rows)
 
     def draw_regions(self, classes: Tensor, teacher: Tensor, generator: torch.Generator) -> Tensor:
         """A name for each region of an image, one of those the teacher finds likely: (R, D) unit, on the CPU.
@@ -79,14 +75,7 @@ class DatasetVocabulary:
         for index, seen in zip(classes.tolist(), teacher, strict=True):
             vectors = self.vectors[index]
             rows.append(vectors[draw_name(vectors @ seen, bool(seen.any()), generator)])
-        return self._jittered(torch.stack(rows), generator) if rows else teacher
-
-    def _jittered(self, names: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.jitter:
-            return names
-        direction = nn.functional.normalize(torch.randn(names.shape, generator=generator), dim=-1)
-        length = self.jitter * torch.rand((len(names), 1), generator=generator)
-        return nn.functional.normalize(names + length * direction, dim=-1)
+        return torch.stack(rows) if rows else teacher
 
 
 def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """WordNet's noun files, as far as synonyms need them: senses of a word, their lemmas, glosses and nearest kin.
 
-Formats: wndb(5WN), senseidx(5WN) and cntlist(5WN) of the WordNet 3.0 manual. Miller, "WordNet: A Lexical Database for English", 1995.
+Formats: wndb(5WN) and senseidx(5WN) of the WordNet 3.0 manual. Miller, "WordNet: A Lexical Database for English", 1995.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class WordNet:
                 f"no WordNet in {folder} ({error}); expected data.noun and index.noun: install it "
                 "(Debian: apt-get install wordnet-base) and give its folder"
             ) from error
-        self._counts = _read_counts(folder / "cntlist.rev")
         self._index: dict[str, tuple[int, ...]] = {}
         for line in lines:
             if not line.startswith(" "):  # the licence above the entries is indented
@@ -55,10 +54,6 @@ class WordNet:
             if key in synset.keys:
                 return synset
         raise DatasetError(f"this WordNet has no noun sense {key}; the sense table was made for WordNet 3.0")
-
-    def count(self, key: str) -> int:
-        """How often texts tagged by hand use a word in this sense; 0 where that is not known."""
-        return self._counts.get(key, 0)
 
     @lru_cache(maxsize=4096)  # noqa: B019  # one dictionary lives as long as the command
     def synset(self, offset: int) -> Synset:
@@ -84,10 +79,3 @@ class WordNet:
             tuple(offset for symbol in _HYPERNYM for offset in kin.get(symbol, ())),
             tuple(offset for symbol in _HYPONYM for offset in kin.get(symbol, ())),
         )
-
-
-def _read_counts(path: Path) -> dict[str, int]:
-    if not path.is_file():
-        return {}
-    rows = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-    return {row[0]: int(row[2]) for row in rows if len(row) == 3}
