@@ -101,7 +101,8 @@ def _progress(what: str, photos: int) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=photos)
         yield lambda count: bar.update(task, advance=count)
 
@@ -128,7 +129,8 @@ def _print_line(results: list[AccuracyResult]) -> None:
 
     from ovs_edge.benchmarks.report_accuracy import LINE_HEADER, line_rows
 
+    console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(*LINE_HEADER)
     for row in line_rows([asdict(result) for result in results]):
         table.add_row(*row)
-    Console().print(table)
+    console.print(table)

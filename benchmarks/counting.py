@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -169,7 +170,11 @@ class _Store:
     def write(self, number: int, portion: _Portion) -> None:
         """Keep a portion's counts; raises `SinkError`."""
         counts = portion.counts
-        arrays = {"pixels": counts.pixels, "boundary": counts.boundary, "labels": np.array(portion.labels)}
+        arrays: dict[str, Any] = {
+            "pixels": counts.pixels,
+            "boundary": counts.boundary,
+            "labels": np.array(portion.labels),
+        }
         if counts.segments is not None:
             arrays |= asdict(counts.segments)
         if portion.stuff is not None:

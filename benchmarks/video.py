@@ -53,6 +53,8 @@ class VideoRow:
     network_share: float  # of the frames, those that the network saw
     smooth_ms: float  # median cost of smoothing a frame
     frame_ms: float  # mean of all steps from a frame to its labels
+    iou_step: float | None = None  # mean change of the foreground's IoU from one frame to the next
+    ious: tuple[float, ...] = ()  # of the foreground, frame by frame
 
 
 class _Run:
@@ -146,4 +148,6 @@ def _row(clip: Clip, classes: tuple[str, ...], mode: Mode, run: _Run) -> VideoRo
         network_share=float(np.mean(run.network)),
         smooth_ms=float(np.median(run.smooth_ms[warm:])),
         frame_ms=float(np.mean(run.frame_ms[warm:])),
+        iou_step=float(np.mean(np.abs(np.diff(run.ious)))) if len(run.ious) > 1 else None,
+        ious=tuple(round(iou, 4) for iou in run.ious),
     )

@@ -120,7 +120,7 @@ def _sequences(
     from ovs_edge.benchmarks.stages import Stage, open_stage
     from ovs_edge.benchmarks.video_sets import open_videos
 
-    sets = [open_videos(folder) for folder in data]
+    sets, console = [open_videos(folder) for folder in data], Console(stderr=True)
     rows: list[SequenceRow] = []
     for videos in sets:
         for line in videos.skipped:
@@ -128,7 +128,7 @@ def _sequences(
         stuff = stuff_words(videos.classes, videos.stuff)
         with (
             open_stage(path, Stage(precision), threads, stuff) as segmenter,
-            Progress(console=Console(stderr=True), transient=True) as bar,
+            Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
         ):
             frames = sum(len(clip.frames[:most]) for clip in videos.clips)
             task = bar.add_task(videos.name, total=frames)
@@ -141,6 +141,8 @@ def _sequences(
 
 def _print_clip(row: VideoRow) -> None:
     iou = "" if row.iou is None else f"IoU {row.iou:.3f}, "
+    if row.iou_step is not None:
+        iou = f"{iou[:-2]} (steps of {row.iou_step:.3f}), "
     print(
         f"{row.clip} smooth {row.smooth:g}, key frames {row.keyframes}: {iou}labels change on "
         f"{row.flicker_unmoving:.2%} of unmoving pixels, {row.flicker:.2%} of all; smoothing {row.smooth_ms:.2f} ms "

@@ -88,6 +88,7 @@ def test_a_clip_by_the_numbers(clips: Path, tiny_bundle: Path) -> None:
     ground = 1 - 32 * 32 / (96 * 128)
     assert [row.clip for row in rows] == ["square"] * 3 and rows[0].classes == ("red", "cyan", "grey")
     assert rows[0].iou == rows[1].iou == rows[2].iou == 1
+    assert rows[0].iou_step == 0 and rows[0].ious == (1.0,) * FRAMES
     assert rows[0].unmoving > 0.99 and rows[0].flicker_unmoving == pytest.approx(ground, abs=0.01)
     assert rows[1].flicker_unmoving == rows[1].flicker == 0
     # Key frames 0, 3 and 6: cyan, grey, cyan; two changes in seven.
