@@ -186,16 +186,33 @@ def _engines() -> Iterator[Finding]:
     if len(both) > 1:
         remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
         yield Finding("engines", "note", "onnxruntime and onnxruntime-gpu overwrite each other", remedy)
-    for module in ("tensorrt", "tensorrt_rtx"):
-        imported, found = _child(module, f"print({module}.__version__)")
-        if imported:
-            yield Finding("engines", "ok", f"{module} {found.splitlines()[-1]}")
-        elif "No module named" not in found:
-            yield Finding("engines", "note", found, "it comes with JetPack or from NVIDIA, and must fit the driver")
+    yield from _tensorrt()
     system = Path("/usr/lib/python3/dist-packages/tensorrt")
     if system.is_dir() and sys.prefix != sys.base_prefix and not _child("tensorrt", "")[0]:
         remedy = "python3 -m venv --system-site-packages .venv"
         yield Finding("engines", "note", "JetPack's tensorrt is hidden from this virtual environment", remedy)
+
+
+def _tensorrt() -> Iterator[Finding]:
+    """TensorRT, and what its plans need besides."""
+    here = False
+    for module in ("tensorrt", "tensorrt_rtx"):
+        imported, found = _child(module, f"print({module}.__version__)")
+        version = found.splitlines()[-1] if imported and found else ""
+        if imported and module == "tensorrt" and version.split(".")[0] in ("7", "8", "9"):
+            yield Finding("engines", "note", f"tensorrt {version}", "plans need TensorRT 10 or newer: update JetPack")
+        elif imported:
+            here = True
+            yield Finding("engines", "ok", f"{module} {version}")
+        elif "No module named" not in found:
+            yield Finding("engines", "note", found, "it comes with JetPack or from NVIDIA, and must fit the driver")
+    if here:
+        imported, found = _child("pycuda.driver", "print(pycuda.VERSION_TEXT)")
+        if imported:
+            yield Finding("engines", "ok", f"pycuda {found.splitlines()[-1]}: TensorRT plans can run")
+        else:
+            remedy = "with the CUDA toolkit on the PATH: pip install 'ovs-edge[tensorrt]'"
+            yield Finding("engines", "note", f"TensorRT plans cannot run: {found}", remedy)
 
 
 def _gpu(root: Path) -> Iterator[Finding]:

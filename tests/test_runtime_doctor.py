@@ -74,6 +74,23 @@ def test_a_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the Jetson's own" in _texts(findings, "GPU")
 
 
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({"tensorrt": "10.3.0", "pycuda.driver": "2026.1"}, "pycuda 2026.1: TensorRT plans can run -> None"),
+        ({"tensorrt": "11.4.0"}, "TensorRT plans cannot run: No module named 'pycuda.driver' -> with the CUDA toolkit"),
+        ({"tensorrt": "8.6.2"}, "tensorrt 8.6.2 -> plans need TensorRT 10 or newer"),
+        ({"tensorrt_rtx": "1.7.1", "pycuda.driver": "2026.1"}, "tensorrt_rtx 1.7.1 -> None"),
+    ],
+)
+def test_what_tensorrt_plans_need(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], says: str) -> None:
+    missing = "No module named {!r}"
+    monkeypatch.setattr(
+        doctor, "_child", lambda module, code: (module in answers, answers.get(module) or missing.format(module))
+    )
+    assert says in "\n".join(f"{found.text} -> {found.remedy}" for found in doctor._tensorrt())
+
+
 def test_two_packages_of_one_module_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda package: "1.0")
     build = "5.0.0\n  Video I/O:\n    FFMPEG:                      YES\n    GStreamer:                   YES (1.20.3)\n"
