@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -112,6 +113,9 @@ def _precisions(text: str) -> tuple[Precision, ...]:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     """A bar for each step on a terminal, nothing where none would be seen."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 

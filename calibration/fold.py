@@ -41,6 +41,8 @@ def folded(path: Path) -> onnx.ModelProto:
     domains = [entry for entry in model.opset_import if entry.domain in used or entry.domain in _STANDARD]
     del model.opset_import[:]
     model.opset_import.extend(domains)
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"/{node.op_type}.{index}"  # everything after this tells nodes apart by name
     return model
 
 

@@ -95,24 +95,22 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = typed.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)}
     types.update({tensor.name: tensor.data_type for tensor in graph.initializer})
-    nodes: list[NodeProto] = []
-    widened: set[str] = set()
+    half = [name for name, kind in types.items() if kind == _HALF]
+    computed = {name for node in graph.node for name in node.output}
+    nodes = [_cast(name, f"{name}{_SHOWN}", _FLOAT) for name in half if name not in computed]
     for node in graph.node:
-        if node.op_type == "Cast" or not any(types.get(name) == _HALF for name in (*node.input, *node.output)):
-            nodes.append(node)
-            continue
+        inside = node.op_type == "Cast"  # which is a rounding itself
         for place, name in enumerate(node.input):
-            if types.get(name) != _HALF:
-                continue
-            if name not in widened:
-                nodes.append(_cast(name, f"{name}{_SHOWN}", _FLOAT))
-                widened.add(name)
-            node.input[place] = f"{name}{_SHOWN}"
+            if types.get(name) == _HALF and not inside:
+                node.input[place] = f"{name}{_SHOWN}"
         nodes.append(node)
         for place, name in enumerate(node.output):
-            if types.get(name) == _HALF:
+            if types.get(name) != _HALF:
+                continue
+            if not inside:
                 node.output[place] = f"{name}.before"
                 nodes.append(_cast(f"{name}.before", name, _HALF))
+            nodes.append(_cast(name, f"{name}{_SHOWN}", _FLOAT))
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
     return typed

@@ -102,6 +102,7 @@ class _Writer:
         self._layers = {layer.node: layer for layer in layers}
         self._ranges, self._means, self._scheme = dict(statistics.ranges), statistics.means, scheme
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
+        self._outputs = {value.name for value in self._graph.output}
         self._chain = chain(self._model)
         self._dropped: set[str] = set()
         self._params: dict[str, tuple[np.float32, int]] = {}  # tensor -> scale, zero point
@@ -142,9 +143,9 @@ class _Writer:
         for node in self._graph.node:
             layer = self._layers.get(node.name)
             carried = node.name in carriers and all(name in inside for name in node.input)
-            if not carried and (layer is None or node.op_type != "Conv"):
-                continue
             target = node.output[0]
+            if not carried and (layer is None or node.op_type != "Conv") or target in self._outputs:
+                continue
             end = self._chain.activation.get(target)
             if end is not None and self._ranges[end.output[0]][0] >= 0:
                 self._dropped.add(end.name)
