@@ -20,7 +20,6 @@ import json
 import logging
 import math
 import re
-import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -33,6 +32,7 @@ from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.latest import Superseded
 from ovs_edge.runtime.recorder import Recorder
 from ovs_edge.runtime.status import PLAYING, Status
+from ovs_edge.runtime.web_door import Full, bound_socket
 from ovs_edge.runtime.web_guard import Address, Guard
 from ovs_edge.runtime.web_news import colour_of, region_news, run_news
 from ovs_edge.runtime.web_viewers import NEXT, Broadcast, Shown, Viewer
@@ -89,7 +89,7 @@ class WebServer:
         folder = Path(__file__).with_name("web-page")
         self._page = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _PAGE.items()}
         self._door = (folder / "door.html").read_bytes()
-        self._socket = _bound(address)
+        self._socket = bound_socket(address)
         self.port: int = self._socket.getsockname()[1]
         self._cookie = f"ovs-edge-{self.port}"  # cookies know no ports: two viewers on one machine need two names
         self._loop = asyncio.new_event_loop()
@@ -164,7 +164,7 @@ class WebServer:
         server = runner.server
         assert server is not None
         listener = await self._loop.create_server(
-            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else _Full(), sock=self._socket, backlog=8
+            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else Full(), sock=self._socket, backlog=8
         )
         # asyncio accepts as many at a time as it thinks wait, and only then counts them; the system may let more wait.
         self._socket.listen(_MOST_CONNECTIONS)
@@ -337,37 +337,6 @@ class WebServer:
 
     def _news(self) -> dict[str, Any]:
         return run_news(self._interaction, self._recorder, self._title, self._source)
-
-
-class _Full(asyncio.Protocol):
-    """Turns a connection away when there are too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-        transport.close()
-
-
-def _bound(address: Address) -> socket.socket:
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
-            bound.bind(place)
-            bound.listen(128)
-        except BaseException:
-            bound.close()
-            raise
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SinkError(
-            f"the web viewer cannot listen at {address.host}:{address.port} ({reason}); "
-            f"choose another port: --web {address.host}:{address.port + 1 if address.port else 8080}"
-        ) from error
-    return bound
 
 
 def _error(status: int, reason: str) -> web.Response:
