@@ -80,12 +80,13 @@ def build_in_child(request: BuildRequest, progress: Progress, work: Callable[...
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         receiving.close()
-        child.terminate()
-        child.join(_GRACE)
-        if child.is_alive():
-            child.kill()
-            child.join()
-        child.close()
+        if child.pid is not None:  # Ctrl-C may come before it has started
+            child.terminate()
+            child.join(_GRACE)
+            if child.is_alive():
+                child.kill()
+                child.join()
+            child.close()
 
 
 def _expect(value: Any) -> Built:
