@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def build_in_child(request: BuildRequest, progress: Progress, work: Callable[...
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(work, request, sending), daemon=True)
     # Ctrl-C reaches the whole group. The child inherits that it is blocked; this process takes it when it is not, and
-    # ends the child.
+    # ends the child. multiprocessing's helper comes first, since starting it unblocks the signal.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         child.start()
