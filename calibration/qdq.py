@@ -171,19 +171,17 @@ class _Writer:
         if name not in self._params:
             low, high = min(self._ranges[name][0], 0.0), max(self._ranges[name][1], 0.0)
             kind = np.iinfo(self._scheme.activation)
-            if self._scheme.symmetric:
-                scale, zero = self._held(np.float32(max(-low, high) / kind.max)), 0
-            else:
-                scale = self._held(np.float32((high - low) / (kind.max - kind.min)))
-                zero = int(np.clip(np.rint(kind.min - low / scale), kind.min, kind.max))
+            wide = max(-low, high) / kind.max if self._scheme.symmetric else (high - low) / (kind.max - kind.min)
+            scale = np.float32(self._held(np.array(wide, np.float32)))
+            zero = 0 if self._scheme.symmetric else int(np.clip(np.rint(kind.min - low / scale), kind.min, kind.max))
             self._params[name] = scale, zero
         return self._params[name]
 
-    def _held(self, scale: npt.NDArray[np.float32] | np.float32) -> npt.NDArray[np.float32] | np.float32:
+    def _held(self, scale: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Scales that the file can hold; what is always zero gets scale 1."""
         if self._scheme.half_scales:
-            scale = np.asarray(scale).astype(np.float16).astype(np.float32)[()]
-        return np.where(scale > 0, scale, np.float32(1)).astype(np.float32)[()]
+            scale = scale.astype(np.float16).astype(np.float32)
+        return np.where(scale > 0, scale, np.float32(1))
 
     def _narrow(self, node: NodeProto, layer: Layer) -> list[NodeProto]:
         """Let the node read its weight, and its bias where the scheme wants it, from INT8 and INT32."""
@@ -214,7 +212,8 @@ class _Writer:
         out, depth = error.shape[:2]
         first = np.arange(out) // (out * depth // len(inputs)) * depth  # of each output's group of input channels
         kernel: npt.NDArray[np.float64] = error.astype(np.float64).sum((2, 3))
-        return (kernel * inputs[first[:, None] + np.arange(depth)]).sum(1)
+        shift: npt.NDArray[np.float64] = (kernel * inputs[first[:, None] + np.arange(depth)]).sum(1)
+        return shift
 
     def _widened(
         self,

@@ -84,7 +84,7 @@ def _extremes(
     for kind, tensors in (("ReduceMin", names), ("ReduceMax", names), ("GlobalAveragePool", images)):
         for name in tensors:
             wanted.append(f"{name}.{kind}")
-            shape = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
+            shape: dict[str, Any] = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
             reduced.graph.node.append(helper.make_node(kind, [name], [wanted[-1]], wanted[-1], **shape))
     session = _session(reduced, wanted)
     count = len(names)
