@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]  # phase, done, of
 
 # What a build takes, resident: measured with tensorrt_rtx, which has no tactics to time; other engines take more.
 _BASE = 450 * 2**20
-_PER_BYTE = 4  # of the ONNX file
+_PER_BYTE = 7  # of the ONNX file
 _GRACE = 10.0  # seconds for an ended child to go
 
 
