@@ -46,6 +46,24 @@ def live(
 
 
 @app.command()
+def precisions(
+    photo: Annotated[Path, typer.Argument(help="Picture for the timed runs.")],
+    model: Model = None,
+    threads: Threads = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each precision.")] = 50,
+    output: Output = None,
+) -> None:
+    """A calibrated bundle: its verdicts, and INT8 against FP32 on this CPU."""
+    from ovs_edge.benchmarks.precisions import measure_precisions, precisions_table
+    from ovs_edge.models import default_bundle
+
+    path = model or default_bundle()
+    result = {"precisions": asdict(measure_precisions(path, photo, threads, runs))}
+    print(precisions_table(result))
+    write_result(output, path, result)
+
+
+@app.command()
 def pipeline(
     source: Annotated[str, typer.Option(help="Clip to turn into a labelled video, or 'demo'.")] = "demo",
     model: Model = None,

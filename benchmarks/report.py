@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ovs_edge.benchmarks.precisions import precisions_table
 from ovs_edge.benchmarks.report_accuracy import accuracy_table, line_table, sequences_table
 from ovs_edge.benchmarks.report_speed import profile_table, speed_tables
 from ovs_edge.benchmarks.report_table import table
@@ -65,6 +66,7 @@ def section(document: dict[str, Any]) -> str:
         "sequences": sequences_table,
         "speed": speed_tables,
         "profile": profile_table,
+        "precisions": precisions_table,
         "live": _live,
         "pipeline": _pipeline,
         "soak": _soak,

@@ -13,6 +13,8 @@ import pytest
 from support import conv_bundle
 from support.photos import write_index_masks
 
+from ovs_edge.benchmarks.cli import main as ovs_bench
+from ovs_edge.benchmarks.report import tables
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.calibration import calibrate as calibration
 from ovs_edge.calibration.cli import main
@@ -243,3 +245,20 @@ def test_an_interruption_leaves_the_bundle_as_it_was(
     monkeypatch.setattr(calibration, "plot", interrupted)
     assert command(target, "--images", photos / "images" / "train", "--precision", "fp16") == 130
     assert [path.name for path in tmp_path.iterdir()] == ["mine.ovs"] and _files(target) == before
+
+
+def test_bench_shows_verdicts_and_what_a_cpu_gains(
+    conv: Path, photos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = next((photos / "images" / "val").iterdir())
+    assert command("precisions", photo, "--model", conv, entry=ovs_bench) == 2
+    assert "no calibrated precision" in capsys.readouterr().err
+    target = tmp_path / "cpu.ovs"
+    source = photos / "images" / "train"
+    assert command(conv, "--images", source, "-o", target, "--precision", "int8-cpu", "--threads", 1) == 0
+    results = tmp_path / "results"
+    bench = ("precisions", photo, "--model", target, "--runs", 3, "-o", results / "made.json")
+    assert command(*bench, entry=ovs_bench) == 0
+    figures = json.loads((results / "made.json").read_text())["precisions"]
+    assert set(figures["milliseconds"]) == {"fp32", "int8-cpu"} and figures["verdicts"]["int8-cpu"]["passed"]
+    assert "| int8-cpu | " in tables(results)
