@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import onnx
 from onnx import version_converter
 
@@ -197,12 +198,11 @@ class _Work:
         times = None
         if not exact:
             state = [hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), self._options.threads]
-            times = tuple(
-                _remembered(
-                    [*self._origin, "milliseconds", state],
-                    lambda: {"times": milliseconds([self._fp32, session], samples[0])},
-                )["times"]
-            )
+            before, after = _remembered(
+                [*self._origin, "milliseconds", state],
+                lambda: {"times": np.median(milliseconds([self._fp32, session], samples), axis=0).tolist()},
+            )["times"]
+            times = before, after
         return Outcome(precision, verdict, choice, times)
 
     def _labelled_verdicts(self, precision: Precision, session: Any) -> tuple[LabelledVerdict, ...]:
