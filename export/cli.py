@@ -166,7 +166,7 @@ def show_parity(console: Console, parity: Parity) -> None:
     from rich.table import Table
 
     table = Table(title=f"ONNX Runtime against torch, {parity.photos} photos", title_justify="left")
-    for name in ("vocabulary", "classes", "names each", "labels equal", "scores differ, 99.9 %", "most"):
+    for name in ("vocabulary", "classes", "names each", "labels equal", "scores differ, 99 %", "most"):
         table.add_column(name, justify="left" if name == "vocabulary" else "right")
     for row in parity.segmenter:
         table.add_row(

@@ -101,7 +101,7 @@ def test_reference_leaves_the_model_as_it_was() -> None:
     ("changes", "says"),
     [
         ({"segmenter": (SegmenterParity("random", 2, 1, 0.998, 0.0, 0.0),)}, "99.800% of labels"),
-        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-4, 2e-4),)}, "99.9 % of the scores differ"),
+        ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-4, 2e-4),)}, "99 % of the scores differ"),
         ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, 2e-3, 0.0),)}, "scores differ"),
         ({"segmenter": (SegmenterParity("random", 2, 1, 1.0, float("nan"), 0.0),)}, "scores differ"),
         ({"formulations": 1e-4}, "gather"),
