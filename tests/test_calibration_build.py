@@ -325,6 +325,11 @@ def test_faults_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
         assert says in ran.stderr.splitlines()[-1]
 
 
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     from ovs_edge.models import default_bundle
 
@@ -334,7 +339,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     command = [*COMMAND, str(default_bundle()), "--precision", "fp32", "-o", str(output)]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True, preexec_fn=_heed_ctrl_c
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
