@@ -1,4 +1,4 @@
-"""The comparison itself: it holds for both presets, and it notices when something is wrong."""
+"""The comparison itself: it holds, and it notices when something is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from support.exported import SIZE
 
 from ovs_edge.bundle.errors import MissingExtraError, ParityError, SourceError
 from ovs_edge.export import photos as photos_module
-from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.parity import (
     FORMULATIONS,
     LABELS_EQUAL,
@@ -31,7 +30,6 @@ from ovs_edge.export.parity import (
 )
 from ovs_edge.export.photos import photo_inputs
 from ovs_edge.export.text_parity import TextParity
-from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.segmenter import Segmenter
 
 GOOD = Parity(
@@ -42,13 +40,11 @@ GOOD = Parity(
     text=TextParity("fp32", 5, 0.0, 1.0, 1.0, 9, 0),
 )
 
-LAYERS = 3  # of the large model: one for each level of features, which repeat in the others
-
 
 def compared(
-    model: Segmenter, session: ort.InferenceSession, size: tuple[int, int], photos: int, layers: int | None = None
+    model: Segmenter, session: ort.InferenceSession, size: tuple[int, int], photos: int
 ) -> tuple[SegmenterParity, ...]:
-    options = exported.options(model.config, size=f"{size[0]}x{size[1]}", decoder_layers=layers)
+    options = exported.options(model.config, size=f"{size[0]}x{size[1]}")
 
     def run(image: npt.NDArray[np.uint8], vectors: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
         labels, confidence = session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})
@@ -71,15 +67,6 @@ def test_mini() -> None:
     check(compared(exported.mini(), exported.session(exported.mini_onnx()), SIZE, 4))
     for photo in photo_inputs(None, SIZE):
         assert formulation_difference(exported.mini(), rgb(photo)) <= FORMULATIONS
-
-
-def test_gkc_r50() -> None:
-    size = (128, 128)
-    model = exported.lively(preset("gkc_r50"), size)
-    graph = export_segmenter(model, exported.options(model.config, size="128x128", decoder_layers=LAYERS))
-    check(compared(model, exported.session(graph), size, 2, LAYERS))
-    for photo in photo_inputs(None, size)[:2]:
-        assert formulation_difference(model, rgb(photo)) <= FORMULATIONS
 
 
 def test_another_model_does_not_pass() -> None:
