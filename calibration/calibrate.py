@@ -53,7 +53,7 @@ class CalibrationOptions:
     precisions: tuple[Precision, ...]
     bars: dict[Precision, float]  # least share of equal labels
     method: Method = "percentile"
-    pictures: int = 64  # at most
+    pictures: int = 96  # at most
     labelled: tuple[Path, ...] = ()  # folders of photos with masks
     without: frozenset[str] = frozenset()  # groups that stay as they are
     arm: bool = False  # int8-cpu for ARM, not for x86

@@ -44,7 +44,7 @@ def calibrate(
         typer.Option("-o", "--output", help="Write another bundle. Default: NAME.ovs gains the precisions."),
     ] = None,
     method: Annotated[RangeMethod, typer.Option(help="How the range of a tensor is found.")] = RangeMethod.percentile,
-    pictures: Annotated[int, typer.Option(min=2, help="Most pictures to use, evenly spread over --images.")] = 64,
+    pictures: Annotated[int, typer.Option(min=2, help="Most pictures to use, evenly spread over --images.")] = 96,
     labels: Annotated[
         list[Path] | None,
         typer.Option(help="Folder with classes.json, images/val, masks/val: mean IoU before and after. Repeatable."),

@@ -73,7 +73,7 @@ class Samples:
 def read_samples(source: str, count: int, bundle: Bundle, threads: int) -> Samples:
     """Up to `count` pictures, evenly spread over a folder, a glob or a video.
 
-    Half of them are for learning, a quarter for choosing, a quarter for judging. Pictures that cannot be read, or show
+    They take turns in learning, choosing and judging. Pictures that cannot be read, or show
     nothing, are left out and counted in the warnings. Raises `SourceError` where fewer than two remain.
     """
     vocabularies = make_vocabularies(bundle, TextEncoder(bundle, threads))
@@ -90,11 +90,11 @@ def read_samples(source: str, count: int, bundle: Bundle, threads: int) -> Sampl
     if len(pictures) < FEW:
         warnings.append(f"only {len(pictures)} pictures: the verdict is a rough one; {FEW} or more are better")
     samples = [
-        Sample(image, letterbox, vocabularies[index // 4 % len(vocabularies)])
+        Sample(image, letterbox, vocabularies[index // 3 % len(vocabularies)])
         for index, (image, letterbox) in enumerate(pictures)
     ]
-    rest = samples[1::2]
-    return Samples(tuple(samples[::2]), tuple(rest[::2]), tuple(rest[1::2] or rest), tuple(warnings))
+    parts = [tuple(samples[start::3]) for start in range(3)]
+    return Samples(parts[0], parts[1], parts[2] or parts[1], tuple(warnings))
 
 
 def make_vocabularies(bundle: Bundle, encoder: TextEncoder) -> list[Words]:

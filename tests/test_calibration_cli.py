@@ -67,7 +67,7 @@ def test_every_precision_is_written_with_its_verdict(
     for precision in ("fp16", "int8", "int8-cpu"):
         verdict = bundle.manifest.verdicts[precision]
         assert verdict.passed and verdict.finite and 0.97 <= verdict.worst <= verdict.agreement <= 1
-        assert verdict.photos == 3 and set(verdict.classes) <= {
+        assert verdict.photos == 4 and set(verdict.classes) <= {
             names[0] for names in bundle.manifest.training_vocabulary
         }
         (labelled,) = verdict.labelled
@@ -110,11 +110,11 @@ def test_past_its_bar_a_precision_is_kept_but_refused(
     conv: Path, photos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "failed.ovs"
-    # Every fourth picture judges. Where it alone is bright, no range has room for it.
+    # Every third picture judges. Where it alone is bright, no range has room for it.
     pictures = tmp_path / "pictures"
     pictures.mkdir()
-    for index in range(8):
-        high = 250 if index % 4 == 3 else 40
+    for index in range(9):
+        high = 250 if index % 3 == 2 else 40
         picture = np.full((48, 64, 3), (high, high // 2, 10), np.uint8)
         picture[:, 30:] = (10, high // 2, high)
         cv2.imwrite(str(pictures / f"{index}.png"), picture)
@@ -229,7 +229,7 @@ def test_a_video_is_sampled_evenly(conv: Path, tmp_path: Path, command: Command)
     writer.release()
     target = tmp_path / "video.ovs"
     assert command(conv, "--images", clip, "-o", target, "--precision", "fp16", "--pictures", 16) == 0
-    assert Bundle.open(target).manifest.verdicts["fp16"].photos == 4
+    assert Bundle.open(target).manifest.verdicts["fp16"].photos == 5
 
 
 def test_an_interruption_leaves_the_bundle_as_it_was(
