@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -325,11 +325,15 @@ def test_faults_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
         assert says in ran.stderr.splitlines()[-1]
 
 
-def _heed_ctrl_c() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts; a handler ends that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     from ovs_edge.models import default_bundle
 
@@ -339,7 +343,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
     command = [*COMMAND, str(default_bundle()), "--precision", "fp32", "-o", str(output)]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True, preexec_fn=_heed_ctrl_c
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
