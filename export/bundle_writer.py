@@ -16,7 +16,7 @@ import torch
 from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256, written_whole
 from ovs_edge.bundle.errors import CheckpointError
 from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
-from ovs_edge.export.graph import SegmenterGraph
+from ovs_edge.export.graph import SegmenterGraph, reading_bgr
 from ovs_edge.export.onnx_writer import OPSET, Port, save, to_onnx
 from ovs_edge.export.options import ExportOptions
 from ovs_edge.export.parity import Parity, Tell, measure
@@ -114,7 +114,8 @@ def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProt
     ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
     model.query_decoder.resize_features = True
     try:
-        onnx_model = to_onnx(graph, example, ports, outputs)
+        with reading_bgr(graph):
+            onnx_model = to_onnx(graph, example, ports, outputs)
     finally:
         model.query_decoder.resize_features = False  # torch goes on to compute the published way, for parity
     if options.weights == "fp16":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -24,39 +27,65 @@ class SegmenterGraph(nn.Module):
     def __init__(self, model: MaskModel, masks: Masks, depth: int, label_dtype: torch.dtype, raw: bool = False) -> None:
         super().__init__()
         self.model, self.masks, self.depth, self.label_dtype, self.raw = model, masks, depth, label_dtype, raw
+        self.reads_bgr = False  # see `reading_bgr`
 
     def forward(self, image: Tensor, text_embeddings: Tensor) -> tuple[Tensor, ...]:
         """See the class; with `raw`, mask_logits (1, Q, H/4, W/4) and class_logits (1, Q, K + 1) follow."""
         size = (int(image.shape[1]), int(image.shape[2]))
-        rgb = image.to(torch.float32).permute(0, 3, 1, 2).flip(1)
-        output = self.model(rgb, text_embeddings, self.depth)
+        pixels = image.to(torch.float32).permute(0, 3, 1, 2)
+        output = self.model(pixels if self.reads_bgr else pixels.flip(1), text_embeddings, self.depth)
         nameless = (text_embeddings.abs().amax((1, 2)) == 0).to(torch.float32)
         scores, total = self._scores(output.class_logits, output.mask_logits, nameless, size)
-        labels = scores.argmax(1)
-        confidence = scores.amax(1).clamp(min=0) / total[:, 0].clamp(min=1)
+        labels = scores.argmax(-1)
+        confidence = scores.amax(-1).clamp(min=0) / total[..., 0].clamp(min=1)
         result: tuple[Tensor, ...] = (labels.to(self.label_dtype), confidence)
         return (*result, output.mask_logits, output.class_logits) if self.raw else result
 
     def _scores(
         self, class_logits: Tensor, mask_logits: Tensor, nameless: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Class scores (1, K, H, W), -1 where `nameless` (K) is 1, and their sum (1, 1, H, W) over the others.
+        """Class scores (1, H, W, K), -1 where `nameless` (K) is 1, and their sum (1, H, W, 1) over the others.
+
+        The classes come last, so that the search for the largest runs along memory: on a CPU that is four times as fast.
 
         A nameless class scores 0, and so may all others. To keep it from winning that tie, one more query, sure of
         every pixel, takes 1 from it: a pass over the full-size scores would cost far more. The sum is likewise taken
         over the queries' probabilities, not over the maps.
         """
         probability = class_logits.softmax(-1)[..., :-1]
-        share = torch.cat((probability, -nameless[None, None]), 1).transpose(1, 2)  # (1, K, Q + 1)
-        summed = nn.functional.pad(probability.sum(-1), (0, 1))[:, None]  # (1, 1, Q + 1)
+        share = torch.cat((probability, -nameless[None, None]), 1)  # (1, Q + 1, K)
+        summed = nn.functional.pad(probability.sum(-1), (0, 1))[..., None]  # (1, Q + 1, 1)
         mask_logits = nn.functional.pad(mask_logits, (0, 0, 0, 0, 0, 1), value=_CERTAIN)
         if self.masks == "exact":
-            masks = _upsample(mask_logits, size).sigmoid().flatten(2)
-            return (share @ masks).view(1, -1, *size), (summed @ masks).view(1, 1, *size)
-        masks = mask_logits.sigmoid().flatten(2)
+            masks = _upsample(mask_logits, size).sigmoid().flatten(2).transpose(1, 2)
+            return (masks @ share).view(1, *size, -1), (masks @ summed).view(1, *size, 1)
+        masks = mask_logits.sigmoid().flatten(2).transpose(1, 2)
         coarse = (int(mask_logits.shape[2]), int(mask_logits.shape[3]))
-        scores, total = (share @ masks).view(1, -1, *coarse), (summed @ masks).view(1, 1, *coarse)
-        return _upsample(scores, size), _upsample(total, size)
+        scores, total = (masks @ share).view(1, *coarse, -1), (masks @ summed).view(1, *coarse, 1)
+        return _upsample_last(scores, size), _upsample_last(total, size)
+
+
+@contextmanager
+def reading_bgr(graph: SegmenterGraph) -> Iterator[None]:
+    """Meanwhile the model itself takes the camera's order of colours: no pass over the pixels to turn them around."""
+    model = graph.model
+    first = next(part for part in model.backbone.modules() if isinstance(part, nn.Conv2d))
+    turned = [first.weight, model.pixel_mean, model.pixel_std]  # the colours are axis 1 of each
+    kept = [tensor.data for tensor in turned]
+    for tensor in turned:
+        tensor.data = tensor.data.flip(1)
+    graph.reads_bgr = True
+    try:
+        yield
+    finally:
+        graph.reads_bgr = False
+        for tensor, data in zip(turned, kept, strict=True):
+            tensor.data = data
+
+
+def _upsample_last(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, h, w, C) -> (B, H, W, C)."""
+    return _upsample(x.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
 def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:

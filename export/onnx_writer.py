@@ -61,6 +61,7 @@ def to_onnx(
         assert program is not None
         model = _simplified(program)
     _transpose_weights(model.graph)
+    _resize_channels_last(model.graph)
     _name_axes(model, inputs)
     _name_nodes(model)
     _forget_origin(model)
@@ -140,8 +141,7 @@ def _transpose_weights(graph: onnx.GraphProto) -> None:
     weights = {entry.name: entry for entry in graph.initializer}
     turned: dict[str, str] = {}  # what a Transpose gave -> initializer
     for node in graph.node:
-        order = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
-        if node.op_type == "Transpose" and order == [1, 0] and node.input[0] in weights:
+        if _order(node) == [1, 0] and node.input[0] in weights:
             turned[node.output[0]] = f"{node.input[0]}.T"
     if not turned:
         return
@@ -159,6 +159,55 @@ def _transpose_weights(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
     graph.value_info.extend(values)
+
+
+def _resize_channels_last(graph: onnx.GraphProto) -> None:
+    """Resize maps (B, h, w, C) as they lie, where torch, which knows no such thing, turned them around and back.
+
+    Engines do not find that out: ONNX Runtime would rather carry the turning as far as it goes.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    dropped: set[str] = set()  # outputs of nodes that go
+    for node in [entry for entry in graph.node if entry.op_type == "Resize"]:
+        before, after = makers.get(node.input[0]), users.get(node.output[0], [])
+        if before is None or _order(before) != [0, 3, 1, 2] or len(after) != 1 or _order(after[0]) != [0, 2, 3, 1]:
+            continue
+        source, result = before.input[0], after[0].output[0]
+        scale = [new / old if old else 1.0 for old, new in zip(shapes[source], shapes[result], strict=True)]
+        name = f"{node.output[0]}.scales"
+        graph.initializer.append(numpy_helper.from_array(np.array(scale, np.float32), name))
+        dropped.update((node.input[0], result))
+        del node.input[:], node.output[:]
+        node.input.extend((source, "", name))
+        node.output.append(result)
+    kept = [node for node in graph.node if node.op_type == "Resize" or not dropped & set(node.output)]
+    del graph.node[:]
+    graph.node.extend(kept)
+    _drop_unread(graph)
+
+
+def _order(node: onnx.NodeProto) -> list[int]:
+    """Order of the axes that a Transpose gives; of any other node nothing."""
+    if node.op_type != "Transpose":
+        return []
+    return next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), [])
+
+
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Remove the nodes whose outputs nobody reads any more, from the last to the first."""
+    read = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if read & set(node.output):
+            kept.append(node)
+            read.update(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
 
 
 def _name_axes(model: onnx.ModelProto, inputs: Sequence[Port]) -> None:
