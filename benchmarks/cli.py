@@ -50,7 +50,7 @@ def precisions(
     photo: Annotated[Path, typer.Argument(help="Picture for the timed runs.")],
     model: Model = None,
     threads: Threads = 0,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each precision.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="Bursts of runs of each precision.")] = 12,
     output: Output = None,
 ) -> None:
     """A calibrated bundle: its verdicts, and INT8 against FP32 on this CPU."""
@@ -58,7 +58,7 @@ def precisions(
     from ovs_edge.models import default_bundle
 
     path = model or default_bundle()
-    result = {"precisions": asdict(measure_precisions(path, photo, threads, runs))}
+    result = {"precisions": asdict(measure_precisions(path, photo, threads, rounds))}
     print(precisions_table(result))
     write_result(output, path, result)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from ovs_edge.benchmarks.report_table import table
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.stopwatch import burst_times
 from ovs_edge.runtime.photos import read_photo
 from ovs_edge.runtime.preprocess import to_input
 from ovs_edge.runtime.session import open_session
@@ -20,7 +21,6 @@ from ovs_edge.runtime.text import TextEncoder
 
 _CPU = ("fp32", "int8-cpu")  # the others are for engines that are not here
 _NAMES = 13  # classes of a timed run
-_WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class PrecisionsResult:
     verdicts: dict[str, dict[str, Any]]  # precision -> as in the manifest
 
 
-def measure_precisions(path: Path, photo: Path, threads: int, runs: int) -> PrecisionsResult:
-    """Time what a CPU runs, each precision once in every round; raises `UsageError` for a bundle without verdicts."""
+def measure_precisions(path: Path, photo: Path, threads: int, rounds: int) -> PrecisionsResult:
+    """Time what a CPU runs, the precisions in turns; raises `UsageError` for a bundle without verdicts."""
     bundle = Bundle.open(path, force=True)
     manifest = bundle.manifest
     if not manifest.verdicts:
@@ -45,15 +45,9 @@ def measure_precisions(path: Path, photo: Path, threads: int, runs: int) -> Prec
     names = [entry[0] for entry in manifest.training_vocabulary[:_NAMES]] or ["person", "sky"]
     vectors = TextEncoder(bundle, threads).encode(names)[:, None]
     timed = [precision for precision in _CPU if precision in manifest.precisions]
-    times = np.empty((_WARM_UP + runs, len(timed)))
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(bundle, precision, threads, "cpu")) for precision in timed]
-        for row in times:
-            for index, session in enumerate(sessions):
-                start = time.perf_counter()
-                session.run(image, vectors)
-                row[index] = (time.perf_counter() - start) * 1e3
-    medians = np.median(times[_WARM_UP:], axis=0)
+        medians = np.median(burst_times([partial(session.run, image, vectors) for session in sessions], rounds), axis=0)
     return PrecisionsResult(
         bundle=manifest.name,
         input_size=manifest.input_size,

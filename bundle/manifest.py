@@ -78,6 +78,7 @@ class Verdict:
     finite: bool  # no NaN and no infinity anywhere
     classes: dict[str, float]  # name -> share of the pixels FP32 gives it that keep it
     labelled: tuple[LabelledVerdict, ...] = ()
+    needs: Literal["", "vnni"] = ""  # of the processor, without which the labels are others
 
     @property
     def passed(self) -> bool:

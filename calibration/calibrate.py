@@ -20,12 +20,13 @@ from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256, written_whole
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.files import cache_folder, replacing
 from ovs_edge.bundle.manifest import LabelledVerdict, Manifest, Verdict
+from ovs_edge.bundle.processor import Processor
 from ovs_edge.calibration.choice import Bench, Choice, Group, choose
 from ovs_edge.calibration.fold import folded
 from ovs_edge.calibration.half import half_tensors, halved, rounded
 from ovs_edge.calibration.labelled import LabelledPhotos
 from ovs_edge.calibration.layers import find_layers, groups
-from ovs_edge.calibration.qdq import ARM, TENSORRT, X86, Scheme, chosen, images, observed, quantised
+from ovs_edge.calibration.qdq import CPU, TENSORRT, Scheme, chosen, images, observed, quantised
 from ovs_edge.calibration.ranges import Method, Statistics, all_finite, find_statistics, runs
 from ovs_edge.calibration.report import PLOT, REPORT, plot
 from ovs_edge.calibration.samples import Samples, read_samples
@@ -56,7 +57,7 @@ class CalibrationOptions:
     pictures: int = 96  # at most
     labelled: tuple[Path, ...] = ()  # folders of photos with masks
     without: frozenset[str] = frozenset()  # groups that stay as they are
-    arm: bool = False  # int8-cpu for ARM, not for x86
+    processor: Processor = "x86"  # that int8-cpu is for
     threads: int = 0  # of ONNX Runtime; 0: one per core
 
 
@@ -132,7 +133,7 @@ class _Work:
         if precision == "fp16":
             model = halved(self._base)
             return model, self._outcome(precision, model, None)
-        scheme = TENSORRT if precision == "int8" else ARM if self._options.arm else X86
+        scheme = TENSORRT if precision == "int8" else CPU[self._options.processor]
         statistics = self._statistics()
         choice = self._choice(precision, scheme, statistics)
         layers = chosen(self._layers, choice.names)
@@ -166,7 +167,14 @@ class _Work:
             step = self._ticks(f"{precision}: choosing layers", len(groups(self._layers)) + 1)
             return asdict(choose(bench, bar, self._options.without, step))
 
-        state = [precision, scheme.activation.__name__, bar, sorted(self._options.without), self._options.threads]
+        state = [
+            precision,
+            scheme.activation.__name__,
+            scheme.weight_limit,
+            bar,
+            sorted(self._options.without),
+            self._options.threads,
+        ]
         found = _remembered([*self._origin, "choice", state], measure)
         return Choice(tuple(Group(**group) for group in found["groups"]), found["agreement"])
 
@@ -194,6 +202,7 @@ class _Work:
             finite=finite,
             classes={name: round(share, 4) for name, share in found.classes.items()},
             labelled=self._labelled_verdicts(precision, session),
+            needs="vnni" if precision == "int8-cpu" and self._options.processor == "vnni" else "",
         )
         times = None
         if not exact:

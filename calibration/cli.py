@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,6 +17,7 @@ from ovs_edge.bundle.errors import ParityError, UsageError, exit_on_error, requi
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ovs_edge.bundle.processor import Processor
     from ovs_edge.calibration.calibrate import Calibration, Outcome, Precision, Tell
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -28,6 +29,15 @@ class RangeMethod(str, Enum):
     percentile = "percentile"
     min_max = "min-max"
     entropy = "entropy"
+
+
+class Cpu(str, Enum):
+    """Values of --cpu."""
+
+    auto = "auto"
+    vnni = "vnni"
+    x86 = "x86"
+    arm = "arm"
 
 
 @app.command()
@@ -54,7 +64,10 @@ def calibrate(
     leave_out: Annotated[
         list[str] | None, typer.Option(help="Group of layers that is not quantised, as the table names it. Repeatable.")
     ] = None,
-    arm: Annotated[bool, typer.Option("--arm", help="int8-cpu for ARM processors; it is for x86 otherwise.")] = False,
+    cpu: Annotated[
+        Cpu,
+        typer.Option(help="int8-cpu for: auto, this machine; vnni, x86 with VNNI; x86, any, at some accuracy; arm."),
+    ] = Cpu.auto,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: one per core.")] = 0,
 ) -> None:
     """Write FP16 and INT8 beside FP32 and measure what each computes; past its bar, exit code 3."""
@@ -68,6 +81,7 @@ def calibrate(
     from rich.console import Console
 
     from ovs_edge.bundle.bundle import Bundle
+    from ovs_edge.bundle.processor import processor
     from ovs_edge.calibration.calibrate import CalibrationOptions
     from ovs_edge.calibration.calibrate import calibrate as run
 
@@ -81,7 +95,7 @@ def calibrate(
         pictures=pictures,
         labelled=tuple(labels or ()),
         without=frozenset(leave_out or ()),
-        arm=arm,
+        processor=processor() if cpu is Cpu.auto else cast("Processor", cpu.value),
         threads=threads,
     )
     target = bundle if output is None else output
@@ -101,8 +115,6 @@ def calibrate(
 
 
 def _precisions(text: str) -> tuple[Precision, ...]:
-    from typing import cast
-
     known = ("fp16", "int8", "int8-cpu")
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names or not set(names) <= set(known):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from ovs_edge.bundle.processor import Processor
 from ovs_edge.calibration.layers import Layer, readers
 from ovs_edge.calibration.ranges import Statistics
 
@@ -34,8 +35,11 @@ class Scheme:
 
 
 # 64, not 127: without VNNI, x86 adds pairs of products in 16 bits, where 255 * 127 * 2 does not fit.
-X86 = Scheme(np.uint8, False, 64, True, False)
-ARM = Scheme(np.int8, False, 127, True, False)
+CPU: dict[Processor, Scheme] = {
+    "x86": Scheme(np.uint8, False, 64, True, False),
+    "vnni": Scheme(np.uint8, False, 127, True, False),
+    "arm": Scheme(np.int8, False, 127, True, False),
+}
 TENSORRT = Scheme(np.int8, True, 127, False, True)
 
 
@@ -45,6 +49,38 @@ class Chain:
 
     activation: dict[str, NodeProto]  # a layer's or sum's output -> the ReLU or clip that alone reads it
     carriers: tuple[NodeProto, ...]  # sums of two activations and max pools: they can stay in INT8
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the graph makes numbers of the camera's bytes, (x - zero) * scale, the same for all colours."""
+
+    image: str  # uint8 (1, H, W, 3)
+    normalised: str  # (1, 3, H, W)
+    scale: np.float32
+    zero: int
+
+
+def camera(model: onnx.ModelProto) -> Camera | None:
+    """Read it off the folded graph; None where colours are treated differently, or a mean is no byte."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    users = readers(list(model.graph.node))
+    name = model.graph.input[0].name
+    found: list[np.float32] = []
+    for operator in ("Cast", "Transpose", "Sub", "Div"):
+        after = users.get(name, [])
+        if len(after) != 1 or after[0].op_type != operator:
+            return None
+        if operator in ("Sub", "Div"):
+            values = np.unique(constants.get(after[0].input[1], np.zeros(0)))
+            if len(values) != 1:
+                return None
+            found.append(values[0])
+        name = after[0].output[0]
+    mean, deviation = found
+    if mean != np.rint(mean) or not 0 <= mean <= 255 or deviation <= 0:
+        return None
+    return Camera(model.graph.input[0].name, name, np.float32(1) / np.float32(deviation), int(mean))
 
 
 def chain(model: onnx.ModelProto) -> Chain:
@@ -107,6 +143,9 @@ class _Writer:
         self._chain = chain(self._model)
         self._dropped: set[str] = set()
         self._params: dict[str, tuple[np.float32, int]] = {}  # tensor -> scale, zero point
+        self._camera = camera(self._model) if scheme.activation is np.uint8 else None
+        if self._camera is not None:
+            self._params[self._camera.normalised] = self._camera.scale, self._camera.zero
 
     def write(self) -> onnx.ModelProto:
         inside = self._inside()
@@ -157,6 +196,8 @@ class _Writer:
         return inside
 
     def _pair(self, name: str, twins: dict[str, str]) -> list[NodeProto]:
+        if self._camera is not None and name == self._camera.normalised:
+            return self._bytes(self._camera, twins)
         scale, zero = self._activation(name)
         names = [f"{name}.{part}" for part in ("scale", "zero", "small", "near")]
         self._constant(names[0], np.array(scale, np.float32))
@@ -164,6 +205,18 @@ class _Writer:
         twins[name] = names[3]
         return [
             helper.make_node("QuantizeLinear", [name, *names[:2]], [names[2]], f"{name}/QuantizeLinear"),
+            helper.make_node("DequantizeLinear", [names[2], *names[:2]], [names[3]], f"{name}/DequantizeLinear"),
+        ]
+
+    def _bytes(self, camera: Camera, twins: dict[str, str]) -> list[NodeProto]:
+        """The camera's own bytes in place of numbers that were made of them."""
+        name = camera.normalised
+        names = [f"{name}.{part}" for part in ("scale", "zero", "small", "near")]
+        self._constant(names[0], np.array(camera.scale, np.float32))
+        self._constant(names[1], np.array(camera.zero, np.uint8))
+        twins[name] = names[3]
+        return [
+            helper.make_node("Transpose", [camera.image], [names[2]], f"{name}/Transpose", perm=[0, 3, 1, 2]),
             helper.make_node("DequantizeLinear", [names[2], *names[:2]], [names[3]], f"{name}/DequantizeLinear"),
         ]
 
@@ -236,7 +289,14 @@ class _Writer:
         self._graph.initializer.append(numpy_helper.from_array(value, name))
 
     def _drop_unread(self) -> None:
-        read = {name for node in self._graph.node for name in node.input}
+        read = {value.name for value in self._graph.output}
+        nodes = []
+        for node in reversed(self._graph.node):
+            if read & set(node.output):
+                nodes.append(node)
+                read.update(node.input)
+        del self._graph.node[:]
+        self._graph.node.extend(reversed(nodes))
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:], self._graph.value_info[:]
         self._graph.initializer.extend(kept)
@@ -251,7 +311,8 @@ def _weight_scale(value: npt.NDArray[np.float32], axis: int, limit: int) -> npt.
         scale = np.where(most > 0, most * np.float32(share), np.float32(1))
         error = np.square(np.clip(np.rint(rows / scale), -limit, limit) * scale - rows).sum(1, keepdims=True)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    return best[:, 0].astype(np.float32)
+    result: npt.NDArray[np.float32] = best[:, 0].astype(np.float32)
+    return result
 
 
 def _end(parts: Chain, name: str) -> str:

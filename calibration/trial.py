@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from ovs_edge.bundle.stopwatch import burst_times
 from ovs_edge.calibration.samples import Sample
 from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.runtime.session import RawOutputs
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ["labels", "confidence"]
 _RARE = 0.001  # of all pixels; a class of fewer shows nothing but chance
-_ROUNDS = 15  # of a timing, at most
-_SECONDS, _FEWEST = 5.0, 3  # after so long, so many will do: large networks are measured more easily
+_ROUNDS = 8  # of a timing, at most
+_SECONDS, _FEWEST = 5.0, 2  # after so long, so many will do: large networks are measured more easily
 
 
 class TrialSession:
@@ -117,17 +119,12 @@ def compare(
 def milliseconds(sessions: Sequence[Any], samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
     """Times (rounds, sessions) on the sample with the fewest classes, where the layers themselves weigh most.
 
-    The sessions take turns, so that whatever else the machine does hits all alike: compare within a row.
+    The sessions take turns, see `burst_times`: compare within a row.
     """
     feeds = min(samples, key=lambda sample: len(sample.words.labels)).feeds
-    for session in sessions:
-        session.run(_OUTPUTS, feeds)
-    times: list[list[float]] = []
     begin = time.perf_counter()
-    while len(times) < _FEWEST or len(times) < _ROUNDS and time.perf_counter() - begin < _SECONDS:
-        times.append([])
-        for session in sessions:
-            start = time.perf_counter()
-            session.run(_OUTPUTS, feeds)
-            times[-1].append((time.perf_counter() - start) * 1e3)
-    return np.array(times)
+    return burst_times(
+        [partial(session.run, _OUTPUTS, feeds) for session in sessions],
+        _ROUNDS,
+        enough=lambda done: done >= _FEWEST and time.perf_counter() - begin > _SECONDS,
+    )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError, require
+from ovs_edge.bundle.processor import has_vnni
 from ovs_edge.runtime.session import Provider, RawOutputs
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class OnnxSession:
 
     def __init__(self, bundle: Bundle, precision: str, threads: int, provider: Provider) -> None:
         self._path = bundle.graph(precision)
+        verdict = bundle.manifest.verdicts.get(precision)
+        if verdict is not None and verdict.needs == "vnni" and not (has_vnni() or bundle.force):
+            raise UsageError(
+                f"{precision} of {bundle.path} was made for processors with VNNI; this one has none, and its sums would run "
+                "over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
+            )
         # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
         self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 

@@ -17,7 +17,7 @@ from ovs_edge.calibration import ranges
 from ovs_edge.calibration.fold import folded, module_of
 from ovs_edge.calibration.half import half_tensors, halved, rounded, wide_nodes
 from ovs_edge.calibration.layers import find_layers, group_of, groups
-from ovs_edge.calibration.qdq import ARM, TENSORRT, X86, Scheme, images, observed, quantised
+from ovs_edge.calibration.qdq import CPU, TENSORRT, Scheme, images, observed, quantised
 from ovs_edge.calibration.ranges import Method, Statistics, all_finite, find_statistics
 from ovs_edge.calibration.trial import load
 from ovs_edge.models import default_bundle
@@ -180,7 +180,9 @@ def _statistics(model: onnx.ModelProto, method: Method = "min-max") -> Statistic
     return find_statistics(model, observed(model, layers), images(model, layers), _feeds(), method, lambda: None)
 
 
-@pytest.mark.parametrize(("scheme", "exact"), [(X86, False), (ARM, True), (TENSORRT, True)], ids=["x86", "arm", "trt"])
+@pytest.mark.parametrize(
+    ("scheme", "exact"), [(CPU["x86"], False), (CPU["arm"], True), (TENSORRT, True)], ids=["x86", "arm", "trt"]
+)
 def test_int8_computes_nearly_the_same(scheme: Scheme, exact: bool) -> None:
     model = _residual()
     small = quantised(model, find_layers(model), _statistics(model), scheme)
@@ -193,7 +195,7 @@ def test_int8_computes_nearly_the_same(scheme: Scheme, exact: bool) -> None:
 
 def test_a_cpu_gets_one_chain_without_gaps(tmp_path: Path) -> None:
     model = _residual()
-    small = quantised(model, find_layers(model), _statistics(model), X86)
+    small = quantised(model, find_layers(model), _statistics(model), CPU["x86"])
     assert not [node for node in small.graph.node if node.op_type in ("Relu", "Clip")]
     for tensor in small.graph.initializer:
         if tensor.name.endswith(".weight.small"):
@@ -244,7 +246,7 @@ def test_a_layer_that_never_fires_and_a_dead_channel() -> None:
             value[0] = 0 if tensor.name == "w3" else value[0]
             tensor.CopyFrom(numpy_helper.from_array(value if tensor.name == "w3" else value - 1e3, tensor.name))
     layers = find_layers(model)
-    for scheme in (X86, TENSORRT):
+    for scheme in (CPU["x86"], TENSORRT):
         small = quantised(model, layers, _statistics(model), scheme)
         assert np.isfinite(load(small, 1, True).run(None, _feeds()[0])[0]).all()
 
@@ -281,6 +283,6 @@ def test_bias_takes_the_mean_error_back() -> None:
     (expected,) = load(model, 1).run(None, feed)
     shifts = []
     for given_means in (statistics, none):
-        (found,) = load(quantised(model, layers, given_means, X86), 1, True).run(None, feed)
+        (found,) = load(quantised(model, layers, given_means, CPU["x86"]), 1, True).run(None, feed)
         shifts.append(float(np.abs((found - expected).mean((0, 2, 3))).mean()))
     assert shifts[0] < 0.8 * shifts[1]
