@@ -37,32 +37,33 @@ class SegmenterGraph(nn.Module):
         nameless = (text_embeddings.abs().amax((1, 2)) == 0).to(torch.float32)
         scores, total = self._scores(output.class_logits, output.mask_logits, nameless, size)
         labels = scores.argmax(-1)
-        confidence = scores.amax(-1).clamp(min=0) / total[..., 0].clamp(min=1)
+        confidence = scores.amax(-1).clamp(min=0) / total[:, 0].clamp(min=1)
         result: tuple[Tensor, ...] = (labels.to(self.label_dtype), confidence)
         return (*result, output.mask_logits, output.class_logits) if self.raw else result
 
     def _scores(
         self, class_logits: Tensor, mask_logits: Tensor, nameless: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Class scores (1, H, W, K), -1 where `nameless` (K) is 1, and their sum (1, H, W, 1) over the others.
+        """Class scores (1, H, W, K), -1 where `nameless` (K) is 1, and their sum (1, 1, H, W) over the others.
 
         The classes come last, so that the search for the largest runs along memory: on a CPU that is four times as fast.
 
-        A nameless class scores 0, and so may all others. To keep it from winning that tie, one more query, sure of
-        every pixel, takes 1 from it: a pass over the full-size scores would cost far more. The sum is likewise taken
-        over the queries' probabilities, not over the maps.
+        A nameless class scores 0, and so may all others: it loses 1, lest it win that tie. At full size a pass over the
+        scores would cost far more than the product that makes them; there, one more query, sure of every pixel, takes
+        it away. The sum is likewise taken over the queries' probabilities, not over the maps.
         """
-        probability = class_logits.softmax(-1)[..., :-1]
-        share = torch.cat((probability, -nameless[None, None]), 1)  # (1, Q + 1, K)
-        summed = nn.functional.pad(probability.sum(-1), (0, 1))[..., None]  # (1, Q + 1, 1)
-        mask_logits = nn.functional.pad(mask_logits, (0, 0, 0, 0, 0, 1), value=_CERTAIN)
+        probability = class_logits.softmax(-1)[..., :-1]  # (1, Q, K)
+        summed = probability.sum(-1)[:, None]  # (1, 1, Q)
         if self.masks == "exact":
-            masks = _upsample(mask_logits, size).sigmoid().flatten(2).transpose(1, 2)
-            return (masks @ share).view(1, *size, -1), (masks @ summed).view(1, *size, 1)
-        masks = mask_logits.sigmoid().flatten(2).transpose(1, 2)
+            sure = nn.functional.pad(mask_logits, (0, 0, 0, 0, 0, 1), value=_CERTAIN)
+            masks = _upsample(sure, size).sigmoid().flatten(2)
+            share = torch.cat((probability, -nameless[None, None]), 1)
+            scores, total = masks.transpose(1, 2) @ share, nn.functional.pad(summed, (0, 1)) @ masks
+            return scores.view(1, *size, -1), total.view(1, 1, *size)
+        masks = mask_logits.sigmoid().flatten(2)
         coarse = (int(mask_logits.shape[2]), int(mask_logits.shape[3]))
-        scores, total = (masks @ share).view(1, *coarse, -1), (masks @ summed).view(1, *coarse, 1)
-        return _upsample_last(scores, size), _upsample_last(total, size)
+        scores, total = masks.transpose(1, 2) @ probability - nameless, summed @ masks
+        return _upsample_last(scores.view(1, *coarse, -1), size), _upsample(total.view(1, 1, *coarse), size)
 
 
 @contextmanager
