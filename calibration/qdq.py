@@ -94,7 +94,7 @@ def chain(model: onnx.ModelProto) -> Chain:
         if len(users) == 1
         and users[0].op_type in ("Relu", "Clip")
         and users[0].input[0] == name
-        and name not in outputs
+        and not {name, users[0].output[0]} & outputs
     }
     carriers = tuple(
         node

@@ -17,7 +17,7 @@ from ovs_edge.calibration import ranges
 from ovs_edge.calibration.fold import folded, module_of
 from ovs_edge.calibration.half import half_tensors, halved, rounded, wide_nodes
 from ovs_edge.calibration.layers import find_layers, group_of, groups
-from ovs_edge.calibration.qdq import CPU, TENSORRT, Scheme, images, observed, quantised
+from ovs_edge.calibration.qdq import CPU, TENSORRT, Scheme, camera, images, observed, quantised
 from ovs_edge.calibration.ranges import Method, Statistics, all_finite, find_statistics
 from ovs_edge.calibration.trial import load
 from ovs_edge.models import default_bundle
@@ -286,3 +286,57 @@ def test_bias_takes_the_mean_error_back() -> None:
         (found,) = load(quantised(model, layers, given_means, CPU["x86"]), 1, True).run(None, feed)
         shifts.append(float(np.abs((found - expected).mean((0, 2, 3))).mean()))
     assert shifts[0] < 0.8 * shifts[1]
+
+
+def _camera_graph(mean: list[float], deviation: float) -> onnx.ModelProto:
+    """uint8 (1, 4, 4, 3) through the usual normalisation into a convolution and a ReLU."""
+    rng = np.random.default_rng(0)
+    values = {
+        "mean": np.array(mean, np.float32).reshape(1, 3, 1, 1),
+        "deviation": np.full((1, 3, 1, 1), deviation, np.float32),
+        "weight": rng.normal(size=(8, 3, 3, 3)).astype(np.float32),
+        "bias": np.zeros(8, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["wide"], "/Cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["wide"], ["planes"], "/Transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["planes", "mean"], ["centred"], "/Sub"),
+        helper.make_node("Div", ["centred", "deviation"], ["pixels"], "/Div"),
+        helper.make_node("Conv", ["pixels", "weight", "bias"], ["c"], "model.backbone.stem.0/Conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["y"], "model.backbone/Relu"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 4, 4])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_the_first_layer_reads_the_cameras_own_bytes() -> None:
+    model = _camera_graph([127.0] * 3, 128.0)
+    found = camera(model)
+    assert found is not None and (found.scale, found.zero) == (np.float32(1 / 128), 127)
+    statistics = Statistics({"pixels": (-1.0, 1.0), "c": (-12.0, 12.0)}, {"pixels": (0.0, 0.0, 0.0)})
+    small = quantised(model, find_layers(model), statistics, CPU["vnni"])
+    onnx.checker.check_model(small, full_check=True)
+    assert not {"Cast", "Sub", "Div"} & {node.op_type for node in small.graph.node}
+    image = np.random.default_rng(1).integers(0, 256, (1, 4, 4, 3)).astype(np.uint8)
+    (exact,), (near,) = (load(graph, 1, True).run(None, {"image": image}) for graph in (model, small))
+    assert np.abs(exact).max() < 12
+    # Half a step of the output; weights lose half a step each, and nothing is lost on the way in.
+    assert np.abs(near - exact).max() < 0.5 * 24 / 255 + 27 * 0.5 * 3 / 127
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"), [([127.0, 127.0, 126.0], 128.0), ([127.5] * 3, 128.0), ([300.0] * 3, 1.0)]
+)
+def test_a_normalisation_that_bytes_cannot_hold_is_left_alone(mean: list[float], deviation: float) -> None:
+    assert camera(_camera_graph(mean, deviation)) is None
+
+
+def test_the_embedded_model_reads_bytes(mini: onnx.ModelProto) -> None:
+    found = camera(mini)
+    assert found is not None and found.image == "image" and found.zero == 127
