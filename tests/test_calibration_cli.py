@@ -257,7 +257,7 @@ def test_bench_shows_verdicts_and_what_a_cpu_gains(
     source = photos / "images" / "train"
     assert command(conv, "--images", source, "-o", target, "--precision", "int8-cpu", "--threads", 1) == 0
     results = tmp_path / "results"
-    bench = ("precisions", photo, "--model", target, "--runs", 3, "-o", results / "made.json")
+    bench = ("precisions", photo, "--model", target, "--rounds", 3, "-o", results / "made.json")
     assert command(*bench, entry=ovs_bench) == 0
     figures = json.loads((results / "made.json").read_text())["precisions"]
     assert set(figures["milliseconds"]) == {"fp32", "int8-cpu"} and figures["verdicts"]["int8-cpu"]["passed"]
