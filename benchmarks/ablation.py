@@ -58,6 +58,7 @@ class AblationOptions:
     lr: float = 1e-3
     points: int = 256  # sampled per mask; the masks of such crops have a thousand pixels
     drawn: float = 2.0  # weight of the classification over drawn names
+    absent: bool = True  # a name of each category that an image does not show competes with those drawn
     region: float = 8.0  # weight of the distance between student and teacher
     pairs: float = 8.0  # weight of the relations between the regions of an image
     trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all
@@ -119,6 +120,7 @@ def losses_of(arm: str, options: AblationOptions) -> LossOptions:
     return LossOptions(
         points=options.points,
         drawn=options.drawn * diverse,
+        absent=options.absent and diverse,
         region=options.region * distilled,
         pairs=options.pairs * distilled,
         trusted=options.trusted * distilled,

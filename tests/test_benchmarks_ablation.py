@@ -71,7 +71,10 @@ def test_arms_differ_in_the_terms_they_add(options: AblationOptions) -> None:
     assert added["diversification"] == (options.drawn, 0, 0)
     assert added["distillation"] == (0, options.region, options.pairs)
     assert added["both"] == (options.drawn, options.region, options.pairs)
-    common = {dataclasses.replace(losses_of(arm, options), drawn=0, region=0, pairs=0, trusted=0) for arm in ARMS}
+    common = {
+        dataclasses.replace(losses_of(arm, options), drawn=0, absent=False, region=0, pairs=0, trusted=0)
+        for arm in ARMS
+    }
     assert len(common) == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from ovs_edge.segmenter.text import load_text_encoder
 from ovs_edge.training.batches import Batch
 from ovs_edge.training.datasets import open_dataset
 from ovs_edge.training.distill import Distillation, Distiller, Regions, distill, pair_loss, rank_of, region_loss
-from ovs_edge.training.losses import LossOptions, Target, classification_loss
+from ovs_edge.training.losses import LossOptions, SetLoss, Target, classification_loss
 from ovs_edge.training.objective import Objective
 from ovs_edge.training.schedule import chance, rate_factor
 from ovs_edge.training.trainer import Trainer, TrainOptions
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
+NO_REGIONS = Regions(*(torch.empty(0, 2) for _ in range(4)))
 
 
 def test_region_loss_by_hand() -> None:
@@ -53,8 +54,8 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
     """Image 0: segment 0 is answered by query 1, segment 1 by query 0 and unknown to the teacher. Image 1: nothing."""
     embedding = torch.tensor([[X, Y, X], [Y, Y, Y]], requires_grad=True)
     regions = [
-        Regions(torch.tensor([X, [0.0, 0.0]]), torch.tensor([X, Y]), torch.tensor([X, Y])),
-        Regions(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0, 2)),
+        Regions(torch.tensor([X, [0.0, 0.0]]), torch.tensor([X, Y]), torch.tensor([X, Y]), torch.empty(0, 2)),
+        NO_REGIONS,
     ]
     nothing = torch.empty(0, dtype=torch.int64)
     result = distill(
@@ -78,8 +79,7 @@ def test_no_region_at_all_still_gives_every_parameter_a_gradient() -> None:
     """Several processes wait for each other's gradients of every parameter."""
     distiller = Distiller()
     nothing = torch.empty(0, dtype=torch.int64)
-    empty = Regions(torch.empty(0, 2), torch.empty(0, 2), torch.empty(0, 2))
-    result = distill(distiller, torch.randn(1, 3, 2, requires_grad=True), [(nothing, nothing)], [empty])
+    result = distill(distiller, torch.randn(1, 3, 2, requires_grad=True), [(nothing, nothing)], [NO_REGIONS])
     (result.region + result.pairs).backward()  # type: ignore[no-untyped-call]
     assert [float(p.grad.abs().sum()) for p in distiller.parameters() if p.grad is not None] == [0]
 
@@ -94,6 +94,34 @@ def test_classification_over_drawn_names_by_hand() -> None:
     assert float(loss) == pytest.approx((matched + 0.5 * void) / 1.5, abs=1e-6)
 
 
+def test_names_of_what_an_image_does_not_show_compete_with_those_drawn() -> None:
+    """At first all cosines are noise, so each further name takes its share of the probability."""
+    torch.manual_seed(0)
+    objective = Objective(Segmenter(mini()), LossOptions(points=64, drawn=1, absent=True)).train()
+    batch, names, regions = _batch()
+    many = torch.nn.functional.normalize(torch.randn(500, 384, generator=chance(3)), dim=-1)
+    losses = [
+        float(
+            objective(
+                batch, names, [replace(region, absent=absent) for region in regions], [chance(1), chance(2)]
+            ).drawn
+        )
+        for absent in (many[:0], many)
+    ]
+    assert losses[1] > losses[0] + 1
+    embedding = torch.nn.functional.normalize(torch.randn(1, 3, 384, generator=chance(4)), dim=-1)
+    match = (torch.tensor([1, 2]), torch.tensor([1, 0]))
+    terms = SetLoss(embedding.sum(), embedding.sum(), embedding.sum(), [match])
+    columns = torch.cat((regions[0].drawn, many))[:, None]
+    logits = objective.model.classify(embedding, columns)[0]
+    # A segment's column is its index, whatever follows; "no object" is the last.
+    weights = torch.ones(503)
+    weights[-1] = objective.losses.no_object
+    wanted = torch.nn.functional.cross_entropy(logits, torch.tensor([502, 1, 0]), weights)
+    found = objective._drawn(embedding, terms, [replace(regions[0], absent=many)])
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+
+
 def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
     generator = chance(7)
     segments = torch.zeros(64, 64, dtype=torch.int64)
@@ -102,7 +130,8 @@ def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
     batch = Batch(torch.rand(2, 3, 64, 64, generator=generator) * 255, targets, [0, 0], [0, 1], 0)
     text = torch.nn.functional.normalize(torch.randn(3, 384, generator=generator), dim=-1).requires_grad_()
     seen = torch.nn.functional.normalize(torch.randn(2, 384, generator=generator), dim=-1).requires_grad_()
-    regions = [Regions(seen.detach(), text.detach()[t.classes], text.detach()[t.classes]) for t in targets]
+    own = [text.detach()[target.classes] for target in targets]
+    regions = [Regions(seen.detach(), names, names, names[:0]) for names in own]
     return batch, [text.detach()[:, None]], regions
 
 

@@ -74,6 +74,15 @@ def test_regions_go_by_names_that_fit_them() -> None:
     assert vocabulary.draw_regions(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), _generator()).shape == (0, 2)
 
 
+def test_names_of_absent_classes_are_drawn_from_all_their_names() -> None:
+    vocabulary = _vocabulary("draw")
+    drawn = [vocabulary.draw_absent(torch.tensor([1]), torch.Generator().manual_seed(seed)) for seed in range(60)]
+    assert {row.shape for row in drawn} == {(1, 2)}
+    angles = {min(ANGLES, key=lambda name: float((row[0] - _unit(ANGLES[name])).norm())) for row in drawn}
+    assert angles == {"cat", "kitten", "tomcat"}
+    assert vocabulary.draw_absent(torch.tensor([0, 1]), _generator()).shape == (0, 2)
+
+
 def test_modes_name_classes_as_they_say() -> None:
     plain = torch.stack((_unit(0), _unit(180)))
     for mode in ("plain", "draw"):

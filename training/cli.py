@@ -39,6 +39,12 @@ def train(
         str | None, typer.Option(help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai) or clip:MODEL:FILE.")
     ] = None,
     drawn: Annotated[float | None, typer.Option(min=0, help="Weight of the classification by drawn names.")] = None,
+    absent: Annotated[
+        bool | None,
+        typer.Option(
+            "--absent/--no-absent", help="Whether names of what an image does not show compete with those drawn."
+        ),
+    ] = None,
     distill_region: Annotated[
         float | None, typer.Option(min=0, help="Weight of the distance from the teacher.")
     ] = None,
@@ -88,7 +94,9 @@ def train(
         precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed,
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
-    losses = _given(chosen.losses, drawn=drawn, region=distill_region, pairs=distill_pairs, trusted=trusted)
+    losses = _given(
+        chosen.losses, drawn=drawn, absent=absent, region=distill_region, pairs=distill_pairs, trusted=trusted
+    )
     taught = chosen.teacher if teacher is None else "" if teacher == "none" else teacher
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),

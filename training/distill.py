@@ -18,10 +18,11 @@ class Regions:
     teacher: Tensor  # (T, D) the teacher's vector of each segment, a zero row where none is to be met
     text: Tensor  # (T, D) the plain name of each segment's class
     drawn: Tensor  # (T, D) the name drawn for each segment, see `NamesMode`; without a draw the plain one
+    absent: Tensor  # (N, D) names that compete with the drawn ones: of categories that the image does not show
 
     def to(self, device: torch.device) -> Regions:
         """The same on another device."""
-        return Regions(self.teacher.to(device), self.text.to(device), self.drawn.to(device))
+        return Regions(*(part.to(device) for part in (self.teacher, self.text, self.drawn, self.absent)))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class LossOptions:
     no_object: float = 0.1  # weight of "no object" in the classification
     pixel_text: float = 2.0  # dense loss beside the set loss; makes small data converge
     drawn: float = 0.0  # classification over the names drawn in the image, beside the one over all classes
+    absent: bool = False  # a name of each category that the image does not show competes with those drawn
     region: float = 0.0  # distillation: distance of a query from its region's vector by the teacher
     pairs: float = 0.0  # distillation: regions of an image as alike as their names
     trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all regions

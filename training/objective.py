@@ -92,9 +92,9 @@ class Objective(nn.Module):
         return set_loss(logits, state.mask_logits, batch.targets, self.losses, generators)
 
     def _drawn(self, embedding: Tensor, terms: SetLoss, regions: list[Regions]) -> Tensor:
-        """Classification of the queries over the names drawn in their own image, and "no object"."""
+        """Classification of the queries over the names drawn for their own image, and "no object"."""
         logits = [
-            self.model.classify(embedding[index : index + 1], region.drawn[:, None])[0]
+            self.model.classify(embedding[index : index + 1], torch.cat((region.drawn, region.absent))[:, None])[0]
             for index, region in enumerate(regions)
         ]
         wanted = [segments for _, segments in terms.matches]  # the column of a segment is its index

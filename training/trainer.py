@@ -202,11 +202,14 @@ class Trainer:
         teacher = torch.zeros_like(text)
         if self.regions is not None:
             teacher = self.regions.lookup(dataset, batch.photo[place], classes.numpy())
-        drawn = vocabulary.draw_regions(classes, teacher, generator) if self.losses.drawn else text
+        drawn, absent = text, text[:0]
+        if self.losses.drawn:
+            drawn = vocabulary.draw_regions(classes, teacher, generator)
+            absent = vocabulary.draw_absent(classes, generator) if self.losses.absent else absent
         left_out = torch.rand(len(classes), generator=generator) < self.losses.region_dropout
         if self.losses.trusted:
             left_out |= rank_of(teacher, vocabulary.plain, classes) >= self.losses.trusted
-        return Regions(teacher.masked_fill(left_out[:, None], 0), text, drawn)
+        return Regions(teacher.masked_fill(left_out[:, None], 0), text, drawn, absent)
 
     def all_skipped(self) -> int:
         """Unreadable files so far, in all processes."""

@@ -77,6 +77,17 @@ class DatasetVocabulary:
             rows.append(vectors[draw_name(vectors @ seen, bool(seen.any()), generator)])
         return torch.stack(rows) if rows else teacher
 
+    def draw_absent(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+        """One of the names, by chance, of each class that an image with `classes` (R,) does not show: (K - R, D) unit."""
+        shown = set(classes.tolist())
+        chances = torch.rand(len(self.vectors), generator=generator).tolist()
+        rows = [
+            vectors[int(chance * len(vectors))]
+            for index, (vectors, chance) in enumerate(zip(self.vectors, chances, strict=True))
+            if index not in shown
+        ]
+        return torch.stack(rows) if rows else self.plain[:0]
+
 
 def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
     """Every category of the datasets with its synonyms, for the bundle's manifest; equal plain names are merged."""
