@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -15,6 +16,7 @@ from support import exported
 from support.exported import SIZE
 
 from ovs_edge.bundle.errors import ParityError
+from ovs_edge.export.graph import SegmenterGraph, reading_bgr
 from ovs_edge.export.onnx_writer import lint
 from ovs_edge.export.photos import photo_inputs
 from ovs_edge.export.weights import halve
@@ -86,6 +88,42 @@ def test_weights_are_the_checkpoints_own() -> None:
                 np.testing.assert_array_equal(stored[key], expected)
                 found.add(name)
     assert set(matrices) - found == {f"text_proj.{depth}.weight" for depth in range(3)}  # heads of other depths
+
+
+def test_pixels_go_in_as_they_come_and_scores_lie_by_classes() -> None:
+    """No pass over the pixels turns colours around, none over the scores turns axes around."""
+    model = exported.mini_onnx()
+    stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    stem = exported.mini().state_dict()["backbone.stem.0.weight"].numpy()
+    np.testing.assert_array_equal(stored["model.backbone.stem.0.weight"], stem[:, ::-1])
+    makers = {node.output[0]: node for node in model.graph.node}
+    stem_node = next(node for node in model.graph.node if node.name == "model.backbone.stem.0/Conv")
+    chain, name = [], stem_node.input[0]
+    while name in makers:
+        chain.append(makers[name].op_type)
+        name = makers[name].input[0]
+    assert (chain, name) == (["Div", "Sub", "Transpose", "Cast"], "image")
+    label = next(node for node in model.graph.node if node.op_type == "ArgMax")
+    resize = makers[label.input[0]]
+    assert resize.op_type == "Resize" and stored[resize.input[2]].tolist() == [1, 4, 4, 1]
+    assert makers[resize.input[0]].op_type == "Reshape"
+
+
+def test_export_leaves_the_model_as_it_was() -> None:
+    model = copy.deepcopy(exported.mini())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    mean = model.pixel_mean.clone()
+    graph = SegmenterGraph(model, "fast", 3, torch.int32)
+    inputs = (torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8), torch.randn(3, 1, DIM))
+    with torch.no_grad():
+        expected = graph(*inputs)
+        with reading_bgr(graph):
+            turned = graph(*inputs)
+            assert not torch.equal(model.backbone.stem[0].weight, before["backbone.stem.0.weight"])
+    for one, other in zip(expected, turned, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model.pixel_mean, mean) and not graph.reads_bgr
 
 
 def test_lint() -> None:
