@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ovs_edge.bundle.stopwatch import burst_times
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.graph import SegmenterGraph
 from ovs_edge.export.onnx_writer import Port, save, to_onnx
@@ -21,7 +21,6 @@ from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.segmenter.segmenter import MaskModel
 
 CLASSES, NAMES = 20, 1  # K, S of the vocabulary that is given
-_SETTLE = 0.25  # seconds before each run, after which the other engine's threads no longer spin for work
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,10 @@ def measure_depth(
         pixels = rng.standard_normal((1, 3, *options.size)).astype(np.float32)
         actions[0, "backbone"] = partial(open_graph(path, threads, "cpu").run, None, {"image": pixels})
         on_step(f"timing {config.name}")
-        times = _interleaved(actions, runs)
+        with torch.no_grad():
+            # One run before the one that counts: after the other engine's turn, its threads still spin for work.
+            medians = np.median(burst_times(list(actions.values()), runs, untimed=1, burst=1), axis=0)
+        times = dict(zip(actions, map(float, medians), strict=True))
     return [
         DepthResult(
             config.name,
@@ -101,17 +103,3 @@ def _flops(graph: SegmenterGraph, inputs: tuple[torch.Tensor, ...]) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         graph(*inputs)
     return float(counter.get_total_flops())
-
-
-@torch.no_grad()
-def _interleaved(actions: dict[tuple[int, str], Callable[[], object]], runs: int) -> dict[tuple[int, str], float]:
-    """Median milliseconds of each action, after one untimed round."""
-    times: dict[tuple[int, str], list[float]] = {key: [] for key in actions}
-    for turn in range(runs + 1):
-        for key, action in actions.items():
-            time.sleep(_SETTLE)
-            start = time.perf_counter()
-            action()
-            if turn:
-                times[key].append((time.perf_counter() - start) * 1e3)
-    return {key: float(np.median(values)) for key, values in times.items()}
