@@ -82,3 +82,17 @@ def test_containers_install_what_exists(jetpack: int) -> None:
     for extra in extras.split(","):
         assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
     assert '"/src/scripts/jetson-table"' in text
+
+
+def test_the_table_uses_options_that_exist() -> None:
+    text = (ROOT / SCRIPTS[1]).read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.startswith("ovs-")]
+    assert len(lines) >= 4
+    for line in lines:
+        command, *words = line.split("||")[0].split()
+        part = words[:1] if command == "ovs-bench" else []
+        shown = subprocess.run(
+            [command, *part, "--help"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        for option in (word for word in words if word.startswith("-")):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"{command} {' '.join(part)} has no {option}"
