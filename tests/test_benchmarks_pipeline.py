@@ -15,6 +15,7 @@ from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.environment import Environment
 from ovs_edge.benchmarks.report import tables
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.smoothing import STRENGTH
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def test_pipeline(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
     assert _bench(monkeypatch, "pipeline", *options) == 0
     result = json.loads(output.read_text())["pipeline"]
     assert (result["frame_size"], result["rounds"], result["source"]) == ([48, 64], 2, "clip.avi")
+    assert result["smoothing"] == STRENGTH  # what ovs-run does by default is part of what it costs
     assert result["network_fps"] > 0 and 0 < result["share"] < 2 and "draw" in result["timings"]
     assert "whole pipeline" in tables(output.parent)
 
