@@ -122,13 +122,22 @@ def written_whole(target: str | Path, marker: str = MANIFEST, kind: str = "bundl
         yield work
         work.chmod(0o755)
         if target.exists():
-            retired = work.with_name(work.name + ".old")
-            os.rename(target, retired)
-            os.rename(work, target)
-            shutil.rmtree(retired)
+            _replace(target, work)
         else:
             os.rename(work, target)
     except OSError as error:
         raise BundleError(f"cannot write {target} ({error}); free some space or choose another folder") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _replace(target: Path, work: Path) -> None:
+    """Put the folder `work` where the folder `target` is; whatever comes between, one of the two stays there whole."""
+    retired = work.with_name(work.name + ".old")
+    try:
+        os.rename(target, retired)
+        os.rename(work, target)
+    finally:
+        # No folder takes another's place at one stroke: the system, or Ctrl-C, may stop it half-way.
+        if retired.exists():
+            shutil.rmtree(retired) if target.exists() else os.rename(retired, target)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +74,28 @@ def test_a_bundle_is_replaced_but_nothing_else_is(bundle: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match="is not a bundle"), written_whole(tmp_path / "photos"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.ovs", "photos"]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("done", [False, True], ids=["refused", "done and interrupted"])
+@pytest.mark.parametrize("cause", [KeyboardInterrupt, OSError])
+def test_a_replacement_that_is_stopped_leaves_one_whole_bundle(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, done: bool, cause: type[BaseException]
+) -> None:
+    rename, calls = os.rename, []
+
+    def stopped(source: Any, target: Any) -> None:
+        calls.append(target)
+        if len(calls) != step or done:
+            rename(source, target)
+        if len(calls) == step:
+            raise cause("stopped")
+
+    before = Bundle.open(bundle).manifest.to_json()
+    monkeypatch.setattr(os, "rename", stopped)
+    expected = BundleError if cause is OSError else cause
+    with pytest.raises(expected), written_whole(bundle) as work:
+        (work / "manifest.json").write_text("new")
+    monkeypatch.undo()
+    assert (bundle / "manifest.json").read_text() == ("new" if step == 2 and done else before)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.ovs"]
