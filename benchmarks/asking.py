@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.benchmarks.labelled import VOID, Truth
+from ovs_edge.benchmarks.labelled import VOID, CompositeNames, Truth
 from ovs_edge.benchmarks.panoptic_quality import TrueSegment
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.training.names import CategoryNames
 
 
 def entries(classes: Sequence[CategoryNames], synonyms: bool) -> list[str]:
-    """What to ask for: each class by its plain name, or as "plain|synonym|…" without names that two classes share."""
-    owners: dict[str, set[str]] = {}
-    for entry in classes:
-        for name in entry.names:
-            owners.setdefault(_plain(name).casefold(), set()).add(entry.names[0])
+    """What to ask for: each class by what defines it, "plain" or "handrail|fence", and with `synonyms` by all its names.
+
+    A name that two classes share is left out; a name that defines a class stays where others have it as a synonym.
+    """
+    definitions, names = _owners(map(_defining, classes)), _owners(entry.names for entry in classes)
     asked = []
     for entry in classes:
-        more = [_plain(name) for name in entry.names[1:] if synonyms and len(owners[_plain(name).casefold()]) == 1]
-        asked.append("|".join([_plain(entry.names[0]), *more]))
+        first, *others = _defining(entry)
+        parts = [name for name in others if len(definitions[_key(name)]) == 1]
+        if synonyms:
+            parts += [name for name in entry.names[1 + len(others) :] if len(names[_key(name)]) == 1]
+        asked.append("|".join(map(_plain, (first, *parts))))
     return asked
+
+
+def _defining(entry: CategoryNames) -> tuple[str, ...]:
+    """Names without which it would be another class: the plain one, or those of all its parts."""
+    return entry.names[: entry.defining if isinstance(entry, CompositeNames) else 1]
+
+
+def _owners(classes: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """Each name -> the first names of the classes that have it."""
+    owners: dict[str, set[str]] = {}
+    for names in classes:
+        for name in names:
+            owners.setdefault(_key(name), set()).add(names[0])
+    return owners
+
+
+def _key(name: str) -> str:
+    return _plain(name).casefold()
 
 
 def _plain(name: str) -> str:
@@ -45,8 +66,12 @@ class Asked:
             for index, entry in enumerate(asked.vocabulary.classes[: asked.shown])
             for name in entry.names
         }
-        self.labels = asked.labels
-        self._table = np.array([number[_plain(entry.names[0]).casefold()] for entry in classes], np.int32)
+        self._table = np.array([number[_key(entry.names[0])] for entry in classes], np.int32)
+        labels = list(asked.labels)
+        for index, entry in zip(self._table, classes, strict=True):
+            if isinstance(entry, CompositeNames):
+                labels[index] = entry.label
+        self.labels = tuple(labels)
 
     def __len__(self) -> int:
         return len(self.labels)

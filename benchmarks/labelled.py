@@ -22,6 +22,14 @@ _UNKNOWN = -2  # a stored value that means nothing
 
 
 @dataclass(frozen=True)
+class CompositeNames(CategoryNames):
+    """Names of a class that is several things to a user, such as "handrail or fence": it is asked for by all of them."""
+
+    label: str = ""  # what results call the class
+    defining: int = 1  # so many of the first names define the class; the others are synonyms
+
+
+@dataclass(frozen=True)
 class LabelledFile:
     """Where a photo and its truth lie."""
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ovs_edge.benchmarks.labelled import (
     VOID,
+    CompositeNames,
     IndexMask,
     LabelledFile,
     LabelledPhotos,
@@ -43,12 +44,12 @@ def voc_20(folder: Path) -> LabelledPhotos:
 def voc_21(folder: Path) -> LabelledPhotos:
     """VOC 2012 with the background as a class, which goes by the names of Context's other classes.
 
-    Raises `DatasetError`.
+    Nothing looks like the word "background", so it is not asked for. Raises `DatasetError`.
     """
     things = _set("pascal_voc_20")
     own = {name for entry in things for name in entry.names} | {"table"}  # VOC's dining table
     others = [entry.names[0] for entry in _set("pascal_context_59") if entry.names[0] not in own]
-    background = CategoryNames(("background", *others), ())
+    background = CompositeNames(tuple(others), (), label="background", defining=len(others))
     table = {IGNORE: VOID, **{index: index for index in range(21)}}
     return _voc("voc-21", folder, (background, *things), IndexMask(tuple(table.items()), "0 to 20, or 255"))
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from ovs_edge.benchmarks.labelled import (
     VOID,
+    CompositeNames,
     IndexMask,
     LabelledClip,
     LabelledFile,
@@ -53,7 +54,15 @@ def _known() -> dict[str, Any]:
 
 
 def _classes() -> tuple[CategoryNames, ...]:
-    return tuple(CategoryNames(tuple(entry["names"]), ()) for entry in _known()["classes"])
+    return tuple(_named(entry["name"], tuple(entry["names"])) for entry in _known()["classes"])
+
+
+def _named(category: str, names: tuple[str, ...]) -> CategoryNames:
+    """`handrail_or_fence` is two things, whose names come first."""
+    parts = category.count("_or_") + 1
+    if parts == 1:
+        return CategoryNames(names, ())
+    return CompositeNames(names, (), label=" or ".join(names[:parts]), defining=parts)
 
 
 def vspw(folder: Path) -> LabelledVideos:

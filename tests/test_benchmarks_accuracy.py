@@ -19,6 +19,7 @@ from ovs_edge.benchmarks import counting
 from ovs_edge.benchmarks.accuracy import measure_accuracy
 from ovs_edge.benchmarks.asking import Asked, entries
 from ovs_edge.benchmarks.counting import PORTION, Job, measure
+from ovs_edge.benchmarks.labelled import CompositeNames
 from ovs_edge.benchmarks.photo_sets import open_photos
 from ovs_edge.benchmarks.report_accuracy import line_table
 from ovs_edge.benchmarks.stages import Stage, choose_stages
@@ -147,6 +148,20 @@ def test_names_that_classes_share(tiny_bundle: Path) -> None:
         "grass",
     )
     assert [asked.index(index) for index in (0, 1, 2, 3)] == [0, 1, 2, 1]
+
+
+def test_a_class_of_several_things_is_asked_for_by_all_of_them(tiny_bundle: Path) -> None:
+    classes = [
+        CompositeNames(("red", "green", "lawn"), (), label="red or green", defining=2),
+        CategoryNames(("blue", "green", "sea"), ()),
+        CompositeNames(("cyan", "blue", "sea"), (), label="cyan or blue", defining=2),
+    ]
+    assert entries(classes, False) == ["red|green", "blue", "cyan"]
+    assert entries(classes, True) == ["red|green|lawn", "blue", "cyan"]
+    with Segmenter.load(tiny_bundle, background="none") as segmenter:
+        asked = Asked(segmenter, classes, False)
+    assert asked.labels == ("red or green", "blue", "cyan or blue")
+    assert [asked.index(index) for index in range(3)] == [0, 1, 2]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ovs_edge.benchmarks.asking import entries
 from ovs_edge.benchmarks.labelled import VOID, LabelledVideos, load
 from ovs_edge.benchmarks.panoptic_quality import TrueSegment
 from ovs_edge.benchmarks.video_sets import open_videos
@@ -99,6 +100,16 @@ def test_names_mean_one_class_each() -> None:
 
     names = [name.casefold() for entry in _classes() for name in entry.names]
     assert len(names) == len(set(names)) > 124
+
+
+def test_categories_of_several_things_are_asked_for_by_all_of_them() -> None:
+    from ovs_edge.benchmarks.video_sets import _classes
+
+    asked = entries(_classes(), synonyms=False)
+    assert (asked[0], asked[7], asked[84]) == ("wall", "handrail|fence", "bottle|cup")
+    assert asked[75] == "cupboard|showcase|storage rack"
+    assert sum("|" in entry for entry in asked) == 16
+    assert entries(_classes(), synonyms=True)[7] == "handrail|fence|railing"
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
