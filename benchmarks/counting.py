@@ -26,11 +26,12 @@ from ovs_edge.benchmarks.stages import Stage, open_stage
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SinkError
 from ovs_edge.bundle.files import replacing
+from ovs_edge.runtime.plan import Plan
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.training.splits import Split
 
 PORTION = 8  # photos
-_FORMAT = 1  # of the kept counts: changes when what is counted changes
+_FORMAT = 2  # of the kept counts: changes when what is counted changes
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,11 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """Changes with anything that the counts depend on."""
+        """Changes with anything that the counts depend on. Raises `PlanError`."""
         asked = entries(self.photos.classes, self.synonyms)
-        depends = (_FORMAT, PORTION, Bundle.open(self.bundle, verify=False).digest, self.stage, asked)
+        # Another plan may have taken the place of an earlier one. A checkpoint is the one that the bundle tells.
+        plan = None if self.stage.plan is None else Plan.open(self.stage.plan).sidecar.to_json()
+        depends = (_FORMAT, PORTION, Bundle.open(self.bundle, verify=False).digest, self.stage, plan, asked)
         return hashlib.sha256(repr((*depends, self.photos.digest)).encode()).hexdigest()[:24]
 
 

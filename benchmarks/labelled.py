@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ovs_edge.benchmarks.panoptic_quality import TrueSegment
 from ovs_edge.bundle.errors import DatasetError, require
+from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.photos import read_photo
 from ovs_edge.training.names import CategoryNames
 
@@ -80,9 +82,14 @@ class LabelledPhotos:
 
     @property
     def digest(self) -> str:
-        """Changes when the files, their order or the names of the classes change; contents are told by size and time."""
-        state = hashlib.sha256(repr((self.name, [entry.names for entry in self.classes])).encode())
+        """Changes with the files, their order, what their values and segments mean, and the names of the classes.
+
+        Contents of photos and masks are told by size and time.
+        """
+        meaning = (self.name, [entry.names for entry in self.classes], self.stuff, self.read)
+        state = hashlib.sha256(repr(meaning).encode())
         for file in self.files:
+            state.update(repr(file.segments).encode())
             for path in (file.image, file.mask):
                 if path is not None:
                     found = path.stat()
@@ -112,15 +119,39 @@ class LabelledVideos:
 
 
 def load(file: LabelledFile, read: MaskReader) -> LabelledPhoto:
-    """Read a photo and its truth. Raises `SourceError`, `DatasetError`."""
-    image = read_photo(file.image)
+    """Read a photo and its truth, the photo as its mask lies. Raises `SourceError`, `DatasetError`."""
+    image = read_stored(file.image)
     truth = read(file)
+    if truth.labels.shape != image.shape[:2]:
+        image = read_photo(file.image)  # a mask that was drawn on the photo turned upright
     if truth.labels.shape != image.shape[:2]:
         raise DatasetError(
             f"{file.mask} is {truth.labels.shape[1]}x{truth.labels.shape[0]}, its photo {image.shape[1]}x"
             f"{image.shape[0]}; they must have the same size"
         )
     return LabelledPhoto(image, truth, file.image.stem)
+
+
+def read_stored(path: Path) -> npt.NDArray[np.uint8]:
+    """A photo (H, W, 3) BGR as its pixels are stored, not turned as its EXIF says: masks of data sets lie so.
+
+    Raises `SourceError`.
+    """
+    image = read_photo(path)
+    if not _turned(path):
+        return image
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags), np.uint8)
+
+
+def _turned(path: Path) -> bool:
+    """Whether a photo asks to be turned when it is shown."""
+    # OpenCV has read it; on notes that are damaged Pillow raises whatever it trips over.
+    with suppress(Exception), Image.open(path) as picture:
+        if picture.format == "PNG" and "exif" not in picture.info:
+            return False  # to look for it behind the pixels would decode them
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1)) != 1
+    return False
 
 
 def read_mask(file: LabelledFile) -> npt.NDArray[np.integer]:

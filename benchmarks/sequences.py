@@ -15,14 +15,13 @@ import numpy.typing as npt
 
 from ovs_edge.benchmarks.asking import Asked
 from ovs_edge.benchmarks.consistency import LENGTHS, Consistency, ConsistencyCounter
-from ovs_edge.benchmarks.labelled import LabelledClip, LabelledVideos, Truth, load
+from ovs_edge.benchmarks.labelled import LabelledClip, LabelledVideos, Truth, load, read_stored
 from ovs_edge.benchmarks.panoptic_quality import PanopticFrame, SegmentCounts, SegmentLinker, match_window
 from ovs_edge.benchmarks.replay import Replay
 from ovs_edge.benchmarks.video import Mode
 from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.bundle.metrics import confusion, intersection_over_union
 from ovs_edge.runtime.keyframes import Keyframes
-from ovs_edge.runtime.photos import read_photo
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.smoothing import TemporalSmoother
@@ -159,7 +158,7 @@ def _play(
     size: tuple[int, ...] | None = None
     for file in clip.frames[:most]:
         if file.mask is None:
-            image, truth = read_photo(file.image), None
+            image, truth = read_stored(file.image), None
         else:
             photo = load(file, videos.read)
             image, truth = photo.image, photo.truth

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from support import tiny_bundle as tiny
+from support.plans import make_plan
 
 from ovs_edge.benchmarks import counting
 from ovs_edge.benchmarks.accuracy import measure_accuracy
@@ -118,6 +119,17 @@ def test_processes_and_interruptions_change_nothing(
     assert counted == [0, 1, 2, 0, 2]
     # Another question shares nothing with it.
     assert Job(tiny_bundle, Stage("fp16"), job.photos).digest != job.digest
+
+
+def test_another_plan_in_the_same_folder_is_another_job(halves: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a.plan"
+    job = Job(tiny_bundle, Stage("plan", plan=folder), open_photos(str(halves)))
+    digests = []
+    for engine in (b"one", b"other"):
+        shutil.rmtree(folder, ignore_errors=True)
+        make_plan(Bundle.open(tiny_bundle), folder, engine)
+        digests.append(job.digest)
+    assert digests[0] != digests[1]
 
 
 def test_errors_of_workers_reach_the_user(many: Path, tiny_bundle: Path, tmp_path: Path) -> None:

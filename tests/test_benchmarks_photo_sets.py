@@ -206,6 +206,36 @@ def test_index_masks_and_identity(tmp_path: Path) -> None:
         photos.load(0)
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_photos_are_read_as_their_masks_lie(tmp_path: Path, orientation: int) -> None:
+    """Masks are made from the stored pixels, whatever the camera noted about how it was held."""
+    folder = write_index_masks(tmp_path / "own")
+    pixels = np.zeros((80, 112, 3), np.uint8)
+    pixels[:, :56, 0] = 255  # red on the left, in RGB
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(folder / "images/val/0.jpg", exif=exif)
+    photos = open_photos(str(folder))
+    image = photos.load(0).image
+    assert image.shape == (80, 112, 3) and image[:, 8:48, 2].min() > 128 > image[:, 64:, 2].max()
+    if orientation == 6:  # a mask that was drawn on the photo turned upright: a quarter to the right, so red is above
+        Image.fromarray(np.zeros((112, 80), np.uint8)).save(folder / "masks/val/0.png")
+        image = photos.load(0).image
+        assert image.shape == (112, 80, 3) and image[8:48, :, 2].min() > 128 > image[64:, :, 2].max()
+
+
+def test_identity_tells_what_segments_mean(tmp_path: Path) -> None:
+    """COCO keeps the classes of its segments in one file beside the masks."""
+    folder = write_coco_panoptic(tmp_path / "coco")
+    before = open_photos(str(folder)).digest
+    path = folder / "annotations/panoptic_val2017.json"
+    document = json.loads(path.read_text())
+    part = document["annotations"][0]["segments_info"][0]
+    part["category_id"] = next(one["id"] for one in document["categories"] if one["id"] != part["category_id"])
+    path.write_text(json.dumps(document))
+    assert open_photos(str(folder)).digest != before
+
+
 def test_values_out_of_range() -> None:
     for values in ([[-1]], [[300]], [[1]]):
         with pytest.raises(DatasetError, match=f"m holds the value {values[0][0]}, expected two"):
