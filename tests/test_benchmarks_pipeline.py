@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ovs_edge.benchmarks import soak
+from ovs_edge.benchmarks import soak, startup
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.environment import Environment
 from ovs_edge.benchmarks.report import tables
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.smoothing import STRENGTH
 from ovs_edge.runtime.text import TextEncoder
@@ -75,3 +79,23 @@ def test_soak(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, pa
         json.dumps({"soak": asdict(result), "environment": asdict(Environment.here()), "command": "ovs-bench soak"})
     )
     assert f"| {result.frames} | {result.changes} |" in tables(clip.parent)
+
+
+def test_the_command_starts_without_a_cache(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole of ovs-run, from nothing to the first line of a photo's results, takes longer than --help."""
+    photo = clip.with_name("photo.png")
+    cv2.imwrite(str(photo), np.full((48, 64, 3), (0, 0, 255), np.uint8))
+    calls = []
+    popen = subprocess.Popen
+
+    class Noted(popen):  # type: ignore[type-arg]
+        def __init__(self, command: list[str], **options: Any) -> None:
+            calls.append((command, os.listdir(options["env"]["XDG_CACHE_HOME"])))
+            super().__init__(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    took = startup.measure_command(Bundle.open(tiny_bundle), "fp32", "cpu", 1, photo)
+    ((command, cached),) = calls
+    assert 100 < took < 60_000 and cached == [] and startup.NEW_NAMES[0] in command
+    with pytest.raises(SourceError, match="no such file"):
+        startup.measure_command(Bundle.open(tiny_bundle), "fp32", "cpu", 1, clip.with_name("none.png"))
