@@ -95,7 +95,14 @@ def _row(row: dict[str, Any]) -> list[Any]:
 
 def _relative(rows: list[dict[str, Any]]) -> str:
     """Beside peers, what counts is the ratio."""
-    body = [[entry.title, f"{entry.ratio:.2f}", f"{entry.low:.2f} to {entry.high:.2f}"] for entry in relative(rows)]
+    body = [
+        [
+            entry.title,
+            f"{entry.ratio:.2f}",
+            f"{entry.low:.2f} to {entry.high:.2f}" if entry.judged else "too few bursts",
+        ]
+        for entry in relative(rows)
+    ]
     title = f"Times the time of {rows[0]['title']}, {CONFIDENCE:.0%} interval"
     return table(title, ["row", "ratio", "interval"], body)
 

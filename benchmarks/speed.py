@@ -28,7 +28,7 @@ from ovs_edge.bundle.errors import OvsError, UsageError
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.text import TextEncoder
 
-_BURST = 4  # timed frames in a row
+BURST = 4  # timed frames in a row
 _WARM_ROUNDS = 3  # before the first that counts
 _LEAST_ROUNDS = 4  # fewer say nothing about the spread
 _CAMERA = 1000 / 30  # milliseconds between two frames of the live source that is modelled
@@ -160,13 +160,13 @@ def interleaved(
     times: list[Times] = [[] for _ in contenders]
 
     def burst(index: int, turn: int) -> list[dict[str, float]]:
-        first = turn * (_BURST + 1)  # no frame of the round before
-        frames = [pictures[(first + step) % len(pictures)] for step in range(_BURST + 1)]
+        first = turn * (BURST + 1)  # no frame of the round before
+        frames = [pictures[(first + step) % len(pictures)] for step in range(BURST + 1)]
         return [contenders[index].frame(picture) for picture in frames][1:]
 
     def done() -> bool:
         if seconds is None:
-            return len(times[0]) >= max(_LEAST_ROUNDS, -(-runs // _BURST))
+            return len(times[0]) >= max(_LEAST_ROUNDS, -(-runs // BURST))
         return len(times[0]) >= _LEAST_ROUNDS and perf_counter() - start >= seconds
 
     tell("warming up")
@@ -180,7 +180,7 @@ def interleaved(
             for index in order:
                 times[index].append(burst(index, len(times[index])))
             if len(times[0]) % 10 == 0:
-                tell(f"{len(times[0]) * _BURST} frames of each")
+                tell(f"{len(times[0]) * BURST} frames of each")
     return times
 
 

@@ -14,6 +14,7 @@ from ovs_edge.benchmarks.cli_options import Output, Precision, Threads, positive
 from ovs_edge.bundle.errors import UsageError
 
 if TYPE_CHECKING:
+    from ovs_edge.benchmarks.compare import Comparison
     from ovs_edge.benchmarks.speed import SpeedResult
 
 
@@ -55,11 +56,13 @@ def speed(
     output: Output = None,
 ) -> None:
     """What a frame costs, stage by stage: bundles, precisions, engines, class counts and other models in turns."""
-    from ovs_edge.benchmarks.compare import load_result
-    from ovs_edge.benchmarks.speed import Matrix, measure_speed
+    from ovs_edge.benchmarks.compare import LEAST_BURSTS, check, load_result
+    from ovs_edge.benchmarks.speed import BURST, Matrix, measure_speed
     from ovs_edge.models import default_bundle
 
     before = load_result(compare) if compare is not None else None  # now, not after the measurement
+    if before is not None and seconds is None and runs < LEAST_BURSTS * BURST:
+        raise UsageError(f"--runs is {runs}, expected {LEAST_BURSTS * BURST} or more for --compare to judge by")
     peers, commands = tuple(peer or ()), tuple(peer_command or ())
     matrix = Matrix(
         bundles=tuple(model or [default_bundle()]),
@@ -76,22 +79,36 @@ def speed(
     )
     result = measure_speed(matrix, lambda step: print(step, file=sys.stderr))
     print_speed(result)
-    write_result(output, None, {"speed": asdict(result)})
-    if before is not None:
-        _compare(before, result, regression / 100)
+    document: dict[str, Any] = {"speed": asdict(result)}
+    comparison = None
+    try:
+        if before is not None:
+            comparison = _compare(before, document, regression / 100)
+            document["comparison"] = {"allowed": regression / 100, **asdict(comparison)}
+    finally:  # what was measured is kept, even where nothing compares with it
+        write_result(output, None, document)
+    if comparison is not None:
+        check(comparison.changes, regression / 100, [*comparison.warnings, *all_doubts(result)])
 
 
-def _compare(before: dict[str, Any], result: SpeedResult, allowed: float) -> None:
-    """Print every change; raises `RegressionError` for one that is too much."""
-    from ovs_edge.benchmarks.compare import CONFIDENCE, check, compare
+def _compare(before: dict[str, Any], after: dict[str, Any], allowed: float) -> Comparison:
+    """Print every change, what only one of the two has, and where the machines differ."""
+    from ovs_edge.benchmarks.compare import CONFIDENCE, compare
+    from ovs_edge.benchmarks.environment import Environment
 
-    changes = compare(before, {"speed": asdict(result)})
-    for entry in changes:
+    comparison = compare(before, {"environment": asdict(Environment.here()), **after})
+    for entry in comparison.changes:
         print(
             f"{entry.title}, {entry.what}: {entry.before_ms:.1f} -> {entry.after_ms:.1f} ms, x{entry.ratio:.3f} "
             f"[{entry.low:.3f}, {entry.high:.3f}], {CONFIDENCE:.0%}: {entry.verdict(allowed)}"
         )
-    check(changes, allowed, all_doubts(result))
+    for title in comparison.only_before:
+        print(f"only before: {title}")
+    for title in comparison.only_now:
+        print(f"only now: {title}")
+    for line in comparison.warnings:
+        print(f"warning: {line}")
+    return comparison
 
 
 def profile(
@@ -166,10 +183,8 @@ def print_speed(result: SpeedResult) -> None:
     # Beside a peer, or one bundle beside another, the ratio is what counts.
     paired = len(result.rows) == 2 or any(row.subject.backend == "peer" for row in result.rows)
     for entry in relative([asdict(row) for row in result.rows]) if paired else ():
-        print(
-            f"{entry.title}: {entry.ratio:.2f} [{entry.low:.2f}, {entry.high:.2f}] times the time of "
-            f"{result.rows[0].title}"
-        )
+        interval = f"{entry.low:.2f}, {entry.high:.2f}" if entry.judged else "too few bursts"
+        print(f"{entry.title}: {entry.ratio:.2f} [{interval}] times the time of {result.rows[0].title}")
     for line in result.left_out:
         print(f"left out: {line}")
     for line in all_doubts(result):

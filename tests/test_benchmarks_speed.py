@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,20 +100,92 @@ def test_the_report_shows_them(result: Path) -> None:
 
 
 def test_comparison_with_itself(
-    result: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ("speed", "--model", tiny_bundle, "--classes", "2", "--threads", 1, "--runs", 16, "--compare", result)
-    assert _bench(monkeypatch, *options, "--regression", 900) == 0
-    assert capsys.readouterr().out.count(" ms, x") == 2  # total and network of the one row in common
-    # An earlier result that was ten times as fast: whatever the machine does, that is slower.
+    result, again = tmp_path / "before.json", tmp_path / "now.json"
+    options = ("speed", "--model", tiny_bundle, "--threads", 1, "--runs", 40, "--no-start")
+    assert _bench(monkeypatch, *options, "--classes", "2,3", "-o", result) == 0
+    options = (*options, "--classes", "2,4", "--compare", result)
+    capsys.readouterr()
+    assert _bench(monkeypatch, *options, "--regression", 900, "-o", again) == 0
+    out = capsys.readouterr().out
+    assert out.count(" ms, x") == 2  # total and network of the one row in common
+    assert re.search(r"^only before: tiny fp32 .* K=3, 1 threads$", out, re.MULTILINE)
+    assert re.search(r"^only now: tiny fp32 .* K=4, 1 threads$", out, re.MULTILINE)
+    kept = json.loads(again.read_text())["comparison"]
+    assert (len(kept["changes"]), kept["allowed"], kept["warnings"]) == (2, 9.0, [])
+    # An earlier result that was ten times as fast, on another machine: whatever this one does, that is slower.
     document = json.loads(result.read_text())
+    document["environment"]["cores"] += 90
     for row in document["speed"]["rows"]:
         row["rounds"] = {key: [[ms / 10 for ms in burst] for burst in part] for key, part in row["rounds"].items()}
-    faster = result.with_name("faster.txt")
+    faster = tmp_path / "faster.txt"
     faster.write_text(json.dumps(document))
     assert _bench(monkeypatch, *options[:-1], faster) == 3
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "slower by more than 5%" in error and "tiny fp32 cpu" in error
+    out, error = capsys.readouterr()
+    last = error.strip().splitlines()[-1]
+    assert "slower by more than 5%" in last and "tiny fp32 cpu" in last and "but another number of cores" in last
+    assert "warning: another number of cores" in out
+
+
+def _document(*rows: tuple[str, str, float], bursts: int = 12, **machine: Any) -> dict[str, Any]:
+    """A result with a row for each title, bundle digest and median."""
+    environment = {"processor": "a", "cores": 4, "packages": {"onnxruntime": "1.0"}, "board": {}, **machine}
+    entries = [
+        {
+            "title": title,
+            "subject": {"threads": 2},
+            "bundle_digest": digest,
+            "rounds": {"total": _series(index, median, 0.0, bursts)},
+        }
+        for index, (title, digest, median) in enumerate(rows)
+    ]
+    return {"environment": environment, "speed": {"rows": entries}}
+
+
+def test_rows_of_one_title_are_compared_each_with_its_own() -> None:
+    """a/mini.ovs and b/mini.ovs: the first became ten times as slow."""
+    before = _document(("mini", "a", 50), ("mini", "b", 50), ("old", "o", 1))
+    now = _document(("mini", "a2", 500), ("mini", "b2", 50), ("new", "n", 1))
+    found = compare.compare(before, now)
+    assert [(entry.title, entry.verdict(0.05)) for entry in found.changes] == [
+        ("mini (no. 1)", "slower"),
+        ("mini (no. 2)", "no difference"),
+    ]
+    assert (found.only_before, found.only_now) == (("old, 2 threads",), ("new, 2 threads",))
+    with pytest.raises(compare.RegressionError, match=r"1 of 2 figures .* mini \(no. 1\)"):
+        compare.check(found.changes, 0.05)
+    # The same bundles in another order: by their digests, not by their places.
+    turned = _document(("mini", "b", 50), ("mini", "a", 500))
+    assert [entry.verdict(0.05) for entry in compare.compare(before, turned).changes] == ["no difference", "slower"]
+    with pytest.raises(UsageError, match="2 rows are called 'mini' before, 1 now"):
+        compare.compare(before, _document(("mini", "a", 50)))
+
+
+def test_another_machine_is_told() -> None:
+    before, now = _document(("mini", "a", 50)), _document(("mini", "a", 50), board={"power_mode": None})
+    assert compare.compare(before, now).warnings == ()
+    now = _document(
+        ("mini", "a", 50), processor="b", cores=8, packages={"onnxruntime": "1.1"}, board={"power_mode": "15W"}
+    )
+    assert compare.compare(before, now).warnings == (
+        "another processor: a before, b now",
+        "another number of cores: 4 before, 8 now",
+        "another onnxruntime: 1.0 before, 1.1 now",
+        "another power mode: none before, 15W now",
+    )
+    del before["environment"]
+    assert compare.compare(before, now).warnings == (
+        "one of the results does not say on which machine it was measured",
+    )
+
+
+def test_few_bursts_are_no_verdict() -> None:
+    pair = change("a", "total", _series(1, 50, 0.0, 9), _series(2, 500, 0.0))
+    assert pair.verdict(0.05) == "too few bursts"
+    assert change("a", "total", _series(1, 50, 0.0, 10), _series(2, 500, 0.0)).verdict(0.05) == "slower"
+    with pytest.raises(UsageError, match="none of the 1 figures could be judged.* 9 bursts"):
+        compare.check([pair], 0.05)
 
 
 def _series(seed: int, median: float, memory: float, bursts: int = 50) -> list[list[float]]:
@@ -265,6 +338,7 @@ def test_a_peer_that_is_not_there() -> None:
         (["--classes", "many"], "expected numbers"),
         (["--precision", "int8-cpu", "--backend", "torch"], "nothing is left"),
         (["--compare", os.devnull], "no result of ovs-bench speed"),
+        (["--compare", "{result}", "--runs", "16"], "--runs is 16, expected 40 or more"),
         (["--model", "nowhere.ovs"], "no bundle at nowhere.ovs"),
     ],
 )
@@ -272,9 +346,12 @@ def test_impossible_requests(
     options: list[str],
     words: str,
     tiny_bundle: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "speed.json").write_text(json.dumps(_document(("mini", "a", 50))))
+    options = [option.format(result=tmp_path / "speed.json") for option in options]
     monkeypatch.setattr("ovs_edge.benchmarks.speed.measure_start", lambda *_: _never())
     model = [] if "--model" in options else ["--model", str(tiny_bundle)]
     assert _bench(monkeypatch, "speed", *model, *options) == 2
