@@ -53,7 +53,7 @@ class Watch:
         self.conditions: Conditions | None = None
 
     def own(self, pid: int) -> None:
-        """Count another process among those that are measured."""
+        """Count another process and all that it starts among those that are measured."""
         self._mine.add(pid)
 
     def __enter__(self) -> Self:
@@ -98,15 +98,33 @@ class Watch:
             fields = (self._root / "proc/stat").read_text().splitlines()[0].split()[1:]
             user, nice, system, idle, wait, interrupt, soft, steal = map(float, fields[:8])
             busy = user + nice + system + interrupt + soft
-            mine = 0.0
-            for pid in self._mine:
-                with suppress(OSError):  # it has ended
-                    # The name, in brackets, may hold spaces.
-                    words = (self._root / f"proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                    mine += float(words[11]) + float(words[12])
+            mine = self._ticks()
             return busy + idle + wait + steal, busy, steal, mine
         except (OSError, ValueError, IndexError):
             return None
+
+    def _ticks(self) -> float:
+        """Of the processes that are measured, of what they started, and of what of that has ended meanwhile."""
+        ticks: dict[int, float] = {}
+        parents: dict[int, int] = {}
+        for path in (self._root / "proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended
+                # The name, in brackets, may hold spaces.
+                words = path.read_text(errors="replace").rpartition(")")[2].split()
+                pid = int(path.parent.name)
+                parents[pid] = int(words[1])
+                # Its own in user and kernel mode, and those of its children that it has waited for.
+                ticks[pid] = sum(map(float, words[11:15]))
+        return sum(count for pid, count in ticks.items() if self._is_mine(pid, parents))
+
+    def _is_mine(self, pid: int, parents: dict[int, int]) -> bool:
+        seen: set[int] = set()  # a number that was given anew while we looked could close a circle
+        while pid in parents and pid not in seen:
+            if pid in self._mine:
+                return True
+            seen.add(pid)
+            pid = parents[pid]
+        return False
 
     def _warnings(self, others: float | None, stolen: float | None, means: Sequence[float]) -> list[str]:
         found = []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PERIOD = 0.1  # seconds between two readings; the monitors themselves average over some tens of milliseconds
+_SETTLE = 1.5  # seconds of the workload before it is metered: clocks follow it, and GPUs report the last second's mean
 _SUPPLY = re.compile(r"(^|_)V?IN$|_IN$")  # rails that feed the whole module: VDD_IN, POM_5V_IN, 5V_IN
 
 
@@ -143,18 +144,30 @@ def load_nvml() -> Any | None:
     return nvml
 
 
-def energy_per_frame(run: Callable[[], object], reader: Reader | None, seconds: float) -> tuple[float, str] | None:
-    """Joules that one `run` takes, over at least `seconds` of nothing else, and who measured; None without a reader."""
+def energy_per_frame(
+    run: Callable[[], object], reader: Reader | None, seconds: float, settle: float = _SETTLE
+) -> tuple[float, str] | None:
+    """Joules that one `run` takes, over at least `seconds` of nothing else, and who measured; None without a reader.
+
+    It runs for `settle` seconds unmetered first, so that what ran before it is not in the figure.
+    """
     if reader is None:
         return None
-    frames = 0
+    _repeat(run, settle)
     with Meter(reader) as meter:
-        start = time.perf_counter()
-        while (passed := time.perf_counter() - start) < seconds:
-            run()
-            frames += 1
+        frames, passed = _repeat(run, seconds)
     power = meter.power
     return None if power is None or not frames else (power.watts * passed / frames, power.source)
+
+
+def _repeat(run: Callable[[], object], seconds: float) -> tuple[int, float]:
+    """How often it ran, and the seconds that took."""
+    frames = 0
+    start = time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds:
+        run()
+        frames += 1
+    return frames, passed
 
 
 def _text(path: Path) -> str | None:

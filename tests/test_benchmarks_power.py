@@ -163,3 +163,20 @@ def test_a_quiet_one_is_not(tmp_path: Path, write: Write) -> None:
     with watch:
         write("proc/stat", "cpu  1010 0 500 8990 0 0 0 0 0 0")
     assert watch.conditions is not None and watch.conditions.warnings == ()
+
+
+def test_what_a_peer_starts_is_measured_too(tmp_path: Path, write: Write) -> None:
+    """`bash -c …` sleeps while its child, and the children of that which have ended, do the work."""
+
+    def times(child: int, ended: int) -> None:
+        for pid, parent, used, waited in ((70, 1, 5, 0), (71, 70, child, ended), (72, 1, 900 if child else 0, 0)):
+            write(f"proc/{pid}/stat", f"{pid} (a (name) R {parent} " + "0 " * 9 + f"{used} 0 {waited} 0")
+
+    write("proc/stat", "cpu  0 0 0 0 0 0 0 0 0 0")
+    times(0, 0)
+    watch = Watch(tmp_path)
+    watch.own(70)
+    with watch:
+        write("proc/stat", "cpu  1600 0 0 8400 0 0 0 0 0 0")  # 900 of 1600 busy ticks are a stranger's
+        times(400, 300)
+    assert watch.conditions is not None and watch.conditions.others == pytest.approx(0.09)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -262,9 +263,23 @@ def test_live_model() -> None:
 def test_energy_is_power_times_time() -> None:
     assert energy_per_frame(lambda: None, None, 0.01) is None
     frames: list[int] = []
-    energy = energy_per_frame(lambda: frames.append(1), Reader("a meter", lambda: 10.0), 0.05)
+    energy = energy_per_frame(lambda: frames.append(1), Reader("a meter", lambda: 10.0), 0.05, settle=0)
     assert energy is not None and energy[1] == "a meter"
     assert energy[0] * len(frames) == pytest.approx(0.5, rel=0.2)
+
+
+def test_energy_knows_nothing_of_what_ran_before() -> None:
+    """A meter that says 100 W of the workload before for half a second, and 10 W from then on."""
+    begun: list[float] = []
+
+    def run() -> None:
+        begun.append(time.perf_counter())
+        time.sleep(0.005)
+
+    reader = Reader("a meter", lambda: 100.0 if not begun or begun[-1] < begun[0] + 0.5 else 10.0)
+    energy = energy_per_frame(run, reader, 0.3)
+    assert energy is not None and begun[-1] - begun[0] > 1.7
+    assert energy[0] == pytest.approx(10 * 0.0055, rel=0.3)
 
 
 @pytest.mark.parametrize(
