@@ -7,7 +7,6 @@ detectron2 family: the state under the key `model` or bare, values as tensors or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,13 @@ from torch import Tensor
 
 from ovs_edge.bundle.errors import CheckpointError
 from ovs_edge.segmenter.checkpoint import build_model, read_torch
-from ovs_edge.segmenter.clip_text import ClipText
-from ovs_edge.segmenter.config import SegmenterConfig
 from ovs_edge.segmenter.fcclip import FCClip
+from ovs_edge.segmenter.published_account import TITLES, account_for
 from ovs_edge.segmenter.published_config import read_config
-from ovs_edge.segmenter.published_names import OURS_ALONE, TEXT_PREFIX, not_needed, published_name, recognise
+from ovs_edge.segmenter.published_names import recognise
 from ovs_edge.segmenter.published_text import name_vectors
 from ovs_edge.segmenter.published_vocabulary import COCO_PANOPTIC, COCO_STUFF
 from ovs_edge.segmenter.segmenter import MaskModel
-
-_TITLES = {"gkc": "GKC", "fcclip": "FC-CLIP"}
-_COUNTER = ".num_batches_tracked"  # of batch norms: counts training steps, and some files leave it out
-
-
-@dataclass(frozen=True)
-class Account:
-    """Where each parameter of a published file goes. Names are those of the file unless said otherwise."""
-
-    model: dict[str, str]  # name -> our parameter
-    text: dict[str, str]  # name -> the text tower's parameter; empty if the file has no tower
-    not_needed: tuple[str, ...]  # known, and no part of inference
 
 
 def load_published(
@@ -45,9 +31,10 @@ def load_published(
     """The model in eval mode, and what else the file tells; raises `CheckpointError`.
 
     The second value holds `training_vocabulary` (each class with its names), `stuff` (first names of those classes that
-    are regions, where it is known), `provenance`, and `text_encoder`: the weights of the CLIP text tower, where the file has one, under the names of `ClipText`; `model.config.text` is its
-    config. A Python pickle (`.pkl`) can run code and is read only with `trust_pickle`. Both published models were
-    trained on COCO panoptic; give `training_vocabulary` for a file that was trained with other names.
+    are regions, where it is known), `provenance`, and `text_encoder`: the weights of the CLIP text tower, where the file
+    has one, under the names of `ClipText`; `model.config.text` is its config. A Python pickle (`.pkl`) can run code and
+    is read only with `trust_pickle`. Both published models were trained on COCO panoptic; give `training_vocabulary`
+    for a file that was trained with other names. What a GKC file may lack, see `account_for`.
     """
     return from_published(read_torch(path, trust_pickle), path, training_vocabulary)
 
@@ -67,16 +54,16 @@ def from_published(
         )
     config = read_config({name: tuple(value.shape) for name, value in state.items()}, family, origin)
     model = build_model(config)
-    account = account_for(model, state, origin)
+    vocabulary = [list(names) for names in training_vocabulary or COCO_PANOPTIC]
+    account = account_for(model, state, origin, (len(COCO_PANOPTIC), len(vocabulary)))
     own = {ours: state[name].float() for name, ours in account.model.items()}
     model.load_state_dict({name: own.get(name, torch.zeros_like(value)) for name, value in model.state_dict().items()})
     model.eval()
-    vocabulary = [list(names) for names in training_vocabulary or COCO_PANOPTIC]
     extras: dict[str, Any] = {
         "training_vocabulary": vocabulary,
         "provenance": {
             "checkpoint": path.name,
-            "layout": _TITLES[family],
+            "layout": TITLES[family],
             "preset": config.name,
             "parameters_used": len(account.model) + len(account.text),
             "parameters_not_needed": len(account.not_needed),
@@ -108,53 +95,3 @@ def published_state(raw: Mapping[Any, Any], origin: str) -> dict[str, Tensor]:
             )
         tensors[str(name)] = value
     return tensors
-
-
-def account_for(model: MaskModel, state: Mapping[str, Tensor], origin: str) -> Account:
-    """Find a place for every parameter, or raise `CheckpointError` with the names of those that have or fill none."""
-    config = model.config
-    wanted = {
-        published_name(name, config): (name, tuple(value.shape))
-        for name, value in model.state_dict().items()
-        if name not in OURS_ALONE
-    }
-    text = _text_names(config, state)
-    shapes = {name: shape for name, (_, shape) in wanted.items()} | {name: shape for name, (_, shape) in text.items()}
-    found = set(state)
-    missing = [name for name in shapes if name not in found and not name.endswith(_COUNTER)]
-    idle = tuple(name for name in state if name not in shapes and not_needed(name, config.family))
-    unknown = sorted(found - set(shapes) - set(idle))
-    reshaped = [
-        f"{name} {tuple(state[name].shape)} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in found and tuple(state[name].shape) != shape
-    ]
-    problems = [
-        f"{len(names)} {problem}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-        for problem, names in (
-            ("missing", sorted(missing)),
-            ("unknown", unknown),
-            ("of another shape", sorted(reshaped)),
-        )
-        if names
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{origin} looks like a {_TITLES[config.family]} checkpoint ({config.name}), but of its parameters are "
-            f"{'; '.join(problems)}. Copy the file again, or check which model it is of"
-        )
-    return Account(
-        {name: ours for name, (ours, _) in wanted.items() if name in found},
-        {name: ours for name, (ours, _) in text.items()},
-        idle,
-    )
-
-
-def _text_names(config: SegmenterConfig, state: Mapping[str, Tensor]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Published name -> name and shape in the text tower; empty for a GKC file that was published without it."""
-    prefix = TEXT_PREFIX[config.family]
-    if config.family == "gkc" and not any(name.startswith(prefix) for name in state):
-        return {}
-    with torch.device("meta"):
-        tower = ClipText(config.text)
-    return {prefix + name: (name, tuple(value.shape)) for name, value in tower.state_dict().items()}

@@ -209,12 +209,19 @@ def _grid(read: Shapes) -> int:
         raise CheckpointError(
             f"{read.origin}: parameters missing: {name}; it tells the grid of CLIP's attention pooling"
         )
-    grid = math.isqrt(max(0, shape[0] - 1)) if shape else 0
-    if grid < 1 or grid * grid + 1 != shape[0]:
+    grid = pool_grid(shape)
+    if not grid:
         raise CheckpointError(
             f"{read.origin}: parameters of another shape: {name} {shape}, expected one row and a square grid of rows"
         )
     return grid
+
+
+def pool_grid(shape: tuple[int, ...] | None) -> int:
+    """Side of the grid in a position embedding of attention pooling, one row and a square of rows; 0 if it is none."""
+    rows = shape[0] - 1 if shape else 0
+    side = math.isqrt(max(0, rows))
+    return side if side * side == rows else 0
 
 
 def _gkc_dim(read: Shapes) -> int:

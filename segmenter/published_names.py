@@ -64,15 +64,6 @@ TEXT_PREFIX = {"gkc": "text_encoder.", "fcclip": _CLIP}  # the text tower's name
 
 OURS_ALONE = frozenset({"seen_vectors"})  # in our state dict, in no published file
 
-# Present in the files, of no use to infer: the frozen teacher, distillation heads, the loss and its class weights.
-_NOT_NEEDED = {
-    "gkc": re.compile(
-        r"vision_clip\.|kd_proj\.(weight|bias)$|aux_kd_porj_\d+\.(weight|bias)$|criterion\.|text_kd_logit_scale$"
-        r"|empty_weight$"
-    ),
-    "fcclip": re.compile(r"criterion\."),
-}
-
 # Names that only one of the layouts has, each a way to recognise it.
 _SIGNATURES = {
     "gkc": re.compile(r"aux_embed_porj_|embed_proj\.|non_object_embedding$|aux_kd_porj_|vision_clip\.|text_encoder\."),
@@ -87,11 +78,6 @@ def recognise(names: set[str]) -> str | None:
     found = {family: sum(1 for name in names if sign.match(name)) for family, sign in _SIGNATURES.items()}
     best = max(found, key=lambda family: found[family])
     return best if found[best] else None
-
-
-def not_needed(name: str, family: str) -> bool:
-    """Whether a published parameter is known and plays no part in inference."""
-    return _NOT_NEEDED[family].match(name) is not None
 
 
 def published_name(name: str, config: SegmenterConfig) -> str:

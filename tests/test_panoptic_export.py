@@ -17,6 +17,7 @@ from ovs_edge.export.cli import main
 from ovs_edge.runtime.onnx_session import OnnxSession
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.segmenter.clip_text import ClipText
+from ovs_edge.segmenter.published_account import not_needed
 from ovs_edge.segmenter.published_vocabulary import COCO_STUFF
 
 SIZE = (64, 96)
@@ -24,7 +25,10 @@ SIZE = (64, 96)
 
 def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     model = small_model("gkc")
-    torch.save({"model": published_file(model, ClipText(model.config.text).state_dict())}, tmp_path / "small.pth")
+    state = published_file(model, ClipText(model.config.text).state_dict())
+    for part in not_needed(model.config, {}):
+        state |= {name: torch.ones(shape) for name, shape in part.items()}
+    torch.save({"model": state}, tmp_path / "small.pth")
     (tmp_path / "photos").mkdir()
     photo = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photos" / "a.png"), cv2.resize(photo, SIZE[::-1], interpolation=cv2.INTER_CUBIC))
