@@ -1,4 +1,4 @@
-"""Clips to measure on: folders in the layout of DAVIS 2016, and any video without truth."""
+"""Clips to measure on: folders of DAVIS or in a shorter layout of the same, and any video without truth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.sources import open_source
+
+# Folders of frames and of masks, each with a folder for every clip: the short layout, and DAVIS 2016's and 2017's own.
+_LAYOUTS = ("frames", "masks"), ("JPEGImages/480p", "Annotations/480p")
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,27 @@ class Clip:
 def davis_clips(folder: Path) -> list[Clip]:
     """Clips of a folder: frames/CLIP/NAME.jpg, masks/CLIP/NAME.png, and foreground.json {"CLIP": "dog", …}.
 
-    Raises `DatasetError`.
+    DAVIS itself has JPEGImages/480p and Annotations/480p in their place. Raises `DatasetError`.
     """
+    images, annotations = next((pair for pair in _LAYOUTS if (folder / pair[0]).is_dir()), _LAYOUTS[0])
     try:
         foreground = json.loads((folder / "foreground.json").read_text(encoding="utf-8"))
-        names = sorted(path.name for path in (folder / "frames").iterdir() if path.is_dir())
+        names = sorted(path.name for path in (folder / images).iterdir() if path.is_dir())
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{folder} holds no clips ({error}); expected frames/CLIP/, masks/CLIP/ and foreground.json, "
-            'such as {"CLIP": "dog"}'
+            f"{folder} holds no clips ({error}); expected frames/CLIP/ and masks/CLIP/, or DAVIS's JPEGImages/480p/CLIP/ "
+            'and Annotations/480p/CLIP/, and foreground.json, such as {"CLIP": "dog"}'
         ) from error
     clips = []
     for name in names:
         what = foreground.get(name) if isinstance(foreground, dict) else None
-        masks = folder / "masks" / name
+        masks = folder / annotations / name
         if not isinstance(what, str) or not masks.is_dir():
             missing = f"no folder {masks}" if isinstance(what, str) else f"foreground.json does not name {name}"
             raise DatasetError(f"the clip {name} is incomplete: {missing}; expected its masks and what they show")
-        clips.append(Clip(name, folder / "frames" / name, masks, what))
+        clips.append(Clip(name, folder / images / name, masks, what))
     if not clips:
-        raise DatasetError(f"{folder / 'frames'} is empty, expected a folder of frames for every clip")
+        raise DatasetError(f"{folder / images} is empty, expected a folder of frames for every clip")
     return clips
 
 

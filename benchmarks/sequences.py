@@ -116,6 +116,11 @@ class _Run:
             self.consistency[length] += counter.sums
 
 
+def without_smoothing(modes: Sequence[Mode]) -> list[Mode]:
+    """The modes of a panoptic segmenter, whose frames `TemporalSmoother` leaves as they are: each once, at strength 0."""
+    return list(dict.fromkeys(Mode(0.0, mode.keyframes) for mode in modes))
+
+
 def measure_sequences(
     segmenter: Segmenter,
     videos: LabelledVideos,

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def video(
     clips: Annotated[
-        list[Path] | None, typer.Option(help="Folder in DAVIS's layout: frames/, masks/, foreground.json. Or several.")
+        list[Path] | None,
+        typer.Option(help="Folder of clips with frames/ and masks/, or DAVIS's own, and foreground.json. Or several."),
     ] = None,
     video: Annotated[
         list[Path] | None, typer.Option(help="Video file or folder of frames without truth: flicker only. Or several.")
@@ -91,7 +92,8 @@ def _clips(
         raise UsageError(f"{names.count(twice[0])} clips are called {twice[0]!r}, expected a name for each; rename one")
     strip = Strip(modes[0], modes[1])
     rows: list[VideoRow] = []
-    with Segmenter.load(path, precision, threads, "cpu", force=True) as segmenter:
+    # As semantic, whatever the bundle can: labels are what is compared, and panoptic frames are not smoothed.
+    with Segmenter.load(path, precision, threads, "cpu", task="semantic", force=True) as segmenter:
         for clip in chosen:
             strip.new_clip()
             rows += measure_clip(segmenter, clip, modes, scene, most, strip.see if picture else None)
@@ -116,12 +118,13 @@ def _sequences(
     from rich.progress import Progress
 
     from ovs_edge.benchmarks.asking import stuff_words
-    from ovs_edge.benchmarks.sequences import measure_sequences
+    from ovs_edge.benchmarks.sequences import measure_sequences, without_smoothing
     from ovs_edge.benchmarks.stages import Stage, open_stage
     from ovs_edge.benchmarks.video_sets import open_videos
 
     sets, console = [open_videos(folder) for folder in data], Console(stderr=True)
     rows: list[SequenceRow] = []
+    told = False
     for videos in sets:
         for line in videos.skipped:
             print(f"{videos.name}: left out: {line}", file=sys.stderr)
@@ -130,9 +133,15 @@ def _sequences(
             open_stage(path, Stage(precision), threads, stuff) as segmenter,
             Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
         ):
+            chosen = modes
+            if segmenter.task == "panoptic":
+                chosen = without_smoothing(modes)
+                if not told:
+                    print(f"{path.name} is panoptic, where nothing is smoothed: only rows without it", file=sys.stderr)
+                told = True
             frames = sum(len(clip.frames[:most]) for clip in videos.clips)
             task = bar.add_task(videos.name, total=frames)
-            found = measure_sequences(segmenter, videos, modes, synonyms, most, lambda: bar.advance(task))  # noqa: B023
+            found = measure_sequences(segmenter, videos, chosen, synonyms, most, lambda: bar.advance(task))  # noqa: B023
         for row in found:
             _print_sequences(row)
         rows += found

@@ -174,6 +174,26 @@ def test_broken_clips(tmp_path: Path, clips: Path) -> None:
         list(davis_clips(tmp_path)[0].read(None))
 
 
+def test_the_layout_of_davis_itself(tmp_path: Path, clips: Path) -> None:
+    """Masks of DAVIS 2017 are index pictures: object 1 is dark red in their palette."""
+    from PIL import Image
+
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "JPEGImages/480p").symlink_to(clips / "frames")
+    (tmp_path / "Annotations/480p/square").mkdir(parents=True)
+    for path in (clips / "masks/square").iterdir():
+        indexed = Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8), "P")
+        indexed.putpalette([0, 0, 0, 128, 0, 0])
+        indexed.save(tmp_path / "Annotations/480p/square" / path.name)
+    (tmp_path / "foreground.json").write_text('{"square": "red"}')
+    (clip,), (short,) = davis_clips(tmp_path), davis_clips(clips)
+    assert (clip.name, clip.foreground) == ("square", "red")
+    for (frame, mask), (other, expected) in zip(clip.read(None), short.read(None), strict=True):
+        assert mask is not None and expected is not None and mask.any()
+        np.testing.assert_array_equal(mask, expected)
+        np.testing.assert_array_equal(frame.image, other.image)
+
+
 def test_a_real_clip_is_steadier() -> None:
     """The embedded model on a street that stands still, where that clip lies beside the repository."""
     path = Path(__file__).parents[2] / "shared" / "data" / "pedestrians.avi"
