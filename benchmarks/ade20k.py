@@ -2,13 +2,14 @@
 
 The full set has masks of 3688 objects. Evaluated are those that are seen as whole objects, not only as parts, in both
 the training and the validation photos, by the index that lies in the folder: the rule behind the 847 classes that
-papers report. How many it gives here is printed; the list of a paper, in its own order, may be given instead: a file
-`classes.json` in the folder, a list of the objects' names as the index has them.
+papers report. Where it gives another number, that is told; the list of a paper, in its own order, may be given instead:
+a file `classes.json` in the folder, a list of the objects' names as the index has them.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ from ovs_edge.training.names import CategoryNames, category_names
 from ovs_edge.training.synonyms import shipped_senses
 
 CHALLENGE = 150
+FULL = 847  # classes that papers report on
 INDEX = "index_ade20k.mat"  # beside it lies the same as a pickle, which is not read: pickles can run code
+
+_log = logging.getLogger("ovs_edge.benchmarks")
 
 
 def ade20k_150(folder: Path) -> LabelledPhotos:
@@ -61,10 +65,19 @@ class ObjectMask:
 
 
 def ade20k_847(folder: Path) -> LabelledPhotos:
-    """`ADE20K_2021_17_01`: photos and `_seg.png` side by side, in folders by scene. Raises `DatasetError`."""
+    """`ADE20K_2021_17_01`: photos and `_seg.png` side by side, in folders by scene.
+
+    Warns where the classes are not the 847 whose name the set keeps. Raises `DatasetError`.
+    """
     index = _index(folder / INDEX)
     objects = [str(name) for name in index["objectnames"]]
     kept = _listed(folder, objects) if (folder / "classes.json").is_file() else _seen_in_both(index)
+    if len(kept) != FULL:
+        _log.warning(
+            "ade20k-847: %d classes are evaluated, not the %d of papers, with whose figures these cannot be compared; "
+            "classes.json in %s may list those",
+            len(kept), FULL, folder,
+        )  # fmt: skip
     photos = sorted(
         path for path in (folder / "images").glob("ADE/validation/**/*.jpg") if not path.name.startswith(".")
     )

@@ -89,6 +89,17 @@ def test_ade20k_full_keeps_what_both_splits_show(full_ade: Path) -> None:
     assert _columns(photos) == [VOID, 0, VOID, 1, 1, 1]
 
 
+def test_ade20k_full_tells_when_its_classes_are_not_the_847(
+    full_ade: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_photos(str(full_ade))
+    assert "2 classes are evaluated, not the 847 of papers" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("ovs_edge.benchmarks.ade20k.FULL", 2)
+    open_photos(str(full_ade))
+    assert not caplog.text
+
+
 def test_ade20k_full_by_a_list(full_ade: Path) -> None:
     (full_ade / "classes.json").write_text(json.dumps(["door", "knob"]))
     assert _columns(open_photos(f"ade20k-847:{full_ade}")) == [VOID, VOID, 1, 0, 0, 0]
