@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,11 +41,16 @@ class OnnxPeer:
 
     bundle_digest: str | None = None
 
-    def __init__(self, path: Path, threads: int, size: tuple[int, int]) -> None:
-        """`size` (height, width) is taken where the file leaves the picture's size free."""
+    def __init__(
+        self, path: Path, threads: int, size: tuple[int, int], provider: Literal["cpu", "cuda"] = "cpu"
+    ) -> None:
+        """`size` (height, width) is taken where the file leaves the picture's size free.
+
+        Copies to and from a GPU are in the time of the network. Raises `UsageError`.
+        """
         if not path.is_file():
             raise UsageError(f"no such file: {path}; --peer takes an exported model.onnx")
-        self._session = open_graph(path, threads, "cpu")
+        self._session = open_graph(path, threads, provider)
         rng = np.random.default_rng(0)
         self._feeds: dict[str, npt.NDArray[Any]] = {}
         self._picture: str | None = None
@@ -63,7 +68,7 @@ class OnnxPeer:
                 continue
             self._feeds[spec.name] = _filled([axis or 1 for axis in shape], _TYPES[spec.type], rng)
         used = self._size if self._picture is not None else None
-        self.subject = Subject(path.name, "peer", input_size=used, threads=threads)
+        self.subject = Subject(path.name, f"peer-{provider}", input_size=used, threads=threads)
 
     def frame(self, picture: Picture) -> dict[str, float]:
         """See `Contender.frame`."""

@@ -9,6 +9,7 @@ from ovs_edge.benchmarks.report_table import table
 
 _ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
 _ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
+_ENGINES |= {"peer-cpu": "peer, ONNX Runtime, CPU", "peer-cuda": "peer, ONNX Runtime, CUDA"}
 _SLOWEST = 12  # modules of a profile that are named
 
 
@@ -16,25 +17,48 @@ def speed_tables(document: dict[str, Any]) -> str:
     """Every contender's frame, what a new process costs, and what speaks against the figures."""
     result = document["speed"]
     threads = sorted({row["subject"]["threads"] for row in result["rows"] if row["subject"]["input_size"]})
+    header = ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"]
+    further = {
+        "age, live": [_rounded((row.get("live") or {}).get("age_ms"), ".0f") for row in result["rows"]],
+        "J a frame": [_rounded(row.get("joules"), ".3f") for row in result["rows"]],
+    }
+    live = (
+        "; live: of the newest picture of a camera at 30 FPS, from capture to its end"
+        if any(further["age, live"])
+        else ""
+    )
     parts = [
         table(
             f"A frame from JPEG to JPEG with its labels drawn, {', '.join(str(count or 'all') for count in threads)} threads, "
-            "milliseconds",
-            ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"],
-            [_row(row) for row in result["rows"]],
+            f"milliseconds{live}",
+            *_widened(header, [_row(row) for row in result["rows"]], further),
         )
     ]
-    if any(row["subject"]["backend"] == "peer" for row in result["rows"]):
+    if any(is_peer(row["subject"]["backend"]) for row in result["rows"]):
         parts.append(_relative(result["rows"]))
     if result["starts"]:
-        parts.append(
-            table(
-                "A new process",
-                ["model", "first labels", "five new names, the first", "later", "known names", "memory"],
-                [_start(start) for start in result["starts"]],
-            )
-        )
+        header = ["model", "first labels", "five new names, the first", "later", "known names", "memory"]
+        memory = {"GPU memory": [_rounded(start.get("gpu_mib"), ".0f", " MiB") for start in result["starts"]]}
+        parts.append(table("A new process", *_widened(header, [_start(start) for start in result["starts"]], memory)))
     return "\n\n".join(parts) + _care(speed_doubts(result))
+
+
+def is_peer(backend: str) -> bool:
+    """Whether a row is another model, not one of our bundles."""
+    return backend.partition("-")[0] == "peer"
+
+
+def _widened(
+    header: list[str], rows: list[list[Any]], further: dict[str, list[str]]
+) -> tuple[list[str], list[list[Any]]]:
+    """With those of the `further` columns that any row has something in."""
+    columns = {name: cells for name, cells in further.items() if any(cells)}
+    cells = zip(*columns.values(), strict=True) if columns else [()] * len(rows)
+    return [*header, *columns], [[*row, *more] for row, more in zip(rows, cells, strict=True)]
+
+
+def _rounded(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"
 
 
 def _care(doubts: list[str]) -> str:

@@ -11,9 +11,11 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 
@@ -47,7 +49,7 @@ class Matrix:
     runs: int = 100  # timed frames of each contender
     seconds: float | None = None  # instead of `runs`: for so long in all
     source: str | None = None  # of the frames, as for ovs-run; None: synthetic pictures
-    peers: tuple[Path, ...] = ()  # ONNX files
+    peers: tuple[Path, ...] = ()  # ONNX files; run in ONNX Runtime, on CUDA beside bundles on a GPU
     commands: tuple[str, ...] = ()  # programs, see `CommandPeer`
     start: bool = True  # measure fresh processes as well
 
@@ -126,9 +128,14 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
                     raise
                 left_out.append(f"{name}: {error}")
         size = bundles[0].manifest.input_size if bundles else (640, 640)
-        for path in matrix.peers:
-            tell(f"opening {path.name}")
-            contenders.append(OnnxPeer(path, matrix.threads, size))
+        for path, provider in product(matrix.peers, _beside([backend for _, _, backend in wanted])):
+            tell(f"opening {path.name} {provider}")
+            try:
+                contenders.append(OnnxPeer(path, matrix.threads, size, provider))
+            except OvsError as error:
+                if "all" not in matrix.backends or provider == "cpu":
+                    raise
+                left_out.append(f"{path.name} {provider}: {error}")
         watch = Watch()
         for command in matrix.commands:
             peer = CommandPeer(command)
@@ -201,6 +208,12 @@ def _combinations(bundles: Sequence[Bundle], matrix: Matrix) -> tuple[list[tuple
                 else:
                     left_out.append(f"{bundle.manifest.name} {precision} with {backend}: {reason}")
     return wanted, left_out
+
+
+def _beside(backends: Sequence[str]) -> list[Literal["cpu", "cuda"]]:
+    """Where ONNX peers run: on the GPU beside bundles that run there, on the CPU beside others, or on both."""
+    on_gpu = [backend not in ("cpu", "torch") and "cuda" in available_backends() for backend in backends]
+    return list(dict.fromkeys("cuda" if gpu else "cpu" for gpu in on_gpu or [False]))
 
 
 def _usual(here: Sequence[str]) -> str:

@@ -40,7 +40,8 @@ def speed(
         str | None, typer.Option(help="Where the frames come from, as for ovs-run. Default: synthetic pictures.")
     ] = None,
     peer: Annotated[
-        list[Path] | None, typer.Option(help="Another exported model.onnx in the same table; or several.")
+        list[Path] | None,
+        typer.Option(help="Another exported model.onnx in the same table, where the bundles run; or several."),
     ] = None,
     peer_command: Annotated[
         list[str] | None,
@@ -157,6 +158,7 @@ def print_speed(result: SpeedResult) -> None:
     from rich.table import Table
 
     from ovs_edge.benchmarks.compare import relative
+    from ovs_edge.benchmarks.report_speed import is_peer
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     stages = list(dict.fromkeys(name for row in result.rows for name in row.stages))
@@ -173,15 +175,18 @@ def print_speed(result: SpeedResult) -> None:
         table = Table(
             "", "first labels", "first names", "new names", "known names", "MiB", "peak", title="A new process"
         )
+        if on_gpu := any(start.gpu_mib is not None for start in result.starts):
+            table.add_column("GPU MiB")
         for start in result.starts:
             times = [f"{value:.0f} ms" for value in (start.first_labels_ms, start.first_names_ms)]
             changes = [f"{value:.1f} ms" for value in (start.new_names_ms, start.known_names_ms)]
             size = "x".join(map(str, start.input_size))
             memory = [f"{start.resident_mib:.0f}", f"{start.peak_mib:.0f}"]
+            memory += [f"{start.gpu_mib:.0f}" if start.gpu_mib is not None else ""] if on_gpu else []
             table.add_row(f"{start.model} {start.precision} {start.backend} {size}", *times, *changes, *memory)
         console.print(table)
     # Beside a peer, or one bundle beside another, the ratio is what counts.
-    paired = len(result.rows) == 2 or any(row.subject.backend == "peer" for row in result.rows)
+    paired = len(result.rows) == 2 or any(is_peer(row.subject.backend) for row in result.rows)
     for entry in relative([asdict(row) for row in result.rows]) if paired else ():
         interval = f"{entry.low:.2f}, {entry.high:.2f}" if entry.judged else "too few bursts"
         print(f"{entry.title}: {entry.ratio:.2f} [{interval}] times the time of {result.rows[0].title}")

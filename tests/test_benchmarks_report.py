@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ovs_edge.benchmarks.cli import main
+from ovs_edge.benchmarks.report import section
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed, and draws the plots")
 
@@ -75,6 +76,26 @@ def test_the_page_needs_nothing_else(results: Path, monkeypatch: pytest.MonkeyPa
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert "<script>" not in text and "&lt;script&gt;" in text and "a <b>" not in text
     assert "To be read with care: busy machine" in text
+
+
+def test_columns_of_what_was_measured(results: Path) -> None:
+    """Age, energy and GPU memory are shown where a row has them, and take no place where none has."""
+    path = results / "speed.json"
+    document = json.loads(path.read_text())
+    start = {
+        "model": "mini", "precision": "fp32", "backend": "cuda", "input_size": [384, 384], "first_labels_ms": 900.0,
+        "first_names_ms": 200.0, "new_names_ms": 15.0, "known_names_ms": 1.0, "peak_mib": 300.0, "gpu_mib": None,
+    }  # fmt: skip
+    document["speed"]["starts"] = [start]
+    text = section(document)
+    assert "| FPS |\n" in text and "| memory |\n" in text and "live" not in text
+    document["speed"]["rows"][0] |= {"live": {"fps": 15.0, "age_ms": 66.4}, "joules": None}
+    document["speed"]["rows"][1] |= {"live": {"fps": 14.0, "age_ms": 71.6}, "joules": 0.5123}
+    start["gpu_mib"] = 812.3
+    text = section(document)
+    assert "milliseconds; live:" in text and "| FPS | age, live | J a frame |" in text
+    assert "| 9.0 | 66 |  |" in text and "| 9.0 | 72 | 0.512 |" in text
+    assert "| memory | GPU memory |" in text and "| 300 MiB | 812 MiB |" in text
 
 
 def test_plots_are_pictures(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ovs_edge.benchmarks import compare
+from ovs_edge.benchmarks import compare, speed
 from ovs_edge.benchmarks.backends import BoundSession, open_backend
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.compare import change
@@ -96,7 +96,7 @@ def test_rows_hold_every_stage(result: Path, tiny_bundle: Path) -> None:
 def test_the_report_shows_them(result: Path) -> None:
     text = tables(result.parent)
     assert "| tiny | fp32 | ONNX Runtime, CPU | 48x64 | 1 | 20 |" in text
-    assert "| peer.onnx |  | peer |" in text and "A new process" in text
+    assert "| peer.onnx |  | peer, ONNX Runtime, CPU |" in text and "A new process" in text
     assert "Times the time of tiny fp32 cpu 48x64" in text
 
 
@@ -317,9 +317,18 @@ def test_eager_torch_is_the_same_design() -> None:
     assert labels.shape == confidence.shape == (1, height, width) and labels.max() < 2
 
 
+def test_onnx_peers_run_where_the_bundles_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "available_backends", lambda: ("cpu", "cuda", "tensorrt", "torch"))
+    assert speed._beside(["cpu", "torch"]) == speed._beside([]) == ["cpu"]
+    assert speed._beside(["tensorrt", "cuda"]) == ["cuda"]
+    assert speed._beside(["cpu", "cuda", "torch"]) == ["cpu", "cuda"]
+    monkeypatch.setattr(speed, "available_backends", lambda: ("cpu", "ort-tensorrt"))
+    assert speed._beside(["ort-tensorrt"]) == ["cpu"]
+
+
 def test_onnx_peer_is_fed_as_it_asks(peer_model: Path, tmp_path: Path) -> None:
     peer = OnnxPeer(peer_model, 1, (64, 96))
-    assert peer.subject.input_size == (64, 96)
+    assert peer.subject.input_size == (64, 96) and peer.subject.title == "peer.onnx peer-cpu 64x96"
     picture = load_pictures(None, tmp_path)[0]
     times = peer.frame(picture)
     assert times["total"] == pytest.approx(sum(times[name] for name in ("decode", "preprocess", "infer")))
