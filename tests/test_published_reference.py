@@ -6,6 +6,7 @@ parts.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,21 @@ import onnxruntime
 import pytest
 import torch
 from support.reference import FOLDER, NAMES_BAR, Case, needs_reference, published_file, reference_state, small_model
+from support.tiny_bundle import build
 
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER
 from ovs_edge.export.graph import SegmenterGraph
 from ovs_edge.export.onnx_writer import Port, save, to_onnx
+from ovs_edge.export.text_export import export_text, text_spec
+from ovs_edge.runtime.text import TextEncoder
 from ovs_edge.segmenter.deformable import Formulation
 from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.published import from_published
 from ovs_edge.segmenter.published_names import TEXT_PREFIX
 from ovs_edge.segmenter.published_text import name_vectors
 from ovs_edge.segmenter.segmenter import MaskModel
+from ovs_edge.segmenter.text import load_text_encoder
 
 Loaded = tuple[MaskModel, dict[str, Any], list[Case]]
 FORMULATIONS: tuple[Formulation, ...] = ("gridsample", "gather")
@@ -69,6 +76,25 @@ def test_text_tower(loaded: Loaded) -> None:
             names = [str(name) for name in case.arrays["names"]]
             vectors = name_vectors(model.config.text, extras["text_encoder"], names, "reference")
             assert np.abs(vectors.numpy() - case.arrays["encoded_names"]).max() <= NAMES_BAR
+
+
+@needs_reference
+def test_exported_text_tower(loaded: Loaded, tmp_path: Path) -> None:
+    """Names in, vectors out, as a bundle does it: the exported graph, our tokenizer, the config's own templates."""
+    model, extras, cases = loaded
+    cases = [case for case in cases if "names" in case.arrays]
+    if not cases:
+        pytest.skip(f"no case of {model.config.name} says what its text encoder gives")
+    encoder = load_text_encoder(model.config.text, extras["text_encoder"], "reference")
+    tiny = Bundle.open(build(tmp_path / "text.ovs"))
+    save(export_text(encoder, "fp32"), tiny.path / TEXT_ENCODER)
+    (tiny.path / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
+    bundle = dataclasses.replace(tiny, manifest=dataclasses.replace(tiny.manifest, text=text_spec(encoder)))
+    runtime = TextEncoder(bundle, threads=1)
+    for case in cases:
+        vectors = runtime.encode([str(name) for name in case.arrays["names"]])
+        assert vectors.shape == case.arrays["encoded_names"].shape
+        assert np.abs(vectors - case.arrays["encoded_names"]).max() <= NAMES_BAR
 
 
 @needs_reference
