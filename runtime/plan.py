@@ -4,6 +4,7 @@ A plan is a folder, in the user's cache or where `ovs-build -o` put it:
 
     plan.json     the sidecar, the bundle's manifest included
     engine.bin    the serialised engine
+    layers.json   what the engine was made of, for `ovs-build --inspect`; nothing runs by it
 
 TensorRT runs what it deserialises, and crashes on what was built for another version. So the sidecar is compared with
 this machine, and the engine's digest with the sidecar, before a byte is deserialised. A digest tells damage and mix-ups,
@@ -29,6 +30,7 @@ from ovs_edge.bundle.strict import parse
 SCHEMA = 1
 SIDECAR = "plan.json"
 ENGINE = "engine.bin"
+LAYERS = "layers.json"
 _SIDECAR_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
 
 Formulation = Literal["gridsample", "gather"]
@@ -85,6 +87,8 @@ class Sidecar:
     created_by: str  # distribution and version
     manifest: Manifest  # the bundle's
     parity: dict[str, Any] = field(default_factory=dict)  # against ONNX Runtime on this GPU; empty: not compared
+    workspace: int | None = None  # bytes of scratch that were asked for; None: half of what was free
+    chosen_from: tuple[str, ...] = ()  # "fp16 gather", …: what it was the fastest of; empty: its precision was named
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -149,25 +153,32 @@ class Plan:
         """The engine's bytes, to be deserialised as they are; raises `PlanError` unless they are what was built, for here."""
         if reasons := self.strangers(here):
             raise PlanError(f"the plan {self.path} does not fit: {'; '.join(reasons)}; build it here with ovs-build")
+        data, damage = self._read()
+        if damage:
+            raise PlanError(f"{damage}; copy it again or build it again with ovs-build")
+        return data
+
+    @property
+    def damage(self) -> str:
+        """In which way the engine is not what was built, in words; empty where it is whole. Reads all of it."""
+        return self._read()[1]
+
+    def _read(self) -> tuple[bytes, str]:
+        """The engine's bytes, or nothing, and what is wrong with them."""
         file = self.path / ENGINE
         try:
             size = file.stat().st_size
             if size != self.sidecar.engine_bytes:
-                raise PlanError(
-                    f"{file} has {size} bytes, its sidecar says {self.sidecar.engine_bytes}: it is cut short or "
-                    "another plan's; copy it again or build it again with ovs-build"
-                )
+                expected = self.sidecar.engine_bytes
+                return b"", f"{file} has {size} bytes, its sidecar says {expected}: it is cut short or another plan's"
             # These very bytes are hashed and deserialised: the file may change in between.
             data = file.read_bytes()
         except OSError as error:
-            raise PlanError(f"cannot read {file} ({error.strerror}); build the plan again with ovs-build") from error
-        digest = hashlib.sha256(data).hexdigest()
-        if digest != self.sidecar.engine_sha256:
-            raise PlanError(
-                f"{file} was altered: sha256 {digest[:12]}…, its sidecar says {self.sidecar.engine_sha256[:12]}…; "
-                "copy it again or build it again with ovs-build"
-            )
-        return data
+            return b"", f"cannot read {file} ({error.strerror})"
+        digest, expected_digest = hashlib.sha256(data).hexdigest(), self.sidecar.engine_sha256
+        if digest != expected_digest:
+            return b"", f"{file} was altered: sha256 {digest[:12]}…, its sidecar says {expected_digest[:12]}…"
+        return data, ""
 
 
 def cached_path(bundle_digest: str, precision: str, target: Target, profiles: Sequence[Profile]) -> Path:
@@ -191,16 +202,25 @@ def cached(bundle: Bundle, precision: str) -> Iterator[Plan]:
             yield plan
 
 
-def fitting(bundle: Bundle, precision: str, here: Target) -> Plan:
-    """The newest cached plan that was built for `here`; raises `PlanError` that says why there is none."""
+def fitting(bundle: Bundle, precision: str, here: Target, profiles: Sequence[Profile] | None = None) -> Plan:
+    """The newest cached plan that was built for `here`, whole, and of these profiles if they are given.
+
+    Raises `PlanError` that says why there is none.
+    """
     reasons = []
     for plan in cached(bundle, precision):
-        if not (found := plan.strangers(here)):
+        if found := plan.strangers(here):
+            reasons.append(f"is stale: {found[0]}")
+        elif profiles is not None and plan.sidecar.profiles != tuple(profiles):
+            holds, asked = (",".join(map(str, some)) for some in (plan.sidecar.profiles, profiles))
+            reasons.append(f"holds {holds}, asked for is {asked}")
+        elif damage := plan.damage:
+            reasons.append(f"is damaged: {damage}")
+        else:
             return plan
-        reasons += found[:1]
     name = bundle.manifest.name
     if reasons:
-        raise PlanError(f"the plan of {name} in {precision} is stale: {reasons[0]}")
+        raise PlanError(f"the plan of {name} in {precision} {reasons[0]}")
     raise PlanError(f"there is no plan of {name} in {precision} for {here}")
 
 

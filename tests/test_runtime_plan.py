@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,38 @@ def test_the_cache_finds_what_fits_and_says_what_is_stale(bundle: Bundle) -> Non
     (make_plan(bundle, fresh.path.with_name("damaged")).path / SIDECAR).write_text("{")
     assert {plan.path for plan in cached(bundle, "fp32")} == {fresh.path, stale.path}
     assert list(cached(bundle, "fp16")) == []
+
+
+def test_a_damaged_plan_in_the_cache_is_built_again(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake_gpu.install(monkeypatch)
+    plan = make_plan(bundle, cached_path(bundle.digest, "fp32", target(), PROFILES))
+    whole = (plan.path / ENGINE).read_bytes()
+    (plan.path / ENGINE).write_bytes(whole[:-9])
+
+    def builder(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        (plan.path / ENGINE).write_bytes(whole)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(plan_opening.subprocess, "run", builder)
+    Segmenter.load(bundle.path, provider="tensorrt").__exit__(None, None, None)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "the plan of tiny in fp32 is damaged: " in line and "it is cut short" in line and "building it now" in line
+
+
+def test_the_cache_passes_over_what_is_damaged_or_of_other_profiles(bundle: Bundle) -> None:
+    sound = make_plan(bundle, cached_path(bundle.digest, "fp32", target(), PROFILES))
+    damaged = make_plan(bundle, cached_path(bundle.digest, "fp32", target(), PROFILES[:1]), profiles=PROFILES[:1])
+    os.utime(damaged.path / SIDECAR, (2e9, 2e9))
+    assert fitting(bundle, "fp32", target()).path == damaged.path
+    (damaged.path / ENGINE).write_bytes(b"")
+    assert fitting(bundle, "fp32", target()).path == fitting(bundle, "fp32", target(), PROFILES).path == sound.path
+    with pytest.raises(PlanError, match="is damaged: .*has 0 bytes"):
+        fitting(bundle, "fp32", target(), PROFILES[:1])
+    (damaged.path / SIDECAR).unlink()
+    with pytest.raises(PlanError, match="of tiny in fp32 holds 4x2,16x5, asked for is 4x2"):
+        fitting(bundle, "fp32", target(), PROFILES[:1])
 
 
 def test_a_missing_plan_is_built_by_the_builder(
