@@ -47,6 +47,7 @@ class Built:
     seconds: float
     peak_mib: float  # most resident memory of the building process
     layers: tuple[Layer, ...]  # of the network, before the engine fused them
+    warnings: tuple[str, ...] = ()  # what went wrong beside the engine
 
 
 def build(request: BuildRequest, step: Step) -> Built:
@@ -76,9 +77,8 @@ def build(request: BuildRequest, step: Step) -> Built:
         )
     view = memoryview(data)
     request.engine.write_bytes(view)
-    if request.timing_cache is not None:
-        _write_timing_cache(config, request.timing_cache)
-    return Built(hashlib.sha256(view).hexdigest(), view.nbytes, time.monotonic() - start, _peak_mib(), layers)
+    warnings = () if request.timing_cache is None else _write_timing_cache(config, request.timing_cache)
+    return Built(hashlib.sha256(view).hexdigest(), view.nbytes, time.monotonic() - start, _peak_mib(), layers, warnings)
 
 
 def _parse(trt: TensorRT, builder: Builder, logger: object, log: Log, path: Path) -> INetworkDefinition:
@@ -113,13 +113,18 @@ def _read_timing_cache(config: IBuilderConfig, path: Path) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def _write_timing_cache(config: IBuilderConfig, path: Path) -> None:
+def _write_timing_cache(config: IBuilderConfig, path: Path) -> tuple[str, ...]:
+    """Keep what was measured; tells, and no more, where that is refused: the engine is built."""
     cache = config.get_timing_cache()
     if cache is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, str(id(cache))) as work:
-        work.write_bytes(memoryview(cache.serialize()))
+        return ()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, str(id(cache))) as work:
+            work.write_bytes(memoryview(cache.serialize()))
+    except OSError as error:
+        return (f"cannot keep the timings in {path} ({error.strerror}); the next build measures them again",)
+    return ()
 
 
 def _half_of_free() -> int | None:
