@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovs_edge.bundle.errors import MissingExtraError, PlanError, exit_on_error, require
+from ovs_edge.bundle.errors import MissingExtraError, PlanError, UsageError, exit_on_error, require
 
 # TensorRT and onnx are imported once the options are known to be sound: --help must not wait for them.
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from ovs_edge.bundle.bundle import Bundle
     from ovs_edge.calibration.build_child import Progress
+    from ovs_edge.calibration.build_pictures import Pictures
+    from ovs_edge.calibration.build_plan import PlanOptions
     from ovs_edge.runtime.cuda import Gpu
     from ovs_edge.runtime.plan import Plan, Target
 
@@ -43,7 +45,10 @@ class Engine(str, Enum):
 
 @app.command()
 def build(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder, as ovs-export writes it.", metavar="NAME.ovs")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(help="Bundle folder, as ovs-export writes it; with --inspect, or a plan.", metavar="NAME.ovs"),
+    ],
     precision: Annotated[
         str, typer.Option(help="One of the bundle's: fp32, fp16, int8; or auto: the fastest that passes, on a GPU.")
     ] = "auto",
@@ -58,13 +63,15 @@ def build(
         typer.Option(help="Sizes that class lists are padded to, CLASSESxNAMES. Default: 8x64,32x64,128x64,512x32."),
     ] = None,
     level: Annotated[
-        int, typer.Option(min=0, max=_LEVELS, help="How long TensorRT looks for fast kernels, 0 to 5.")
-    ] = 3,
+        int | None,
+        typer.Option(min=0, max=_LEVELS, help="How long TensorRT looks for fast kernels, 0 to 5. Default: 3."),
+    ] = None,
     workspace: Annotated[
         int | None, typer.Option(min=1, help="MiB of GPU memory for scratch. Default: half of what is free.")
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Pictures to compare on: a folder or a video. Default: those of the demo.")
+        str | None,
+        typer.Option(help="Pictures to compare on: a folder or a video. Default: the demo's, or generated ones."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the plan to this folder. Default: the user's cache.")
@@ -73,7 +80,11 @@ def build(
         Engine | None, typer.Option(help="Which TensorRT, where both are installed. Default: tensorrt.")
     ] = None,
     inspect: Annotated[
-        bool, typer.Option("--inspect", help="Print layers and their types, and on a GPU the ten slowest.")
+        bool,
+        typer.Option(
+            "--inspect",
+            help="Print layers and their types, and on a GPU the ten slowest; of a plan that is there, without building.",
+        ),
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Add what was built, as JSON, to this file.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build even if a plan that fits is in the cache.")] = False,
@@ -84,16 +95,24 @@ def build(
         bool, typer.Option("--memory-check/--no-memory-check", help="Whether too little free memory is refused.")
     ] = True,
 ) -> None:
-    """Build a plan, compare it with ONNX Runtime on real pictures, and keep it for ovs-run if it passes."""
-    require("onnx", "calibrate")
+    """Build a plan, compare it with ONNX Runtime on a few pictures, and keep it for ovs-run if it passes."""
     from rich.console import Console
 
+    from ovs_edge.runtime.plan import SIDECAR, Plan, Target
+
+    console = Console(stderr=True, highlight=False, markup=False)  # messages hold brackets
+    if (bundle / SIDECAR).is_file():
+        if not inspect:
+            raise UsageError(f"{bundle} is a plan already; --inspect prints it, a bundle is what plans are built from")
+        _inspect(Plan.open(bundle), _gpu(console) is not None, console)
+        return
+    require("onnx", "calibrate")
     from ovs_edge.bundle.bundle import Bundle
+    from ovs_edge.calibration.build_kept import any_kept
+    from ovs_edge.calibration.build_pictures import read_pictures
     from ovs_edge.calibration.build_plan import AUTO, PlanOptions, default_profiles, make_plan, parse_profiles
-    from ovs_edge.calibration.build_report import add_row, print_engine, print_layers, print_parity
-    from ovs_edge.runtime.plan import Plan, Target
+    from ovs_edge.calibration.build_report import add_row, print_layers, print_parity
     from ovs_edge.runtime.tensorrt_api import load
-    from ovs_edge.runtime.tensorrt_session import TensorRTSession
 
     opened = Bundle.open(bundle, force=force)
     most = opened.manifest.graph.max_classes
@@ -106,41 +125,61 @@ def build(
         images=images,
         memory_check=memory_check,
     )
-    trt = load(None if engine is None else engine.value)
-    console = Console(stderr=True, highlight=False, markup=False)  # messages hold brackets
     gpu = _gpu(console)
+    looks = gpu is None and inspect and output is None and not rebuild  # there is nothing to hold a plan against
+    if looks and (plan := any_kept(opened, precision)) is not None:
+        _inspect(plan, False, console)
+        return
+    trt = load(None if engine is None else engine.value)
     if gpu is None and trt.module == "tensorrt":
         raise PlanError(
             f"tensorrt {trt.version} builds on the GPU that the plan is for, and none is here; build on the device, or "
             "check without one by tensorrt_rtx: pip install 'ovs-edge[rtx]' and --engine tensorrt_rtx"
         )
     here = Target.here(trt.module, trt.version, gpu.name if gpu else None, gpu.capability if gpu else None)
-    if gpu is not None and output is None and not rebuild and precision != AUTO:
-        plan = _kept(opened, precision, here, console)
-        if plan is not None and plan.sidecar.profiles == options.profiles:
-            console.print(f"{plan.path} is up to date; --rebuild builds it again", soft_wrap=True)
+    pictures = None if gpu is None else read_pictures(images, opened.manifest.input_size)
+    if pictures is not None and output is None and not rebuild:
+        plan = _kept(opened, options, here, pictures, console)
+        if plan is not None:
+            what = f", {plan.sidecar.precision} of the last choice" if precision == AUTO else ""
+            console.print(f"{plan.path} is up to date{what}; --rebuild builds it again", soft_wrap=True)
             if inspect:
-                print_engine(plan)
+                _inspect(plan, True, console)
             return
     with _progress(console) as progress:
         outcome, place = make_plan(
-            opened,
-            options,
-            here,
-            output,
-            lambda line: console.print(line, soft_wrap=True),
-            progress,
-            None if gpu is None else TensorRTSession,
+            opened, options, here, output, pictures, lambda line: console.print(line, soft_wrap=True), progress
         )
     if inspect:
-        print_layers(outcome.built.layers)
-        if place is not None and gpu is not None:
-            print_engine(Plan.open(place))
+        if place is not None:
+            _inspect(Plan.open(place), gpu is not None, console)
+        else:
+            print_layers(outcome.built.layers)
     if outcome.parity is not None:
         print_parity(outcome.parity)
     if report is not None:
         add_row(report, opened, options, here, outcome)
     _tell_end(console, bundle, outcome.candidate.precision, place, output, gpu is not None)
+
+
+def _inspect(plan: Plan, gpu: bool, console: Console) -> None:
+    """Print what a plan is made of; the engine itself tells more, and only on the GPU that it is for."""
+    from ovs_edge.calibration.build_report import print_engine, print_layers, recorded_layers
+
+    sidecar = plan.sidecar
+    console.print(
+        f"{plan.path}: {sidecar.bundle} in {sidecar.precision}, {sidecar.formulation}, level {sidecar.level}, "
+        f"built for {sidecar.target}",
+        soft_wrap=True,
+    )
+    try:
+        print_layers(recorded_layers(plan))
+    except PlanError as error:
+        if not gpu:
+            raise
+        console.print(str(error), soft_wrap=True)
+    if gpu:
+        print_engine(plan)
 
 
 def _gpu(console: Console) -> Gpu | None:
@@ -154,14 +193,14 @@ def _gpu(console: Console) -> Gpu | None:
         return None
 
 
-def _kept(bundle: Bundle, precision: str, here: Target, console: Console) -> Plan | None:
-    """The cached plan that fits; None after a line that says why it is built."""
-    from ovs_edge.runtime.plan import fitting
+def _kept(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures, console: Console) -> Plan | None:
+    """The cached plan that is what was asked for; None after a line that says why it is built."""
+    from ovs_edge.calibration.build_kept import kept
 
     try:
-        return fitting(bundle, precision, here)
+        return kept(bundle, options, here, pictures)
     except PlanError as error:
-        console.print(str(error), soft_wrap=True)
+        console.print(f"{error}; building", soft_wrap=True)
         return None
 
 

@@ -91,10 +91,14 @@ def check_layers(layers: Sequence[Layer], stated: Mapping[str, str]) -> None:
         raise PlanError("TensorRT's network has none of the file's tensors; report this with both versions")
 
 
+def computes_in(layer: Layer) -> str:
+    """The type of a layer's first output; `int8` of a product whose input is."""
+    return "int8" if layer.quantised else layer.types[0] if layer.types else "none"
+
+
 def summary(layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
-    """kind -> type of the first output -> how many layers; products of INT8 count as `int8`."""
+    """kind -> type that is computed in -> how many layers."""
     counts: dict[str, Counter[str]] = {}
     for layer in layers:
-        found = "int8" if layer.quantised else layer.types[0] if layer.types else "none"
-        counts.setdefault(layer.kind, Counter())[found] += 1
+        counts.setdefault(layer.kind, Counter())[computes_in(layer)] += 1
     return {name: dict(sorted(counts[name].items())) for name in sorted(counts)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -16,11 +17,23 @@ from ovs_edge.bundle.bundle import Bundle, written_whole
 from ovs_edge.bundle.errors import ParityError, PlanError, UsageError
 from ovs_edge.bundle.files import cache_folder
 from ovs_edge.calibration.build_child import Progress, available_bytes, build_in_child, check_memory
-from ovs_edge.calibration.build_parity import PlanParity, compare_plan, make_vocabularies, read_pictures
+from ovs_edge.calibration.build_parity import PlanParity, compare_plan, make_vocabularies
+from ovs_edge.calibration.build_pictures import GENERATED, Pictures
 from ovs_edge.calibration.builder import BuildRequest, Built
 from ovs_edge.calibration.gather import to_gather
 from ovs_edge.runtime.onnx_session import OnnxSession
-from ovs_edge.runtime.plan import ENGINE, SIDECAR, Formulation, Plan, Profile, Sidecar, Target, cached, cached_path
+from ovs_edge.runtime.plan import (
+    ENGINE,
+    LAYERS,
+    SIDECAR,
+    Formulation,
+    Plan,
+    Profile,
+    Sidecar,
+    Target,
+    cached,
+    cached_path,
+)
 from ovs_edge.runtime.session import Session
 from ovs_edge.runtime.tensorrt_session import TensorRTSession
 
@@ -30,6 +43,7 @@ _CLASSES = (8, 32, 128, 512)
 _NAMES = 64
 _ROWS = 16384  # most names in all
 AUTO = "auto"
+LEVEL = 3  # of optimisation, where none was asked for
 _FOR_CPU = "int8-cpu"
 
 Tell = Callable[[str], None]
@@ -43,9 +57,9 @@ class PlanOptions:
     precision: str  # of the bundle, or "auto": the fastest that passes
     msda: str  # "gridsample", "gather", or "auto": the bundle's own, and gather where that fails
     profiles: tuple[Profile, ...]
-    level: int  # of the builder's optimisation, 0..5
+    level: int | None  # of the builder's optimisation, 0..5; None: LEVEL
     workspace: int | None  # bytes; None: half of the GPU's free memory
-    images: str | None  # pictures to compare on; None: the demo's
+    images: str | None  # pictures to compare on; None: the demo's, or generated ones
     memory_check: bool  # whether too little memory ends it before it begins
 
 
@@ -55,6 +69,9 @@ class Candidate:
 
     precision: str
     formulation: Formulation
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.formulation}"
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,9 @@ def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidat
             raise UsageError(
                 "--precision auto keeps the fastest plan, and no GPU is here to run them; name a precision"
             )
-        precisions = [name for name in bundle.manifest.precisions if name != _FOR_CPU]
+        verdicts = {} if bundle.force else bundle.manifest.verdicts
+        passed = {name for name in bundle.manifest.precisions if name not in verdicts or verdicts[name].passed}
+        precisions = [name for name in bundle.manifest.precisions if name in passed and name != _FOR_CPU]
     for precision in precisions:
         bundle.graph(precision)
     formulations: list[Formulation] = [own]
@@ -122,6 +141,8 @@ def choose(wanted: Sequence[Candidate], build: Callable[[Candidate], Outcome], f
         passed.append(outcome)
         if not fastest:
             break
+        if outcome.parity is not None:
+            tell(f"{candidate.precision}, {candidate.formulation}: passes, {outcome.parity.speed}")
     if not passed:
         assert failure is not None
         raise failure
@@ -133,19 +154,27 @@ def make_plan(
     options: PlanOptions,
     target: Target,
     output: Path | None,
+    pictures: Pictures | None,
     tell: Tell,
     progress: Progress,
-    open_session: Open | None = TensorRTSession,
+    open_session: Open = TensorRTSession,
 ) -> tuple[Outcome, Path | None]:
     """Build, compare, publish. Returns what was chosen and where it is, None if it was not kept.
 
-    `open_session` runs plans on the GPU; None where there is none: then nothing can be compared, so nothing goes to the
-    cache, and only a named `output` is written.
+    `open_session` runs plans on the GPU, on `pictures`. Those are None where there is no GPU: then nothing can be
+    compared, so nothing goes to the cache, and only a named `output` is written.
     """
-    wanted = candidates(bundle, options, open_session is not None)
+    wanted = candidates(bundle, options, pictures is not None)
     if output is not None and output.exists() and not (output / SIDECAR).is_file():
         # `written_whole` refuses it, too, after minutes of building.
         raise UsageError(f"{output} exists and is not a plan; choose another output or move it away")
+    if pictures is not None and pictures.source == GENERATED:
+        tell(
+            "no pictures were named, and the demo's are not installed: comparing on generated ones; name pictures of "
+            "what the device will see with --images"
+        )
+    # What may fail for want of a package or a file comes before the build.
+    vocabularies = [] if pictures is None else make_vocabularies(bundle, options.profiles)
     with tempfile.TemporaryDirectory(prefix="ovs-build-") as folder:
 
         def build(candidate: Candidate) -> Outcome:
@@ -156,20 +185,29 @@ def make_plan(
             if options.memory_check:
                 check_memory(graph, available_bytes())
             built = build_in_child(_request(bundle, options, target, graph, work), progress)
-            parity = None
-            _write_sidecar(work, _sidecar(bundle, candidate, options, target, built, None))
-            if open_session is not None:
-                parity = _compare(bundle, candidate, options, Plan.open(work), open_session, tell)
-                _write_sidecar(work, _sidecar(bundle, candidate, options, target, built, parity))
+            for warning in built.warnings:
+                tell(warning)
+            (work / LAYERS).write_text(json.dumps([asdict(layer) for layer in built.layers]), encoding="utf-8")
+            sidecar = _sidecar(bundle, candidate, options, target, built)
+            if options.precision == AUTO:
+                sidecar = replace(sidecar, chosen_from=tuple(map(str, wanted)))
+            (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
+            if pictures is None:
+                return Outcome(candidate, work, built, None)
+            with open_session(Plan.open(work)) as session, OnnxSession(bundle, candidate.precision, 0, "cpu") as other:
+                panoptic = bundle.manifest.graph.task == "panoptic"
+                parity = compare_plan(session, other, pictures, vocabularies, candidate.precision, tell, panoptic)
+            sidecar = replace(sidecar, parity=parity.to_dict())
+            (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
             return Outcome(candidate, work, built, parity)
 
         chosen = choose(wanted, build, options.precision == AUTO, tell)
         place = output
-        if place is None and open_session is not None:
+        if place is None and pictures is not None:
             place = cached_path(bundle.digest, chosen.candidate.precision, target, options.profiles)
         if place is not None:
             with written_whole(place, SIDECAR, "plan") as work:
-                for name in (ENGINE, SIDECAR):
+                for name in (ENGINE, SIDECAR, LAYERS):
                     shutil.copyfile(chosen.folder / name, work / name)
         if output is None and place is not None:
             _forget_stale(bundle, chosen.candidate.precision, target)
@@ -193,29 +231,13 @@ def _request(bundle: Bundle, options: PlanOptions, target: Target, graph: Path, 
         module=target.module,
         profiles=options.profiles,
         dim=bundle.manifest.text.dim,
-        level=options.level,
+        level=LEVEL if options.level is None else options.level,
         workspace=options.workspace,
         timing_cache=cache_folder("timing") / name.replace("/", " ") if target.module == "tensorrt" else None,
     )
 
 
-def _compare(
-    bundle: Bundle, candidate: Candidate, options: PlanOptions, plan: Plan, open_session: Open, tell: Tell
-) -> PlanParity:
-    pictures = read_pictures(options.images, bundle.manifest.input_size)
-    vocabularies = make_vocabularies(bundle, options.profiles)
-    with open_session(plan) as session, OnnxSession(bundle, candidate.precision, 0, "cpu") as reference:
-        return compare_plan(session, reference, pictures, vocabularies, candidate.precision, tell)
-
-
-def _sidecar(
-    bundle: Bundle,
-    candidate: Candidate,
-    options: PlanOptions,
-    target: Target,
-    built: Built,
-    parity: PlanParity | None,
-) -> Sidecar:
+def _sidecar(bundle: Bundle, candidate: Candidate, options: PlanOptions, target: Target, built: Built) -> Sidecar:
     return Sidecar(
         bundle=bundle.manifest.name,
         bundle_digest=bundle.digest,
@@ -223,17 +245,13 @@ def _sidecar(
         formulation=candidate.formulation,
         target=target,
         profiles=options.profiles,
-        level=options.level,
+        level=LEVEL if options.level is None else options.level,
         engine_sha256=built.sha256,
         engine_bytes=built.size,
         created_by=f"ovs-edge {importlib.metadata.version('ovs-edge')}",
         manifest=bundle.manifest,
-        parity=parity.to_dict() if parity is not None else {},
+        workspace=options.workspace,
     )
-
-
-def _write_sidecar(folder: Path, sidecar: Sidecar) -> None:
-    (folder / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
 
 
 def _forget_stale(bundle: Bundle, precision: str, target: Target) -> None:

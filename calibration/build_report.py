@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,57 @@ from rich.console import Console
 from rich.table import Table
 
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.errors import SinkError
+from ovs_edge.bundle.errors import BundleError, PlanError, SinkError
 from ovs_edge.bundle.files import replacing
-from ovs_edge.calibration.build_network import Layer, summary
+from ovs_edge.bundle.strict import parse
+from ovs_edge.calibration.build_network import Layer, computes_in, summary
 from ovs_edge.calibration.build_parity import PlanParity
-from ovs_edge.calibration.build_plan import Outcome, PlanOptions
-from ovs_edge.runtime.plan import Plan, Target
+from ovs_edge.calibration.build_plan import LEVEL, Outcome, PlanOptions
+from ovs_edge.runtime.plan import LAYERS, Plan, Target
 from ovs_edge.runtime.tensorrt_session import TensorRTSession
 
 _SLOWEST = 10
 
 
+def recorded_layers(plan: Plan) -> tuple[Layer, ...]:
+    """The layers that a plan says its engine was made of. Raises `PlanError` where it does not say."""
+    file = plan.path / LAYERS
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PlanError(f"cannot read the layers in {file} ({error}); build the plan again with ovs-build") from error
+    try:
+        recorded: _Recorded = parse(_Recorded, {"layers": raw}, str(file), "build the plan again with ovs-build")
+    except BundleError as error:
+        raise PlanError(str(error)) from error
+    return recorded.layers
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """`layers.json`."""
+
+    layers: tuple[Layer, ...]
+
+
 def print_layers(layers: Sequence[Layer]) -> None:
-    """How many layers of each kind compute in which type, before the engine fuses them."""
+    """What each layer computes in, and how many of each kind: those of the graph, before the engine fuses them.
+
+    An engine of a strongly typed network may fuse layers, and computes each in the type that is printed here.
+    """
+    console = Console(highlight=False, markup=False)
     table = Table(title=f"{len(layers)} layers of the network", title_justify="left")
+    for name in ("layer", "kind", "in"):
+        table.add_column(name, overflow="fold")
+    for layer in layers:
+        table.add_row(layer.name, layer.kind, computes_in(layer))
+    console.print(table)
+    table = Table(title="of each kind", title_justify="left")
     table.add_column("layer")
     table.add_column("in")
     for kind, types in summary(layers).items():
         table.add_row(kind, ", ".join(f"{name} {count}" for name, count in types.items()))
-    Console(highlight=False).print(table)
+    console.print(table)
 
 
 def print_engine(plan: Plan) -> None:
@@ -45,7 +77,7 @@ def print_engine(plan: Plan) -> None:
     with TensorRTSession(plan) as session:
         layers = session.layers()
         times = session.layer_times(image, vectors)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(title=f"{len(layers)} layers of the engine", title_justify="left")
     for name in ("layer", "types"):
         table.add_column(name)
@@ -62,8 +94,11 @@ def print_engine(plan: Plan) -> None:
 
 def print_parity(parity: PlanParity) -> None:
     """The comparison, a row for each vocabulary."""
-    table = Table(title=f"the plan against ONNX Runtime, {parity.pictures} pictures", title_justify="left")
-    for name in ("profile", "classes", "names each", "labels equal", "confidence differs", "ms"):
+    title = f"the plan against ONNX Runtime, {parity.pictures} pictures ({parity.source})"
+    panoptic = parity.rows[0].masks_apart is not None
+    table = Table(title=title, title_justify="left")
+    queries = ("masks differ", "query classes differ") if panoptic else ()
+    for name in ("profile", "classes", "names each", "labels equal", "confidence differs", *queries, "ms"):
         table.add_column(name, justify="right")
     for row in parity.rows:
         table.add_row(
@@ -72,9 +107,10 @@ def print_parity(parity: PlanParity) -> None:
             str(row.names),
             f"{row.labels_equal:.4%}",
             f"{row.confidence_apart:.1e}",
+            *(f"{value:.1e}" for value in (row.masks_apart, row.classes_apart) if value is not None),
             f"{row.milliseconds:.2f}",
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def add_row(path: Path, bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome) -> None:
@@ -98,7 +134,7 @@ def _row(bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome)
         "formulation": outcome.candidate.formulation,
         "target": asdict(target),
         "profiles": [str(profile) for profile in options.profiles],
-        "level": options.level,
+        "level": LEVEL if options.level is None else options.level,
         "engine_bytes": built.size,
         "build_seconds": round(built.seconds, 1),
         "peak_mib": built.peak_mib,

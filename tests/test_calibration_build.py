@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from support import build_work, fake_gpu
-from support.plans import target
+from support import build_work
 
-from ovs_edge.bundle.bundle import Bundle, sha256
+from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import MissingExtraError, ParityError, PlanError, UsageError
-from ovs_edge.calibration import build_cli, build_plan, builder
+from ovs_edge.calibration import build_plan, builder
 from ovs_edge.calibration.build_child import build_in_child, check_memory, needed_bytes
 from ovs_edge.calibration.build_parity import compare_plan, make_vocabularies
+from ovs_edge.calibration.build_pictures import Pictures
 from ovs_edge.calibration.build_plan import Candidate, Outcome, PlanOptions, candidates, choose, default_profiles
 from ovs_edge.calibration.builder import BuildRequest, Built
 from ovs_edge.runtime.memory_session import MemorySession
-from ovs_edge.runtime.plan import ENGINE, SIDECAR, Plan, Profile, cached
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.plan import Profile
 
 COMMAND = [sys.executable, "-m", "ovs_edge.calibration.build_cli"]
 
@@ -96,6 +89,17 @@ def test_the_timing_cache_is_kept_and_a_foreign_one_replaced(tmp_path: Path) -> 
     assert config.cache == b""
 
 
+def test_a_timing_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, where a folder should be")
+    config: Any = _Config()
+    builder._read_timing_cache(config, tmp_path / "cache" / "a.timing")
+    (warning,) = builder._write_timing_cache(config, tmp_path / "cache" / "a.timing")
+    assert warning.startswith("cannot keep the timings in ") and "measures them again" in warning
+    (tmp_path / "folder" / "a.timing").mkdir(parents=True)
+    assert builder._write_timing_cache(config, tmp_path / "folder" / "a.timing")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a.timing"]
+
+
 def test_too_little_memory_is_said_before(tiny_bundle: Path) -> None:
     graph = tiny_bundle / "segmenter.onnx"
     with pytest.raises(PlanError, match=r"100 MiB of memory are free, building takes 45\d MiB at least.*add swap"):
@@ -151,6 +155,9 @@ def test_profiles() -> None:
             build_plan.parse_profiles(text, 100)
 
 
+BLACK = Pictures((np.zeros((1, 10, 100, 3), np.uint8),) * 2, "black")
+
+
 def _scored(flipped: int, confidence: float = 0.5) -> MemorySession:
     def answer(image: Any, vectors: Any) -> tuple[Any, Any]:
         labels = np.zeros((1, 10, 100), np.int32)
@@ -167,10 +174,7 @@ def _scored(flipped: int, confidence: float = 0.5) -> MemorySession:
 )  # fmt: skip
 def test_the_bar(precision: str, flipped: int, confidence: float, passes: bool) -> None:
     vocabularies = [(Profile(4, 2), np.ones((count, 1, 3), np.float32)) for count in (1, 4)]
-    picture = np.zeros((1, 10, 100, 3), np.uint8)
-    parity = compare_plan(
-        _scored(flipped, confidence), _scored(0), [picture, picture], vocabularies, precision, lambda line: None
-    )
+    parity = compare_plan(_scored(flipped, confidence), _scored(0), BLACK, vocabularies, precision, lambda line: None)
     assert [row.classes for row in parity.rows] == [1, 4] and parity.pictures == 2
     assert parity.rows[0].labels_equal == 1 - flipped / 1000 and parity.milliseconds > 0
     if passes:
@@ -180,24 +184,58 @@ def test_the_bar(precision: str, flipped: int, confidence: float, passes: bool) 
             parity.check()
 
 
+def _queried(masks: float, classes: float) -> MemorySession:
+    """One query of two has its mask, or its class, moved by so many logits."""
+
+    def answer(image: Any, vectors: Any) -> tuple[Any, Any]:
+        mask_logits = np.full((1, 2, 4, 4), 3.0, np.float32)
+        class_logits = np.full((1, 2, len(vectors) + 1), -1e4, np.float32)
+        class_logits[..., 0] = 1
+        class_logits[..., -1] = 0
+        mask_logits[:, 0] -= masks
+        class_logits[:, 0, 0] -= classes
+        return mask_logits, class_logits
+
+    return MemorySession(_scored(0).run, answer)
+
+
+@pytest.mark.parametrize(
+    ("precision", "masks", "classes", "fails"),
+    [("fp32", 0, 0, ""), ("fp32", 0.05, 0, ""), ("fp32", 0.2, 0, "masks"), ("fp16", 0.2, 0, ""), ("fp16", 2, 0, "masks"),
+     ("fp32", 0, 0.02, ""), ("fp32", 0, 0.1, "classes"), ("int8", 0, 0.1, ""), ("int8", 0, 1, "classes"),
+     ("fp16", float("nan"), 0, "masks"), ("fp16", 0, float("nan"), "classes"), ("fp16", 0, float("inf"), "classes")],
+)  # fmt: skip
+def test_the_bar_for_queries(precision: str, masks: float, classes: float, fails: str) -> None:
+    vocabularies = [(Profile(4, 2), np.ones((3, 1, 3), np.float32))]
+    found, expected = _queried(masks, classes), _queried(0, 0)
+    parity = compare_plan(found, expected, BLACK, vocabularies, precision, lambda line: None, panoptic=True)
+    assert parity.rows[0].labels_equal == 1
+    if not fails:
+        parity.check()
+    else:
+        with pytest.raises(ParityError, match=rf"the queries' {fails} are \S+ apart, expected at most 0.03?0?3?"):
+            parity.check()
+
+
 def test_vocabularies_reach_both_ends_of_every_profile(tiny_bundle: Path) -> None:
     made = make_vocabularies(Bundle.open(tiny_bundle), (Profile(16, 5), Profile(4, 2)))
     assert [vectors.shape for _, vectors in made] == [(1, 1, 3), (4, 2, 3), (5, 1, 3), (16, 5, 3)]
     assert all(np.abs(vectors).sum(-1).min() > 0 for _, vectors in made)  # no zero row: every name counts
 
 
-def _outcome(candidate: Candidate, milliseconds: float, equal: float = 1.0) -> Outcome:
+def _outcome(candidate: Candidate, milliseconds: tuple[float, ...], equal: float = 1.0) -> Outcome:
     vocabularies = [(Profile(4, 2), np.ones((1, 1, 3), np.float32))]
-    picture = np.zeros((1, 10, 100, 3), np.uint8)
     flipped = round((1 - equal) * 1000)
-    parity = compare_plan(_scored(flipped), _scored(0), [picture], vocabularies, "fp16", lambda line: None)
-    rows = tuple(dataclasses.replace(row, milliseconds=milliseconds) for row in parity.rows)
+    parity = compare_plan(_scored(flipped), _scored(0), BLACK, vocabularies, "fp16", lambda line: None)
+    (row,) = parity.rows
+    rows = tuple(dataclasses.replace(row, milliseconds=value) for value in milliseconds)
     built = Built("", 0, 0.0, 0.0, ())
     return Outcome(candidate, Path(), built, dataclasses.replace(parity, rows=rows))
 
 
 def test_the_fastest_that_passes_is_kept() -> None:
-    speed = {"fp32": 9.0, "fp16": 4.0, "int8": 2.0}
+    # The smallest profile alone would choose fp32, the largest alone bf16.
+    speed = {"fp32": (2.0, 90.0), "fp16": (4.0, 20.0), "bf16": (30.0, 19.0), "int8": (1.0, 9.0)}
     wanted = [Candidate(name, "gridsample") for name in speed]
     told: list[str] = []
 
@@ -205,7 +243,8 @@ def test_the_fastest_that_passes_is_kept() -> None:
         return _outcome(candidate, speed[candidate.precision], 0.9 if candidate.precision == "int8" else 1.0)
 
     assert choose(wanted, build, True, told.append).candidate.precision == "fp16"
-    assert len(told) == 1 and told[0].startswith("int8, gridsample: the plan differs")
+    assert len(told) == 4 and told[3].startswith("int8, gridsample: the plan differs")
+    assert told[0] == "fp32, gridsample: passes, 2.00 ms with 4x2, 90.00 ms with 4x2"
     assert choose(wanted, build, False, told.append).candidate.precision == "fp32"
 
     def refuse(candidate: Candidate) -> Outcome:
@@ -213,143 +252,3 @@ def test_the_fastest_that_passes_is_kept() -> None:
 
     with pytest.raises(PlanError, match="no fp32"):
         choose(wanted, refuse, True, told.append)
-
-
-# The command, on a GPU that is not there
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> fake_gpu.TensorRT:
-    """Engines are ONNX files that ONNX Runtime runs; those of `bad` formulations label everything with class 0."""
-    trt = fake_gpu.install(monkeypatch)
-    trt.bad = set()  # type: ignore[attr-defined]
-
-    def build(request: BuildRequest, progress: Any) -> Built:
-        formulation = request.engine.parent.name.split("-")[1]
-        graph = request.graph
-        if formulation in trt.bad:  # type: ignore[attr-defined]
-            model = onnx.load(str(graph))
-            for node in model.graph.node:
-                if node.op_type == "ReduceMax" and node.output[0] == "pixel_logits":
-                    node.op_type = "ReduceMin"
-            graph = request.engine.with_name("bad.onnx")
-            onnx.save(model, str(graph))
-        else:
-            # The work folder goes; the fake's engine needs its graph.
-            graph = tiny_bundle / "segmenter.onnx"
-        data = fake_gpu.engine_bytes(graph, [(one.classes, one.names) for one in request.profiles])
-        request.engine.write_bytes(data)
-        return Built(hashlib.sha256(data).hexdigest(), len(data), 0.1, 1.0, ())
-
-    monkeypatch.setattr(build_plan, "build_in_child", build)
-    return trt
-
-
-def _build(*arguments: object) -> None:
-    build_cli.app([*map(str, arguments)], standalone_mode=False)
-
-
-def test_a_plan_is_built_compared_kept_and_run(
-    gpu: fake_gpu.TensorRT, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    report = tmp_path / "builds.json"
-    arguments = (tiny_bundle, "--precision", "fp32", "--profiles", "4x2,16x48")
-    _build(*arguments, "--report", report)
-    told = capsys.readouterr()
-    assert "there is no plan of tiny in fp32" in told.err and "passed; run it with: ovs-run" in told.err
-    assert "4x2" in told.out and "100.0000%" in told.out
-    (plan,) = cached(Bundle.open(tiny_bundle), "fp32")
-    assert plan.compared and plan.sidecar.parity["rows"][-1]["classes"] == 16
-    _build(*arguments, "--inspect", "--report", report)
-    told = capsys.readouterr()
-    assert "is up to date" in told.err and "conv" in told.out and "2.000" in told.out
-    assert len(json.loads(report.read_text())["builds"]) == 1
-    with Segmenter.load(tiny_bundle, provider="tensorrt") as segmenter:
-        segmenter.set_classes("red,sky")
-        image = np.zeros((48, 64, 3), np.uint8)
-        image[..., 2] = 255
-        assert (segmenter.predict(image).labels == 0).all()
-    assert gpu.driver.memory == {} and gpu.driver.alive == set()
-
-
-def test_a_formulation_that_computes_something_else_is_not_published(
-    gpu: fake_gpu.TensorRT, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "tiny.plan"
-    arguments = (tiny_bundle, "--precision", "fp32", "--profiles", "4x2", "-o", output)
-    gpu.bad = {"gridsample", "gather"}  # type: ignore[attr-defined]
-    with pytest.raises(ParityError, match="the plan differs from ONNX Runtime"):
-        _build(*arguments)
-    assert list(tmp_path.iterdir()) == []
-    gpu.bad = {"gridsample"}  # type: ignore[attr-defined]
-    _build(*arguments)
-    assert "fp32, gridsample: the plan differs" in capsys.readouterr().err
-    plan = Plan.open(output)
-    assert plan.sidecar.formulation == "gather" and sorted(os.listdir(output)) == [ENGINE, SIDECAR]
-    assert sha256(output / ENGINE) == plan.sidecar.engine_sha256
-    assert list(cached(Bundle.open(tiny_bundle), "fp32")) == []
-
-
-def test_a_new_tensorrt_rebuilds_with_one_line(
-    gpu: fake_gpu.TensorRT, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = (tiny_bundle, "--precision", "fp32", "--profiles", "4x2")
-    _build(*arguments)
-    monkeypatch.setattr(type(gpu), "__version__", "10.7.0")
-    capsys.readouterr()
-    _build(*arguments)
-    line = "is stale: it was built by tensorrt 10.3.0, here is tensorrt 10.7.0"
-    assert capsys.readouterr().err.count(line) == 1
-    # What nothing here can load any more is gone.
-    assert [plan.sidecar.target for plan in cached(Bundle.open(tiny_bundle), "fp32")] == [target(version="10.7.0")]
-
-
-def test_auto_keeps_one(
-    gpu: fake_gpu.TensorRT, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _build(tiny_bundle, "--profiles", "4x2")
-    assert len(list(cached(Bundle.open(tiny_bundle), "fp32"))) == 1
-    assert capsys.readouterr().err.count("building fp32") == 2
-
-
-def test_faults_are_one_line(tiny_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    for arguments, says in (
-        (["--precision", "fp16"], "has no precision 'fp16'"),
-        (["--profiles", "8"], "expected CLASSESxNAMES"),
-        (["--engine", "tensorrt"], "no TensorRT here"),
-        (["--precision", "fp32", "--engine", "tensorrt_rtx", "-o", str(tmp_path / "mine")], "is not a plan"),
-    ):
-        ran = subprocess.run([*COMMAND, str(tiny_bundle), *arguments], capture_output=True, text=True, check=False)
-        assert ran.returncode == 2 and "Traceback" not in ran.stderr
-        assert says in ran.stderr.splitlines()[-1]
-
-
-@pytest.fixture
-def heeds_ctrl_c() -> Iterator[None]:
-    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts; a handler ends that."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeds_ctrl_c")
-def test_an_interrupted_build_leaves_nothing(tmp_path: Path) -> None:
-    from ovs_edge.models import default_bundle
-
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    output, scratch = tmp_path / "out" / "a.plan", tmp_path / "scratch"
-    scratch.mkdir()
-    command = [*COMMAND, str(default_bundle()), "--precision", "fp32", "-o", str(output)]
-    environment = {**os.environ, "TMPDIR": str(scratch)}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("building"):
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        rest = process.stderr.read()  # to its end: the child, which holds it as well, is gone
-        assert process.wait(30) == 130 and "Traceback" not in rest
-    assert list(scratch.iterdir()) == [] and not output.parent.exists()

@@ -185,6 +185,10 @@ class TensorRT(ModuleType):
         self.loaded: list[bytes] = []  # what reached deserialisation
         self.refuses: str | None = None  # method of the execution context that answers False
         self.profile_changes: list[int] = []
+        # Of `ovs-build`, whose engines plans.py makes:
+        self.built: list[Any] = []  # what was asked of the builder
+        self.bad: set[str] = set()  # formulations that it gets wrong
+        self.warnings: list[str] = []  # that it gives
 
     class ILogger:
         def log(self, severity: Severity, msg: str) -> None: ...

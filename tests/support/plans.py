@@ -6,9 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import onnx
+import pytest
 from support import fake_gpu
 
 from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.calibration import build_plan
+from ovs_edge.calibration.build_network import Layer
+from ovs_edge.calibration.builder import BuildRequest, Built
 from ovs_edge.runtime.plan import ENGINE, SIDECAR, Plan, Profile, Sidecar, Target
 
 PROFILES = (Profile(4, 2), Profile(16, 5))
@@ -44,3 +49,25 @@ def make_plan(bundle: Bundle, folder: Path, engine: bytes | None = None, **chang
     (folder / ENGINE).write_bytes(data)
     (folder / SIDECAR).write_text(Sidecar(**described).to_json(), encoding="utf-8")
     return Plan.open(folder)
+
+
+def fake_builder(monkeypatch: pytest.MonkeyPatch, trt: fake_gpu.TensorRT, graph: Path) -> None:
+    """Have `ovs-build` make engines of `graph` for the fake; those of `trt.bad` formulations label the wrong class."""
+
+    def build(request: BuildRequest, progress: Any) -> Built:
+        formulation = request.engine.parent.name.split("-")[1]
+        model = graph  # not the request's, whose folder goes: the engine is a path
+        if formulation in trt.bad:
+            model = request.engine.with_name("bad.onnx")
+            spoilt = onnx.load(str(request.graph))
+            for node in spoilt.graph.node:
+                if node.op_type == "ReduceMax" and node.output[0] == "pixel_logits":
+                    node.op_type = "ReduceMin"
+            onnx.save(spoilt, str(model))
+        trt.built.append(request)
+        data = fake_gpu.engine_bytes(model, [(one.classes, one.names) for one in request.profiles])
+        request.engine.write_bytes(data)
+        layers = (Layer("backbone/Conv", "CONVOLUTION", ("float16",), ("y",), True, None),)
+        return Built(hashlib.sha256(data).hexdigest(), len(data), 0.1, 1.0, layers, tuple(trt.warnings))
+
+    monkeypatch.setattr(build_plan, "build_in_child", build)
