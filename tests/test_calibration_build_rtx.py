@@ -21,18 +21,22 @@ import torch
 from onnx import version_converter
 from support import exported
 
-from ovs_edge.calibration.build_network import Layer, stated_types
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.calibration.build_network import Layer, computes_in, stated_types
 from ovs_edge.calibration.builder import BuildRequest, Built, build
+from ovs_edge.calibration.calibrate import CalibrationOptions, calibrate
 from ovs_edge.calibration.fold import folded
 from ovs_edge.calibration.gather import to_gather
 from ovs_edge.calibration.half import halved
 from ovs_edge.calibration.layers import find_layers
 from ovs_edge.calibration.qdq import TENSORRT, images, observed, quantised
 from ovs_edge.calibration.ranges import find_statistics
+from ovs_edge.calibration.report import REPORT
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.options import resolve
 from ovs_edge.export.photos import photo_inputs
 from ovs_edge.models import default_bundle
+from ovs_edge.runtime.demo import photo_folder
 from ovs_edge.runtime.plan import Plan, Profile, Target
 from ovs_edge.runtime.tensorrt_api import load
 from ovs_edge.segmenter.config import preset
@@ -70,6 +74,24 @@ def _mini_int8() -> tuple[onnx.ModelProto, frozenset[str]]:
     found = find_statistics(base, observed(base, layers), images(base, layers), feeds, "min-max", lambda: None)
     model = halved(quantised(version_converter.convert_version(base, 19), layers, found, TENSORRT))
     return model, frozenset(layer.node for layer in layers)
+
+
+@functools.cache
+def _calibrated() -> tuple[Path, frozenset[str], frozenset[str]]:
+    """The INT8 file that ovs-calibrate writes, and the layers of the groups that its report quantises and leaves out."""
+    folder = exported.folder() / "calibrated.ovs"
+    # Few pictures: what is chosen matters little here, but that something is left out, and not by name alone.
+    options = CalibrationOptions(
+        str(photo_folder()), ("int8",), {"int8": 0.97}, "min-max", pictures=6, without=frozenset({"heads"})
+    )
+    calibrate(Bundle.open(default_bundle()), folder, options, lambda what, done, total: None)
+    report = json.loads((folder / REPORT).read_text())["precisions"]["int8"]
+    fate = {group["name"]: group["quantised"] for group in report["groups"]}
+    layers = find_layers(_mini())
+    assert set(fate) == {layer.group for layer in layers} and not fate["heads"]
+    named = frozenset(layer.node for layer in layers if fate[layer.group])
+    path = Bundle.open(folder, force=True).graph("int8")
+    return path, named, frozenset(layer.node for layer in layers) - named
 
 
 @functools.cache
@@ -131,6 +153,20 @@ def test_the_default_bundle_builds_in_int8_with_the_layers_that_are_named(tmp_pa
 
 
 @pytest.mark.parametrize("formulation", _FORMULATIONS)
+def test_int8_is_where_the_calibration_report_says_and_nowhere_else(tmp_path: Path, formulation: str) -> None:
+    file, named, left_out = _calibrated()
+    path = _file(tmp_path, "calibrated", formulation, onnx.load(file))
+    built = _built(path, 384)
+    _check(built, path, formulation)
+    assert len(named) > 20 and len(left_out) > 5
+    assert {layer.name for layer in built.layers if layer.quantised} == named
+    # No engine tells its layers without a GPU; the strongly typed network says what each is computed in.
+    assert {layer.name: computes_in(layer) for layer in built.layers if layer.name in left_out} == dict.fromkeys(
+        left_out, "float16"
+    )
+
+
+@pytest.mark.parametrize("formulation", _FORMULATIONS)
 def test_the_r50_shape_builds_in_fp16(tmp_path: Path, formulation: str) -> None:
     path = _file(tmp_path, "r50", formulation, _r50_fp16())
     built = _built(path, preset("gkc_r50").text.dim)
@@ -164,4 +200,8 @@ def test_the_command_builds_where_there_is_no_gpu(tiny_bundle: Path, tmp_path: P
     trt = load("tensorrt_rtx")
     assert len(plan.engine(Target.here(trt.module, trt.version, "any RTX card", "8.9"))) == plan.sidecar.engine_bytes
     (row,) = json.loads(report.read_text())["builds"]
+    # The plan that is there is looked at without a GPU, and without building: layer by layer.
+    looked = subprocess.run([*command[:5], str(output), "--inspect"], capture_output=True, text=True, check=False)
+    assert looked.returncode == 0 and "in fp32, gridsample, level 3, built for tensorrt_rtx" in looked.stderr
+    assert "node_of_cosine" in looked.stdout and "building" not in looked.stderr
     assert row["engine_bytes"] == plan.sidecar.engine_bytes and row["profiles"] == ["8x64", "32x64", "128x64", "500x32"]
