@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -86,7 +87,7 @@ class Recorder:
                 for _ in range(min(due - self._written, _MOST_REPEATED)):
                     self._sink.write(frame, prediction, picture, status)
                 self._written = max(self._written, due)
-            except SinkError as error:
+            except (OvsError, OSError) as error:
                 self.error = str(error)
                 if self._sink is not None:
                     self._sink.close()
@@ -103,4 +104,5 @@ class Recorder:
 def _free_name(folder: Path) -> str:
     stem = time.strftime("%Y-%m-%d_%H-%M-%S")
     names = [f"{stem}.mp4", *(f"{stem}_{number}.mp4" for number in range(2, 1000))]
-    return next((name for name in names if not (folder / name).exists()), names[-1])
+    # os.path: where nobody may look, nothing is found, and the writer says why.
+    return next((name for name in names if not os.path.exists(folder / name)), names[-1])

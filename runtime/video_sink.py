@@ -14,12 +14,13 @@ from ovs_edge.bundle.letterbox import Letterbox
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
-from ovs_edge.runtime.staging import Staged
+from ovs_edge.runtime.staging import Staged, cannot_write
 from ovs_edge.runtime.status import Status
 
 _CODECS = {".avi": "MJPG"}
 _USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
 _LONGEST_GAP = 2.0  # seconds that a picture of a live source lasts at most
+_MOST_PARTS = 65_535  # of a second, in MPEG-4
 _LEAST_FREE = 4 * 2**20  # bytes; an encoder that meets a full disk says nothing, so ask before
 
 
@@ -35,7 +36,7 @@ class VideoSink:
     def __init__(self, path: Path, fps: float, live: bool = False) -> None:
         """`fps` is the rate at which it plays; `live`: pictures come at times of their own, not at that rate."""
         self.place: str | None = str(path)
-        self._fps = fps
+        self._fps = _writable(fps)
         self._live = live
         self._last: tuple[npt.NDArray[np.uint8], float] | None = None  # picture as written, its frame's time
         self._owed = 0.0  # frames of time that are not yet filled
@@ -49,7 +50,11 @@ class VideoSink:
     ) -> bool:
         """Encode the picture."""
         assert picture is not None
-        if shutil.disk_usage(self._staged.work.parent).free < _LEAST_FREE:
+        try:
+            free = shutil.disk_usage(self._staged.work.parent).free
+        except OSError as error:  # the folder is gone
+            raise cannot_write(self._staged.target, error) from error
+        if free < _LEAST_FREE:
             raise SinkError(
                 f"cannot write {self.place} (less than {_LEAST_FREE >> 20} MiB left on its disk); "
                 "free some space or choose another place"
@@ -118,6 +123,14 @@ class VideoSink:
         if self._writer is not None:
             self._writer.release()
         self._writer = None
+
+
+def _writable(fps: float) -> float:
+    """`fps` with as many digits as it may have: MPEG-4 counts time in at most 65535 parts of a second.
+
+    OpenCV writes a rate as a fraction over 1, 10, 100 or 1000, and the file takes the numerator for those parts.
+    """
+    return next((round(fps, digits) for digits in (3, 2, 1) if fps * 10**digits < _MOST_PARTS), fps)
 
 
 def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

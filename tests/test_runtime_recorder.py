@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def test_what_is_under_way_is_completed_at_the_end(tmp_path: Path) -> None:
     recorder.close()
     recorder.close()
     assert [path.name for path in tmp_path.iterdir()] == list(recorder.made)
+
+
+def test_a_folder_that_is_deleted_ends_the_recording_and_not_the_stream(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "recordings")
+    recorder.start()
+    write(recorder, 0.0, 0.1)
+    shutil.rmtree(tmp_path / "recordings")
+    write(recorder, 0.2, 0.3)
+    assert recorder.seconds is None and recorder.error is not None and "No such file" in recorder.error
+    recorder.start()  # the next one makes the folder anew
+    write(recorder, 0.4, 0.5)
+    name = recorder.stop()
+    assert name is not None and recorder.error is None and recorder.made[name].is_file()
 
 
 def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,6 +190,33 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(SinkError):
             make()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.jsonl", "folder.mp4"]
+
+
+def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path) -> None:
+    for name in ("out.mp4", "pictures"):
+        (tmp_path / "made").mkdir()
+        sink = open_saver(str(tmp_path / "made" / name), Clip())
+        feed(sink, 0)
+        shutil.rmtree(tmp_path / "made")
+        with pytest.raises(SinkError, match="cannot write .*No such file"):
+            feed(sink, 1)
+        sink.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fps", "plays"), [(66.6666, 66.67), (119.88012, 119.88), (1000.0, 1000.0), (655.3555, 655.4), (29.97003, 29.97)]
+)
+def test_a_video_of_any_rate(tmp_path: Path, fps: float, plays: float) -> None:
+    """MPEG-4 counts time in at most 65535 parts of a second; 66.6666 frames a second would take 66667."""
+    sink = VideoSink(tmp_path / "out.mp4", fps)
+    for index in range(5):
+        feed(sink, index)
+    sink.finish()
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(plays, rel=1e-5)
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    capture.release()
 
 
 def test_a_full_device() -> None:
