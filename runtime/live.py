@@ -121,6 +121,7 @@ class LiveSource:
         self._loss: OvsError | None = None  # why it is being opened again
         self._retry_at: float | None = None
         self._stuck: list[_Reader] = []
+        self._hanging = False  # so many reads hang that no other is begun
         self._reader = _Reader(self)
         self._watch = threading.Thread(target=self._supervise, name="watch", daemon=True)
         self._watch.start()
@@ -140,6 +141,8 @@ class LiveSource:
             silent = time.monotonic() - self._reader.last
             if self._loss is None:
                 return PLAYING if silent < self._patience else f"lost: {self.name} sent no frame for {silent:.0f} s"
+            if self._hanging:
+                return f"lost: {self.name} hangs in its driver; unplug it and plug it in again, or restart this program"
             plan = "reconnecting"
             if self._retry_at is not None:
                 plan += f" in {max(1, math.ceil(self._retry_at - time.monotonic()))} s"
@@ -222,8 +225,10 @@ class LiveSource:
                 self._loss, self._retry_at = reason, time.monotonic() + pause
                 self._changed.wait_for(lambda: self._closed, pause)
                 while not self._closed and len(self._stuck) >= _MOST_STUCK:
+                    self._hanging = True
                     self._changed.wait(pause)
                     self._stuck = [reader for reader in self._stuck if reader.thread.is_alive()]
+                self._hanging = False
                 if self._closed:
                     return
                 self._retry_at = None
