@@ -3,8 +3,8 @@
     capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals want the main one)
 
 Short channels lie between them, so the network never waits for drawing, and nothing piles up. A recording's frames all
-arrive. A live source is read through single slots that a newer frame takes over: what is inferred next is always the
-newest, and the age of what is shown stays near one inference time however fast the camera is.
+arrive. Those of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn
+or written next is always the newest, so what is shown stays current however fast the camera and however slow a sink.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.overlay import Style, banner, draw
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.segmenter import Inferred, Prepared
-from ovs_edge.runtime.sinks import Sink
+from ovs_edge.runtime.sinks import Holding, Sink
 from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.status import Status
 
@@ -101,8 +101,8 @@ class _Line:
         self._max_frames = max_frames
         self._frames: Channel[Frame] = Channel()
         self._prepared: Channel[tuple[Frame, Prepared]] = Channel(newest=source.live)
-        self._inferred: Channel[tuple[Frame, Inferred]] = Channel()
-        self.drawn: Channel[_Drawn] = Channel()
+        self._inferred: Channel[tuple[Frame, Inferred]] = Channel(newest=source.live)
+        self.drawn: Channel[_Drawn] = Channel(newest=source.live)
         self._infer_seconds = 0.0
         self._lock = threading.Lock()
         self.error: BaseException | None = None
@@ -133,7 +133,8 @@ class _Line:
     def status(self, timings: dict[str, float], captured: float | None) -> Status:
         """How things stand, for a picture `captured` at that time."""
         age = (time.monotonic() - captured) * 1e3 if captured is not None and self._source.live else None
-        return Status(self.fps, age, timings, self._source.dropped + self._prepared.replaced, self._source.state)
+        replaced = sum(channel.replaced for channel in (self._prepared, self._inferred, self.drawn))
+        return Status(self.fps, age, timings, self._source.dropped + replaced, self._source.state)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -209,6 +210,7 @@ def run(
     recent: deque[float] = deque(maxlen=_RECENT + 1)
     frames = 0
     model_ms: deque[float] = deque(maxlen=_MEASURED)
+    holders = [sink for sink in sinks if isinstance(sink, Holding)]
     ages: deque[float] = deque(maxlen=_MEASURED)
     line = _Line(source, segmenter, sinks, style, max_frames)
     last: _Drawn | None = None
@@ -220,11 +222,18 @@ def run(
         start = time.perf_counter()
         recent.append(start)
         line.start()
-        while not stop.is_set() and frames != max_frames:
-            try:
-                drawn = line.drawn.get(_TICK)
-            except Ended:
+        while not stop.is_set() and line.error is None:
+            held = any(sink.holds for sink in holders)
+            if frames == max_frames and not held:
                 break
+            drawn = None
+            if held:
+                time.sleep(_TICK)
+            else:
+                try:
+                    drawn = line.drawn.get(_TICK)
+                except Ended:
+                    break
             if drawn is None:
                 status = line.status({}, last.frame.captured if last is not None else None)
                 notice = None

@@ -7,7 +7,7 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,16 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Free everything; may be called more than once."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """What a sink has besides that may keep a frame for as long as somebody looks at it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the next frame has to wait, and the end of the run; `idle` is called meanwhile."""
         ...
 
 

@@ -25,8 +25,7 @@ from ovs_edge.runtime.status import Status
 from ovs_edge.runtime.window_keys import HELP, Action, Keyboard
 
 _TITLE = "ovs-run (h: help, q: quit)"
-_TICK = 1  # milliseconds that a frame of a stream waits for a key; OpenCV draws in that time
-_HOLD = 50  # milliseconds between two looks while a photo stays
+_TICK = 1  # milliseconds of each look for a key; OpenCV draws in that time
 _WIDEST = 1280  # pixels of a window as it opens; the user may enlarge it
 _LASTS = 4.0  # seconds for which a message stays
 
@@ -55,6 +54,10 @@ class WindowSink:
             raise SinkError(f"cannot open a window: {reason}; use --no-show with --save out.mp4")
         self._wait = wait
         self._interaction = interaction
+        self.holds = False  # whether a photo stays until the next is asked for
+        self._settings = interaction.controls.settings
+        self._labelled: tuple[object, ...] = ()  # version and settings of the photo shown
+        self._error = interaction.vocabulary.state.error  # the last one that was said
         self._keyboard = Keyboard()
         self._shown: tuple[Frame, Prediction, Image] | None = None  # the picture without what is written over it
         self._answer: Future[RegionInfo] | None = None
@@ -77,13 +80,15 @@ class WindowSink:
             scale = min(1.0, _WIDEST / width)
             cv2.resizeWindow(_TITLE, max(1, round(width * scale)), max(1, round(height * scale)))
         self._shown = frame, prediction, picture
-        return self._hold() if self._wait else self._turn(_TICK) not in ("quit", "closed")
+        # It was labelled ahead of its time, perhaps with other classes, and drawn with the settings of that moment.
+        self.holds, self._labelled = self._wait, (prediction.version, self._settings)
+        return self._goes_on()
 
     def idle(self, picture: Image | None, status: Status) -> bool:
         """Show the banner, and keep the window alive."""
         if picture is not None and self._shown is not None:
             self._shown = *self._shown[:2], picture
-        return self._turn(_TICK) not in ("quit", "closed")
+        return self._goes_on()
 
     def finish(self) -> None:
         """A window keeps nothing."""
@@ -92,21 +97,21 @@ class WindowSink:
         """Close the window."""
         cv2.destroyAllWindows()
 
-    def _hold(self) -> bool:
-        """Keep a photo until the next is asked for, labelled anew when classes or settings change."""
-        seen = self._state()
-        while (turned := self._turn(_HOLD)) not in ("quit", "closed"):
-            if turned == "next":
-                return True
-            if self._state() != seen and self._shown is not None:
-                seen = self._state()
-                frame = self._shown[0]
-                prediction = self._interaction.segmenter.predict(frame.image)
-                self._shown = frame, prediction, draw(frame.image, prediction, self._interaction.controls.style)
-        return False
+    def _goes_on(self) -> bool:
+        """One look for a key; False once the user quits or closes the window."""
+        if self.holds:
+            self._relabel()
+        turned = self._turn(_TICK)
+        self.holds = self.holds and turned not in ("next", "quit", "closed")
+        return turned not in ("quit", "closed")
 
-    def _state(self) -> tuple[object, ...]:
-        return self._interaction.segmenter.asked.version, self._interaction.controls.settings
+    def _relabel(self) -> None:
+        """Label the photo anew when classes or settings have changed."""
+        now = self._interaction.segmenter.asked.version, self._interaction.controls.settings
+        if now != self._labelled and self._shown is not None:
+            frame, self._labelled = self._shown[0], now
+            prediction = self._interaction.segmenter.predict(frame.image)
+            self._shown = frame, prediction, draw(frame.image, prediction, self._interaction.controls.style)
 
     def _turn(self, delay: int) -> str:
         """Draw, and do what a key asks for; its kind, "closed" for a closed window, or ""."""
@@ -164,6 +169,10 @@ class WindowSink:
             change, self._change = self._change, None
             if (error := change.exception()) is not None:
                 self._say(str(error))
+        if (failed := self._interaction.vocabulary.state.error) != self._error:
+            self._error = failed
+            if failed is not None:  # of a watched file, or from the page
+                self._say(failed)
         if self._keyboard.typed is not None:
             return (f"classes: {self._keyboard.typed}_",)
         if self._keyboard.help:

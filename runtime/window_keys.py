@@ -25,6 +25,8 @@ _STEP = 0.05  # of the threshold
 _ENTER = frozenset({10, 13, 0xFF0D, 0xFF8D})
 _ESCAPE = frozenset({27, 0xFF1B})
 _ERASE = frozenset({8, 127, 0xFF08, 0xFFFF})
+# Keys that only change others, which some toolkits report by themselves: Shift to Hyper, and AltGr and the locks.
+_MODIFIERS = frozenset({*range(0xFFE1, 0xFFEF), *range(0xFE01, 0xFE10), 0xFF7E, 0xFF7F, 0xFF14})
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Keyboard:
         if code < 0:
             return None
         code &= 0xFFFF  # above are GTK's modifier bits
+        if code in _MODIFIERS:
+            return None
         # Key symbols from 0xFE00 on are keys without a letter: cut to a byte, an arrow would be taken for a Q.
         letter = chr(code) if code < 0x100 and chr(code).isprintable() else ""
         return self._command(code, letter) if self.typed is None else self._type(code, letter)

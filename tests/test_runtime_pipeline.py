@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +19,13 @@ from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
 from ovs_edge.runtime import pipeline
 from ovs_edge.runtime.channel import Channel, Ended
 from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.keyframes import Keyframes
 from ovs_edge.runtime.live import LiveSource
 from ovs_edge.runtime.memory_session import MemorySession
 from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.smoothing import TemporalSmoother
 from ovs_edge.runtime.status import PLAYING, Status
 from ovs_edge.runtime.video_sink import VideoSink
 
@@ -154,17 +158,15 @@ def test_a_sink_that_has_enough_ends_the_run(model: Callable[..., Segmenter]) ->
 
 
 def test_drawing_and_encoding_do_not_hold_the_network_up(model: Callable[..., Segmenter], tmp_path: Path) -> None:
-    """A network of 20 ms with a real overlay and video of 640x480: at least 95 % of what the network alone does."""
-    for _ in range(3):  # a busy machine may steal the time once
+    """A network of 20 ms with a real overlay and video of 640x480: at least 95 % of the 50 FPS that it could do."""
+    rates: list[float] = []
+    while len(rates) < 3 and max(rates, default=0.0) < 47.5:  # a busy machine may steal the time once or twice
         sink, times = Notes(pictures=True), []
         sink.hook = lambda frame, times=times: times.append(time.perf_counter()) or True  # type: ignore[misc]
-        summary = run(Recording(75, (480, 640)), model(0.02), [VideoSink(tmp_path / "out.mp4", 50), sink], Style())
-        rate = (len(times) - 1) / (times[-1] - times[0])
-        share = rate * summary.model_ms / 1e3
-        print(f"{rate:.1f} FPS, {share:.1%} of the network alone")
-        if share >= 0.95:
-            return
-    raise AssertionError(f"only {share:.1%} of the network's own rate")
+        run(Recording(75, (480, 640)), model(0.02), [VideoSink(tmp_path / "out.mp4", 50), sink], Style())
+        rates.append((len(times) - 1) / (times[-1] - times[0]))
+    print(f"{max(rates):.1f} FPS of 50")
+    assert max(rates) >= 47.5, f"at best {max(rates):.1f} FPS, expected 47.5: {[round(rate, 1) for rate in rates]}"
 
 
 def _camera(period: float, lost_after: int | None = None, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Any:
@@ -196,6 +198,109 @@ def test_a_camera_faster_than_the_network_stays_current(model: Callable[..., Seg
     assert np.median(ages[-20:]) <= np.median(ages[:20]) + summary.model_ms / 2
     assert sink.indices == sorted(set(sink.indices)) and summary.dropped > 60
     assert sink.statuses[-1].dropped >= sink.indices[-1] - len(sink.indices) - 5
+
+
+def test_a_slow_sink_of_a_camera_drops_frames_and_stays_current(model: Callable[..., Segmenter]) -> None:
+    source, sink = LiveSource("camera", _camera(0.005)), Notes(pictures=True)
+    sink.hook = lambda frame: time.sleep(0.1) or True  # type: ignore[func-returns-value]
+    summary = run(source, model(0.01), [sink], Style(), max_frames=20)
+    assert summary.age_ms is not None and summary.age_ms < 80, summary  # waiting behind others cost 400 ms
+    assert sink.indices == sorted(set(sink.indices)) and sink.indices[-1] > 2 * len(sink.indices)
+    # Nothing is lost uncounted; what was under way at the end is no drop.
+    assert sink.indices[-1] - len(sink.indices) - 5 <= summary.dropped
+
+
+def test_a_slow_sink_of_a_recording_gets_every_frame(model: Callable[..., Segmenter]) -> None:
+    sink = Notes(pictures=True)
+    sink.hook = lambda frame: time.sleep(0.02) or True  # type: ignore[func-returns-value]
+    assert run(Recording(30), model(), [sink], Style()).dropped == 0
+    assert sink.indices == list(range(30))
+
+
+def test_a_camera_that_changes_its_size_on_the_way(model: Callable[..., Segmenter], tmp_path: Path) -> None:
+    """Without being opened anew, as a phone that is turned: pictures go on, fitted into the video's first size."""
+    sizes, opened = [(48, 64), (64, 48), (240, 320), (31, 17)], []
+
+    class Capture:
+        def __init__(self) -> None:
+            self.count = 0
+            opened.append(self)
+
+        def read(self) -> tuple[bool, Any]:
+            time.sleep(0.002)
+            self.count += 1
+            return True, np.full((*sizes[self.count // 20 % len(sizes)], 3), 90, np.uint8)
+
+        def get(self, prop: int) -> float:
+            return 0.0
+
+        def release(self) -> None:
+            pass
+
+    source, sink, shapes = LiveSource("camera", Capture), Notes(pictures=True), set()
+
+    def seen(frame: Frame) -> bool:
+        shapes.add(frame.image.shape[:2])
+        return len(shapes) < len(sizes) or len(sink.indices) < 30
+
+    sink.hook = seen
+    segmenter = model()
+    segmenter.smoother = TemporalSmoother(0.9)
+    steps = Keyframes(segmenter, 3)
+    run(source, steps, [VideoSink(tmp_path / "out.mp4", 25, live=True), sink], Style())
+    assert shapes == set(sizes) and len(opened) == 1
+    assert all(status.source == PLAYING for status in sink.statuses)
+
+
+class Photo(Notes):
+    """A window as it shows a photo: holds it until the next is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(pictures=True)
+        self.holds = False
+        self.looks = 0  # so many looks at each photo
+
+    def write(self, frame: Frame, prediction: Any, picture: Any, status: Status) -> bool:
+        self.holds, self.left = True, self.looks
+        return super().write(frame, prediction, picture, status)
+
+    def idle(self, picture: Any, status: Status) -> bool:
+        self.left -= 1
+        self.holds = self.holds and self.left != 0
+        return super().idle(picture, status)
+
+
+def test_a_sink_that_holds_a_frame_sees_it_to_the_last(model: Callable[..., Segmenter]) -> None:
+    sink = Photo()
+    sink.looks = 3
+    assert run(Recording(5), model(), [sink], Style(), max_frames=2).frames == 2
+    assert sink.indices == [0, 1] and not sink.holds and len(sink.idles) >= 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_that_holds_a_frame(model: Callable[..., Segmenter], number: signal.Signals) -> None:
+    sink = Photo()
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
+    sink.hook = lambda frame: timer.start() or True  # type: ignore[func-returns-value]
+    start = time.monotonic()
+    assert run(Recording(5), model(), [sink], Style()).stopped
+    assert time.monotonic() - start < 10 and sink.indices == [0] and sink.log == ["sink finished", "sink closed"]
+
+
+def test_an_error_ends_a_run_that_holds_a_frame(model: Callable[..., Segmenter]) -> None:
+    sink, shown = Photo(), threading.Event()
+
+    class Album(Recording):
+        def __iter__(self) -> Iterator[Frame]:
+            yield next(super().__iter__())
+            assert shown.wait(20)
+            raise SourceError("the second photo is cut short")
+
+    source = Album(2)
+    sink.hook = lambda frame: shown.set() or True  # type: ignore[func-returns-value]
+    with pytest.raises(SourceError, match="cut short"):
+        run(source, model(), [sink], Style())
+    assert "sink closed" in sink.log
 
 
 def test_a_lost_camera_is_seen_to_be_lost(model: Callable[..., Segmenter]) -> None:

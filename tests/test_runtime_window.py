@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from ovs_edge.runtime import window
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.overlay import draw, write_lines
+from ovs_edge.runtime.photos import PhotoSource
+from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.status import Status
 from ovs_edge.runtime.window_keys import Action, Keyboard
@@ -59,11 +64,20 @@ def test_commands() -> None:
 def test_key_symbols_of_gtk(modifiers: int) -> None:
     keyboard = Keyboard()
     # Cut to a byte, these would be Q, R, S, T and other letters.
-    arrows = [0xFF51, 0xFF52, 0xFF53, 0xFF54, 0xFF50, 0xFFE1, 0xFFC1]
+    arrows = [0xFF51, 0xFF52, 0xFF53, 0xFF54, 0xFF50, 0xFFC1]
     assert {action.kind for action in pressed(keyboard, [code | modifiers for code in arrows])} == {"next"}
     codes = [ord("c"), ord("a"), 0xFF51, 0xE9, ord("b"), 0xFF08, 0xFF8D]
     assert pressed(keyboard, [code | modifiers for code in codes]) == [Action("classes", text="aé")]
     assert pressed(keyboard, [0xFF1B | modifiers]) == [Action("quit")]
+
+
+def test_keys_that_only_change_others_do_nothing() -> None:
+    keyboard = Keyboard()
+    shift, caps, control, alt_gr = 0xFFE1, 0xFFE5, 0xFFE4, 0xFE03
+    assert pressed(keyboard, [shift, caps, control, alt_gr, *range(0xFFE1, 0xFFEF)]) == []
+    assert pressed(keyboard, [shift, ord("+")]) == [Action("threshold", step=0.05)]
+    assert pressed(keyboard, [shift | 1 << 16, ord("+") | 1 << 16]) == [Action("threshold", step=0.05)]
+    assert pressed(keyboard, [ord("c"), ord("a"), shift, ord("B"), 13]) == [Action("classes", text="aB")]
 
 
 @given(st.lists(st.integers(-1, 2**24) | st.sampled_from([*keys("chq1s+-"), 13, 27, 8]), max_size=60))
@@ -169,11 +183,49 @@ def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, In
 
     # Another key asks for the next photo once this one is seen with the new classes, and not before.
     screen.later = lambda: ord(" ") if relabelled() else -1
-    assert show(sink, segmenter)
+    assert show(sink, segmenter) and sink.holds
+    while sink.holds:
+        assert sink.idle(None, Status())
     assert relabelled()
+    screen.later = lambda: -1
+    # The next photo was labelled while this one was looked at: with the old classes, and the old threshold.
+    stale = segmenter.predict(halves(200, 200))
+    segmenter.set_classes("blue,red")
+    interaction.controls.change(threshold=0.5)
+    assert sink.write(Frame(halves(200, 200), 1, 0, "next"), stale, first, Status())
+    assert sink._shown is not None and sink._shown[1].classes == ("blue", "red")
     screen.keys = keys("q")
-    assert not show(sink, segmenter)
+    assert not show(sink, segmenter) and not sink.holds
     sink.close()
+
+
+@pytest.mark.parametrize("end", ["signal", "quit"])
+def test_a_photo_that_is_shown_does_not_keep_the_run(
+    desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path, end: str
+) -> None:
+    screen, segmenter, interaction = desk
+    sink = window.WindowSink(True, interaction)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), halves(200, 200))
+    looks = itertools.count()
+
+    def later() -> int:
+        if next(looks) == 20:
+            os.kill(os.getpid(), signal.SIGTERM) if end == "signal" else screen.keys.append(ord("q"))
+        return -1
+
+    screen.later = later
+    assert run(PhotoSource(tmp_path), segmenter, [sink], PLAIN).stopped == (end == "signal")
+
+
+def test_why_a_watched_list_is_refused_is_seen(desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path) -> None:
+    screen, segmenter, interaction = desk
+    sink = window.WindowSink(False, interaction)
+    assert show(sink, segmenter)
+    plain = screen.shown[-1]
+    interaction.vocabulary.request(f"@{tmp_path / 'nothing.txt'}").exception(20)
+    assert show(sink, segmenter)
+    assert (screen.shown[-1][150:] != plain[150:]).any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 3000), (480, 640)])
