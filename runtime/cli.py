@@ -188,7 +188,9 @@ def run(
             interaction = Interaction.of(segmenter, style, presets)
             try:
                 if watch_classes is not None:
-                    interaction.vocabulary.watch(watch_classes)
+                    interaction.vocabulary.watch(
+                        watch_classes, lambda why: _note(f"the classes stay as they are: {why}")
+                    )
                 sinks = _open_sinks(frames, save, json, show, page, interaction)
                 total = frames.total if max_frames is None else min(max_frames, frames.total or max_frames)
                 with _progress("frames") as tell:
@@ -253,6 +255,8 @@ def _open_sinks(
             from ovs_edge.runtime.window import WindowSink
 
             sinks.append(WindowSink(wait=not source.moving, interaction=interaction))
+        if not sinks:
+            _note("no picture or result will be seen; add --web to look at a page, or --save out or --json out.jsonl")
     except BaseException:
         for sink in sinks:
             sink.close()
@@ -272,6 +276,11 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _note(text: str) -> None:
+    """One line to a person who is looking on; a progress bar that is being drawn makes room for it."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _report(summary: Summary, to_stderr: bool) -> None:

@@ -83,15 +83,18 @@ class LiveVocabulary:
         """Request preset `number`, counted from 1; None if there is no such preset."""
         return self.request(self.presets[number - 1]) if 1 <= number <= len(self.presets) else None
 
-    def watch(self, path: Path) -> None:
+    def watch(self, path: Path, refused: Callable[[str], None] | None = None) -> None:
         """Request the classes in `path`, one a line, now and whenever the file changes, until `close`.
 
-        A file that goes away for a moment, as it does in many editors, changes nothing.
+        A file that goes away for a moment, as it does in many editors, changes nothing. `refused` hears why a later
+        list is no good, in another thread.
         """
         seen = _signature(path)
         self.request(f"@{path}").result()  # a first list that is no good is an error now
         stop = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(path, seen, stop), name="watched classes", daemon=True)
+        thread = threading.Thread(
+            target=self._watch, args=(path, seen, stop, refused), name="watched classes", daemon=True
+        )
         self._watched = thread, stop
         thread.start()
 
@@ -114,12 +117,23 @@ class LiveVocabulary:
         if self.on_change is not None:
             self.on_change(self.state)
 
-    def _watch(self, path: Path, seen: tuple[int, ...] | None, stop: threading.Event) -> None:
+    def _watch(
+        self,
+        path: Path,
+        seen: tuple[int, ...] | None,
+        stop: threading.Event,
+        refused: Callable[[str], None] | None,
+    ) -> None:
+        def tell(future: Future[Asked]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None and not isinstance(error, Superseded) and refused is not None:
+                refused(str(error))
+
         while not stop.wait(_POLL):
             now = _signature(path)
             if now is not None and now != seen:
                 seen = now
-                self.request(f"@{path}")
+                self.request(f"@{path}").add_done_callback(tell)
 
 
 def read_presets(entries: Sequence[str]) -> tuple[str, ...]:

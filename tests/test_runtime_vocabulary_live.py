@@ -118,10 +118,11 @@ def test_a_watched_file(segmenter: Segmenter, tmp_path: Path, monkeypatch: pytes
 
     file = tmp_path / "classes.txt"
     vocabulary = LiveVocabulary(segmenter, on_change=tell)
+    refused: list[str] = []
     with pytest.raises(UsageError, match="cannot read"):
         vocabulary.watch(file)
     file.write_text("green\n# no class\nblue\n")
-    vocabulary.watch(file)
+    vocabulary.watch(file, refused.append)
     until("green")
     file.unlink()  # as an editor that saves by renaming
     (tmp_path / "new").write_text("yellow\n")
@@ -132,6 +133,7 @@ def test_a_watched_file(segmenter: Segmenter, tmp_path: Path, monkeypatch: pytes
     file.write_text("cyan\n")
     until("cyan")
     vocabulary.close()
+    assert len(refused) == 1 and "the list of classes is empty" in refused[0]
 
 
 def test_presets(tmp_path: Path) -> None:
