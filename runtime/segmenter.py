@@ -258,10 +258,11 @@ class Segmenter:
         return Prediction(index, score, asked.labels, timings, segments, ids, asked.version)
 
     def stream(
-        self, source: str | Path | Iterable[Frame], smooth: float = 0.0, keyframes: int = 1
+        self, source: str | Path | int | Iterable[Frame], smooth: float = 0.0, keyframes: int = 1
     ) -> Iterator[tuple[Frame, Prediction]]:
         """Segment frame after frame of a file, folder, URL or device as `ovs-run --source` takes it, or of any frames.
 
+        A number is a camera's, as OpenCV counts them; of a camera, each next frame is the newest.
         `smooth` 0..1 steadies labels where the picture stands still (smoothing.py), `keyframes` N shows the network
         every Nth frame only (keyframes.py). Raises `SourceError`, `UsageError`.
 
@@ -272,10 +273,11 @@ class Segmenter:
         from ovs_edge.runtime.smoothing import TemporalSmoother
 
         smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
-        if isinstance(source, (str, Path)):
+        if isinstance(source, (str, Path, int)):
             from ovs_edge.runtime.sources import open_source
 
-            opened = open_source(str(source), None)
+            camera = isinstance(source, int)
+            opened = open_source(None if camera else str(source), str(source) if camera else None)
             try:
                 yield from self._stream(opened, smoother, steps)
             finally:

@@ -17,9 +17,11 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import Manifest
 from ovs_edge.runtime.memory_session import MemorySession
+from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.session import open_session
+from ovs_edge.runtime.sources import open_source
 
 RED, GREEN, BLUE, GREY = (0, 0, 255), (0, 255, 0), (255, 0, 0), (128, 128, 128)
 
@@ -133,6 +135,27 @@ def test_a_failed_change_leaves_the_classes(segmenter: Segmenter) -> None:
 
 def test_classes_as_a_list(segmenter: Segmenter) -> None:
     assert segmenter.set_classes(["red|crimson", "@sky"]).labels == ("red", "@sky")
+
+
+def test_a_stream_of_a_camera_by_its_number(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    def opened(source: str | None, camera: str | None) -> object:
+        asked.append((source, camera))
+        return open_source("clip.avi" if source is None else source, None)
+
+    monkeypatch.chdir(tmp_path)
+    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    for _ in range(3):
+        writer.write(stripes(RED))
+    writer.release()
+    monkeypatch.setattr("ovs_edge.runtime.sources.open_source", opened)
+    segmenter.set_classes("red")
+    for source in (0, "clip.avi", Path("clip.avi")):
+        assert [middles(prediction, 1) for _, prediction in segmenter.stream(source)] == [["red"]] * 3
+    assert asked == [(None, "0"), ("clip.avi", None), ("clip.avi", None)]
 
 
 def test_no_classes_yet(segmenter: Segmenter) -> None:
