@@ -6,11 +6,14 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import rtsp
-from support.ffmpeg import MPEG_TS, free_port, sender
+from support.ffmpeg import MPEG_TS, ffmpeg_program, free_port, sender
 
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
 from ovs_edge.runtime import camera, gstreamer, streams
@@ -320,6 +323,46 @@ def test_a_network_stream_plays_is_cut_and_comes_back(tiny_bundle: Path, tmp_pat
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) >= len(lines)
     assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (160, 120)
     capture.release()
+
+
+def test_a_network_stream_that_turns_to_garbage_on_the_way(tmp_path: Path) -> None:
+    """Bytes that are no video come between pictures, in one connection: the next pictures are seen all the same."""
+    pictures = {}
+    for colour in ("red", "blue"):
+        arguments = ["-loglevel", "quiet", "-f", "lavfi", "-i", f"color={colour}:s=160x120:r=25", "-t", "2"]
+        made = subprocess.run([ffmpeg_program(), *arguments, *MPEG_TS, "-"], stdout=subprocess.PIPE, check=True)
+        pictures[colour] = made.stdout
+    noise = np.random.default_rng(0).bytes(100_000)
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):  # the viewer leaves, or the test ends
+            while not over.is_set():
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    for part in (pictures["red"], noise, *[pictures["blue"]] * 1000):
+                        for start in range(0, len(part), 4096):
+                            if over.wait(0.005):
+                                return
+                            connection.sendall(part[start : start + 4096])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    source = open_source(None, f"tcp://127.0.0.1:{server.getsockname()[1]}")
+    try:
+        seen, deadline = set(), time.monotonic() + 60
+        for frame in source:
+            blue, _, red = frame.image.reshape(-1, 3).mean(axis=0)
+            seen.add("red" if red > blue + 100 else "blue" if blue > red + 100 else "neither")
+            if {"red", "blue"} <= seen or time.monotonic() > deadline:
+                break
+    finally:
+        over.set()
+        server.close()
+        source.close()
+        thread.join(10)
+    assert {"red", "blue"} <= seen and not thread.is_alive()
 
 
 def _listens(url: str) -> bool:
