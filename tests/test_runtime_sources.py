@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
+from ovs_edge.runtime.capture_options import CaptureOptions
 from ovs_edge.runtime.demo import FRAMES_EACH, PHOTOS, SIZE, DemoSource, photo_folder
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
@@ -189,3 +190,26 @@ def test_input_and_back(shape: tuple[int, int]) -> None:
     assert back.shape == confidence.shape == shape
     tolerance = -(-shape[1] // letterbox.scaled[1])
     assert abs(int(back[shape[0] // 2].sum()) - shape[1] // 2) <= tolerance
+
+
+def test_recordings_have_no_camera_options() -> None:
+    with pytest.raises(UsageError, match="for cameras and streams"):
+        open_source("demo", None, CaptureOptions(flip="both"))
+
+
+def test_garbage_is_refused_or_lost_not_a_crash(tmp_path: Path) -> None:
+    """Random bytes for a stream, and a stream that turns into random bytes."""
+    rng = np.random.default_rng(0)
+    whole = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"MJPG"), 12, (64, 48))
+    for _ in range(20):
+        writer.write(rng.integers(0, 256, (48, 64, 3), np.uint8))
+    writer.release()
+    data = whole.read_bytes()
+    (tmp_path / "broken.avi").write_bytes(data[: len(data) // 2] + rng.bytes(len(data) // 2))
+    (tmp_path / "noise.avi").write_bytes(rng.bytes(50_000))
+    assert 1 <= len(list(VideoSource(tmp_path / "broken.avi"))) <= 20
+    with pytest.raises(SourceError, match="does not decode"):
+        VideoSource(tmp_path / "noise.avi")
+    with pytest.raises(SourceError, match="does not open|stopped sending"):
+        open_source(None, str(tmp_path / "noise.avi"))
