@@ -1,6 +1,6 @@
 """The web viewer's HTTP side: routes, limits, and a thread with an event loop of its own.
 
-  GET  /, /app.js, /style.css, /icon.svg   the page
+  GET  /, /app.js, /style.css, …           the page
   GET  /live                               a WebSocket: frames and news, see web_viewers.py
   GET  /state                              the news as JSON
   POST /classes   {"classes": ["person", "bike|bicycle"]}        answers when they are in force
@@ -32,15 +32,17 @@ from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.latest import Superseded
 from ovs_edge.runtime.recorder import Recorder
 from ovs_edge.runtime.status import PLAYING, Status
-from ovs_edge.runtime.web_door import Full, bound_socket
+from ovs_edge.runtime.web_door import Door, bound_socket
+from ovs_edge.runtime.web_faults import FaultLog, Faults
 from ovs_edge.runtime.web_guard import Address, Guard
 from ovs_edge.runtime.web_news import colour_of, region_news, run_news
 from ovs_edge.runtime.web_viewers import NEXT, Broadcast, Shown, Viewer
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from aiohttp import http_exceptions, web
 else:
     web = require("aiohttp.web", "web")
+    http_exceptions = require("aiohttp.http_exceptions", "web")
 
 _PAGE = {
     "/": ("index.html", "text/html"),
@@ -59,7 +61,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_MOST_CONNECTIONS = 128
 _MOST_VIEWERS = 32
 _MOST_BYTES = 64 * 1024  # of a request's body
 _IDLE = 20.0  # seconds that a connection may stay without a request
@@ -82,6 +83,7 @@ class WebServer:
         self._guard = guard
         self._interaction = interaction
         self._recorder = recorder
+        self._faults = Faults()
         self._title = title
         self._source = PLAYING
         self._version = 0  # of the classes that the latest frame was labelled with
@@ -145,7 +147,8 @@ class WebServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        broadcast = Broadcast(lambda: self._interaction.controls.style, self._news)
+        self._loop.set_exception_handler(self._tell_of)
+        broadcast = Broadcast(lambda: self._interaction.controls.style, self._news, self._faults)
         app = web.Application(middlewares=[self._middleware], client_max_size=_MOST_BYTES)
         for path in _PAGE:
             app.router.add_get(path, self._get_page)
@@ -157,17 +160,14 @@ class WebServer:
         app.router.add_post("/settings", self._post_settings)
         app.router.add_post("/region", self._post_region)
         app.router.add_post("/record", self._post_record)
-        quiet = logging.getLogger("ovs_edge.web.protocol")  # aiohttp writes a traceback for each malformed request
-        quiet.disabled = True
-        runner = web.AppRunner(app, access_log=None, logger=quiet, keepalive_timeout=_IDLE, shutdown_timeout=_SHUTDOWN)
+        log = logging.getLogger(f"ovs_edge.web.{self.port}")  # aiohttp logs a traceback for each malformed request
+        log.propagate, log.handlers = False, [FaultLog(self._faults, _of_client)]
+        runner = web.AppRunner(app, access_log=None, logger=log, keepalive_timeout=_IDLE, shutdown_timeout=_SHUTDOWN)
         await runner.setup()
         server = runner.server
         assert server is not None
-        listener = await self._loop.create_server(
-            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else Full(), sock=self._socket, backlog=8
-        )
-        # asyncio accepts as many at a time as it thinks wait, and only then counts them; the system may let more wait.
-        self._socket.listen(_MOST_CONNECTIONS)
+        self._at_door = Door(server)
+        listener = await self._loop.create_server(self._at_door, sock=self._socket)
         self._sockets: set[web.WebSocketResponse] = set()
         running = asyncio.ensure_future(broadcast.run())
         self._ready.set_result(broadcast)
@@ -181,12 +181,15 @@ class WebServer:
         with suppress(asyncio.CancelledError):
             await running
 
+    def _tell_of(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._faults.tell("the event loop", context.get("exception") or RuntimeError(context["message"]))
+
     async def _say_goodbye(self) -> None:
         """Say that the run has ended, and wait for viewers to leave.
 
         A connection that is closed from here while something comes in is reset, and what was said last is lost with it.
         """
-        await asyncio.gather(*(socket.send_str(_ENDED) for socket in self._sockets), return_exceptions=True)
+        self._broadcast.end(_ENDED)
         while self._sockets:
             await asyncio.sleep(0.01)
 
@@ -201,7 +204,10 @@ class WebServer:
     def _middleware(self) -> Any:
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self._at_door.begin(request)
             response = await self._answered(request, handler)
+            if not isinstance(response, web.FileResponse):  # which is sent only after this
+                self._at_door.end(request)
             if not response.prepared:  # a WebSocket has sent its headers already
                 response.headers.update(_HEADERS)
             return response
@@ -225,6 +231,13 @@ class WebServer:
             response = _error(400, str(error))
         except asyncio.TimeoutError:
             response = _error(503, f"there was no answer within {_ANSWER:g} s; try again")
+        except web.RequestPayloadError:
+            response = _error(400, "the body breaks off, or is not encoded as its headers say; send it again")
+        except ConnectionError:
+            raise  # there is nobody to answer
+        except Exception as error:  # noqa: BLE001 - one request fails, the viewer does not
+            self._faults.tell(f"the request {request.method} {request.path}", error)
+            response = _error(500, f"the viewer failed ({type(error).__name__}); the terminal it runs in says where")
         if query is not None and self._guard.token is not None and not response.prepared:
             # Once by the address, from then on by a cookie that scripts and other sites cannot use.
             response.set_cookie(self._cookie, self._guard.token, httponly=True, samesite="Strict", path="/")
@@ -240,17 +253,20 @@ class WebServer:
         return web.json_response(self._news())
 
     async def _get_snapshot(self, request: web.Request) -> web.StreamResponse:
-        shown = self._latest()
+        self._latest()
+        shown, jpeg = await self._broadcast.snapshot()
         name = re.sub(r"[^\w.-]", "_", shown.frame.name, flags=re.ASCII)
         disposition = {"Content-Disposition": f'attachment; filename="{name}.jpg"'}
-        return web.Response(body=await self._broadcast.snapshot(shown), content_type="image/jpeg", headers=disposition)
+        return web.Response(body=jpeg, content_type="image/jpeg", headers=disposition)
 
     async def _get_recording(self, request: web.Request) -> web.StreamResponse:
         # Looked up among those that were made here: a name is never made into a path.
         path = self._recorder.made.get(request.match_info["name"])
         if path is None or not path.is_file():
             return _error(404, "there is no such recording")
-        return web.FileResponse(path, headers={"Content-Disposition": f'attachment; filename="{path.name}"'})
+        response = web.FileResponse(path, headers={"Content-Disposition": f'attachment; filename="{path.name}"'})
+        response.force_close()  # so that its connection counts as busy until all is sent
+        return response
 
     async def _get_live(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= _MOST_VIEWERS:
@@ -260,6 +276,7 @@ class WebServer:
         viewer = Viewer(socket)
         try:
             await socket.prepare(request)
+            self._at_door.keep(request)
             self._broadcast.join(viewer)
             sending = asyncio.ensure_future(viewer.send())
             sending.add_done_callback(lambda done: self._hang_up(request, done))
@@ -276,10 +293,13 @@ class WebServer:
             self._sockets.discard(socket)
         return socket
 
-    @staticmethod
-    def _hang_up(request: web.Request, sending: asyncio.Future[None]) -> None:
+    def _hang_up(self, request: web.Request, sending: asyncio.Future[None]) -> None:
         """A viewer that takes nothing is cut off: it would not hear a goodbye either."""
-        if not sending.cancelled() and sending.exception() is not None and request.transport is not None:
+        if sending.cancelled() or (error := sending.exception()) is None:
+            return
+        if not isinstance(error, asyncio.TimeoutError | ConnectionError):
+            self._faults.tell("sending to a viewer", error)
+        if request.transport is not None:
             request.transport.abort()
 
     # -- changing ----------------------------------------------------------------------------------------------------
@@ -337,6 +357,11 @@ class WebServer:
 
     def _news(self) -> dict[str, Any]:
         return run_news(self._interaction, self._recorder, self._title, self._source)
+
+
+def _of_client(error: BaseException) -> bool:
+    """Whether `error` is a client's doing: a request that is no HTTP, a connection that breaks."""
+    return isinstance(error, http_exceptions.HttpProcessingError | web.RequestPayloadError | ConnectionError)
 
 
 def _error(status: int, reason: str) -> web.Response:

@@ -26,6 +26,7 @@ from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.overlay import Style, draw
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.status import Status
+from ovs_edge.runtime.web_faults import Faults
 
 if TYPE_CHECKING:
     from aiohttp.web import WebSocketResponse
@@ -96,15 +97,24 @@ class Viewer:
 class Broadcast:
     """Gives each new picture to the viewers who wait for one, encoded once for all of them."""
 
-    def __init__(self, style: Callable[[], Style], news: Callable[[], dict[str, Any]]) -> None:
-        """`style` is how a picture that nobody has drawn yet is drawn; `news` is what a viewer is told of the run."""
+    def __init__(self, style: Callable[[], Style], news: Callable[[], dict[str, Any]], faults: Faults) -> None:
+        """`style` is how a picture that nobody has drawn yet is drawn; `news` is what a viewer is told of the run.
+
+        `faults` hears of pictures that cannot be shown.
+        """
         self._style = style
         self._news = news
+        self._faults = faults
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._viewers: set[Viewer] = set()
         self._pool = ThreadPoolExecutor(1, "web pictures")  # OpenCV works outside Python's lock
+        # Snapshots have a thread of their own, for they take longer, and must not hold up the stream.
+        self._snapshots = ThreadPoolExecutor(1, "web snapshots")
+        self._taking = asyncio.Lock()
+        self._taken: tuple[Shown, Style | None, bytes] | None = None
         self._telling = False
+        self._ended = False
         self.latest: Shown | None = None
         self.encoded = 0  # pictures so far
 
@@ -129,6 +139,12 @@ class Broadcast:
         viewer.tell(json.dumps(self._news()))
         self._wake.set()
 
+    def end(self, news: str) -> None:
+        """Tell the viewers `news`, and nothing more after that."""
+        self._ended = True
+        for viewer in self._viewers:
+            viewer.tell(news)
+
     def leave(self, viewer: Viewer) -> None:
         """It is gone."""
         self._viewers.discard(viewer)
@@ -140,26 +156,48 @@ class Broadcast:
 
     async def run(self) -> None:
         """Encode and hand out, until cancelled."""
-        number, message = 0, b""
+        tried, number, message = 0, 0, b""
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 shown = self.latest
-                if shown is None or not any(self._due(shown)):
+                if shown is None or not self._due(shown):
                     continue
-                if shown.number != number:
-                    with suppress(SinkError):  # of a picture that JPEG cannot hold, the last one stays
+                if shown.number != tried:
+                    tried = shown.number
+                    try:
                         message = await self._loop.run_in_executor(self._pool, self._encode, shown)
-                    number = shown.number
-                for viewer in self._due(shown) if message else ():
+                        number = tried
+                    except Exception as error:  # noqa: BLE001 - the last picture stays, and the next may be better
+                        self._faults.tell("a picture for the page", error)
+                for viewer in self._due(shown) if shown.number == number else ():
                     viewer.offer(message, number)
         finally:
             self._pool.shutdown(wait=False)
+            self._snapshots.shutdown(wait=False)
 
-    async def snapshot(self, shown: Shown) -> bytes:
-        """A JPEG of the annotated picture in full size."""
-        return await self._loop.run_in_executor(self._pool, self._jpeg, shown, None, 95)
+    async def snapshot(self) -> tuple[Shown, bytes]:
+        """The latest picture, and a JPEG of it, annotated, in full size; there must be one.
+
+        One is encoded at a time, and given to all who asked before it was begun.
+        """
+        asked = self.latest
+        assert asked is not None
+        async with self._taking:
+            if self._taken is not None:
+                shown, style, jpeg = self._taken
+                if shown.number >= asked.number and style == self._drawn_in(shown):
+                    return shown, jpeg
+            shown = self.latest or asked
+            style = self._drawn_in(shown)
+            jpeg = await self._loop.run_in_executor(self._snapshots, self._jpeg, shown, None, 95)
+            self._taken = shown, style, jpeg
+            return shown, jpeg
+
+    def _drawn_in(self, shown: Shown) -> Style | None:
+        """The style that a picture would be drawn in; None for one that is drawn already."""
+        return self._style() if shown.picture is None else None
 
     def _due(self, shown: Shown) -> list[Viewer]:
         return [viewer for viewer in self._viewers if viewer.waiting and viewer.seen < shown.number]
@@ -176,7 +214,7 @@ class Broadcast:
 
     def _tell_now(self) -> None:
         self._telling = False
-        if self._viewers:
+        if self._viewers and not self._ended:
             news = json.dumps(self._news())
             for viewer in self._viewers:
                 viewer.tell(news)
