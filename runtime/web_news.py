@@ -44,6 +44,7 @@ def run_news(interaction: Interaction, recorder: Recorder, title: str, source: s
             "outlines": style.outlines,
             "names": style.names,
             "legend": style.legend,
+            "hidden": sorted(style.hidden),
         },
         "lost": None if source == PLAYING else source,
         "recording": recorder.seconds,

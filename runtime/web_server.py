@@ -3,7 +3,8 @@
   GET  /, /app.js, /style.css, …           the page
   GET  /live                               a WebSocket: frames and news, see web_viewers.py
   GET  /state                              the news as JSON
-  POST /classes   {"classes": ["person", "bike|bicycle"]}        answers when they are in force
+  POST /classes   {"classes": ["person", "bike|bicycle"]}        answers when they are in force; with {"version": 7}
+                  besides, from the news, only if they take the place of those and no others are on their way
   POST /settings  {"threshold": 0.3, "opacity": 0.5, "outlines": true, "names": true, "legend": false,
                    "hidden": ["sky"], "colours": {"person": "#ff8800", "bike": null}}, any of them
   POST /region    {"x": 0.5, "y": 0.5}, shares of width and height   what is there, and what else it might be
@@ -47,6 +48,7 @@ else:
 _PAGE = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
+    "/edits.js": ("edits.js", "text/javascript"),
     "/live.js": ("live.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
@@ -305,9 +307,12 @@ class WebServer:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     async def _post_classes(self, request: web.Request) -> web.StreamResponse:
-        classes = (await _body(request)).get("classes")
+        body, state = await _body(request), self._interaction.vocabulary.state
+        classes = body.get("classes")
         if not isinstance(classes, list) or not all(isinstance(entry, str) for entry in classes):
             raise UsageError('expected {"classes": ["person", "bike|bicycle"]}')
+        if "version" in body and (state.pending or body["version"] != state.version):
+            raise Superseded("the classes have been changed meanwhile; see GET /state for what they are")
         future = self._interaction.vocabulary.request(classes)
         self._broadcast.tell()
         asked = await _result(future)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,7 +46,7 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(viewer: Viewer) -> N
                 assert answer.status == 200
                 assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
                 assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
-            wanted = set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) | {"/live.js"}
+            wanted = set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) | {"/live.js", "/edits.js"}
             for path in wanted:
                 async with session.get(path) as answer:
                     assert answer.status == 200, path
@@ -120,6 +122,33 @@ def test_classes_that_make_no_sense_change_nothing(viewer: Viewer) -> None:
             # A list from the network names no file.
             status, answer = await post(session, "/classes", {"classes": ["@/etc/passwd"]})
             assert status == 200 and answer["classes"] == ["@/etc/passwd"]
+
+    within(work())
+
+
+def test_classes_made_from_others_than_those_in_force_are_refused(
+    viewer: Viewer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with client(viewer) as session:
+            _, before = await post(session, "/classes", {"classes": ["red"]})
+            status, after = await post(session, "/classes", {"classes": ["red", "green"], "version": before["version"]})
+            assert status == 200 and after["version"] > before["version"]
+            for version in (before["version"], 0, None, "x", [1]):
+                status, answer = await post(session, "/classes", {"classes": ["blue"], "version": version})
+                assert status == 409 and "GET /state" in answer["error"]
+            # Nor while others are on their way: they would be undone.
+            encode, going = viewer.segmenter.set_classes, threading.Event()
+
+            def held(classes: Any) -> Any:
+                going.wait(10)
+                return encode(classes)
+
+            monkeypatch.setattr(viewer.segmenter, "set_classes", held)
+            other = viewer.interaction.vocabulary.request("sky")
+            status, _ = await post(session, "/classes", {"classes": ["blue"], "version": after["version"]})
+            going.set()
+            assert status == 409 and (await asyncio.to_thread(other.result)).labels == ("sky",)
 
     within(work())
 

@@ -1,3 +1,4 @@
+import { editor, labelOf } from "./edits.js";
 import { connect, post, sparkline, throttled } from "./live.js";
 
 const $ = (id) => document.getElementById(id);
@@ -35,53 +36,74 @@ function banner(text) {
 
 // -- classes ---------------------------------------------------------------------------------------------------------
 
+let hiding = null; // labels hidden here, while the server has not said that they are
+let refusals = []; // of changes since the last one that was made here
+
 const setSettings = throttled("/settings", 60, {
   failed: fail,
   answered: (settings) => (news.settings = settings),
-  settled: () => showSettings(),
+  settled() {
+    hiding = null;
+    showSettings();
+    showClasses();
+  },
 });
 
-async function setClasses(entries) {
+const edits = editor({
+  changed: showClasses,
+  done: (labels) => say(`Looking for ${labels.join(", ")}`),
+  refused(change, error) {
+    refusals.push(`${change.failed}: ${error.message}`);
+    fail(new Error(refusals.join("\n")));
+    if (change.typed && !$("name").value) $("name").value = change.typed;
+  },
+});
+
+function edit(change) {
+  refusals = [];
   $("problem").textContent = "";
-  try {
-    const answer = await post("/classes", { classes: entries });
-    say(`Looking for ${answer.classes.join(", ")}`);
-    return true;
-  } catch (error) {
-    fail(error);
-    return false;
-  }
+  edits.make(change);
 }
 
-const asked = () => news.classes.map((entry) => entry.names.join("|"));
+const quoted = (text) => `“${text.length > 40 ? `${text.slice(0, 40)}…` : text}”`;
 
-async function add(event) {
+function add(event) {
   event.preventDefault();
-  const typed = $("name").value.split(",").map((text) => text.trim()).filter(Boolean);
-  if (!news || !typed.length) return;
+  const names = $("name").value.split(",").map((text) => text.trim()).filter(Boolean);
+  if (!news || !names.length) return;
   $("name").value = "";
-  if (!(await setClasses([...asked(), ...typed])) && !$("name").value) $("name").value = typed.join(", ");
+  const typed = names.join(", ");
+  edit({ apply: (entries) => [...entries, ...names], failed: `${quoted(typed)} was not added`, typed });
 }
 
 function remove(label) {
-  const rest = news.classes.filter((entry) => entry.label !== label);
-  if (!rest.length) {
+  const labels = listed().map((entry) => entry.label);
+  if (labels.length < 2) {
     fail(new Error("one class must stay; add another one first"));
     return;
   }
-  const held = chips.get(label).contains(document.activeElement);
-  if (held) {
-    const labels = news.classes.map((entry) => entry.label);
+  if (chips.get(label).contains(document.activeElement)) {
     const place = labels.indexOf(label);
     chips.get(labels[place + 1] ?? labels[place - 1]).querySelector(".remove").focus();
   }
-  setClasses(rest.map((entry) => entry.names.join("|")));
+  edit({
+    apply: (entries) => entries.filter((entry) => labelOf(entry) !== label),
+    failed: `${quoted(label)} was not removed`,
+  });
 }
 
+const hidden = () => hiding ?? new Set(news.settings.hidden);
+
 function toggle(label) {
-  const hidden = new Set(news.classes.filter((entry) => entry.hidden).map((entry) => entry.label));
-  if (!hidden.delete(label)) hidden.add(label);
-  setSettings({ hidden: [...hidden] });
+  hiding = new Set(listed().map((entry) => entry.label).filter((one) => hidden().has(one) !== (one === label)));
+  showClasses();
+  setSettings({ hidden: [...hiding] });
+}
+
+// The classes as what was done here will leave them; what the server does not have yet has no colour yet.
+function listed() {
+  const had = new Map(news.classes.map((entry) => [entry.label, entry]));
+  return edits.wanted().map((entry) => had.get(entry.label) ?? { ...entry, colour: "#808080", coming: true });
 }
 
 function element(tag, properties, ...children) {
@@ -104,26 +126,29 @@ function chip(entry) {
 }
 
 function showClasses() {
-  const labels = new Set(news.classes.map((entry) => entry.label));
+  const entries = listed();
+  const labels = new Set(entries.map((entry) => entry.label));
   for (const [label, item] of chips) {
     if (!labels.has(label)) {
       item.remove();
       chips.delete(label);
     }
   }
-  news.classes.forEach((entry, index) => {
+  entries.forEach((entry, index) => {
     if (!chips.has(entry.label)) chips.set(entry.label, chip(entry));
     const item = chips.get(entry.label);
+    const off = hidden().has(entry.label);
     const place = $("classes").children[index];
     if (place !== item) $("classes").insertBefore(item, place ?? null);
     const colour = item.querySelector(".colour");
-    if (document.activeElement !== colour) colour.value = entry.colour;
+    if (document.activeElement !== colour && !setSettings.busy()) colour.value = entry.colour;
     const name = item.querySelector(".name");
-    name.setAttribute("aria-pressed", String(!entry.hidden));
-    name.title = `${entry.names.join(", ")}: click to ${entry.hidden ? "show" : "hide"}`;
-    item.classList.toggle("hidden", entry.hidden);
+    name.setAttribute("aria-pressed", String(!off));
+    name.title = `${entry.names.join(", ")}: click to ${off ? "show" : "hide"}`;
+    item.classList.toggle("hidden", off);
+    item.classList.toggle("coming", Boolean(entry.coming));
   });
-  $("classes").classList.toggle("pending", news.pending);
+  $("classes").setAttribute("aria-busy", String(news.pending));
 }
 
 function showShares() {
@@ -149,7 +174,8 @@ function showPresets() {
 }
 
 function usePreset(index) {
-  if (news?.presets[index]) setClasses(news.presets[index].split(","));
+  const preset = news?.presets[index];
+  if (preset) edit({ apply: () => preset.split(","), failed: `preset ${index + 1} was not taken` });
 }
 
 // -- what is here ----------------------------------------------------------------------------------------------------
@@ -358,6 +384,7 @@ connect({
   },
   news(told) {
     news = told;
+    edits.told(news);
     document.title = `${news.title} · ovs-edge`;
     $("title").textContent = `${news.title} · ${news.model}`;
     banner(news.lost);
@@ -367,12 +394,15 @@ connect({
     showPresets();
     showSettings();
     showRecording();
-    if (news.error) fail(new Error(news.error));
-    else if ($("problem").textContent === said) $("problem").textContent = "";
+    if (news.error && news.error !== said && !$("problem").textContent.includes(news.error)) fail(new Error(news.error));
+    if (!news.error && $("problem").textContent === said) $("problem").textContent = "";
     said = news.error;
   },
   link(state) {
-    if (state === "open") return;
+    if (state === "open") {
+      edits.reconnected();
+      return;
+    }
     pill(state, state === "ended" ? "Ended" : "Not connected");
     banner(state === "ended" ? "The run has ended." : "The connection is lost; trying again.");
   },

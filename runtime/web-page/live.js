@@ -55,7 +55,7 @@ export function connect(handlers) {
   open();
 }
 
-// Answers with the reply's JSON; throws an Error with the server's own words.
+// Answers with the reply's JSON; throws an Error with the server's own words, and the reply's `status` if there was one.
 export async function post(path, body) {
   let reply;
   try {
@@ -68,11 +68,14 @@ export async function post(path, body) {
     throw new Error("the server does not answer");
   }
   const answer = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error(answer.error || `the server says ${reply.status}`);
+  if (!reply.ok) {
+    throw Object.assign(new Error(answer.error || `the server says ${reply.status}`), { status: reply.status });
+  }
   return answer;
 }
 
-// A function that sends at most one request every `pause` milliseconds; of changes in between, merged, the last win.
+// A function that sends at most one request every `pause` milliseconds; of changes in between, merged, the last win:
+// `colours` by their labels, others by their names.
 // Calls `answered` with each reply, `settled` when all is sent; its `busy()` is true in between.
 export function throttled(path, pause, { failed, answered, settled }) {
   let waiting = null;
@@ -94,7 +97,8 @@ export function throttled(path, pause, { failed, answered, settled }) {
     timer = setTimeout(flush, pause);
   }
   const send = (change) => {
-    waiting = { ...waiting, ...change };
+    const colours = { ...waiting?.colours, ...change.colours };
+    waiting = { ...waiting, ...change, ...(Object.keys(colours).length ? { colours } : {}) };
     if (!timer) timer = setTimeout(flush, 0);
   };
   send.busy = () => timer !== 0;
