@@ -1,8 +1,10 @@
-"""What the web viewer tells of a run, as plain values for JSON; colours are "#rrggbb"."""
+"""What the web viewer tells of a run, and is told, as plain values of JSON; colours are "#rrggbb"."""
 
 from __future__ import annotations
 
+import math
 import re
+from contextlib import suppress
 from typing import Any
 
 from ovs_edge.bundle.errors import UsageError
@@ -72,3 +74,19 @@ def colour_of(text: object) -> Bgr | None:
         raise UsageError('a colour is not "#rrggbb", such as "#ff8800"')
     value = int(text[1:], 16)
     return value & 0xFF, value >> 8 & 0xFF, value >> 16
+
+
+def number_of(value: object, name: str) -> float:
+    """A finite number. Raises `UsageError`, which names it `name`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
+    raise UsageError(f"expected a number as {name!r}")
+
+
+def flag_of(value: object, name: str) -> bool:
+    """True or false. Raises `UsageError`, which names it `name`."""
+    if not isinstance(value, bool):
+        raise UsageError(f"expected true or false as {name!r}")
+    return value

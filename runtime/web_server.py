@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import math
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -36,7 +35,7 @@ from ovs_edge.runtime.status import PLAYING, Status
 from ovs_edge.runtime.web_door import Door, bound_socket
 from ovs_edge.runtime.web_faults import FaultLog, Faults
 from ovs_edge.runtime.web_guard import Address, Guard
-from ovs_edge.runtime.web_news import colour_of, region_news, run_news
+from ovs_edge.runtime.web_news import colour_of, flag_of, number_of, region_news, run_news
 from ovs_edge.runtime.web_viewers import NEXT, Broadcast, Shown, Viewer
 
 if TYPE_CHECKING:
@@ -320,8 +319,10 @@ class WebServer:
 
     async def _post_settings(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
-        changes: dict[str, Any] = {name: _number(body[name], name) for name in ("threshold", "opacity") if name in body}
-        changes |= {name: _flag(body[name], name) for name in ("outlines", "names", "legend") if name in body}
+        changes: dict[str, Any] = {
+            name: number_of(body[name], name) for name in ("threshold", "opacity") if name in body
+        }
+        changes |= {name: flag_of(body[name], name) for name in ("outlines", "names", "legend") if name in body}
         hidden, colours = body.get("hidden"), body.get("colours")
         if hidden is not None and not (isinstance(hidden, list) and all(isinstance(label, str) for label in hidden)):
             raise UsageError('expected {"hidden": ["sky"]}')
@@ -336,7 +337,7 @@ class WebServer:
 
     async def _post_region(self, request: web.Request) -> web.StreamResponse:
         body = await _body(request)
-        x, y = _number(body.get("x"), "x"), _number(body.get("y"), "y")
+        x, y = number_of(body.get("x"), "x"), number_of(body.get("y"), "y")
         shown = self._latest()
         if not (0 <= x < 1 and 0 <= y < 1):
             raise UsageError("expected x and y from 0 to 1, shares of the picture's width and height")
@@ -345,7 +346,7 @@ class WebServer:
         return web.json_response(region_news(await _result(future), width, height))
 
     async def _post_record(self, request: web.Request) -> web.StreamResponse:
-        if _flag((await _body(request)).get("on"), "on"):
+        if flag_of((await _body(request)).get("on"), "on"):
             self._recorder.start()
             name = None
         else:
@@ -388,17 +389,3 @@ async def _body(request: web.Request) -> dict[str, Any]:
 async def _result(future: Future[Result]) -> Result:
     # Shielded: that an asker hangs up or waits too long does not undo what it asked for.
     return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), _ANSWER)
-
-
-def _number(value: object, name: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            if math.isfinite(value):
-                return float(value)
-    raise UsageError(f"expected a number as {name!r}")
-
-
-def _flag(value: object, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise UsageError(f"expected true or false as {name!r}")
-    return value
