@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,7 @@ class Sampling(str, Enum):
     auto = "auto"
     gridsample = "gridsample"
     gather = "gather"
+    plugin = "plugin"
 
 
 class Engine(str, Enum):
@@ -55,7 +57,8 @@ def build(
     msda: Annotated[
         Sampling,
         typer.Option(
-            help="How deformable attention samples. auto: as the bundle does, and by gather where that fails."
+            help="How deformable attention samples. auto: as the bundle does, and otherwise where that fails. "
+            "plugin: TensorRT's own kernel, untested on a GPU."
         ),
     ] = Sampling.auto,
     profiles: Annotated[
@@ -112,7 +115,7 @@ def build(
     from ovs_edge.calibration.build_pictures import read_pictures
     from ovs_edge.calibration.build_plan import AUTO, PlanOptions, default_profiles, make_plan, parse_profiles
     from ovs_edge.calibration.build_report import add_row, print_layers, print_parity
-    from ovs_edge.runtime.tensorrt_api import load
+    from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN, Log, load
 
     opened = Bundle.open(bundle, force=force)
     most = opened.manifest.graph.max_classes
@@ -136,6 +139,7 @@ def build(
             f"tensorrt {trt.version} builds on the GPU that the plan is for, and none is here; build on the device, or "
             "check without one by tensorrt_rtx: pip install 'ovs-edge[rtx]' and --engine tensorrt_rtx"
         )
+    options = replace(options, plugin=trt.plugin_version(MSDA_PLUGIN, trt.logger(Log())))
     here = Target.here(trt.module, trt.version, gpu.name if gpu else None, gpu.capability if gpu else None)
     pictures = None if gpu is None else read_pictures(images, opened.manifest.input_size)
     if pictures is not None and output is None and not rebuild:

@@ -19,6 +19,7 @@ from ovs_edge.bundle.files import cache_folder
 from ovs_edge.calibration.build_child import Progress, available_bytes, build_in_child, check_memory
 from ovs_edge.calibration.build_parity import PlanParity, compare_plan, make_vocabularies
 from ovs_edge.calibration.build_pictures import GENERATED, Pictures
+from ovs_edge.calibration.build_plugin import to_plugin
 from ovs_edge.calibration.builder import BuildRequest, Built
 from ovs_edge.calibration.gather import to_gather
 from ovs_edge.runtime.onnx_session import OnnxSession
@@ -35,6 +36,7 @@ from ovs_edge.runtime.plan import (
     cached_path,
 )
 from ovs_edge.runtime.session import Session
+from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN
 from ovs_edge.runtime.tensorrt_session import TensorRTSession
 
 # Padded sizes of the text vectors. The silent background gives its classes up to 48 names each, and with more than 128
@@ -55,12 +57,13 @@ class PlanOptions:
     """What is asked of ovs-build."""
 
     precision: str  # of the bundle, or "auto": the fastest that passes
-    msda: str  # "gridsample", "gather", or "auto": the bundle's own, and gather where that fails
+    msda: str  # "gridsample", "gather", "plugin", or "auto": the bundle's own, and the others where that fails
     profiles: tuple[Profile, ...]
     level: int | None  # of the builder's optimisation, 0..5; None: LEVEL
     workspace: int | None  # bytes; None: half of the GPU's free memory
     images: str | None  # pictures to compare on; None: the demo's, or generated ones
     memory_check: bool  # whether too little memory ends it before it begins
+    plugin: str | None = None  # version of the plugin that TensorRT has here; None: it has none
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ def parse_profiles(text: str, most: int) -> tuple[Profile, ...]:
 def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidate]:
     """Engines to build, in order. Raises `UsageError` for what the bundle does not have or nothing here can decide."""
     own = bundle.manifest.graph.msda
-    if options.msda == "gridsample" and own == "gather":
+    if options.msda in ("gridsample", "plugin") and own == "gather":
         raise UsageError(f"{bundle.path} was exported with gather; export it again with --msda gridsample")
+    if options.msda == "plugin" and options.plugin is None:
+        raise UsageError(f"this TensorRT has no {MSDA_PLUGIN}; use --msda gridsample or gather")
     if options.precision == _FOR_CPU:
         raise UsageError(f"{_FOR_CPU} is for processors; the INT8 that TensorRT takes is called int8")
     precisions = [options.precision]
@@ -120,8 +125,12 @@ def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidat
     for precision in precisions:
         bundle.graph(precision)
     formulations: list[Formulation] = [own]
-    if options.msda == "gather" or (options.msda == AUTO and gpu and own == "gridsample"):
-        formulations = ["gather"] if options.msda == "gather" else [own, "gather"]
+    if options.msda == "gather":
+        formulations = ["gather"]
+    elif options.msda == "plugin":
+        formulations = ["plugin"]
+    elif options.msda == AUTO and gpu and own == "gridsample":
+        formulations = [own, "gather"] if options.plugin is None else [own, "gather", "plugin"]
     return [Candidate(precision, formulation) for precision in precisions for formulation in formulations]
 
 
@@ -181,10 +190,11 @@ def make_plan(
             tell(f"building {candidate.precision}, {candidate.formulation}")
             work = Path(folder) / f"{candidate.precision}-{candidate.formulation}"
             work.mkdir()
-            graph = _graph(bundle, candidate, work)
+            graph = _graph(bundle, candidate, options.plugin, work)
             if options.memory_check:
                 check_memory(graph, available_bytes())
-            built = build_in_child(_request(bundle, options, target, graph, work), progress)
+            request = _request(bundle, options, target, graph, work)
+            built = build_in_child(replace(request, plugins=candidate.formulation == "plugin"), progress)
             for warning in built.warnings:
                 tell(warning)
             (work / LAYERS).write_text(json.dumps([asdict(layer) for layer in built.layers]), encoding="utf-8")
@@ -214,12 +224,16 @@ def make_plan(
         return chosen, place
 
 
-def _graph(bundle: Bundle, candidate: Candidate, work: Path) -> Path:
+def _graph(bundle: Bundle, candidate: Candidate, plugin: str | None, work: Path) -> Path:
     path = bundle.graph(candidate.precision)
     if candidate.formulation == bundle.manifest.graph.msda:
         return path
-    spelt = work / path.name
-    onnx.save(to_gather(onnx.load(str(path))), str(spelt))
+    spelt, model = work / path.name, onnx.load(str(path))
+    if candidate.formulation == "plugin":
+        assert plugin is not None  # or it were no candidate
+        onnx.save(to_plugin(model, plugin), str(spelt))
+    else:
+        onnx.save(to_gather(model), str(spelt))
     return spelt
 
 

@@ -19,7 +19,15 @@ from ovs_edge.bundle.files import replacing
 from ovs_edge.calibration.build_network import Layer, check_layers, read_layers, stated_types
 from ovs_edge.runtime.cuda import Cuda
 from ovs_edge.runtime.plan import Profile
-from ovs_edge.runtime.tensorrt_api import Builder, IBuilderConfig, INetworkDefinition, Log, TensorRT, load
+from ovs_edge.runtime.tensorrt_api import (
+    MSDA_PLUGIN,
+    Builder,
+    IBuilderConfig,
+    INetworkDefinition,
+    Log,
+    TensorRT,
+    load,
+)
 
 Step = Callable[[str, int, int], bool]  # phase, done, of -> whether to go on
 
@@ -36,6 +44,7 @@ class BuildRequest:
     level: int  # of optimisation, 0..5
     workspace: int | None  # bytes of GPU memory for scratch; None: half of what is free
     timing_cache: Path | None  # read if it is there, written afterwards; None for tensorrt_rtx, which times nothing
+    plugins: bool = False  # whether the graph holds nodes of libnvinfer_plugin
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ def build(request: BuildRequest, step: Step) -> Built:
         builder = trt.builder(logger)
     except Exception as error:  # the binding's own, where CUDA does not start
         raise PlanError(f"{trt.module} {trt.version} does not start ({error}; {log.reason}); it needs a GPU") from error
+    if request.plugins:
+        trt.plugin_version(MSDA_PLUGIN, logger)
     network = _parse(trt, builder, logger, log, request.graph)
     layers = read_layers(trt, network)
     check_layers(layers, stated_types(request.graph))

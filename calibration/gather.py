@@ -49,14 +49,7 @@ class _Spelt:
         self.nodes: list[NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._prefix = node.name
-        settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-        kind = (
-            settings.get("mode", b"bilinear"),
-            settings.get("padding_mode", b"zeros"),
-            settings.get("align_corners", 0),
-        )
-        if kind not in ((b"bilinear", b"zeros", 0), (b"linear", b"zeros", 0)):
-            raise PlanError(f"{node.name} samples by {kind}, expected bilinear, zeros, 0; export the bundle again")
+        check_sampling(node)
         count, channels, height, width = _sizes(maps, node)
         _, rows, columns, _ = _sizes(grid, node)
         self._type = grid.elem_type
@@ -119,6 +112,18 @@ class _Spelt:
         name = f"{self._prefix}/constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(value, name))
         return name
+
+
+def check_sampling(node: NodeProto) -> None:
+    """Raise `PlanError` unless a GridSample interpolates, between pixels' centres, and finds zeros outside."""
+    settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    kind = (
+        settings.get("mode", b"bilinear"),
+        settings.get("padding_mode", b"zeros"),
+        settings.get("align_corners", 0),
+    )
+    if kind not in ((b"bilinear", b"zeros", 0), (b"linear", b"zeros", 0)):
+        raise PlanError(f"{node.name} samples by {kind}, expected bilinear, zeros, 0; export the bundle again")
 
 
 def _sizes(kind: Any, node: NodeProto) -> list[int]:

@@ -33,7 +33,7 @@ ENGINE = "engine.bin"
 LAYERS = "layers.json"
 _SIDECAR_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
 
-Formulation = Literal["gridsample", "gather"]
+Formulation = Literal["gridsample", "gather", "plugin"]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ovs_edge.bundle.errors import MissingExtraError
 
 MODULES = ("tensorrt", "tensorrt_rtx")  # in the order they are tried
+MSDA_PLUGIN = "MultiscaleDeformableAttnPlugin_TRT"  # deformable attention's own kernel
 
 # TensorRT's type -> numpy's name
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
@@ -198,6 +199,7 @@ class TensorRT:
         self._trt = trt
         self.module: str = trt.__name__
         self.version: str = trt.__version__
+        self._heard_by: Any = None  # logger of the plugins' library
 
     def logger(self, log: Log) -> Any:
         """A logger that writes to `log`; it must outlive what is made with it."""
@@ -287,6 +289,20 @@ class TensorRT:
         """The engine's layers, as the inspector writes them."""
         trt = self._trt
         return engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+
+    def plugin_version(self, name: str, logger: Any) -> str | None:
+        """The newest version of a plugin of libnvinfer_plugin; None where there is none.
+
+        It registers the library's plugins, without which a graph or an engine that holds one cannot be read. Names are
+        looked up, and not taken for granted: where one is missing, there are no plugins.
+        """
+        start, registry = (
+            getattr(self._trt, part, None) for part in ("init_libnvinfer_plugins", "get_plugin_registry")
+        )
+        if start is None or registry is None or not start(logger, ""):
+            return None
+        creators = getattr(registry(), "all_creators", ())
+        return max((str(creator.plugin_version) for creator in creators if creator.name == name), default=None)
 
     def samples_linearly(self, layer: ILayer) -> bool | None:
         """Whether a GridSample layer interpolates; None for any other layer."""

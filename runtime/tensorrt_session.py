@@ -21,7 +21,7 @@ from ovs_edge.bundle.manifest import TensorSpec
 from ovs_edge.runtime.cuda import Buffer, Cuda
 from ovs_edge.runtime.plan import Plan, Profile, Target
 from ovs_edge.runtime.session import RawOutputs
-from ovs_edge.runtime.tensorrt_api import ICudaEngine, IExecutionContext, Log, load, type_name
+from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN, ICudaEngine, IExecutionContext, Log, load, type_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -55,6 +55,11 @@ class TensorRTSession:
 
     def _load(self, data: bytes) -> None:
         self._logger = self._trt.logger(self._log)
+        if self._plan.sidecar.formulation == "plugin" and self._trt.plugin_version(MSDA_PLUGIN, self._logger) is None:
+            raise PlanError(
+                f"the plan {self._plan.path} needs {MSDA_PLUGIN}, which {self._trt.module} {self._trt.version} does not "
+                "have here; install libnvinfer_plugin, or build it again with --msda gridsample or gather"
+            )
         self._runtime = self._trt.runtime(self._logger)
         engine = self._runtime.deserialize_cuda_engine(data)
         if engine is None:

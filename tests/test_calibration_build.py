@@ -15,6 +15,7 @@ from support import build_work
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import MissingExtraError, ParityError, PlanError, UsageError
+from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.calibration import build_plan, builder
 from ovs_edge.calibration.build_child import build_in_child, check_memory, needed_bytes
 from ovs_edge.calibration.build_parity import compare_plan, make_vocabularies
@@ -133,6 +134,13 @@ def test_candidates(tiny_bundle: Path) -> None:
     assert candidates(bundle, _options(precision="fp16", msda="gather"), gpu=False) == both[1:]
     every = [Candidate("fp32", "gridsample"), Candidate("fp32", "gather"), *both]
     assert candidates(bundle, _options(precision="auto"), gpu=True) == every
+    plugin = _options(precision="fp16", plugin="2")
+    assert candidates(bundle, plugin, gpu=True) == [*both, Candidate("fp16", "plugin")]
+    assert candidates(bundle, dataclasses.replace(plugin, msda="plugin"), gpu=False) == [Candidate("fp16", "plugin")]
+    failed = dataclasses.replace(bundle.manifest, verdicts={"fp16": Verdict(1, 0.5, 0.5, 0.99, 0.1, True, {})})
+    for force, precisions in ((False, {"fp32"}), (True, {"fp32", "fp16"})):
+        found = candidates(Bundle(bundle.path, failed, force), _options(precision="auto"), gpu=True)
+        assert {candidate.precision for candidate in found} == precisions
     spelt = _with(bundle, "fp32", msda="gather")
     assert candidates(spelt, _options(), gpu=True) == [Candidate("fp32", "gather")]
     for asked, from_bundle, says in (
@@ -140,6 +148,8 @@ def test_candidates(tiny_bundle: Path) -> None:
         (_options(precision="int8-cpu"), bundle, "int8-cpu is for processors"),
         (_options(precision="int8"), bundle, "has no precision 'int8'"),
         (_options(msda="gridsample"), spelt, "exported with gather"),
+        (_options(msda="plugin", plugin="2"), spelt, "exported with gather"),
+        (_options(msda="plugin"), bundle, "this TensorRT has no Multiscale"),
     ):
         with pytest.raises(UsageError, match=says):
             candidates(from_bundle, asked, gpu=False)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,9 +22,11 @@ from support.plans import fake_builder, target
 
 from ovs_edge.bundle.bundle import Bundle, sha256
 from ovs_edge.bundle.errors import MissingExtraError, ParityError, PlanError, SourceError, UsageError
-from ovs_edge.calibration import build_cli, build_pictures
+from ovs_edge.calibration import build_cli, build_pictures, build_plan
 from ovs_edge.runtime.plan import ENGINE, LAYERS, SIDECAR, Plan, cached, fitting
 from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN
+from ovs_edge.runtime.tensorrt_session import TensorRTSession
 
 COMMAND = [sys.executable, "-m", "ovs_edge.calibration.build_cli"]
 
@@ -121,6 +124,32 @@ def test_auto_keeps_one_and_finds_it_again(
     _build(folder, "--profiles", "8x2", "--precision", "fp32")
     _build(folder, "--profiles", "8x2")
     assert len(gpu.built) == 11
+
+
+def test_the_plugin_is_tried_where_tensorrt_has_it(
+    gpu: fake_gpu.TensorRT, tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (tiny_bundle, "--precision", "fp32", "--profiles", "4x2")
+    with pytest.raises(UsageError, match="this TensorRT has no MultiscaleDeformableAttnPlugin_TRT"):
+        _build(*arguments, "--msda", "plugin")
+    gpu.creators = [SimpleNamespace(name=MSDA_PLUGIN, plugin_version=version) for version in "12"]
+    versions = []
+    monkeypatch.setattr(build_plan, "to_plugin", lambda model, version: versions.append(version) or model)
+    gpu.bad = {"gridsample", "gather"}
+    _build(*arguments)
+    assert [(one.engine.parent.name, one.plugins) for one in gpu.built] == [
+        ("fp32-gridsample", False), ("fp32-gather", False), ("fp32-plugin", True)
+    ]  # fmt: skip
+    assert versions == ["2"]
+    plan = fitting(Bundle.open(tiny_bundle), "fp32", target())
+    assert plan.sidecar.formulation == "plugin"
+    # A plan of it needs the library again.
+    gpu.creators, gpu.loaded = [], []
+    with pytest.raises(
+        PlanError, match="needs MultiscaleDeformableAttnPlugin_TRT, which tensorrt 10.3.0 does not have"
+    ):
+        TensorRTSession(plan)
+    assert gpu.loaded == [] and gpu.driver.alive == set()
 
 
 def test_a_damaged_plan_is_built_again_with_one_line(

@@ -96,7 +96,7 @@ def test_a_plan_built_without_a_gpu_fits_any(bundle: Bundle, tmp_path: Path) -> 
         (lambda raw: raw | {"extra": 1}, "unknown entries .'extra'."),
         (lambda raw: {key: value for key, value in raw.items() if key != "target"}, "missing entries .'target'."),
         (lambda raw: raw | {"engine_bytes": "12"}, "engine_bytes: found str"),
-        (lambda raw: raw | {"formulation": "plugin"}, "found 'plugin'"),
+        (lambda raw: raw | {"formulation": "kernel"}, "found 'kernel'"),
         (lambda raw: raw | {"profiles": []}, "no sound profiles"),
         (lambda raw: raw | {"profiles": [{"classes": 0, "names": 1}]}, "no sound profiles"),
         (lambda raw: raw | {"manifest": raw["manifest"] | {"schema": 99}}, "manifest has schema 99"),

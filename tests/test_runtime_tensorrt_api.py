@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support import fake_gpu, tensorrt_used
+
+from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN, Log, TensorRT, load
 
 SURFACES = json.loads((Path(__file__).parent / "support" / "tensorrt_surface.json").read_text())
 VERSIONS = [version for version in SURFACES if version.startswith("tensorrt")]
@@ -41,6 +45,27 @@ def test_the_fake_has_nothing_that_tensorrt_lacks(version: str) -> None:
     for name, kind in fake_gpu.CLASSES.items():
         public = {member for member in vars(kind) if not member.startswith("_")}
         assert public and public <= have[name], name
+
+
+def test_plugins_are_looked_up_and_not_taken_for_granted() -> None:
+    def version(**module: Any) -> str | None:
+        trt: Any = SimpleNamespace(__name__="tensorrt", __version__="10.3.0", **module)
+        return TensorRT(trt).plugin_version("A", None)
+
+    creators = [SimpleNamespace(name=name, plugin_version=number) for name, number in ("A1", "A2", "B3")]
+    registry = {"get_plugin_registry": lambda: SimpleNamespace(all_creators=creators)}
+    assert version() is None and version(**registry) is None
+    assert version(init_libnvinfer_plugins=lambda logger, namespace: False, **registry) is None
+    assert version(init_libnvinfer_plugins=lambda logger, namespace: True, **registry) == "2"
+    creators.clear()
+    assert version(init_libnvinfer_plugins=lambda logger, namespace: True, **registry) is None
+
+
+def test_rtx_has_no_plugin_for_deformable_attention() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    trt = load("tensorrt_rtx")
+    assert trt.plugin_version(MSDA_PLUGIN, trt.logger(Log())) is None
+    assert trt.plugin_version("ROIAlign_TRT", trt.logger(Log())) is not None  # so it is looked for in the right place
 
 
 def test_pycuda_has_what_is_used() -> None:

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,8 @@ class TensorRT(ModuleType):
         self.loaded: list[bytes] = []  # what reached deserialisation
         self.refuses: str | None = None  # method of the execution context that answers False
         self.profile_changes: list[int] = []
+        self.creators: list[Any] = []  # of libnvinfer_plugin, each with name and plugin_version
+        self.plugins_started = False
         # Of `ovs-build`, whose engines plans.py makes:
         self.built: list[Any] = []  # what was asked of the builder
         self.bad: set[str] = set()  # formulations that it gets wrong
@@ -198,6 +200,14 @@ class TensorRT(ModuleType):
 
     class LayerInformationFormat:
         JSON = "json"
+
+    def init_libnvinfer_plugins(self, logger: ILogger, namespace: str) -> bool:
+        assert isinstance(logger, self.ILogger) and namespace == ""
+        self.plugins_started = True
+        return True
+
+    def get_plugin_registry(self) -> SimpleNamespace:
+        return SimpleNamespace(all_creators=self.creators if self.plugins_started else [])
 
     def Runtime(self, logger: ILogger) -> Runtime:
         return Runtime(self, logger)
