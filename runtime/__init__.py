@@ -12,7 +12,8 @@ A frame's way, one file per step:
   palette.py, lettering.py, overlay.py                   `Prediction` -> a picture for people
   sinks.py, image_sinks.py, video_sink.py                where results go; staging.py makes files appear whole
   window.py, window_keys.py                              a desktop's window: pictures out, keys and clicks in
-  web_sink.py, web_server.py, web_viewers.py, web_news.py, web_guard.py, web-page/, recorder.py
+  web_sink.py, web_server.py, web_viewers.py, web_news.py, web_guard.py, web_door.py, web_faults.py,
+  web-page/, recorder.py
                                                          the same in a browser, and who may
   interaction.py: controls.py, live_vocabulary.py, inspector.py (latest.py)
                                                          what either may change or ask while frames go on
