@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +22,7 @@ from ovs_edge.training.augment import AugmentOptions, random_crop
 from ovs_edge.training.batches import CropDataset, collate, to_target
 from ovs_edge.training.datasets import Sample, open_dataset
 from ovs_edge.training.names import category_names, plain_name
+from ovs_edge.training.splits import Split, hide
 
 
 def test_index_masks_are_read_as_written(tmp_path: Path) -> None:
@@ -77,15 +82,72 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert dataset.skipped == ("4.jpg: no mask masks/train/4.png",)
 
 
+def _claim_size(picture: bytes, side: int) -> bytes:
+    """A JPEG or PNG whose header says `side` x `side`, sound otherwise."""
+    if picture.startswith(b"\xff\xd8"):
+        place = picture.index(b"\xff\xc0") + 5  # of the height in the frame's header
+        return picture[:place] + struct.pack(">HH", side, side) + picture[place + 4 :]
+    header = b"IHDR" + struct.pack(">II", side, side) + picture[24:29]
+    return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
+
+
+def test_headers_that_claim_too_much_are_files_that_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenCV and Pillow have errors of their own for them, of no kind that other damage raises."""
+    folder = write_index_masks(tmp_path / "shapes")
+    photo, tail, mask = (folder / name for name in ("images/train/0.jpg", "images/train/1.jpg", "masks/train/2.png"))
+    photo.write_bytes(_claim_size(photo.read_bytes(), 65500))
+    tail.write_bytes(_claim_size(tail.read_bytes(), 65500) + bytes(64))  # its end has Pillow asked first
+    mask.write_bytes(_claim_size(mask.read_bytes(), 60000))
+    dataset = open_dataset(folder, "train")
+    for index, words in enumerate((r"photo .*0\.jpg", r"photo .*1\.jpg", r"mask .*2\.png")):
+        with pytest.raises(DatasetError, match=f"cannot decode the {words}"):
+            dataset.load(index)
+    crops = CropDataset([dataset], [1.0], AugmentOptions(64, 96), seed=0)
+    batch = collate([crops[index] for index in range(12)])
+    assert batch.skipped == sum(line.startswith("skipped: cannot decode") for line in caplog.messages) > 0
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "expected JSON"), ("{}", "list of names"), ("[]", "list of names"), ("[1]", "list of names")],
-)
+    [("{", "expected JSON"), ("{}", "list of names"), ("[]", "list of names"), ("[1]", "list of names"),
+     ('["|"]', "classes.json: the category '|' has no word"), (json.dumps(["a"] * 256), "256 names, at most 255")],
+)  # fmt: skip
 def test_class_lists_that_are_none(tmp_path: Path, content: str, words: str) -> None:
     folder = write_index_masks(tmp_path / "shapes")
     (folder / "classes.json").write_text(content)
     with pytest.raises(DatasetError, match=words):
         open_dataset(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"categories": [{"id": index, "name": "cat"} for index in range(256)]}, "256 names, at most 255 fit"),
+        ({"categories": [{"id": 17, "name": ""}]}, "the category '' has no word"),
+        ({"categories": [{"id": 17, "name": "-merged"}]}, "the category '-merged' has no word"),
+        ({"categories": [{"id": 17, "name": 5}]}, "has 5 as the name of a category"),
+        ({"annotations": [{"image_id": 1, "file_name": "1.png", "segments_info": [[]]}]}, "is not COCO panoptic"),
+        ({"images": None}, "is not COCO panoptic"),
+    ],
+)
+def test_panoptic_annotations_that_are_none(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    folder = write_coco_panoptic(tmp_path / "coco")
+    path = folder / "annotations/panoptic_train2017.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(DatasetError, match=words) as raised:
+        open_dataset(folder, "train")
+    assert "panoptic_train2017.json" in str(raised.value)
+
+
+def test_as_many_categories_as_fit_a_mask(tmp_path: Path) -> None:
+    folder = write_coco_panoptic(tmp_path / "coco")
+    path = folder / "annotations/panoptic_train2017.json"
+    document = json.loads(path.read_text())
+    more = [{"id": 1000 + index, "name": "cat"} for index in range(253)]
+    path.write_text(json.dumps(document | {"categories": [*more, *document["categories"]]}))
+    assert set(np.unique(open_dataset(folder, "train").load(0).labels)) == {253, 254, 255}
 
 
 def test_a_folder_of_no_known_layout(tmp_path: Path) -> None:
@@ -134,6 +196,22 @@ def test_crops_keep_photo_and_labels_together(height: int, width: int, crop: int
     assert (result.labels[dark] == 0).all()
     assert (result.labels[bright] == 1).all()
     assert set(np.unique(result.labels)) <= {0, 1, 255}
+
+
+def test_a_digest_tells_datasets_apart_but_not_where_they_lie(tmp_path: Path) -> None:
+    dataset = open_dataset(write_index_masks(tmp_path / "shapes"), "train")
+    assert open_dataset(write_index_masks(tmp_path / "elsewhere" / "shapes"), "train").digest == dataset.digest
+    hidden = hide(dataset, Split(("grass",), {}))
+    reserved = hide(dataset, Split(("boat",), {"grass": "lawn"}))
+    others = [
+        replace(dataset, name="other"),
+        replace(dataset, classes=tuple(map(category_names, ("grass", "sky", "tree")))),
+        replace(dataset, entries=dataset.entries[:-1]),
+        replace(dataset, entries=(*dataset.entries[:-1], replace(dataset.entries[-1], image=Path("new.jpg")))),
+        hidden,
+        reserved,
+    ]
+    assert len({dataset.digest, *(other.digest for other in others)}) == 1 + len(others)
 
 
 def test_the_same_number_gives_the_same_crop(tmp_path: Path) -> None:

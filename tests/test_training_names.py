@@ -157,6 +157,12 @@ def test_wordnet_names_lie_behind_the_hand_written_ones() -> None:
     assert plain_name("window-blind") == "window blind"
 
 
+@pytest.mark.parametrize("category", ["", " | ", "-merged", "tree|-other"])
+def test_a_category_without_a_word(category: str) -> None:
+    with pytest.raises(DatasetError, match="has no word"):
+        category_names(category)
+
+
 def test_shared_names_are_nobodys() -> None:
     classes = [
         CategoryNames(("bicycle", "cycle"), (), ("Bike", "pushbike")),

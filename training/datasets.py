@@ -10,6 +10,7 @@ Reading needs no torch. A file that cannot be used is skipped, counted and named
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.bundle.metrics import IGNORE
@@ -61,6 +62,14 @@ class SegmentationDataset:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def digest(self) -> str:
+        """Hexadecimal; differs when the classes as training knows them or the photos by name do, wherever they lie."""
+        classes = [[category.names, category.related, category.diverse] for category in self.classes]
+        files = [[entry.image.name, entry.mask.name] for entry in self.entries]
+        content = [self.name, classes, len(files), files, self.relabel]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
     def load(self, index: int) -> Sample:
         """Read one photo and its mask; raises `DatasetError` naming the file."""
         entry = self.entries[index]
@@ -81,7 +90,7 @@ class SegmentationDataset:
         try:
             with Image.open(entry.mask) as picture:
                 mask = np.asarray(picture)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except Exception as error:  # see `_read_photo`
             raise DatasetError(f"cannot decode the mask {entry.mask} ({error}); remove it or copy it again") from error
         if entry.segments:
             if mask.ndim != 3 or mask.shape[2] < 3:
@@ -111,9 +120,11 @@ def _read_photo(path: Path) -> npt.NDArray[np.uint8]:
         if not any(content.startswith(start) and end in content[-32:] for start, end in _MARKS):
             with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    # On bytes that are no picture decoders raise whatever they trip over: a size in a damaged header is one that OpenCV
+    # asserts, or a bomb to Pillow, and neither's error is an OSError or a ValueError.
+    except Exception as error:
         raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DatasetError(f"cannot decode the photo {path}; remove it or copy it again")
     return np.asarray(image, np.uint8)
@@ -141,8 +152,7 @@ def _open_index_masks(folder: Path, split: Split) -> SegmentationDataset:
     names = _read_json(folder / "classes.json")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise DatasetError(f"{folder / 'classes.json'} must be a list of names, in the order of the mask's indices")
-    if len(names) > IGNORE:
-        raise DatasetError(f"{folder / 'classes.json'} has {len(names)} names, at most {IGNORE} fit an 8-bit mask")
+    classes = _classes(names, folder / "classes.json")
     masks = {path.stem: path for path in (folder / "masks" / split).glob("*.png")}
     entries, skipped = [], []
     for image in sorted((folder / "images" / split).glob("*")):
@@ -152,7 +162,7 @@ def _open_index_masks(folder: Path, split: Split) -> SegmentationDataset:
             entries.append(_Entry(image, masks[image.stem]))
         else:
             skipped.append(f"{image.name}: no mask masks/{split}/{image.stem}.png")
-    return SegmentationDataset(folder.name, tuple(map(category_names, names)), tuple(entries), tuple(skipped))
+    return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped))
 
 
 def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
@@ -161,7 +171,7 @@ def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
     entries, skipped = [], []
     try:
         order = {category["id"]: index for index, category in enumerate(raw["categories"])}
-        classes = tuple(category_names(category["name"]) for category in raw["categories"])
+        classes = _classes([category["name"] for category in raw["categories"]], path)
         things = tuple(bool(category.get("isthing", True)) for category in raw["categories"])
         photos = {image["id"]: image["file_name"] for image in raw["images"]}
         for annotation in raw["annotations"]:
@@ -178,9 +188,22 @@ def _open_coco_panoptic(folder: Path, split: Split) -> SegmentationDataset:
                 skipped.append(f"{image.name}: photo or mask is missing")
             else:
                 entries.append(_Entry(image, mask, segments, crowds))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is not COCO panoptic: {type(error).__name__} {error}") from error
     return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped), things=things)
+
+
+def _classes(names: list[Any], path: Path) -> tuple[CategoryNames, ...]:
+    """The classes that the file `path` names; raises `DatasetError` for what is no name, or more than fit a mask."""
+    if len(names) > IGNORE:
+        raise DatasetError(f"{path} has {len(names)} names, at most {IGNORE} fit an 8-bit mask")
+    for name in names:
+        if not isinstance(name, str):
+            raise DatasetError(f"{path} has {name!r} as the name of a category, expected text; correct it")
+    try:
+        return tuple(map(category_names, names))
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def _read_json(path: Path) -> Any:

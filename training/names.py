@@ -14,6 +14,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ovs_edge.bundle.errors import DatasetError
+
 _SUFFIXES = ("-merged", "-other", "-stuff")
 _IRREGULAR = {"playingfield": "playing field", "window-blind": "window blind"}
 
@@ -50,9 +52,14 @@ def plain_name(category: str) -> str:
 
 
 def category_names(category: str) -> CategoryNames:
-    """Names of a dataset's category; `a|b` in a classes file gives synonyms of one's own."""
+    """Names of a dataset's category; `a|b` in a classes file gives synonyms of one's own.
+
+    Raises `DatasetError` for a category without a word.
+    """
     given = [part.strip() for part in category.split("|") if part.strip()]
     plain = [plain_name(part) for part in given]
+    if not plain or not all(name.strip() for name in plain):
+        raise DatasetError(f"the category {category!r} has no word; expected a name such as 'tree', or 'tree|bush'")
     entry = _read("names.json").get(plain[0], {})
     if len(plain) > 1:
         names, diverse = list(dict.fromkeys(plain)), []
