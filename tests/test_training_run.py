@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.monitor import Monitor
 from ovs_edge.training.recipes import recipe
 from ovs_edge.training.region_cache import RegionVectors
-from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
+from ovs_edge.training.trainer import LOG, STATE, Trainer, TrainOptions
 from ovs_edge.training.vocabulary import DatasetVocabulary
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
@@ -128,11 +130,120 @@ def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path
     ):
         with pytest.raises(CheckpointError, match="other options"):
             other.resume()
+    # A state from before the data was written down.
+    content = torch.load(tmp_path / STATE)
+    recipe = {name: value for name, value in content["recipe"].items() if name not in ("data", "split")}
+    torch.save(content | {"recipe": recipe}, tmp_path / STATE)
+    with pytest.raises(CheckpointError, match=r"other options or data \(data, split\)"):
+        trainer.resume()
+    trainer.save({})
     _trainer(shapes, tmp_path, replace(OPTIONS, workers=3)).resume()  # how photos are read decides nothing
     state = tmp_path / STATE
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="truncated"):
         trainer.resume()
+
+
+def test_resume_refuses_other_data_and_another_split(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `ovs-train` builds them: another folder, another share of it, another split or none."""
+    other = write_index_masks(tmp_path / "others", photos=6)
+    split, changed = tmp_path / "split.json", tmp_path / "changed.json"
+    split.write_text(json.dumps({"unseen": ["sky"]}))
+    changed.write_text(json.dumps({"unseen": ["sky"], "reserved": {"boat": "ship"}}))  # hides as much, of these data
+    output = tmp_path / "run"
+
+    def resumed(split: Path | None, *data: str) -> None:
+        train(
+            data=list(data), output=output, steps=1, batch=1, crop=64, view=64, workers=0, split=split,
+            resume=(output / STATE).exists(), pretrained=False,
+        )  # fmt: skip
+
+    resumed(split, f"{shapes}:0.5", f"{other}:0.5")
+    monkeypatch.setattr(Trainer, "run", lambda *arguments: pytest.fail("went on"))
+    for words, given, data in (
+        ("data, split", None, (f"{shapes}:0.5", f"{other}:0.5")),
+        ("data", split, (f"{other}:0.5", f"{shapes}:0.5")),
+        ("data, weights of the data", split, (str(other),)),
+        ("weights of the data", split, (f"{shapes}:0.4", f"{other}:0.6")),
+        ("split", changed, (f"{shapes}:0.5", f"{other}:0.5")),
+    ):
+        with pytest.raises(CheckpointError, match=rf"other options or data \({words}\)"):
+            resumed(given, *data)
+    monkeypatch.undo()
+    resumed(split, f"{shapes}:1", f"{other}:1")  # the same shares
+
+
+def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) -> None:
+    """`ovs-train`, killed without a warning after its first saved state, and the same command with --resume."""
+    arguments = [
+        "--data", str(shapes), "--steps", "6", "--batch", "2", "--crop", "64", "--view", "64", "--validate-every", "2",
+        "--workers", "0", "--threads", "1",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    code = "from ovs_edge.training.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "-o", str(broken)], stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (broken / STATE).exists():
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert torch.load(broken / STATE)["step"] < 6
+    for command in ([*arguments, "-o", str(broken), "--resume"], [*arguments, "-o", str(whole)]):
+        result = _train(command)
+        assert result.returncode == 0, result.stderr
+    one, other = (torch.load(folder / "model.pt")["model"] for folder in (whole, broken))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+    logs = [
+        [(entry["step"], "validation" in entry) for entry in map(json.loads, (folder / LOG).read_text().splitlines())]
+        for folder in (whole, broken)
+    ]
+    assert logs[0] == logs[1] == [(1, False), (2, True), (4, True), (6, True)]
+
+
+def test_the_log_goes_on_where_the_state_does(shapes: Path, tmp_path: Path) -> None:
+    trainer = _trainer(shapes, tmp_path)
+    trainer.step = 40
+    trainer.save({})
+    lines = [json.dumps(entry) for entry in ({"step": 20, "loss": 2.5}, {"step": 40, "validation": {"shapes": 0.5}})]
+    later = [json.dumps({"step": 60, "loss": 2.0}), '{"step": 80, "lo']
+    (tmp_path / LOG).write_text("\n".join([*lines, *later]))
+    trainer.resume()
+    assert (tmp_path / LOG).read_text().splitlines() == lines
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOG, "model.pt", STATE]
+
+
+def test_a_split_is_told_apart_in_validation(shapes: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"unseen": [_shown(shapes)]}))
+    result = _train(
+        ["--data", str(shapes), "-o", str(tmp_path / "run"), "--steps", "1", "--batch", "1", "--crop", "64", "--view", "64",
+         "--workers", "0", "--threads", "1", "--no-pretrained", "--split", str(split)]
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    names = ["shapes", "shapes/seen", "shapes/unseen", "shapes/harmonic"]
+    entry = json.loads((tmp_path / "run" / LOG).read_text().splitlines()[-1])
+    assert list(entry["validation"]) == names
+    seen, unseen, harmonic = (entry["validation"][name] for name in names[1:])
+    assert harmonic == pytest.approx(2 * seen * unseen / (seen + unseen) if seen + unseen else 0)
+    said = next(line for line in result.stderr.splitlines() if line.startswith("step 1: mIoU"))
+    assert all(f"{name} {entry['validation'][name]:.3f}" in said for name in names)
+
+
+def _shown(data: Path) -> str:
+    """A category of the validation photos, of which they show another one as well."""
+    val = open_dataset(data, "val")
+    present = np.unique(np.concatenate([val.load(index).labels.ravel() for index in range(len(val))]))
+    assert len(present) > 2  # 255 is one of them
+    return val.classes[present[0]].names[0]
 
 
 def test_text_stays_frozen_and_every_weight_gets_a_gradient(shapes: Path, tmp_path: Path) -> None:

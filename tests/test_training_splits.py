@@ -15,6 +15,7 @@ from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
 from ovs_edge.training.names import CategoryNames, category_names
 from ovs_edge.training.splits import Split, check_known, hide, read_split, score
+from ovs_edge.training.validate import validation_scores
 
 
 def _named(*categories: str) -> SegmentationDataset:
@@ -72,6 +73,23 @@ def test_scores_by_hand() -> None:
     assert result.harmonic == pytest.approx(2 * result.seen * sheep / (result.seen + sheep))
 
 
+def test_a_validation_reports_what_its_photos_can_tell() -> None:
+    dataset = _named("cow", "sheep", "cat")
+    counts = np.array([[6, 2, 0, 0], [3, 1, 0, 0], [0, 0, 0, 0]])
+    cow, sheep = 6 / 11, 1 / 6
+    assert validation_scores(counts, dataset, None) == pytest.approx({"named": (cow + sheep) / 2})
+    assert validation_scores(counts, dataset, Split(("sheep",), {})) == pytest.approx(
+        {
+            "named": (cow + sheep) / 2,
+            "named/seen": cow,
+            "named/unseen": sheep,
+            "named/harmonic": 2 * cow * sheep / (cow + sheep),
+        }
+    )
+    # No cat is there to be found, so neither is it missed.
+    assert set(validation_scores(counts, dataset, Split(("cat",), {}))) == {"named", "named/seen"}
+
+
 def test_nothing_found_has_a_harmonic_mean_of_zero() -> None:
     counts = np.array([[0, 4, 0], [4, 0, 0]])
     assert score(counts, tuple(map(category_names, ("cow", "sheep"))), Split(("sheep",), {})).harmonic == 0.0
@@ -98,7 +116,14 @@ def test_a_file_that_is_no_split_is_one_line(text: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [{"unseen": []}, {"unseen": "cat"}, {"unseen": [1]}, {"unseen": ["cat"], "reserved": ["x"]}, {"seen": []}],
+    [
+        {"unseen": []},
+        {"unseen": "cat"},
+        {"unseen": [1]},
+        {"unseen": ["cat"], "reserved": ["x"]},
+        {"seen": []},
+        {"unseen": ["|"]},
+    ],
 )
 def test_a_split_that_makes_no_sense(tmp_path: Path, content: object) -> None:
     path = tmp_path / "split.json"

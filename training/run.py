@@ -62,8 +62,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     for dataset in (*(entry for entry, _ in train), *val):
         for reason in dataset.skipped[:5]:
             console.print(f"skipped {reason}", markup=False)
-    if options.split is not None:
-        split = read_split(options.split)
+    split = None if options.split is None else read_split(options.split)
+    if split is not None:
         check_known((dataset for dataset, _ in train), split)
         train = [(hide(dataset, split), weight) for dataset, weight in train]
     if options.dry_run:
@@ -83,7 +83,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         if recipe.teacher:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
         trainer = Trainer(
-            model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks, text_state
+            model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks, text_state,
+            split,
         )  # fmt: skip
         if options.resume:
             trainer.resume()
@@ -191,7 +192,8 @@ def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitS
         if monitor:
             monitor.on_validation(step, scores)
         shown = "  ".join(f"{name} {score:.3f}" for name, score in scores.items())
-        console.print(f"step {step}: mIoU {shown or '(no validation data)'}")
+        # On one line, however narrow a log's console claims to be.
+        console.print(f"step {step}: mIoU {shown or '(no validation data)'}", markup=False, soft_wrap=True)
 
     try:
         trainer.run(on_step, on_validation)

@@ -74,7 +74,8 @@ def read_split(path: Path) -> Split:
         unseen, reserved = raw["unseen"], raw.get("reserved", {})
         sound = isinstance(unseen, list) and all(isinstance(name, str) and name.strip() for name in unseen)
         sound = sound and all(isinstance(name, str) and name.strip() for pair in reserved.items() for name in pair)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        sound = sound and all(category_names(name).names for name in unseen)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
         raise DatasetError(f"cannot read the split {path} ({error!r}); {_EXPECTED}") from error
     if not sound or not unseen:
         raise DatasetError(f"the split {path} names no unseen category, or something that is no name; {_EXPECTED}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
-from ovs_edge.bundle.metrics import intersection_over_union
+from ovs_edge.bundle.files import replacing
 from ovs_edge.segmenter.checkpoint import read_torch, save_checkpoint, write_torch
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder
@@ -29,7 +29,8 @@ from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.objective import Objective, Terms
 from ovs_edge.training.region_cache import RegionVectors
 from ovs_edge.training.schedule import Schedule, chance, rate_factor
-from ovs_edge.training.validate import count_confusion
+from ovs_edge.training.splits import Split
+from ovs_edge.training.validate import count_confusion, validation_scores
 from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_words, training_vocabulary
 
 STATE = "training.pt"
@@ -97,9 +98,11 @@ class Trainer:
         regions: RegionVectors | None = None,
         ranks: Ranks | None = None,
         text_state: dict[str, Tensor] | None = None,
+        split: Split | None = None,
     ) -> None:
         """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs;
-        `text_state`: weights of a text encoder that `model.pt` has to hold, since no package brings them."""
+        `text_state`: weights of a text encoder that `model.pt` has to hold, since no package brings them;
+        `split`: what `train` hides and validation, which hides nothing, tells apart."""
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
         self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
         _check(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
@@ -120,7 +123,7 @@ class Trainer:
         self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision]).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self._text_state = text_state
+        self._text_state, self.split = text_state, split
         self.step = 0
         self.skipped = 0  # by this process
         self._forward: Callable[..., Terms] = self.objective
@@ -183,6 +186,7 @@ class Trainer:
         loss = values.pop("total")
         return Progress(self.step, loss, **values, lr=options.lr * factor, skipped=self.all_skipped(), seconds=seconds)
 
+    @torch.no_grad()  # teacher and text are frozen, whoever holds them
     def _inputs(self, batch: Batch) -> tuple[Batch, list[Tensor], list[Regions], list[torch.Generator]]:
         """What the objective takes. Chance depends on the step and on an image's place in the whole batch."""
         seed = self.options.seed
@@ -225,14 +229,14 @@ class Trainer:
             kept.copy_(current)
 
     def validate(self) -> dict[str, float]:
-        """Mean IoU of the averaged weights on every validation split; each process sees its part of the photos."""
-        scores = {}
+        """`validation_scores` of the averaged weights on every validation split; each process sees its part of the photos."""
+        found: dict[str, float] = {}
         for dataset, vectors in zip(self.val, self.val_vectors, strict=True):
             own = range(self.ranks.rank, len(dataset), self.ranks.world)
             counts = count_confusion(self.averaged, dataset, vectors, self.options.view, indices=own)
             total = summed(torch.from_numpy(counts).to(self.device)).cpu().numpy()
-            scores[dataset.name] = intersection_over_union(total).mean
-        return scores
+            found |= validation_scores(total, dataset, self.split)
+        return found
 
     def save(self, scores: dict[str, float]) -> None:
         """Write `model.pt` (averaged weights, FP16-representable) and `training.pt` (everything to go on)."""
@@ -273,15 +277,16 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Go on from `training.pt`; refuses a run whose recipe was another."""
+        """Go on from `training.pt`; refuses a run whose recipe or data was another. The log ends with that state too."""
         path = self.folder / STATE
         state = read_torch(path)
         try:
             recipe = self._recipe()
-            changed = [name for name in recipe if state["recipe"].get(name) != recipe[name]]
+            saved = dict(state["recipe"])
+            changed = [name for name in recipe if name not in saved or saved[name] != recipe[name]]
             if changed:
                 raise CheckpointError(
-                    f"{path} was trained with other options ({', '.join(changed)}); resume with the same, "
+                    f"{path} was trained with other options or data ({', '.join(changed)}); resume with the same, "
                     "or start in another folder"
                 )
             self.objective.load_state_dict(state["objective"])
@@ -292,11 +297,31 @@ class Trainer:
             self.skipped = int(state["skipped"]) if self.ranks.first else 0
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is not a training state of this model ({error}); start anew") from error
+        self._forget_later_entries()
 
     def _recipe(self) -> dict[str, Any]:
-        """All that decides the weights, beside the data; how many processes and workers share the work does not."""
+        """All that decides the weights; how many processes and workers share the work does not."""
         options = {name: value for name, value in asdict(self.options).items() if name != "workers"}
-        return {**options, **asdict(self.losses), "teacher": self.regions.digest if self.regions else ""}
+        return {
+            **options,
+            **asdict(self.losses),
+            "teacher": self.regions.digest if self.regions else "",
+            "data": [dataset.digest for dataset in self.datasets],
+            "weights of the data": self.crops.weights.tolist(),
+            "split": asdict(self.split) if self.split else None,
+        }
+
+    def _forget_later_entries(self) -> None:
+        """Drop from the log what a killed run had written past its state, and a line it could not finish."""
+        path = self.folder / LOG
+        if not self.ranks.first or not path.is_file():
+            return
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            with replacing(path) as work:
+                work.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= self.step), encoding="utf-8")
+        except OSError as error:
+            raise CheckpointError(f"cannot write {path} ({error}); free some space") from error
 
     def _record(self, entry: dict[str, Any]) -> None:
         if not self.ranks.first:
@@ -307,6 +332,14 @@ class Trainer:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.folder / LOG} ({error}); free some space") from error
+
+
+def _step_of(line: str) -> float:
+    """Step of an entry of the log; infinity for what is none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _check(

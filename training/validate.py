@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -16,6 +17,7 @@ from ovs_edge.bundle.letterbox import PAD_BGR, Letterbox
 from ovs_edge.bundle.metrics import IoU, confusion, intersection_over_union
 from ovs_edge.segmenter.segmenter import Segmenter, semantic_scores
 from ovs_edge.training.datasets import SegmentationDataset
+from ovs_edge.training.splits import Split, score
 
 _log = logging.getLogger("ovs_edge.training")
 
@@ -55,6 +57,22 @@ def count_confusions(
         for total, labels in zip(counts, predictions(model, sample.image, vocabularies, view, depth), strict=True):
             total += confusion(sample.labels, labels, len(dataset.classes))
     return counts
+
+
+def validation_scores(
+    counts: npt.NDArray[np.int64], dataset: SegmentationDataset, split: Split | None
+) -> dict[str, float]:
+    """Mean IoU under the dataset's name, from confusion counts (K, K + 1).
+
+    With a split also NAME/seen, NAME/unseen and NAME/harmonic, all names competing; those that the photos cannot tell,
+    because they show no such category, are left out.
+    """
+    found = {dataset.name: intersection_over_union(counts).mean}
+    if split is not None:
+        apart = score(counts, dataset.classes, split)
+        kinds = {"seen": apart.seen, "unseen": apart.unseen, "harmonic": apart.harmonic}
+        found |= {f"{dataset.name}/{kind}": value for kind, value in kinds.items() if not math.isnan(value)}
+    return found
 
 
 @torch.no_grad()
