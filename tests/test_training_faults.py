@@ -147,21 +147,37 @@ def test_a_full_disk_stops_at_once_and_keeps_the_last_state(
     assert not list((tmp_path / "run").glob(".*partial"))
 
 
-def test_a_truly_full_disk_is_one_line(tmp_path: Path) -> None:
-    """Files of the child may not grow past 100 kB: its first checkpoint does not fit."""
-    folder = write_index_masks(tmp_path / "shapes", photos=2)
+def _train_on_little_space(data: Path, output: Path, room: int, *more: str) -> subprocess.CompletedProcess[str]:
+    """One step of `ovs-train`, whose files may not grow past `room` bytes."""
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); "
         "from ovs_edge.training.cli import main; main()"
     )
     arguments = [
-        "--data", str(folder), "-o", str(tmp_path / "run"), "--steps", "1", "--batch", "1", "--crop", "64", "--view", "64",
-        "--workers", "0", "--threads", "1", "--no-pretrained",
+        "--data", str(data), "-o", str(output), "--steps", "1", "--batch", "1", "--crop", "64", "--view", "64",
+        "--workers", "0", "--threads", "1", "--no-pretrained", *more,
     ]  # fmt: skip
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True, timeout=300
     )
+
+
+def test_a_truly_full_disk_is_one_line(tmp_path: Path) -> None:
+    """The first checkpoint does not fit."""
+    folder = write_index_masks(tmp_path / "shapes", photos=2)
+    result = _train_on_little_space(folder, tmp_path / "run", 100_000)
     assert result.returncode == 2, result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("error: cannot write")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.jsonl"]
+
+
+def test_curves_that_find_the_disk_full_are_one_line(tmp_path: Path) -> None:
+    """The log fits, the curves' points and pictures do not; their writer meets the error in a thread of its own."""
+    folder = write_index_masks(tmp_path / "shapes", photos=2)
+    result = _train_on_little_space(folder, tmp_path / "run", 900, "--tensorboard")
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: cannot write") and "tensorboard" in last and "free some space" in last
+    assert "log.jsonl" in [path.name for path in (tmp_path / "run").iterdir()]

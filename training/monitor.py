@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,41 +27,66 @@ _NOT_PLOTTED = ("step", "seconds")
 
 
 class Monitor:
-    """Writes event files into a folder; `tensorboard --logdir FOLDER` shows them."""
+    """Writes event files into a folder; `tensorboard --logdir FOLDER` shows them.
+
+    Every method raises `CheckpointError` when the files cannot be written.
+    """
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         """Raises `MissingExtraError` without the package tensorboard, `CheckpointError` for a folder it cannot write."""
         require("tensorboard", "train")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._trainer = trainer
-        try:
+        self._trainer, self._folder, self._failed = trainer, folder, False
+        self._hook = threading.excepthook
+        threading.excepthook = self._on_thread_error
+        with self._told():
             # What a resumed run had already drawn past its state is drawn again.
             self._writer = SummaryWriter(str(folder), purge_step=trainer.step + 1)
-        except OSError as error:
-            raise CheckpointError(f"cannot write {folder} ({error}); choose another --output") from error
 
     def on_step(self, progress: Progress) -> None:
         """A point of every curve, every few steps."""
         if progress.step == 1 or progress.step % _EVERY == 0:
-            for name, value in asdict(progress).items():
-                if name not in _NOT_PLOTTED:
-                    self._writer.add_scalar(f"train/{name}", value, progress.step)
+            with self._told():
+                for name, value in asdict(progress).items():
+                    if name not in _NOT_PLOTTED:
+                        self._writer.add_scalar(f"train/{name}", value, progress.step)
 
     def on_validation(self, step: int, scores: dict[str, float]) -> None:
         """Mean IoU of every dataset, and example pictures: photo, truth, prediction."""
-        for name, value in scores.items():
-            self._writer.add_scalar(f"miou/{name}", value, step)
+        with self._told():
+            for name, value in scores.items():
+                self._writer.add_scalar(f"miou/{name}", value, step)
         trainer = self._trainer
         for dataset, vectors in zip(trainer.val, trainer.val_vectors, strict=True):
             for index in range(min(_EXAMPLES, len(dataset))):
                 picture = example(trainer.averaged, dataset, vectors, trainer.options.view, index)
                 if picture is not None:
-                    self._writer.add_image(f"{dataset.name}/{index}", picture, step, dataformats="HWC")
+                    with self._told():
+                        self._writer.add_image(f"{dataset.name}/{index}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write what is waiting."""
-        self._writer.close()
+        if self._failed:  # what was said already would be said again, and its thread may still be on its way out
+            return
+        with self._told():
+            self._writer.close()
+        threading.excepthook = self._hook
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failed = True
+            raise CheckpointError(
+                f"cannot write {self._folder} ({error}); free some space, or choose another folder with -o"
+            ) from error
+
+    def _on_thread_error(self, failure: threading.ExceptHookArgs) -> None:
+        # The writer's thread keeps its error for the next call, which tells it in one line; its traceback says no more.
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
+            self._hook(failure)
 
 
 def example(
