@@ -104,6 +104,12 @@ def test_runs_are_evaluated_kept_and_not_run_again(options: AblationOptions) -> 
         run_ablation(dataclasses.replace(options, steps=3), ("plain",), [0], 1, lines.append)
     with pytest.raises(UsageError, match="no arm fancy"):
         run_ablation(options, ("fancy",), [0], 1, lines.append)
+    split = Path(options.split)
+    said = split.read_text()
+    split.write_text(json.dumps({"unseen": ["grass"]}))  # under the same name
+    with pytest.raises(UsageError, match="other options .content of the split"):
+        run_ablation(options, ("plain",), [0], 1, lines.append)
+    split.write_text(said)
     (folder / "plain_0" / RESULT).write_text("{}")
     with pytest.raises(CheckpointError, match="no result of a run"):
         run_ablation(options, ("plain",), [0], 1, lines.append)
