@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.photos import write_index_masks
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.segmenter.config import mini
@@ -21,8 +21,10 @@ from ovs_edge.training.datasets import open_dataset
 from ovs_edge.training.distill import Distillation, Distiller, Regions, distill, pair_loss, rank_of, region_loss
 from ovs_edge.training.losses import LossOptions, SetLoss, Target, classification_loss
 from ovs_edge.training.objective import Objective
+from ovs_edge.training.region_cache import RegionVectors, teach_regions
 from ovs_edge.training.schedule import chance, rate_factor
-from ovs_edge.training.trainer import Trainer, TrainOptions
+from ovs_edge.training.teachers import ClipTeacher, ImageNetTeacher
+from ovs_edge.training.trainer import Progress, Trainer, TrainOptions
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
@@ -128,14 +130,14 @@ def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
     segments[:, 32:] = 1
     targets = [Target(segments, torch.tensor([0, 2])), Target(segments, torch.tensor([1, 2]))]
     batch = Batch(torch.rand(2, 3, 64, 64, generator=generator) * 255, targets, [0, 0], [0, 1], 0)
-    text = torch.nn.functional.normalize(torch.randn(3, 384, generator=generator), dim=-1).requires_grad_()
-    seen = torch.nn.functional.normalize(torch.randn(2, 384, generator=generator), dim=-1).requires_grad_()
-    own = [text.detach()[target.classes] for target in targets]
-    regions = [Regions(seen.detach(), names, names, names[:0]) for names in own]
-    return batch, [text.detach()[:, None]], regions
+    text = torch.nn.functional.normalize(torch.randn(3, 384, generator=generator), dim=-1)
+    seen = torch.nn.functional.normalize(torch.randn(2, 384, generator=generator), dim=-1)
+    own = [text[target.classes] for target in targets]
+    regions = [Regions(seen, names, names, names[:0]) for names in own]
+    return batch, [text[:, None]], regions
 
 
-def test_every_trained_part_learns_and_nothing_given_does() -> None:
+def test_every_trained_part_learns() -> None:
     torch.manual_seed(0)
     objective = Objective(Segmenter(mini()), LossOptions(points=64, drawn=1, region=1, pairs=1)).train()
     batch, names, regions = _batch()
@@ -144,9 +146,59 @@ def test_every_trained_part_learns_and_nothing_given_does() -> None:
     assert without == []
     still = [name for name, value in objective.distiller.named_parameters() if not value.grad.abs().sum() > 0]  # type: ignore[union-attr]
     assert still == []
-    for given in (*names, *(getattr(region, part.name) for region in regions for part in fields(region))):
-        assert not given.requires_grad and given.grad is None
     assert not objective.model.backbone.training  # ImageNet's statistics stay
+
+
+class _Small(nn.Module):
+    """A network for a teacher, with statistics that would follow what it sees if it were let."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.BatchNorm2d(3), nn.Linear(3, outputs)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.norm(crops).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("kind", ["imagenet", "clip"])
+def test_a_step_leaves_teacher_and_text_as_they_are(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients nowhere else: even vectors that would take one get none."""
+    torch.manual_seed(0)
+    encoder, dataset = load_text_encoder(mini().text), open_dataset(write_index_masks(tmp_path / "shapes"), "train")
+    network = _Small(20 if kind == "imagenet" else 384)
+    names = torch.nn.functional.normalize(torch.randn(20, 384), dim=-1)
+    teacher = (
+        ImageNetTeacher(network, names) if kind == "imagenet" else ClipTeacher(network, 384, 32, [0.5] * 3, [0.2] * 3)
+    )
+    before = [{key: value.clone() for key, value in module.state_dict().items()} for module in (network, encoder.model)]
+    regions = teach_regions(teacher, [dataset], tmp_path / "regions")
+    options = TrainOptions(steps=1, batch=4, crop=64, view=64, warmup=1, workers=0, names="draw")
+    losses = LossOptions(points=64, drawn=1, absent=True, region=1, pairs=1)
+    trainer = Trainer(
+        Segmenter(mini()), encoder, [(dataset, 1.0)], [], tmp_path / "run", options, losses, regions=regions
+    )
+
+    taken: list[Tensor] = []
+
+    def lookup(self: RegionVectors, *arguments: Any) -> Tensor:
+        taken.append(found(self, *arguments).requires_grad_())
+        return taken[-1]
+
+    found = RegionVectors.lookup
+    monkeypatch.setattr(RegionVectors, "lookup", lookup)
+    vectors = trainer.vocabularies[0].vectors
+    for row in vectors:
+        row.requires_grad_()
+    steps: list[Progress] = []
+    trainer.run(steps.append, lambda step, scores: None)
+    assert len(taken) == 4
+    assert steps[0].region > 0 and steps[0].pairs > 0 and steps[0].drawn > 0
+    assert all(value.grad is not None for value in trainer.objective.distiller.parameters())  # type: ignore[union-attr]
+    assert [given.grad for given in (*taken, *vectors)] == [None] * (4 + len(vectors))
+    for module, state in zip((network, encoder.model), before, strict=True):
+        assert all(not value.requires_grad and value.grad is None for value in module.parameters())
+        assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
 
 
 @pytest.mark.parametrize("term", ["drawn", "region", "pairs"])
