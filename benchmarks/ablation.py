@@ -61,6 +61,7 @@ class AblationOptions:
     absent: bool = True  # a name of each category that an image does not show competes with those drawn
     region: float = 8.0  # weight of the distance between student and teacher
     pairs: float = 8.0  # weight of the relations between the regions of an image
+    centred: bool = True  # distil what is left of both sides without their means
     trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all
     teacher: str = "imagenet"
 
@@ -123,6 +124,7 @@ def losses_of(arm: str, options: AblationOptions) -> LossOptions:
         absent=options.absent and diverse,
         region=options.region * distilled,
         pairs=options.pairs * distilled,
+        centred=options.centred and distilled,
         trusted=options.trusted * distilled,
     )
 

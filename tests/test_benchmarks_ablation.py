@@ -72,7 +72,7 @@ def test_arms_differ_in_the_terms_they_add(options: AblationOptions) -> None:
     assert added["distillation"] == (0, options.region, options.pairs)
     assert added["both"] == (options.drawn, options.region, options.pairs)
     common = {
-        dataclasses.replace(losses_of(arm, options), drawn=0, absent=False, region=0, pairs=0, trusted=0)
+        dataclasses.replace(losses_of(arm, options), drawn=0, absent=False, region=0, pairs=0, centred=False, trusted=0)
         for arm in ARMS
     }
     assert len(common) == 1

@@ -31,6 +31,10 @@ DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
 NO_REGIONS = Regions(*(torch.empty(0, 2) for _ in range(4)))
 
 
+def uncentred() -> Distiller:
+    return Distiller(torch.zeros(2), torch.zeros(2))
+
+
 def test_region_loss_by_hand() -> None:
     """|x - y|^2 = 2 of two orthogonal unit vectors, 2 - 2 cos(45 degrees) of the other two."""
     student, teacher = torch.tensor([X, X]), torch.tensor([Y, DIAGONAL])
@@ -61,7 +65,7 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
     ]
     nothing = torch.empty(0, dtype=torch.int64)
     result = distill(
-        Distiller(), embedding, [(torch.tensor([0, 1]), torch.tensor([1, 0])), (nothing, nothing)], regions
+        uncentred(), embedding, [(torch.tensor([0, 1]), torch.tensor([1, 0])), (nothing, nothing)], regions
     )
     assert (result.regions, result.pair_count) == (1, 0)
     assert float(result.region.detach()) == pytest.approx(2.0)  # |y - x|^2
@@ -69,6 +73,19 @@ def test_distillation_meets_matched_and_known_regions_only() -> None:
     result.region.backward()  # type: ignore[no-untyped-call]
     assert embedding.grad is not None
     assert [bool(row.any()) for row in embedding.grad.flatten(0, 1)] == [False, True, False, False, False, False]
+
+
+def test_without_their_means_both_sides_are_compared() -> None:
+    """A name above (0.6, 0) and a teacher's vector above (-0.6, 0): without these, both point upwards."""
+    high = [0.6, 0.8]
+    regions = [Regions(torch.tensor([[-0.6, 0.8]]), torch.tensor([high]), torch.tensor([high]), torch.empty(0, 2))]
+    match = [(torch.tensor([0]), torch.tensor([0]))]
+    for means, apart in (
+        ((torch.zeros(2), torch.zeros(2)), 1.2**2),
+        ((torch.tensor([0.6, 0.0]), torch.tensor([-0.6, 0.0])), 0.0),
+    ):
+        found = distill(Distiller(*means), torch.tensor([[high]]), match, regions)
+        assert float(found.region.detach()) == pytest.approx(apart, abs=1e-6)
 
 
 def test_how_far_a_teacher_is_from_the_label() -> None:
@@ -79,7 +96,7 @@ def test_how_far_a_teacher_is_from_the_label() -> None:
 
 def test_no_region_at_all_still_gives_every_parameter_a_gradient() -> None:
     """Several processes wait for each other's gradients of every parameter."""
-    distiller = Distiller()
+    distiller = uncentred()
     nothing = torch.empty(0, dtype=torch.int64)
     result = distill(distiller, torch.randn(1, 3, 2, requires_grad=True), [(nothing, nothing)], [NO_REGIONS])
     (result.region + result.pairs).backward()  # type: ignore[no-untyped-call]

@@ -49,6 +49,10 @@ def train(
         float | None, typer.Option(min=0, help="Weight of the distance from the teacher.")
     ] = None,
     distill_pairs: Annotated[float | None, typer.Option(min=0, help="Weight of the alikeness of regions.")] = None,
+    centred: Annotated[
+        bool | None,
+        typer.Option("--centred/--no-centred", help="Distil what is left of names and teacher without their means."),
+    ] = None,
     trusted: Annotated[
         int | None, typer.Option(min=0, help="Distil regions whose class is among the teacher's so many first; 0: all.")
     ] = None,
@@ -95,7 +99,13 @@ def train(
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
     losses = _given(
-        chosen.losses, drawn=drawn, absent=absent, region=distill_region, pairs=distill_pairs, trusted=trusted
+        chosen.losses,
+        drawn=drawn,
+        absent=absent,
+        region=distill_region,
+        pairs=distill_pairs,
+        centred=centred,
+        trusted=trusted,
     )
     taught = chosen.teacher if teacher is None else "" if teacher == "none" else teacher
     run_training(

@@ -47,11 +47,19 @@ class Distiller(nn.Module):
     The student is a query's vector in the text space, the very one that names classify: the model's own text projection
     is the projection to the teacher. Another one behind it, of the distillation alone, would take up the difference
     between the two and leave the model as it was.
+
+    Vectors of words, and even more those of regions, have much in common that says nothing of what they mean: pulled to
+    it, a query comes near to every word that is near to all. So both sides can be compared without their means.
     """
 
-    def __init__(self) -> None:
+    student_mean: Tensor  # (D,) of the names; zero: nothing is taken off
+    teacher_mean: Tensor  # (D,) of the teacher's vectors
+
+    def __init__(self, student_mean: Tensor, teacher_mean: Tensor) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))  # lambda: how much closer names are than regions
+        self.register_buffer("student_mean", student_mean)
+        self.register_buffer("teacher_mean", teacher_mean)
 
 
 def region_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -81,7 +89,10 @@ def distill(
         chosen.append(embedding[index, queries[known]])
         teachers.append(region.teacher[segments[known]])
         texts.append(region.text[segments[known]])
-    student = torch.cat(chosen)
+    unit = nn.functional.normalize
+    student = unit(torch.cat(chosen) - distiller.student_mean, dim=-1)
+    teachers = [unit(teacher - distiller.teacher_mean, dim=-1) for teacher in teachers]
+    texts = [unit(text - distiller.student_mean, dim=-1) for text in texts]
     total = region_loss(student, torch.cat(teachers))
     pairs = distiller.scale * 0  # even without a region, so that it has a gradient in every process
     count = 0

@@ -25,6 +25,7 @@ class LossOptions:
     absent: bool = False  # a name of each category that the image does not show competes with those drawn
     region: float = 0.0  # distillation: distance of a query from its region's vector by the teacher
     pairs: float = 0.0  # distillation: regions of an image as alike as their names
+    centred: bool = False  # distillation compares what is left of both sides without their means
     trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all regions
     region_dropout: float = 0.0  # share of the regions that a step leaves out of the distillation
     points: int = 1024  # sampled per mask

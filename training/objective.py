@@ -33,15 +33,22 @@ class Terms:
 class Objective(nn.Module):
     """Everything that is trained, in one module: what DistributedDataParallel wraps."""
 
-    def __init__(self, model: Segmenter, losses: LossOptions, autocast: torch.dtype | None = None) -> None:
-        """`autocast`: type in which the network computes; losses are computed in float32."""
+    def __init__(
+        self,
+        model: Segmenter,
+        losses: LossOptions,
+        autocast: torch.dtype | None = None,
+        means: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """`autocast`: type in which the network computes; losses are computed in float32. `means`: of the names and of
+        the teacher's vectors, (D,) each, which a centred distillation takes off."""
         super().__init__()
         self.model, self.losses, self.autocast = model, losses, autocast
         config, dim = model.config.pixel_decoder, model.config.text.dim
         self.heads = nn.ModuleList()
         if losses.pixel_text:
             self.heads.extend(PixelTextHead(channels, dim) for channels in (config.channels, config.mask_channels))
-        self.distiller = Distiller() if losses.region or losses.pairs else None
+        self.distiller = Distiller(*(means or (torch.zeros(dim),) * 2)) if losses.region or losses.pairs else None
 
     def train(self, mode: bool = True) -> Objective:
         """The backbone stays in eval mode: the statistics of its BatchNorms are ImageNet's, and stay."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -120,7 +121,11 @@ class Trainer:
             DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
         ]
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
-        self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision]).to(self.device)
+        means = None
+        if self.losses.centred and regions is not None:
+            names = torch.cat([vocabulary.plain for vocabulary in self.vocabularies])
+            means = names.mean(0), torch.from_numpy(regions.vectors.astype(np.float32)).mean(0)
+        self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision], means).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self._text_state, self.split = text_state, split
