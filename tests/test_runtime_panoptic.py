@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_bundle import HEIGHT, WIDTH, build
@@ -17,6 +19,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.letterbox import Letterbox
 from ovs_edge.bundle.manifest import Manifest
+from ovs_edge.bundle.panoptic import panoptic_segments
 from ovs_edge.runtime.cli import main
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.layer import layer
@@ -122,11 +125,38 @@ def test_invariants(seed: int, queries: int, classes: int, background: int, fram
     assert all(segment.thing == things[segment.index] for segment in segments)
 
 
+@pytest.mark.parametrize("frame", [(24, 32), (11, 17), (90, 70), (61, 200)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_masks_go_through_the_published_sizes(seed: int, frame: tuple[int, int]) -> None:
+    """To the network's input, cut to the frame's part, to the frame; only then is anything decided."""
+    rng = np.random.default_rng(seed)
+    noise = cv2.resize(rng.normal(0, 8, (3, 4, 6)).astype(np.float32), (8, 6)).transpose(2, 0, 1)
+    masks = np.stack([noise[query] - np.delete(noise, query, 0).max(0) for query in range(6)])  # hardly any overlap
+    logits = rng.normal(0, 3, (1, 6, 3)).astype(np.float32)
+    logits[0, :, 2] = -9  # no query is without an object
+    raw = RawOutputs(np.zeros((1, 24, 32), np.int32), np.zeros((1, 24, 32), np.float32), masks[None], logits)
+    letterbox = Letterbox.fit(frame, (24, 32))
+    ids, segments = frame_segments(raw, letterbox, ("a", "b"), (True, False))
+    height, width = letterbox.scaled
+    resize = functools.partial(torch.nn.functional.interpolate, mode="bilinear", align_corners=False)
+    inputs = resize(torch.from_numpy(masks)[None], size=letterbox.target)[:, :, :height, :width]
+    known, parts = panoptic_segments(
+        resize(inputs, size=frame)[0].numpy(),
+        torch.from_numpy(logits[0]).softmax(-1).numpy(),
+        np.array([True, False]),
+    )
+    assert parts and [segment.index for segment in segments] == [part.label for part in parts]
+    assert np.mean(ids != known) < 1e-3
+
+
 class Table:
     """Every name has the same vector."""
 
     def encode(self, names: Any, progress: Any = None) -> np.ndarray:
         return np.ones((len(names), 3), np.float32)
+
+    def preload(self) -> None:
+        """Nothing to load."""
 
 
 @pytest.mark.parametrize(
