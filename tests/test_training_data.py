@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 from support.photos import write_coco_panoptic, write_index_masks
 
 from ovs_edge.bundle.errors import DatasetError
@@ -33,6 +34,28 @@ def test_index_masks_are_read_as_written(tmp_path: Path) -> None:
     assert sample.image.shape == (80, 112, 3)
     assert set(np.unique(sample.labels[:3])) == {255}
     assert set(np.unique(sample.labels[3:])) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize(("orientation", "stored"), [(3, True), (6, True), (6, False)])
+def test_photos_lie_as_their_masks_do(tmp_path: Path, orientation: int, stored: bool) -> None:
+    """Cameras note how they were held; masks are drawn on the pixels as stored, or, tellingly, on the picture as shown."""
+    write_index_masks(tmp_path / "d", photos=2)
+    (mask_path,) = sorted((tmp_path / "d/masks/train").iterdir())[:1]
+    photo_path = next((tmp_path / "d/images/train").glob(f"{mask_path.stem}.*"))
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16, :24] = 255  # one bright corner
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    photo_path.unlink()
+    Image.fromarray(pixels).save(photo_path.with_suffix(".jpg"), exif=exif, quality=95)
+    bright = (pixels[..., 0] > 0).astype(np.uint8)
+    Image.fromarray(bright if stored else np.rot90(bright, -1).copy()).save(mask_path)
+    sample = next(
+        sample
+        for sample in map(open_dataset(tmp_path / "d", "train").load, range(1))
+        if sample.name.startswith(mask_path.stem)
+    )
+    assert ((sample.image[..., 0] > 128) == (sample.labels == 1)).mean() > 0.98
 
 
 def test_coco_segment_ids_use_all_three_bytes_and_crowds_stay_unlabelled(tmp_path: Path) -> None:

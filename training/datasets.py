@@ -73,8 +73,8 @@ class SegmentationDataset:
     def load(self, index: int) -> Sample:
         """Read one photo and its mask; raises `DatasetError` naming the file."""
         entry = self.entries[index]
-        image = _read_photo(entry.image)
         labels = self._labels(entry)
+        image = _read_photo(entry.image, labels.shape)
         if self.relabel:
             table = np.full(256, IGNORE, np.uint8)
             table[: len(self.relabel)] = self.relabel
@@ -111,8 +111,9 @@ class SegmentationDataset:
         return mask.astype(np.uint8)
 
 
-def _read_photo(path: Path) -> npt.NDArray[np.uint8]:
-    """BGR (H, W, 3), turned as the camera noted; raises `DatasetError`."""
+def _read_photo(path: Path, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """BGR (H, W, 3) as stored, as masks are, whatever the camera noted of its position; turned by that note only where
+    the mask has that `size`. Raises `DatasetError`."""
     try:
         content = path.read_bytes()
         # OpenCV gives a picture for a photo whose end is missing, grey from there on. Pillow tells, at the price of
@@ -120,7 +121,10 @@ def _read_photo(path: Path) -> npt.NDArray[np.uint8]:
         if not any(content.startswith(start) and end in content[-32:] for start, end in _MARKS):
             with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        packed = np.frombuffer(content, np.uint8)
+        image = cv2.imdecode(packed, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is not None and image.shape[:2] != size == image.shape[1::-1]:
+            image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     # On bytes that are no picture decoders raise whatever they trip over: a size in a damaged header is one that OpenCV
     # asserts, or a bomb to Pillow, and neither's error is an OSError or a ValueError.
     except Exception as error:
