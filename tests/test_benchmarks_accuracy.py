@@ -210,7 +210,7 @@ def test_panoptic_quality_of_a_bundle(panoptic: tuple[Path, Path], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     quality = json.loads(output.read_text())["accuracy"][0]["panoptic"]
     # Both reds are found; the one that nobody labelled does no harm.
-    assert quality["rq"] == 1 and quality["things"] > 0.7 and quality["stuff"] > 0.8
+    assert quality["rq"] == 1 and quality["things"] > 0.6 and quality["stuff"] > 0.8
     assert f"PQ {quality['pq']:.3f} (things {quality['things']:.3f}" in done.stdout
 
 

@@ -21,6 +21,7 @@ from ovs_edge.segmenter.config import (
     SegmenterConfig,
     TextConfig,
 )
+from ovs_edge.segmenter.published_account import not_needed
 from ovs_edge.segmenter.published_names import OURS_ALONE, TEXT_PREFIX, published_name
 from ovs_edge.segmenter.segmenter import MaskModel
 
@@ -138,7 +139,7 @@ def small_model(family: str, backbone: str = "clip_resnet") -> MaskModel:
 
 
 def published_file(model: MaskModel, text: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    """The state dict as the published file of `model` would hold it, with some of what inference does not need."""
+    """The state dict as the published file of `model` would hold it, with what inference does not need."""
     config = model.config
     state = {
         published_name(name, config): value.clone()
@@ -146,9 +147,6 @@ def published_file(model: MaskModel, text: dict[str, Tensor] | None) -> dict[str
         if name not in OURS_ALONE
     }
     state |= {TEXT_PREFIX[config.family] + name: value for name, value in (text or {}).items()}
-    state["criterion.empty_weight"] = torch.ones(134)
-    if config.family == "gkc":
-        state |= {"vision_clip.conv1.weight": torch.ones(4, 3, 3, 3), "kd_proj.weight": torch.ones(4, 4)}
-        state |= {"aux_kd_porj_0.bias": torch.ones(4), "text_kd_logit_scale": torch.ones(())}
-        state["empty_weight"] = torch.ones(1)
+    for part in not_needed(config, {}):
+        state |= {name: torch.ones(shape) for name, shape in part.items()}
     return state
