@@ -340,3 +340,35 @@ def test_a_normalisation_that_bytes_cannot_hold_is_left_alone(mean: list[float],
 def test_the_embedded_model_reads_bytes(mini: onnx.ModelProto) -> None:
     found = camera(mini)
     assert found is not None and found.image == "image" and found.zero == 127
+
+
+def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product and its bias become one Gemm, which would stay in FP32, unless the session is told to leave that."""
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(64, 64)).astype(np.float32), rng.normal(size=64).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["xw"], "model.pixel_decoder.layers.0.linear1/MatMul"),
+            helper.make_node("Add", ["xw", "b"], ["y"], "model.pixel_decoder.layers.0.linear1/Add"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 16, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 64])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    small = quantised(model, find_layers(model), Statistics({"x": (-4.0, 4.0), "xw": (-60.0, 60.0)}, {}), CPU["x86"])
+    seen: list[set[str]] = []
+    made = ort.InferenceSession
+
+    def opened(path: str, options: ort.SessionOptions, **others: object) -> ort.InferenceSession:
+        options.optimized_model_filepath = str(tmp_path / "seen.onnx")
+        session = made(path, options, **others)
+        seen.append({node.op_type for node in onnx.load(tmp_path / "seen.onnx").graph.node})
+        return session
+
+    monkeypatch.setattr(ort, "InferenceSession", opened)
+    x = rng.normal(size=(1, 16, 64)).astype(np.float32)
+    near = load(small, 1).run(None, {"x": x})[0]
+    assert any(operator.startswith("MatMulInteger") for operator in seen[0]) and "Gemm" not in seen[0]
+    assert np.abs(near - (x @ weight + bias)).max() < 1
