@@ -196,29 +196,20 @@ class _Writer:
         return inside
 
     def _pair(self, name: str, twins: dict[str, str]) -> list[NodeProto]:
-        if self._camera is not None and name == self._camera.normalised:
-            return self._bytes(self._camera, twins)
         scale, zero = self._activation(name)
         names = [f"{name}.{part}" for part in ("scale", "zero", "small", "near")]
         self._constant(names[0], np.array(scale, np.float32))
         self._constant(names[1], np.array(zero, self._scheme.activation))
         twins[name] = names[3]
-        return [
-            helper.make_node("QuantizeLinear", [name, *names[:2]], [names[2]], f"{name}/QuantizeLinear"),
-            helper.make_node("DequantizeLinear", [names[2], *names[:2]], [names[3]], f"{name}/DequantizeLinear"),
-        ]
-
-    def _bytes(self, camera: Camera, twins: dict[str, str]) -> list[NodeProto]:
-        """The camera's own bytes in place of numbers that were made of them."""
-        name = camera.normalised
-        names = [f"{name}.{part}" for part in ("scale", "zero", "small", "near")]
-        self._constant(names[0], np.array(camera.scale, np.float32))
-        self._constant(names[1], np.array(camera.zero, np.uint8))
-        twins[name] = names[3]
-        return [
-            helper.make_node("Transpose", [camera.image], [names[2]], f"{name}/Transpose", perm=[0, 3, 1, 2]),
-            helper.make_node("DequantizeLinear", [names[2], *names[:2]], [names[3]], f"{name}/DequantizeLinear"),
-        ]
+        if self._camera is not None and name == self._camera.normalised:
+            # The camera's own bytes in place of numbers that were made of them.
+            small = helper.make_node(
+                "Transpose", [self._camera.image], [names[2]], f"{name}/Transpose", perm=[0, 3, 1, 2]
+            )
+        else:
+            small = helper.make_node("QuantizeLinear", [name, *names[:2]], [names[2]], f"{name}/QuantizeLinear")
+        near = helper.make_node("DequantizeLinear", [names[2], *names[:2]], [names[3]], f"{name}/DequantizeLinear")
+        return [small, near]
 
     def _activation(self, name: str) -> tuple[np.float32, int]:
         """Scale and zero point of a tensor."""
