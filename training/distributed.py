@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ from torch import Tensor, nn
 from ovs_edge.bundle.errors import CheckpointError, OvsError, UsageError
 
 _CLAIM = "ovs_edge_error_reported"
+
+# Seconds between the last exchange and the end of a process. A thread of gloo lets go of that exchange's tensors
+# shortly after it is done, outliving the group where DistributedDataParallel has been; if the interpreter is gone by
+# then, it aborts the process ("terminate called without an active exception", exit code 134, torch 2.14).
+_LAST_EXCHANGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, previous)
         dist.destroy_process_group()
+        if not cuda:
+            time.sleep(_LAST_EXCHANGE)
 
 
 def _claims(store: Any) -> bool:
