@@ -24,6 +24,8 @@ import torch
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
 from ovs_edge.bundle.files import replacing
+from ovs_edge.runtime.background import names
+from ovs_edge.runtime.familiar import read_words
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
@@ -35,6 +37,7 @@ from ovs_edge.training.splits import Split, check_known, hide, read_split, score
 from ovs_edge.training.teachers import load_teacher
 from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
 from ovs_edge.training.validate import count_confusions
+from ovs_edge.training.vocabulary import training_vocabulary
 
 _log = logging.getLogger("ovs_edge.benchmarks")
 
@@ -79,6 +82,12 @@ class RunResult:
     renamed_unseen: float
     per_class: dict[str, float]  # IoU by the plain names
     renamed_per_class: dict[str, float]
+    # The same with words that training never met read through the names that it met, see `runtime.familiar`.
+    read_seen: float
+    read_unseen: float
+    read_harmonic: float
+    read_renamed_seen: float
+    read_renamed_unseen: float
 
 
 @dataclass(frozen=True)
@@ -191,17 +200,21 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
 
 
 def evaluate(model: Segmenter, material: Material, encoder: TextEncoder, view: int, arm: str, seed: int) -> RunResult:
-    """Both vocabularies on the evaluation photos: the plain names, and the reserved ones in their place."""
+    """Both vocabularies on the evaluation photos, the plain names, and the reserved ones in their place: as they are,
+    and read through the names of the training, as the runtime does it."""
     plain = [category.names[0] for category in material.test.classes]
     renamed = [material.split.reserved.get(name, name) for name in plain]
-    vocabularies = [encoder.encode(names) for names in (plain, renamed)]
-    by_name, by_synonym = (
+    met = encoder.encode(names(training_vocabulary([dataset for dataset, _ in material.train]))).numpy()
+    exact = [encoder.encode(words) for words in (plain, renamed)]
+    read = [torch.from_numpy(read_words(vectors.numpy(), met)[0]) for vectors in exact]
+    by_name, by_synonym, read_by_name, read_by_synonym = (
         score(counts, material.test.classes, material.split)
-        for counts in count_confusions(model, material.test, vocabularies, view)
+        for counts in count_confusions(model, material.test, [*exact, *read], view)
     )
     return RunResult(
         arm, seed, by_name.seen, by_name.unseen, by_name.harmonic, by_synonym.seen, by_synonym.unseen,
         by_name.per_class, by_synonym.per_class,
+        read_by_name.seen, read_by_name.unseen, read_by_name.harmonic, read_by_synonym.seen, read_by_synonym.unseen,
     )  # fmt: skip
 
 
@@ -212,6 +225,7 @@ def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> 
         of_arm = [run for run in runs if run.arm == arm]
         figures = {name: [getattr(run, name) for run in of_arm] for name in _FIGURES}
         figures["drop"] = [run.seen - run.renamed_seen for run in of_arm]
+        figures["read_drop"] = [run.read_seen - run.read_renamed_seen for run in of_arm]
         arms[arm] = {
             name: {"mean": round(mean(values), 4), "sd": round(stdev(values), 4) if len(values) > 1 else None}
             for name, values in figures.items()
@@ -227,7 +241,10 @@ def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> 
     }
 
 
-_FIGURES = ("seen", "unseen", "harmonic", "renamed_seen", "renamed_unseen")
+_FIGURES = (
+    "seen", "unseen", "harmonic", "renamed_seen", "renamed_unseen",
+    "read_seen", "read_unseen", "read_harmonic", "read_renamed_seen", "read_renamed_unseen",
+)  # fmt: skip
 
 
 def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> RegionVectors:

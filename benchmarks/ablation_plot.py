@@ -10,7 +10,13 @@ import matplotlib
 from ovs_edge.bundle.errors import SinkError
 from ovs_edge.bundle.files import replacing
 
-_GROUPS = {"seen": "seen", "unseen": "unseen", "harmonic": "harmonic mean", "renamed_seen": "seen, by synonyms"}
+_GROUPS = {
+    "seen": "seen",
+    "unseen": "unseen",
+    "read_unseen": "unseen, read",
+    "renamed_seen": "seen, by synonyms",
+    "read_renamed_seen": "seen, by synonyms, read",
+}
 _COLOURS = ("#9aa5b1", "#4c9f70", "#3b7dd8", "#d1495b")
 
 

@@ -158,8 +158,13 @@ def _ablation(document: dict[str, Any]) -> str:
         f"names competing, mean ± standard deviation of {seeds} seeds; never trained on: {', '.join(document['unseen'])}"
     )
     columns = ["seen", "unseen", "harmonic", "renamed_seen", "drop"]
-    rows = [[arm, *(_percent(figures[name]) for name in columns)] for arm, figures in arms.items()]
-    return table(title, ["training", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"], rows)
+    rows = [
+        [arm, words, *(_percent(figures[prefix + name]) for name in columns)]
+        for words, prefix in (("exact", ""), ("read", "read_"))
+        for arm, figures in arms.items()
+    ]
+    header = ["training", "new words", "seen", "unseen", "harmonic", "seen, by synonyms", "drop by that"]
+    return table(title, header, rows)
 
 
 def _video(document: dict[str, Any]) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, stack_names
+from ovs_edge.runtime.directions import directions, mean_of
+from ovs_edge.runtime.familiar import read_words
 
 LABEL = "(background)"  # parentheses keep it apart from a name someone types
 
@@ -28,7 +30,6 @@ LABEL = "(background)"  # parentheses keep it apart from a name someone types
 # (cup/mug, road/street, cat/kitten), 19 exceed 0.48. The price of an error is small on either side: a rival
 # dropped may let its pixels be painted, a synonym kept may take pixels away.
 NEAR = 0.48
-_FEWEST_FOR_MEAN = 8  # names
 _ROUNDS = 20  # of k-means, far more than a few hundred names need to settle
 
 # Classes the background is spread over. Measured with `mini` on 82 validation photos, half of each photo's classes
@@ -119,18 +120,21 @@ class Background:
         self._classes = tuple(tuple(names) for names in classes)
         self._row = {name: row for row, name in enumerate(names(classes))}
         self._vectors = vectors
-        # The mean of few names is no estimate of what all prompts share: those are told apart by their words alone.
-        self._mean = vectors.mean(axis=0) if len(vectors) >= _FEWEST_FOR_MEAN else None
+        self._mean = mean_of(vectors)  # of few names there is none: those are told apart by their words alone
         if self._mean is not None:
-            self._directions = _directions(vectors - self._mean)
+            self._directions = directions(vectors - self._mean)
         self._group = self._grouped()
 
-    def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32]) -> list[str]:
+    def away_from(
+        self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32], read: Iterable[int | None] = ()
+    ) -> list[str]:
         """Names that compete with the names `asked` (vectors (M, D)): first names of all classes, then second ones, …
 
-        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing.
+        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing. So
+        does one through which an asked name is read: `read` are rows of the vectors, see `read_words`.
         """
         near = self._near_by_vector(asked_vectors)
+        near[[row for row in read if row is not None]] = True
         spellings = Spellings.of(asked)
         kept = [
             entry
@@ -152,11 +156,15 @@ class Background:
         """Vectors (S, D) of names from this vocabulary."""
         return self._vectors[[self._row[name] for name in chosen]]
 
+    def read(self, words: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], list[int | None]]:
+        """`read_words` through this vocabulary."""
+        return read_words(words, self._vectors)
+
     def _grouped(self) -> dict[str, int]:
         """Group of each name: spherical k-means over the classes' mean directions, started from the farthest ones."""
         if self._mean is None or len(self._classes) <= GROUPS:
             return {name: index % GROUPS for index, entry in enumerate(self._classes) for name in entry}
-        points = _directions(
+        points = directions(
             np.stack([self._directions[[self._row[name] for name in entry]].mean(axis=0) for entry in self._classes])
         )
         chosen = [0]
@@ -166,7 +174,7 @@ class Background:
         for _ in range(_ROUNDS):
             nearest = (points @ centres.T).argmax(axis=1)
             sums = [points[nearest == group].sum(axis=0) for group in range(GROUPS)]
-            centres = _directions(np.stack(sums))
+            centres = directions(np.stack(sums))
         nearest = (points @ centres.T).argmax(axis=1)
         return {name: int(group) for entry, group in zip(self._classes, nearest, strict=True) for name in entry}
 
@@ -174,15 +182,9 @@ class Background:
         if self._mean is None or not len(asked):
             return np.zeros(len(self._vectors), np.bool_)
         # Not `@`: for so little work BLAS spends ten times longer waking threads that the network keeps busy.
-        cosines = np.einsum("nd,md->nm", self._directions, _directions(asked - self._mean))
+        cosines = np.einsum("nd,md->nm", self._directions, directions(asked - self._mean))
         nearest: npt.NDArray[np.bool_] = np.any(cosines > NEAR, axis=1)
         return nearest
-
-
-def _directions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: npt.NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
-    return result
 
 
 def names(classes: Iterable[Iterable[str]]) -> list[str]:

@@ -98,6 +98,12 @@ def run(
         str,
         typer.Option(help='What competes unseen: auto (the training names), none, or names such as "wall,floor".'),
     ] = "auto",
+    exact_words: Annotated[
+        bool,
+        typer.Option(
+            "--exact-words", help="Take words as they are; else one that was not trained is read through one that was."
+        ),
+    ] = False,
     threshold: Annotated[
         float, typer.Option(help="Least confidence of a labelled pixel, 0 to 1; segments follow the published rule.")
     ] = 0.3,
@@ -180,6 +186,7 @@ def run(
             words,
             plan,
             force,
+            exact_words,
         ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)

@@ -106,11 +106,13 @@ class Segmenter:
         threshold: float = THRESHOLD,
         task: Task | Literal["auto"] = "auto",
         stuff: Sequence[str] = (),
+        exact_words: bool = False,
     ) -> None:
         """`background` is "auto", "none" or names such as "wall,floor" (background.py says why it is needed).
 
         `threshold` 0..1: pixels whose confidence is below it get no label. `task` "auto" is what the bundle can do.
         `stuff` names classes whose regions count as one segment, besides those the bundle knows of.
+        `exact_words` takes words as they are, where others are read through a trained name (familiar.py).
         """
         self._task: Task = manifest.graph.task if task == "auto" else task
         if self._task == "panoptic" and manifest.graph.task != "panoptic":
@@ -127,6 +129,8 @@ class Segmenter:
         self._session = session
         self._encoder = encoder
         self._background = background
+        # Measured on sentence vectors alone; CLIP's, which were trained with pictures, stay as published models know them.
+        self._reads = not exact_words and manifest.text.encoder == "minilm"
         self.threshold = threshold
         self.smoother: Smoother | None = None
         self._trained: Background | None = None
@@ -147,6 +151,7 @@ class Segmenter:
         stuff: Sequence[str] = (),
         plan: str | Path | None = None,
         force: bool = False,
+        exact_words: bool = False,
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one, with the TensorRT plan in the folder `plan` if one is named.
 
@@ -158,7 +163,8 @@ class Segmenter:
 
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan))
-        return cls(opened.manifest, session, TextEncoder(opened, threads), background, threshold, task, stuff)
+        encoder = TextEncoder(opened, threads)
+        return cls(opened.manifest, session, encoder, background, threshold, task, stuff, exact_words)
 
     @property
     def manifest(self) -> Manifest:
@@ -200,9 +206,13 @@ class Segmenter:
         parsed = parse_classes(text, max(limit, 1))
         flat = names(entry.names for entry in parsed)
         vectors = self._encoder.encode(flat, progress)
+        rows: list[int | None] = []
+        read = vectors
+        if self._reads and (trained := self._trained_names(progress)) is not None:
+            read, rows = trained.read(vectors)
         row = {name: index for index, name in enumerate(flat)}
-        stacked = stack_names([vectors[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
-        rivals = self._rivals(parsed, flat, vectors, progress)
+        stacked = stack_names([read[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
+        rivals = self._rivals(parsed, flat, vectors, rows, progress)
         vocabulary = with_background(Vocabulary(parsed, stacked), rivals)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
@@ -305,6 +315,7 @@ class Segmenter:
         parsed: tuple[ClassNames, ...],
         flat: list[str],
         vectors: npt.NDArray[np.float32],
+        read: Sequence[int | None],
         progress: Progress | None,
     ) -> list[tuple[Sequence[str], npt.NDArray[np.float32]]]:
         """Names of each background class and their vectors (S, D)."""
@@ -316,12 +327,19 @@ class Segmenter:
             if both := [name for name in names(given) if name.casefold() in asked]:
                 raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
             return [(entry, self._encoder.encode(entry, progress)) for entry in given]
-        if self._trained is None:
-            trained = self._manifest.training_vocabulary
-            self._trained = Background(trained, self._encoder.encode(names(trained), progress), self._manifest.related)
+        trained = self._trained_names(progress)
+        if trained is None:
+            return []
         most = room(len(parsed), max(len(entry.names) for entry in parsed))
-        chosen = self._trained.groups(self._trained.away_from(flat, vectors), most)
-        return [(group, self._trained.vectors(group)) for group in chosen]
+        chosen = trained.groups(trained.away_from(flat, vectors, read), most)
+        return [(group, trained.vectors(group)) for group in chosen]
+
+    def _trained_names(self, progress: Progress | None) -> Background | None:
+        """The names the model was trained with; None where the bundle tells of none."""
+        classes = self._manifest.training_vocabulary
+        if self._trained is None and classes:
+            self._trained = Background(classes, self._encoder.encode(names(classes), progress), self._manifest.related)
+        return self._trained
 
     def _reserved(self) -> int:
         """How many of the graph's classes the background may take."""

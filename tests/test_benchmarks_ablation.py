@@ -47,7 +47,8 @@ def options(tmp_path: Path) -> AblationOptions:
 
 
 def _run(arm: str, seed: int, seen: float, unseen: float) -> RunResult:
-    return RunResult(arm, seed, seen, unseen, 0.3, seen - 0.1, unseen, {"grass": seen}, {"grass": seen})
+    read = (seen + 0.01, unseen + 0.01, 0.31, seen - 0.02, unseen)
+    return RunResult(arm, seed, seen, unseen, 0.3, seen - 0.1, unseen, {"grass": seen}, {"grass": seen}, *read)
 
 
 def test_photos_are_kept_apart(options: AblationOptions) -> None:
@@ -85,7 +86,9 @@ def test_runs_are_evaluated_kept_and_not_run_again(options: AblationOptions) -> 
     assert [run["arm"] for run in first["runs"]] == ["plain", "both"]
     for run in first["runs"]:
         assert set(run["per_class"]) == {"grass", "sky", "brick wall"}
-        assert all(0 <= run[figure] <= 1 for figure in ("seen", "unseen", "harmonic", "renamed_seen"))
+        assert all(
+            0 <= run[figure] <= 1 for figure in ("seen", "unseen", "harmonic", "renamed_seen", "read_renamed_seen")
+        )
     assert first["ablation"]["plain"]["seen"]["sd"] is None  # of one run there is no spread
     assert first["test_photos"] == {"shapes": 14 - first["train_photos"]["shapes"]}
 
@@ -134,8 +137,9 @@ def test_summary_table_and_plot(options: AblationOptions, tmp_path: Path) -> Non
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "ablation.json").write_text(json.dumps(document))
     table = tables(tmp_path / "results")
-    assert "| plain | 60.0 ± 14.1 | 20.0 ± 14.1 | 30.0 ± 0.0 | 50.0 ± 14.1 | 10.0 ± 0.0 |" in table
-    assert "| both | 60.0 | 40.0 |" in table
+    assert "| plain | exact | 60.0 ± 14.1 | 20.0 ± 14.1 | 30.0 ± 0.0 | 50.0 ± 14.1 | 10.0 ± 0.0 |" in table
+    assert "| plain | read | 61.0 ± 14.1 | 21.0 ± 14.1 | 31.0 ± 0.0 | 58.0 ± 14.1 | 3.0 ± 0.0 |" in table
+    assert "| both | exact | 60.0 | 40.0 |" in table
     assert "never trained on: sky" in table
 
 

@@ -169,7 +169,7 @@ def test_outputs_that_do_not_fit(panoptic_bundle: Path, masks: tuple[int, ...], 
         lambda image, vectors: (np.zeros(masks, np.float32), np.zeros(classes, np.float32)),
     )
     manifest = Bundle.open(panoptic_bundle, verify=False).manifest
-    segmenter = Segmenter(manifest, session, Table(), background="none")
+    segmenter = Segmenter(manifest, session, Table(), background="none", exact_words=True)
     segmenter.set_classes("red,blue")
     with pytest.raises(BundleError, match="mask_logits"):
         segmenter.predict(scene())

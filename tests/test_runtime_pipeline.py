@@ -127,7 +127,7 @@ def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
             return labels, np.ones(labels.shape, np.float32)
 
         manifest = Bundle.open(tiny_bundle, verify=False).manifest
-        segmenter = Segmenter(manifest, MemorySession(answer), Table(), background="none")
+        segmenter = Segmenter(manifest, MemorySession(answer), Table(), background="none", exact_words=True)
         segmenter.set_classes("one,two")
         return segmenter
 

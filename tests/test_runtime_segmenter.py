@@ -198,7 +198,7 @@ def test_classes_change_between_frames_never_within(tiny_bundle: Path) -> None:
         winner = int(vectors[:, 0, 0].argmax())
         return np.full((1, HEIGHT, WIDTH), winner, np.int32), np.ones((1, HEIGHT, WIDTH), np.float32)
 
-    segmenter = Segmenter(_manifest(tiny_bundle), MemorySession(answer), Table(), background="none")
+    segmenter = Segmenter(_manifest(tiny_bundle), MemorySession(answer), Table(), background="none", exact_words=True)
     vocabularies = [("1", "9"), ("7", "3", "2"), ("5",)]
     segmenter.set_classes(vocabularies[0])
     done = threading.Event()
@@ -232,7 +232,7 @@ def test_classes_change_between_frames_never_within(tiny_bundle: Path) -> None:
 )
 def test_a_graph_that_breaks_the_contract_is_named(tiny_bundle: Path, answer: tuple[np.ndarray, np.ndarray]) -> None:
     session = MemorySession(lambda image, vectors: answer)
-    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none")
+    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none", exact_words=True)
     segmenter.set_classes("1")
     with pytest.raises(BundleError, match="expected"):
         segmenter.predict(stripes(RED))
@@ -244,7 +244,7 @@ def test_a_coarse_label_map_covers_the_frame(tiny_bundle: Path) -> None:
     labels = np.zeros((1, HEIGHT // 4, WIDTH // 4), np.int32)
     labels[..., 6:] = 1  # frame 48x24 lies in columns 0..24 of 64, 0..6 of 16
     session = MemorySession(lambda image, vectors: (labels, np.ones(labels.shape, np.float32)))
-    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none")
+    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none", exact_words=True)
     segmenter.set_classes("1,2")
     assert (segmenter.predict(np.zeros((96, 48, 3), np.uint8)).labels == 0).all()
 

@@ -71,6 +71,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option(help="Go on from the state in the output folder.")] = False,
     pretrained: Annotated[bool, typer.Option(help="Start the backbone from its published weights.")] = True,
+    start: Annotated[
+        Path | None, typer.Option(help="A model.pt whose weights to start from, in place of the backbone's alone.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves and example pictures for TensorBoard.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print data, parameters and memory, and stop.")] = False,
 ) -> None:
@@ -111,7 +114,7 @@ def train(
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
         RunOptions(
-            [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, clip_text, split, region_cache,
+            [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, start, clip_text, split, region_cache,
             tensorboard, dry_run,
         ),
     )  # fmt: skip

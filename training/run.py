@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
 from ovs_edge.bundle.files import cache_folder
+from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.segmenter.clip_weights import give_text_tower
 from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.segmenter import Segmenter
@@ -40,6 +41,7 @@ class RunOptions:
     device: str = "cpu"
     resume: bool = False
     pretrained: bool = True  # start the backbone from published weights
+    start: Path | None = None  # a `model.pt` whose weights the whole model starts from
     clip_text: str = ""  # CLIP whose text tower and backbone a preset with CLIP's text uses; empty: the preset's own
     split: Path | None = None  # see `training.splits`
     region_cache: Path | None = None  # None: under the user's cache folder
@@ -72,7 +74,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         return describe(config, recipe, train, ranks, console)
     _claim(options)
     with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
-        model = _model(config, recipe, options)
+        model, origin = _model(config, recipe, options)
         towers: dict[str, Any] = {}
         if options.clip_text:
             give_text_tower(model, towers, options.clip_text, recipe.preset)
@@ -84,7 +86,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
         trainer = Trainer(
             model, encoder, train, val, options.folder, recipe.train, recipe.losses, device, regions, ranks, text_state,
-            split,
+            split, origin,
         )  # fmt: skip
         if options.resume:
             trainer.resume()
@@ -131,12 +133,21 @@ def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list
     return splits
 
 
-def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> Segmenter:
+def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> tuple[Segmenter, dict[str, Any] | None]:
+    """The model as the first step finds it, and the provenance of the checkpoint it starts from."""
     torch.manual_seed(recipe.train.seed)
     model = Segmenter(config)
+    if options.start is not None:
+        started, extras = load_checkpoint(options.start)
+        if not isinstance(started, Segmenter) or started.config != config:
+            raise CheckpointError(
+                f"{options.start} holds another model than {recipe.preset}; start from one of its kind"
+            )
+        model.load_state_dict(started.state_dict())
+        return model, extras["provenance"]
     if options.pretrained and not options.resume:
         load_pretrained(model, options.clip_text)
-    return model
+    return model, None
 
 
 def _taught(

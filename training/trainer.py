@@ -100,10 +100,12 @@ class Trainer:
         ranks: Ranks | None = None,
         text_state: dict[str, Tensor] | None = None,
         split: Split | None = None,
+        origin: dict[str, Any] | None = None,
     ) -> None:
         """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs;
         `text_state`: weights of a text encoder that `model.pt` has to hold, since no package brings them;
-        `split`: what `train` hides and validation, which hides nothing, tells apart."""
+        `split`: what `train` hides and validation, which hides nothing, tells apart; `origin`: provenance of the
+        checkpoint whose weights `model` holds."""
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
         self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
         _check(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
@@ -128,7 +130,7 @@ class Trainer:
         self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision], means).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self._text_state, self.split = text_state, split
+        self._text_state, self.split, self._origin = text_state, split, origin
         self.step = 0
         self.skipped = 0  # by this process
         self._forward: Callable[..., Terms] = self.objective
@@ -258,6 +260,7 @@ class Trainer:
             "losses": asdict(self.losses),
             "step": self.step,
             "validation_miou": scores,
+            **({} if self._origin is None else {"started_from": self._origin}),
         }
         save_checkpoint(
             self.folder / "model.pt",
@@ -299,6 +302,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.step = int(state["step"])
+            self._origin = saved.get("started from")
             self.skipped = int(state["skipped"]) if self.ranks.first else 0
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is not a training state of this model ({error}); start anew") from error
@@ -314,6 +318,7 @@ class Trainer:
             "data": [dataset.digest for dataset in self.datasets],
             "weights of the data": self.crops.weights.tolist(),
             "split": asdict(self.split) if self.split else None,
+            **({} if self._origin is None else {"started from": self._origin}),
         }
 
     def _forget_later_entries(self) -> None:
