@@ -22,10 +22,11 @@ from ovs_edge.bundle.files import cache_folder, replacing
 from ovs_edge.bundle.manifest import LabelledVerdict, Manifest, Verdict
 from ovs_edge.bundle.processor import Processor
 from ovs_edge.calibration.choice import Bench, Choice, Group, choose
+from ovs_edge.calibration.cpu_forms import before_ranges
 from ovs_edge.calibration.fold import folded
 from ovs_edge.calibration.half import half_tensors, halved, rounded
 from ovs_edge.calibration.labelled import LabelledPhotos
-from ovs_edge.calibration.layers import find_layers, groups
+from ovs_edge.calibration.layers import Layer, find_layers, groups
 from ovs_edge.calibration.qdq import CPU, TENSORRT, Scheme, chosen, images, observed, quantised
 from ovs_edge.calibration.ranges import Method, Statistics, all_finite, find_statistics, runs
 from ovs_edge.calibration.report import PLOT, REPORT, plot
@@ -111,10 +112,10 @@ class _Work:
         self._options, self._tell = options, tell
         path = bundle.graph("fp32")
         self._base = folded(path)
-        self._layers = find_layers(self._base)
-        if unknown := sorted(options.without - set(groups(self._layers))):
+        if unknown := sorted(options.without - set(groups(find_layers(self._base)))):
             raise UsageError(
-                f"there is no group {unknown[0]!r} to leave out; this model has: {', '.join(groups(self._layers))}"
+                f"there is no group {unknown[0]!r} to leave out; this model has: "
+                f"{', '.join(groups(find_layers(self._base)))}"
             )
         self._fp32 = open_graph(path, options.threads, "cpu")
         self._expected: dict[int, Maps] = {}
@@ -134,37 +135,46 @@ class _Work:
             model = halved(self._base)
             return model, self._outcome(precision, model, None)
         scheme = TENSORRT if precision == "int8" else CPU[self._options.processor]
-        statistics = self._statistics()
-        choice = self._choice(precision, scheme, statistics)
-        layers = chosen(self._layers, choice.names)
+        base = before_ranges(self._base) if scheme.whole else self._base
+        layers = find_layers(base)
+        statistics = self._statistics(precision, base, layers)
+        choice = self._choice(precision, scheme, base, layers, statistics)
+        layers = chosen(layers, choice.names)
         if scheme is TENSORRT:
-            newer = version_converter.convert_version(self._base, _OPSET)
+            newer = version_converter.convert_version(base, _OPSET)
             model = halved(quantised(newer, layers, statistics, scheme))
         else:
-            model = quantised(self._base, layers, statistics, scheme)
+            model = quantised(base, layers, statistics, scheme)
         return model, self._outcome(precision, model, choice)
 
-    def _statistics(self) -> Statistics:
+    def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[Layer]) -> Statistics:
         feeds = [sample.feeds for sample in self._samples.learn]
         total = runs(self._options.method, len(feeds))
-        tick = self._ticks("ranges", total)
+        tick = self._ticks(f"{precision}: ranges", total)
 
         def measure() -> dict[str, Any]:
-            names, pictures = observed(self._base, self._layers), images(self._base, self._layers)
-            return asdict(find_statistics(self._base, names, pictures, feeds, self._options.method, tick))
+            names, pictures = observed(base, layers), images(base, layers)
+            return asdict(find_statistics(base, names, pictures, feeds, self._options.method, tick))
 
-        found = _remembered([*self._origin, "statistics"], measure)
+        found = _remembered([*self._origin, "statistics", precision], measure)
         return Statistics({name: (low, high) for name, (low, high) in found["ranges"].items()}, found["means"])
 
-    def _choice(self, precision: Precision, scheme: Scheme, statistics: Statistics) -> Choice:
+    def _choice(
+        self,
+        precision: Precision,
+        scheme: Scheme,
+        base: onnx.ModelProto,
+        layers: list[Layer],
+        statistics: Statistics,
+    ) -> Choice:
         samples, bar = self._samples.choose, self._options.bars[precision]
 
         def measure() -> dict[str, Any]:
             bench = Bench(
-                self._base, self._layers, statistics, scheme, self._fp32,
+                base, layers, statistics, scheme, self._fp32,
                 [self._truth(sample) for sample in samples], samples, self._options.threads,
             )  # fmt: skip
-            step = self._ticks(f"{precision}: choosing layers", len(groups(self._layers)) + 1)
+            step = self._ticks(f"{precision}: choosing layers", len(groups(layers)) + 1)
             return asdict(choose(bench, bar, self._options.without, step))
 
         state = [

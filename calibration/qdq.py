@@ -16,6 +16,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from ovs_edge.bundle.processor import Processor
+from ovs_edge.calibration.cpu_forms import after_rounding
 from ovs_edge.calibration.layers import Layer, readers
 from ovs_edge.calibration.ranges import Statistics
 
@@ -141,6 +142,7 @@ class _Writer:
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         self._outputs = {value.name for value in self._graph.output}
         self._chain = chain(self._model)
+        self._makers = {name: node for node in self._graph.node for name in node.output}
         self._dropped: set[str] = set()
         self._params: dict[str, tuple[np.float32, int]] = {}  # tensor -> scale, zero point
         self._camera = camera(self._model) if scheme.activation is np.uint8 else None
@@ -171,6 +173,8 @@ class _Writer:
                 result += self._pair(node.output[0], renamed)
         del self._graph.node[:]
         self._graph.node.extend(result)
+        if self._scheme.whole:
+            after_rounding(self._model)
         self._drop_unread()
         return self._model
 
@@ -193,7 +197,21 @@ class _Writer:
             if node.op_type == "MaxPool":
                 self._ranges[target] = self._ranges[node.input[0]]  # one scale on both sides, or it cannot stay INT8
             inside.add(target)
+        for layer in self._layers.values():
+            inside.update(self._turned(layer.source, inside))
         return inside
+
+    def _turned(self, source: str, inside: set[str]) -> list[str]:
+        """A layer's source and what it is made of, where that is an INT8 tensor turned or reshaped: bytes stay bytes."""
+        names: list[str] = []
+        while source not in inside:
+            maker = self._makers.get(source)
+            if maker is None or maker.op_type not in ("Reshape", "Transpose"):
+                return []
+            names.append(source)
+            source = maker.input[0]
+        self._ranges.update(dict.fromkeys(names, self._ranges[source]))
+        return names
 
     def _pair(self, name: str, twins: dict[str, str]) -> list[NodeProto]:
         scale, zero = self._activation(name)

@@ -55,7 +55,7 @@ class DeformableAttention(nn.Module):
         heads, points = self.heads, self.points
         values = self.value_proj(value).view(batch, tokens, heads, channels // heads)
         locations = self._locations(query, reference, sizes)
-        weights = self.attention_weights(query).view(batch, tokens, heads, -1).softmax(-1).permute(0, 2, 3, 1)
+        weights = self._weights(query)
         sample = _sample_grid if self.formulation == "gridsample" else _sample_gather
         output = torch.zeros(())
         start = 0
@@ -68,6 +68,18 @@ class DeformableAttention(nn.Module):
             output = part if level == 0 else output + part
         result: Tensor = self.output_proj(output.flatten(1, 2).transpose(1, 2))
         return result
+
+    def _weights(self, query: Tensor) -> Tensor:
+        """Shares of the points of all levels, which sum to one: (B, heads, levels * P, N)."""
+        if self.levels * self.points != 2:
+            logits: Tensor = self.attention_weights(query).unflatten(-1, (self.heads, -1))
+            return logits.softmax(-1).permute(0, 2, 3, 1)
+        # Of two, the softmax is a sigmoid of the difference, which costs a tenth; the tokens come last as below.
+        weight, bias = (
+            part[0::2] - part[1::2] for part in (self.attention_weights.weight, self.attention_weights.bias[:, None])
+        )
+        first = (weight @ query.transpose(1, 2) + bias).sigmoid()
+        return torch.stack((first, 1 - first), 2)
 
     def _locations(self, query: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
         """Where to sample, x and y in -1..1 over the level: (B, levels, 2, heads, P, N).
