@@ -17,7 +17,7 @@ import torch
 from support.photos import write_index_masks
 
 from ovs_edge.bundle.errors import CheckpointError, UsageError
-from ovs_edge.segmenter.checkpoint import load_checkpoint
+from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import load_text_encoder
@@ -119,6 +119,36 @@ def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, 
         assert torch.equal(one, other)
     for one, other in zip(whole.averaged.state_dict().values(), resumed.averaged.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_training_goes_on_from_a_model(shapes: Path, tmp_path: Path) -> None:
+    """With tiny steps its weights hardly move; the new file tells where they came from, also after a resume."""
+    torch.manual_seed(5)
+    save_checkpoint(tmp_path / "first.pt", Segmenter(mini()), [["grass"]], {"step": 7})
+    common = [
+        "--data", str(shapes), "--batch", "2", "--crop", "64", "--view", "64", "--workers", "0", "--threads", "1",
+        "--lr", "1e-7",
+    ]  # fmt: skip
+    began = [*common, "-o", str(tmp_path / "run"), "--start", str(tmp_path / "first.pt")]
+    result = _train([*began, "--steps", "2"])
+    assert result.returncode == 0, result.stderr
+    (first, _), (last, extras) = (load_checkpoint(path) for path in (tmp_path / "first.pt", tmp_path / "run/model.pt"))
+    for (name, value), found in zip(first.named_parameters(), last.parameters(), strict=True):
+        assert torch.allclose(value, found, atol=2e-3), name
+    assert extras["provenance"]["started_from"] == {"step": 7}
+    assert extras["training_vocabulary"] != [["grass"]]
+    resumed = _train([*common, "-o", str(tmp_path / "run"), "--steps", "2", "--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert load_checkpoint(tmp_path / "run/model.pt")[1]["provenance"]["started_from"] == {"step": 7}
+    save_checkpoint(tmp_path / "other.pt", _narrow(), [["grass"]], {})
+    refused = _train([*common, "-o", str(tmp_path / "other"), "--start", str(tmp_path / "other.pt"), "--steps", "2"])
+    assert refused.returncode == 2
+    assert "holds another model than mini" in refused.stderr
+
+
+def _narrow() -> Segmenter:
+    config = mini()
+    return Segmenter(replace(config, query_decoder=replace(config.query_decoder, queries=8)))
 
 
 def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path: Path) -> None:
