@@ -80,7 +80,7 @@ def load(model: onnx.ModelProto, threads: int, exact: bool = False) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.onnx"
         path.write_bytes(model.SerializeToString())
-        return open_graph(path, threads, "cpu", exact=exact, whole=not exact)
+        return open_graph(path, threads, "cpu", exact=exact)
 
 
 def run(session: Any, sample: Sample) -> Maps:

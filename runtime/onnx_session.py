@@ -21,18 +21,11 @@ _ERRORS_ONLY = 3  # ONNX Runtime's log severity
 _CUDA = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
 
 
-# It makes one Gemm of a product and the sum that follows, before anyone looks for INT8; a Gemm then stays in FP32.
-_HIDES_INT8 = "MatMulAddFusion"
-
-
-def open_graph(
-    path: Path, threads: int, provider: Provider, arena: bool = True, exact: bool = False, whole: bool = False
-) -> Any:
+def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True, exact: bool = False) -> Any:
     """An `onnxruntime.InferenceSession` of the file at `path`.
 
     `arena` False returns memory to the system after each run: right for a graph that runs now and then. `exact` computes
     INT8 layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
-    `whole` is for a CPU's own form of INT8, whose matrix products are to compute in it.
     """
     ort = require("onnxruntime", "cpu")
     if threads < 0:
@@ -53,9 +46,7 @@ def open_graph(
     if provider != "cpu" and _CUDA[0] in ort.get_available_providers():
         providers.insert(0, _CUDA)
     try:
-        session = ort.InferenceSession(
-            str(path), options, providers=providers, disabled_optimizers=[_HIDES_INT8] if whole else None
-        )
+        session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the binding raises a dozen unrelated types
         raise BundleError(f"onnxruntime cannot load {path} ({error}); export the bundle again") from error
     if provider == "cuda" and _CUDA[0] not in session.get_providers():
@@ -75,9 +66,7 @@ class OnnxSession:
                 "over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
             )
         # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
-        self._session = open_graph(
-            self._path, threads, provider, exact=precision == "int8", whole=precision == "int8-cpu"
-        )
+        self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 
     def run(
         self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]

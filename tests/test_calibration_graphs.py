@@ -343,7 +343,7 @@ def test_the_embedded_model_reads_bytes(mini: onnx.ModelProto) -> None:
 
 
 def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product and its bias become one Gemm, which would stay in FP32, unless the session is told to leave that."""
+    """A product and its bias are one kernel; left to themselves, they become a Gemm, which stays in FP32."""
     rng = np.random.default_rng(0)
     weight, bias = rng.normal(size=(64, 64)).astype(np.float32), rng.normal(size=64).astype(np.float32)
     graph = helper.make_graph(
