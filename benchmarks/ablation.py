@@ -259,7 +259,8 @@ def _place(options: AblationOptions, arm: str, seed: int) -> Path:
 def _claim(folder: Path, options: AblationOptions) -> None:
     """Runs of one folder share their options and what the split says; raises `UsageError` for a folder of others."""
     said = asdict(read_split(Path(options.split)))
-    path, mine = folder / "options.json", json.loads(json.dumps(asdict(options) | {"content of the split": said}))
+    wanted = asdict(options) | {"content of the split": said, "model": asdict(preset("mini"))}
+    path, mine = folder / "options.json", json.loads(json.dumps(wanted))
     if not path.is_file():
         return _write(path, mine)
     theirs = _read(path)

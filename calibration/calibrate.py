@@ -22,7 +22,7 @@ from ovs_edge.bundle.files import cache_folder, replacing
 from ovs_edge.bundle.manifest import LabelledVerdict, Manifest, Verdict
 from ovs_edge.bundle.processor import Processor
 from ovs_edge.calibration.choice import Bench, Choice, Group, choose
-from ovs_edge.calibration.cpu_forms import before_ranges
+from ovs_edge.calibration.cpu_forms import FORMS, before_ranges
 from ovs_edge.calibration.fold import folded
 from ovs_edge.calibration.half import half_tensors, halved, rounded
 from ovs_edge.calibration.labelled import LabelledPhotos
@@ -156,7 +156,7 @@ class _Work:
             names, pictures = observed(base, layers), images(base, layers)
             return asdict(find_statistics(base, names, pictures, feeds, self._options.method, tick))
 
-        found = _remembered([*self._origin, "statistics", precision], measure)
+        found = _remembered([*self._origin, "statistics", _digest(base)], measure)
         return Statistics({name: (low, high) for name, (low, high) in found["ranges"].items()}, found["means"])
 
     def _choice(
@@ -179,6 +179,8 @@ class _Work:
 
         state = [
             precision,
+            _digest(base),
+            FORMS,
             scheme.activation.__name__,
             scheme.weight_limit,
             bar,
@@ -216,7 +218,7 @@ class _Work:
         )
         times = None
         if not exact:
-            state = [hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(), self._options.threads]
+            state = [_digest(model), self._options.threads]
             before, after = _remembered(
                 [*self._origin, "milliseconds", state],
                 lambda: {"times": np.median(milliseconds([self._fp32, session], samples), axis=0).tolist()},
@@ -255,6 +257,10 @@ class _Work:
             done += 1
 
         return tick
+
+
+def _digest(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _remembered(key: list[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The graph of `int8-cpu` in the forms for which ONNX Runtime has quick kernels on a CPU.
 
-Eight bits make the products three times as fast; what lies between them then is most of a frame. None of these forms
-changes what is computed, but for the order of sums. They are ONNX Runtime's own operators in part, so the FP32 file, which
-every engine reads, does not have them.
+Eight bits make the products three times as fast; what lies between them then is most of a frame. These forms compute the
+same, but for the order of sums, and for INT8 maps made smaller, which are rounded to the map's own steps. They are ONNX
+Runtime's own operators in part, so the FP32 file, which every engine reads, does not have them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from onnx import NodeProto, helper
 
 from ovs_edge.calibration.rewriting import RUNTIME, Graph
 
+FORMS = 1  # counts up with every change of what is below: what was measured with other forms says nothing of these
 _MANY_ROWS = 128  # of a norm, from which on the other kernel is quicker
 
 
@@ -47,21 +49,21 @@ def _constants_behind_products(graph: Graph) -> None:
         after = graph.only_reader(node.output[0])
         if weight is None or weight.ndim != 2 or after is None or after.op_type != "Add":
             continue
-        bias = _constant_of(graph, after)
-        source, total = node.input[0], np.zeros(1)
+        bias = _constant_of(graph, after, weight.shape[1:])
+        source, total = node.input[0], np.zeros(len(weight))
         while (maker := graph.makers.get(source)) is not None and maker.op_type == "Add":
-            constant = _constant_of(graph, maker)
-            if constant is None:
+            rows = graph.shapes.get(source, [0])[-2:]
+            constant = _constant_of(graph, maker, rows[-1:], rows)
+            if constant is None or rows[-1] != len(weight):
                 break
             total = total + _of(graph, constant)
             source = next(name for name in maker.input if name != constant)
         if bias is None or source == node.input[0]:
             continue
-        moved = np.atleast_2d(total @ weight.astype(np.float64)) + _of(graph, bias)
-        moved = moved.astype(np.float32)
+        moved = total @ weight.astype(np.float64) + _of(graph, bias)
         node.input[0] = source
         place = list(after.input).index(bias)
-        after.input[place] = graph.constant(f"{node.name}.moved", moved[0] if len(moved) == 1 else moved)
+        after.input[place] = graph.constant(f"{node.name}.moved", moved.astype(np.float32))
 
 
 def _of(graph: Graph, name: str) -> npt.NDArray[np.float64]:
@@ -71,28 +73,40 @@ def _of(graph: Graph, name: str) -> npt.NDArray[np.float64]:
     return value.astype(np.float64)
 
 
-def _constant_of(graph: Graph, node: NodeProto) -> str | None:
-    """The one constant of a node's inputs."""
+def _constant_of(graph: Graph, node: NodeProto, *shapes: Sequence[int]) -> str | None:
+    """The one constant of a node's two inputs, if it has one of these shapes."""
     found = [name for name in node.input if name in graph.values]
-    return found[0] if len(found) == 1 else None
+    fits = len(found) == 1 and tuple(graph.values[found[0]].dims) in {tuple(shape) for shape in shapes}
+    return found[0] if fits else None
 
 
 def _plain_products(graph: Graph) -> None:
-    """An INT8 product and its bias in one kernel, not left to a fusion that takes the two apart."""
+    """An INT8 product and its bias in one kernel; left to themselves, they become a Gemm, which stays in FP32.
+
+    Signed bytes are ARM's: their kernel is slow on x86, where such a graph may be tried, but ONNX Runtime changes their
+    sign there in a product that it fuses itself. It does so where no bias is in the way: one of three axes is not.
+    """
     for node in graph.nodes:
         if node.op_type != "MatMul":
             continue
         left, right = (graph.makers.get(name) for name in node.input)
         if left is None or right is None or not left.op_type == right.op_type == "DequantizeLinear":
             continue
+        weight, zero = graph.value(right.input[0]), graph.value(left.input[2])
+        after = graph.only_reader(node.output[0])
+        bias = None
+        if weight is not None and weight.ndim == 2 and after is not None and after.op_type == "Add":
+            bias = _constant_of(graph, after, weight.shape[1:])
+        if zero is not None and zero.dtype == np.int8:
+            if bias is not None and after is not None:
+                apart = _of(graph, bias).astype(np.float32)[None, None]
+                after.input[list(after.input).index(bias)] = graph.constant(f"{node.name}.apart", apart)
+            continue
         inputs = [left.input[0], right.input[0], left.input[1], right.input[1], left.input[2], right.input[2]]
-        taken, after = [node], graph.only_reader(node.output[0])
-        if after is not None and after.op_type == "Add":
-            other = next(name for name in after.input if name != node.output[0])
-            bias = graph.value(other)
-            if bias is not None and bias.ndim == 1:
-                inputs.append(other)
-                taken.append(after)
+        taken = [node]
+        if bias is not None and after is not None:
+            inputs.append(bias)
+            taken.append(after)
         name = f"{node.name}IntegerToFloat"
         graph.replace(
             taken,
@@ -113,11 +127,22 @@ def _saturating_relus(graph: Graph) -> None:
 
 
 def _row_norms(graph: Graph) -> None:
-    """Norms of many rows as instance norms of as many channels, whose kernel works on whole vectors: a third of the time."""
+    """Norms of sums of many rows as instance norms of as many channels.
+
+    ONNX Runtime makes one kernel of sum and norm, which takes three times as long as the two do.
+    """
     for node in graph.nodes:
         shape = graph.shapes.get(node.input[0], []) if node.op_type == "LayerNormalization" else []
         axis = next((entry.i for entry in node.attribute if entry.name == "axis"), -1)
-        if len(shape) != 3 or shape[1] < _MANY_ROWS or axis not in (-1, 2) or len(node.input) < 3:
+        maker = graph.makers.get(node.input[0]) if shape else None
+        if (
+            maker is None
+            or maker.op_type != "Add"
+            or len(shape) != 3
+            or shape[1] < _MANY_ROWS
+            or axis not in (-1, 2)
+            or len(node.input) < 3
+        ):
             continue
         name, rows = node.name, shape[1]
         ones, zeros = f"rows.{rows}.one", f"rows.{rows}.zero"
@@ -187,11 +212,12 @@ def _reduction(graph: Graph, node: NodeProto) -> int:
 def _upsampled_plane(graph: Graph) -> None:
     """One plane made larger as two small products: the kernel of Resize takes a single plane on a single thread."""
     for node in graph.nodes:
+        if node.op_type != "Resize":
+            continue
         before, after = (graph.shapes.get(name, []) for name in (node.input[0], node.output[0]))
         attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
         if (
-            node.op_type != "Resize"
-            or before[:2] != [1, 1]
+            before[:2] != [1, 1]
             or attributes.get("mode") != b"linear"
             or attributes.get("coordinate_transformation_mode", b"half_pixel") != b"half_pixel"
             or not 0 < before[2] <= after[2]

@@ -125,16 +125,12 @@ class Background:
             self._directions = directions(vectors - self._mean)
         self._group = self._grouped()
 
-    def away_from(
-        self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32], read: Iterable[int | None] = ()
-    ) -> list[str]:
+    def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32]) -> list[str]:
         """Names that compete with the names `asked` (vectors (M, D)): first names of all classes, then second ones, …
 
-        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing. So
-        does one through which an asked name is read: `read` are rows of the vectors, see `read_words`.
+        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing.
         """
         near = self._near_by_vector(asked_vectors)
-        near[[row for row in read if row is not None]] = True
         spellings = Spellings.of(asked)
         kept = [
             entry
@@ -156,9 +152,9 @@ class Background:
         """Vectors (S, D) of names from this vocabulary."""
         return self._vectors[[self._row[name] for name in chosen]]
 
-    def read(self, words: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], list[int | None]]:
+    def read(self, words: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`read_words` through this vocabulary."""
-        return read_words(words, self._vectors)
+        return read_words(words, self._vectors)[0]
 
     def _grouped(self) -> dict[str, int]:
         """Group of each name: spherical k-means over the classes' mean directions, started from the farthest ones."""

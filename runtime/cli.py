@@ -101,7 +101,8 @@ def run(
     exact_words: Annotated[
         bool,
         typer.Option(
-            "--exact-words", help="Take words as they are; else one that was not trained is read through one that was."
+            "--exact-words",
+            help="Take words as they are; a model with a sentence encoder reads new ones through trained ones.",
         ),
     ] = False,
     threshold: Annotated[

@@ -4,6 +4,9 @@ A region of a building has learned to lie near "building", and only by chance ne
 sentence vectors put nearer to all buildings, the unusual word loses. So the vector of such a word moves towards the
 trained name it stands for. Which one that is, both sides must agree on: the name is the nearest of all that were
 trained, and the word is the nearest to it of all that are asked for. With "dog" in the list, "cat" is never read as a dog.
+
+Whether the trained class still competes in silence is another question (background.py), and takes more likeness: a
+"hand" is read towards "handbag", but does not take the handbags' pixels.
 """
 
 from __future__ import annotations

@@ -66,6 +66,8 @@ class OnnxSession:
                 "over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
             )
         # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
+        if precision == "int8-cpu" and provider == "auto":
+            provider = "cpu"  # its kernels are the CPU's; a GPU would send every product there and back
         self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 
     def run(

@@ -81,6 +81,9 @@ class Inferred:
     timings: dict[str, float]  # step -> milliseconds
 
 
+Rivals = list[tuple[Sequence[str], npt.NDArray[np.float32]]]  # names of each background class, their vectors (S, D)
+
+
 class Smoother(Protocol):
     """Steadies labels from frame to frame. Holds state: one for each stream of frames, called in their order."""
 
@@ -205,14 +208,21 @@ class Segmenter:
         limit = self._manifest.graph.max_classes - self._reserved()
         parsed = parse_classes(text, max(limit, 1))
         flat = names(entry.names for entry in parsed)
-        vectors = self._encoder.encode(flat, progress)
-        rows: list[int | None] = []
+        given = self._given_background(flat)
+        words = [*flat, *names(given)]
+        vectors = self._encoder.encode(words, progress)
         read = vectors
         if self._reads and (trained := self._trained_names(progress)) is not None:
-            read, rows = trained.read(vectors)
-        row = {name: index for index, name in enumerate(flat)}
-        stacked = stack_names([read[[row[name] for name in entry.names]] for entry in parsed], vectors.shape[1])
-        rivals = self._rivals(parsed, flat, vectors, rows, progress)
+            read = trained.read(vectors)
+        row = {name: index for index, name in enumerate(words)}
+
+        def rows(entry: Sequence[str]) -> npt.NDArray[np.float32]:
+            return read[[row[name] for name in entry]]
+
+        stacked = stack_names([rows(entry.names) for entry in parsed], vectors.shape[1])
+        rivals: Rivals = [(entry, rows(entry)) for entry in given]
+        if self._background == "auto":
+            rivals = self._trained_rivals(parsed, flat, vectors, progress)
         vocabulary = with_background(Vocabulary(parsed, stacked), rivals)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
@@ -310,29 +320,29 @@ class Segmenter:
     ) -> None:
         self._session.__exit__(kind, error, trace)
 
-    def _rivals(
+    def _given_background(self, asked: Sequence[str]) -> list[tuple[str, ...]]:
+        """Names of each background class that the user gave."""
+        if self._background in ("auto", "none"):
+            return []
+        given = [entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes)]
+        folded = {name.casefold() for name in asked}
+        if both := [name for name in names(given) if name.casefold() in folded]:
+            raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
+        return given
+
+    def _trained_rivals(
         self,
         parsed: tuple[ClassNames, ...],
-        flat: list[str],
+        asked: list[str],
         vectors: npt.NDArray[np.float32],
-        read: Sequence[int | None],
         progress: Progress | None,
-    ) -> list[tuple[Sequence[str], npt.NDArray[np.float32]]]:
-        """Names of each background class and their vectors (S, D)."""
-        if self._background == "none":
-            return []
-        if self._background != "auto":
-            given = [entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes)]
-            asked = {name.casefold() for name in flat}
-            if both := [name for name in names(given) if name.casefold() in asked]:
-                raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
-            return [(entry, self._encoder.encode(entry, progress)) for entry in given]
+    ) -> Rivals:
+        """Background classes of the names that the model was trained with."""
         trained = self._trained_names(progress)
         if trained is None:
             return []
         most = room(len(parsed), max(len(entry.names) for entry in parsed))
-        chosen = trained.groups(trained.away_from(flat, vectors, read), most)
-        return [(group, trained.vectors(group)) for group in chosen]
+        return [(group, trained.vectors(group)) for group in trained.groups(trained.away_from(asked, vectors), most)]
 
     def _trained_names(self, progress: Progress | None) -> Background | None:
         """The names the model was trained with; None where the bundle tells of none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,10 @@ def test_products_take_their_bias_and_relus_leave_saturation() -> None:
 @pytest.mark.parametrize(("rows", "kind"), [(200, "InstanceNormalization"), (40, "LayerNormalization")])
 def test_norms_of_many_rows(rows: int, kind: str) -> None:
     model = _model(
-        [helper.make_node("LayerNormalization", ["x", "weight", "bias"], ["y"], epsilon=1e-5)],
+        [
+            helper.make_node("Add", ["x", "x"], ["sum"]),
+            helper.make_node("LayerNormalization", ["sum", "weight", "bias"], ["y"], epsilon=1e-5),
+        ],
         {"x": (TensorProto.FLOAT, (1, rows, 32))}, ["y"],
         weight=RNG.normal(size=32).astype(np.float32), bias=RNG.normal(size=32).astype(np.float32),
     )  # fmt: skip
@@ -200,3 +204,46 @@ def test_constants_move_behind_products() -> None:
     feeds = {"x": RNG.normal(size=(1, 50, 8)).astype(np.float32)}
     for found, expected in zip(_run(moved, feeds), _run(model, feeds), strict=True):
         assert np.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (50, 1), (1, 1, 50, 8), (1, 50, 8)])
+def test_constants_of_other_shapes_stay(shape: tuple[int, ...]) -> None:
+    floats = {name: RNG.normal(size=size).astype(np.float32) for name, size in (("w", (8, 8)), ("bias", (8,)))}
+    model = _model(
+        [
+            helper.make_node("Add", ["x", "c"], ["placed"]),
+            helper.make_node("MatMul", ["placed", "w"], ["k"]),
+            helper.make_node("Add", ["k", "bias"], ["y"]),
+        ],
+        {"x": (TensorProto.FLOAT, (1, 50, 8))}, ["y"], c=RNG.normal(size=shape).astype(np.float32), **floats,
+    )  # fmt: skip
+    feeds = {"x": RNG.normal(size=(1, 50, 8)).astype(np.float32)}
+    (found,), (expected,) = _run(before_ranges(model), feeds), _run(model, feeds)
+    assert found.shape == expected.shape and np.allclose(found, expected, atol=1e-4)
+
+
+def test_arms_products_are_integer_here_as_well() -> None:
+    """Where such a graph is only tried: ONNX Runtime turns signed bytes to unsigned ones in what it fuses itself."""
+    weight = RNG.integers(-127, 128, (16, 24), dtype=np.int8)
+    model = _model(
+        [
+            helper.make_node("QuantizeLinear", ["x", "x.scale", "x.zero"], ["x.small"]),
+            helper.make_node("DequantizeLinear", ["x.small", "x.scale", "x.zero"], ["x.near"]),
+            helper.make_node("DequantizeLinear", ["w", "w.scale", "w.zero"], ["w.near"], axis=1),
+            helper.make_node("MatMul", ["x.near", "w.near"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["y"]),
+        ],
+        {"x": (TensorProto.FLOAT, (1, 9, 16))}, ["y"], w=weight, bias=RNG.normal(size=24).astype(np.float32),
+        **{"x.scale": np.float32(0.02), "x.zero": np.int8(-5), "w.scale": np.full(24, 0.01, np.float32),
+           "w.zero": np.zeros(24, np.int8)},
+    )  # fmt: skip
+    feeds = {"x": RNG.normal(size=(1, 9, 16)).astype(np.float32)}
+    (expected,) = _run(model, feeds, plain=True)
+    after_rounding(model)
+    options = ort.SessionOptions()
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/seen.onnx"
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        seen = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert "MatMulIntegerToFloat" in seen and "Gemm" not in seen
+    assert np.allclose(session.run(None, feeds)[0], expected, atol=1e-4)

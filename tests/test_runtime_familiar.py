@@ -82,3 +82,23 @@ def test_a_kitten_is_half_read_as_a_cat(exact: bool) -> None:
         assert np.array_equal(vector, kitten)
     else:
         assert vector @ cat > both + 0.05
+
+
+def test_background_names_keep_words_off_too() -> None:
+    with Segmenter.load(background="cat") as segmenter:
+        asked = segmenter.set_classes("kitten,lawn")
+    kitten, cat = asked.vocabulary.vectors[0, 0], asked.vocabulary.vectors[2, 0]
+    with Segmenter.load(exact_words=True) as segmenter:
+        exact = segmenter.set_classes("kitten,cat").vocabulary.vectors[:2, 0]
+    assert np.array_equal(np.stack([kitten, cat]), exact)
+
+
+def test_a_word_is_read_towards_its_company_which_still_competes() -> None:
+    """Vectors do not tell likeness from company: a hand must not take the handbags' pixels."""
+    with Segmenter.load() as segmenter:
+        asked = segmenter.set_classes("hand")
+    with Segmenter.load(exact_words=True) as segmenter:
+        exact = segmenter.set_classes("hand")
+    assert not np.allclose(asked.vocabulary.vectors[0], exact.vocabulary.vectors[0], atol=0.1)
+    silent = {name for entry in asked.vocabulary.classes[asked.shown :] for name in entry.names}
+    assert "handbag" in silent

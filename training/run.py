@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
 from ovs_edge.bundle.files import cache_folder
 from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.segmenter.clip_weights import give_text_tower
-from ovs_edge.segmenter.config import SegmenterConfig, preset
+from ovs_edge.segmenter.config import SegmenterConfig, TextConfig, preset
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
 from ovs_edge.training.datasets import SegmentationDataset, open_dataset
@@ -69,6 +70,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         check_known((dataset for dataset, _ in train), split)
         train = [(hide(dataset, split), weight) for dataset, weight in train]
     if options.dry_run:
+        if options.start is not None:
+            _model(config, recipe, options)  # tells whether that can be done
         from ovs_edge.training.dry_run import describe
 
         return describe(config, recipe, train, ranks, console)
@@ -139,7 +142,7 @@ def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> tupl
     model = Segmenter(config)
     if options.start is not None:
         started, extras = load_checkpoint(options.start)
-        if not isinstance(started, Segmenter) or started.config != config:
+        if not isinstance(started, Segmenter) or _but_text(started.config) != _but_text(config):
             raise CheckpointError(
                 f"{options.start} holds another model than {recipe.preset}; start from one of its kind"
             )
@@ -148,6 +151,12 @@ def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> tupl
     if options.pretrained and not options.resume:
         load_pretrained(model, options.clip_text)
     return model, None
+
+
+def _but_text(config: SegmenterConfig) -> SegmenterConfig:
+    """What has to be the same for weights to fit: of the text encoder, only its kind and the size of its vectors."""
+    text = TextConfig(config.text.kind, config.text.dim, 0, 0, 0, 0, 0)
+    return dataclasses.replace(config, text=text)
 
 
 def _taught(
