@@ -99,6 +99,6 @@ def test_a_word_is_read_towards_its_company_which_still_competes() -> None:
         asked = segmenter.set_classes("hand")
     with Segmenter.load(exact_words=True) as segmenter:
         exact = segmenter.set_classes("hand")
-    assert not np.allclose(asked.vocabulary.vectors[0], exact.vocabulary.vectors[0], atol=0.1)
+    assert not np.allclose(asked.vocabulary.vectors[0], exact.vocabulary.vectors[0], atol=0.01)
     silent = {name for entry in asked.vocabulary.classes[asked.shown :] for name in entry.names}
     assert "handbag" in silent
