@@ -6,7 +6,7 @@ trained name it stands for. Which one that is, both sides must agree on: the nam
 trained, and the word is the nearest to it of all that are asked for. With "dog" in the list, "cat" is never read as a dog.
 
 Whether the trained class still competes in silence is another question (background.py), and takes more likeness: a
-"hand" is read towards "handbag", but does not take the handbags' pixels.
+"driver" is read towards "automobile", but does not take the cars' pixels.
 """
 
 from __future__ import annotations

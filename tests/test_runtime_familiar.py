@@ -94,11 +94,11 @@ def test_background_names_keep_words_off_too() -> None:
 
 
 def test_a_word_is_read_towards_its_company_which_still_competes() -> None:
-    """Vectors do not tell likeness from company: a hand must not take the handbags' pixels."""
+    """Vectors do not tell likeness from company: a driver must not take the cars' pixels."""
     with Segmenter.load() as segmenter:
-        asked = segmenter.set_classes("hand")
+        asked = segmenter.set_classes("driver")
     with Segmenter.load(exact_words=True) as segmenter:
-        exact = segmenter.set_classes("hand")
+        exact = segmenter.set_classes("driver")
     assert not np.allclose(asked.vocabulary.vectors[0], exact.vocabulary.vectors[0], atol=0.01)
     silent = {name for entry in asked.vocabulary.classes[asked.shown :] for name in entry.names}
-    assert "handbag" in silent
+    assert {"automobile", "car"} <= silent
