@@ -22,13 +22,14 @@ from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.segmenter import Segmenter
 from ovs_edge.segmenter.text import load_text_encoder
 from ovs_edge.training.cli import train
-from ovs_edge.training.datasets import open_dataset
+from ovs_edge.training.datasets import SegmentationDataset, open_dataset
 from ovs_edge.training.losses import LossOptions
 from ovs_edge.training.monitor import Monitor
+from ovs_edge.training.names import CategoryNames
 from ovs_edge.training.recipes import recipe
 from ovs_edge.training.region_cache import RegionVectors
 from ovs_edge.training.trainer import LOG, STATE, Trainer, TrainOptions
-from ovs_edge.training.vocabulary import DatasetVocabulary
+from ovs_edge.training.vocabulary import DatasetVocabulary, rival_names
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 
@@ -363,3 +364,24 @@ def test_curves_and_pictures_for_tensorboard(shapes: Path, tmp_path: Path) -> No
     # Photo, truth and prediction, each 80x112 made 46x64.
     picture = events.Images("shapes/0")[-1]
     assert (picture.width, picture.height) == (3 * 64, 46)
+
+
+def test_names_of_other_datasets_compete_where_they_mean_something_else(shapes: Path, tmp_path: Path) -> None:
+    dataset, encoder = open_dataset(shapes, "train"), load_text_encoder(mini().text)
+
+    def named(*categories: str) -> SegmentationDataset:
+        return replace(dataset, classes=tuple(CategoryNames((name,), ()) for name in categories))
+
+    others = ("truck", "automobile", "sky", "clock", "spoon", "horse", "banana", "stairs", "curtain")
+    both = [named("car", "tree", "grass"), named(*others)]
+    first, second = rival_names(both, encoder)
+    assert first == [name for name in others if name != "automobile"]
+    assert second == ["tree", "grass"]
+
+    torch.manual_seed(0)
+    options = replace(OPTIONS, names="plain", rivals=True)
+    trainer = Trainer(Segmenter(mini()), encoder, [(one, 1.0) for one in both], [], tmp_path, options)
+    plain = trainer.vocabularies[0].names(torch.Generator())
+    widened = trainer._with_rivals(0, plain)
+    assert torch.equal(widened[: len(plain)], plain)
+    assert torch.allclose(widened[len(plain) :, 0], encoder.encode(first), atol=1e-6)

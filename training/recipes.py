@@ -28,7 +28,7 @@ def plain() -> Recipe:
 def guided() -> Recipe:
     """`plain` with text diversification and text-guided distillation by an ImageNet classifier."""
     losses = LossOptions(drawn=2.0, absent=True, region=8.0, pairs=8.0, centred=True)
-    return Recipe("mini", TrainOptions(names="draw"), losses, "imagenet")
+    return Recipe("mini", TrainOptions(names="draw", rivals=True), losses, "imagenet")
 
 
 def paper() -> Recipe:

@@ -32,7 +32,7 @@ from ovs_edge.training.region_cache import RegionVectors
 from ovs_edge.training.schedule import Schedule, chance, rate_factor
 from ovs_edge.training.splits import Split
 from ovs_edge.training.validate import count_confusion, validation_scores
-from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_words, training_vocabulary
+from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_words, rival_names, training_vocabulary
 
 STATE = "training.pt"
 LOG = "log.jsonl"
@@ -58,6 +58,7 @@ class TrainOptions:
     clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
     average: float = 0.998  # decay of the averaged weights, which are what is saved
     names: NamesMode = "random"  # what a class is called in training
+    rivals: bool = False  # names of the other datasets' categories compete, too, where they mean none of an image's own
     plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
     precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
     seed: int = 0
@@ -122,6 +123,7 @@ class Trainer:
         self.vocabularies = [
             DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
         ]
+        self.rivals = [encoder.encode(names) for names in rival_names(self.datasets, encoder)] if options.rivals else []
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
         means = None
         if self.losses.centred and regions is not None:
@@ -198,13 +200,21 @@ class Trainer:
         """What the objective takes. Chance depends on the step and on an image's place in the whole batch."""
         seed = self.options.seed
         names = [
-            vocabulary.names(chance(seed, self.step, 0, index)).to(self.device)
+            self._with_rivals(index, vocabulary.names(chance(seed, self.step, 0, index))).to(self.device)
             for index, vocabulary in enumerate(self.vocabularies)
         ]
         first = self.ranks.rank * len(batch.dataset)
         generators = [chance(seed, self.step, 1, first + place) for place in range(len(batch.dataset))]
         regions = [self._regions(batch, place, generator).to(self.device) for place, generator in enumerate(generators)]
         return batch.to(self.device), names, regions, generators
+
+    def _with_rivals(self, dataset: int, names: Tensor) -> Tensor:
+        """Names (K, S, D) of a dataset's classes, and behind them those of no pixel of it."""
+        if not self.rivals:
+            return names
+        more = names.new_zeros(len(self.rivals[dataset]), *names.shape[1:])
+        more[:, 0] = self.rivals[dataset]
+        return torch.cat((names, more))
 
     def _regions(self, batch: Batch, place: int, generator: torch.Generator) -> Regions:
         dataset, classes = batch.dataset[place], batch.targets[place].classes

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ovs_edge.runtime.background import Background, Spellings, names
 from ovs_edge.segmenter.text import TextEncoder
 from ovs_edge.training.datasets import SegmentationDataset
 from ovs_edge.training.diversify import draw_name
@@ -96,6 +97,23 @@ def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
         for entry in dataset.classes:
             merged.setdefault(entry.names[0], {}).update(dict.fromkeys(entry.names))
     return [list(words) for words in merged.values()]
+
+
+def rival_names(datasets: list[SegmentationDataset], encoder: TextEncoder) -> list[list[str]]:
+    """For each dataset the plain names of the others' categories that mean none of its own.
+
+    Told apart as the runtime does it, where all of these names compete in silence with what is asked for. A model that
+    has never seen them compete takes the cars of a dataset without trucks for trucks.
+    """
+    classes = training_vocabulary(datasets)
+    background = Background(classes, encoder.encode(names(classes)).numpy(), related_words(datasets))
+    found = []
+    for dataset in datasets:
+        plain = names(entry.names[:1] for entry in dataset.classes)
+        kept = set(background.away_from(plain, encoder.encode(plain).numpy()))
+        own = Spellings.of(names(entry.names for entry in dataset.classes))
+        found.append([entry[0] for entry in classes if entry[0] in kept and not own.match(entry[0])])
+    return found
 
 
 def related_words(datasets: list[SegmentationDataset]) -> dict[str, list[str]]:
