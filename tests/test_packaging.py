@@ -24,7 +24,7 @@ ALLOWED = {
     "bundle": set(),
     "models": {"bundle"},
     "segmenter": {"bundle"},
-    "training": {"bundle", "segmenter"},
+    "training": {"bundle", "segmenter", "runtime"},
     "runtime": {"bundle", "models"},
     "export": {"bundle", "segmenter", "runtime"},
     "calibration": {"bundle", "runtime"},

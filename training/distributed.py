@@ -74,9 +74,13 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
         raise UsageError(f"the processes cannot meet ({_first_line(error)}); start them with torchrun") from error
     store: Any = dist.distributed_c10d._get_default_store()
     told: list[int] = []
+    leaving = False
 
     def quieten() -> None:
-        # Nothing may interrupt the way out: neither torchrun's signal, nor the end of the processes that read photos.
+        # Nothing may interrupt the way out, up to the message: neither torchrun's signal, nor the end of the processes
+        # that read photos.
+        nonlocal leaving
+        leaving = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -100,10 +104,11 @@ def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
             ) from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
         dist.destroy_process_group()
         if not cuda:
             time.sleep(_LAST_EXCHANGE)
+        if not leaving:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _claims(store: Any) -> bool:
