@@ -206,7 +206,7 @@ def evaluate(model: Segmenter, material: Material, encoder: TextEncoder, view: i
     renamed = [material.split.reserved.get(name, name) for name in plain]
     met = encoder.encode(names(training_vocabulary([dataset for dataset, _ in material.train]))).numpy()
     exact = [encoder.encode(words) for words in (plain, renamed)]
-    read = [torch.from_numpy(read_words(vectors.numpy(), met)[0]) for vectors in exact]
+    read = [torch.from_numpy(read_words(vectors.numpy(), met)) for vectors in exact]
     by_name, by_synonym, read_by_name, read_by_synonym = (
         score(counts, material.test.classes, material.split)
         for counts in count_confusions(model, material.test, [*exact, *read], view)

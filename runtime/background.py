@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, stack_names
-from ovs_edge.runtime.directions import directions, mean_of
+from ovs_edge.runtime.directions import mean_of, unit
 from ovs_edge.runtime.familiar import read_words
 
 LABEL = "(background)"  # parentheses keep it apart from a name someone types
@@ -122,7 +122,7 @@ class Background:
         self._vectors = vectors
         self._mean = mean_of(vectors)  # of few names there is none: those are told apart by their words alone
         if self._mean is not None:
-            self._directions = directions(vectors - self._mean)
+            self._directions = unit(vectors - self._mean)
         self._group = self._grouped()
 
     def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32]) -> list[str]:
@@ -154,13 +154,13 @@ class Background:
 
     def read(self, words: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """`read_words` through this vocabulary."""
-        return read_words(words, self._vectors)[0]
+        return read_words(words, self._vectors)
 
     def _grouped(self) -> dict[str, int]:
         """Group of each name: spherical k-means over the classes' mean directions, started from the farthest ones."""
         if self._mean is None or len(self._classes) <= GROUPS:
             return {name: index % GROUPS for index, entry in enumerate(self._classes) for name in entry}
-        points = directions(
+        points = unit(
             np.stack([self._directions[[self._row[name] for name in entry]].mean(axis=0) for entry in self._classes])
         )
         chosen = [0]
@@ -170,7 +170,7 @@ class Background:
         for _ in range(_ROUNDS):
             nearest = (points @ centres.T).argmax(axis=1)
             sums = [points[nearest == group].sum(axis=0) for group in range(GROUPS)]
-            centres = directions(np.stack(sums))
+            centres = unit(np.stack(sums))
         nearest = (points @ centres.T).argmax(axis=1)
         return {name: int(group) for entry, group in zip(self._classes, nearest, strict=True) for name in entry}
 
@@ -178,7 +178,7 @@ class Background:
         if self._mean is None or not len(asked):
             return np.zeros(len(self._vectors), np.bool_)
         # Not `@`: for so little work BLAS spends ten times longer waking threads that the network keeps busy.
-        cosines = np.einsum("nd,md->nm", self._directions, directions(asked - self._mean))
+        cosines = np.einsum("nd,md->nm", self._directions, unit(asked - self._mean))
         nearest: npt.NDArray[np.bool_] = np.any(cosines > NEAR, axis=1)
         return nearest
 

@@ -16,8 +16,8 @@ def mean_of(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
     return mean
 
 
-def directions(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Rows made unit; a zero row stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: npt.NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(1e-12))
+def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Rows scaled to length 1; a zero row stays zero, since it means "no name"."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    result: npt.NDArray[np.float32] = (vectors / np.where(length > 0, length, 1)).astype(np.float32)
     return result

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.runtime.directions import directions, mean_of
+from ovs_edge.runtime.directions import mean_of, unit
 
 # Share of the trained name in what a word becomes. Chosen on the tuning split of `ovs-bench ablation`, two models: mean
 # IoU of seen classes under new words 29.8 as they are, 47.6 / 49.2 / 49.9 with 0.5 / 0.6 / 0.7. The more it is, the less is
@@ -25,28 +25,27 @@ SHARE = 0.6
 LEAST = 0.3
 
 
-def read_words(
-    words: npt.NDArray[np.float32], trained: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], list[int | None]]:
-    """`words` (M, D) as the model should see them, and for each the row of `trained` (N, D) it is read through, if any.
+def read_words(words: npt.NDArray[np.float32], trained: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """`words` (M, D) as the model should see them, given the names it was `trained` with (N, D). All vectors are unit."""
+    read = words.copy()
+    for word, row in enumerate(spoken_for(words, trained)):
+        if row is not None and not np.array_equal(trained[row], words[word]):
+            read[word] = unit(SHARE * trained[row] + (1 - SHARE) * words[word])
+    return read
 
-    All vectors are unit. A word that is itself a trained name stays what it is, and speaks for that name. Too few
-    trained names tell nothing: all words stay.
+
+def spoken_for(words: npt.NDArray[np.float32], trained: npt.NDArray[np.float32]) -> list[int | None]:
+    """For each of `words` (M, D) the row of `trained` (N, D) that it stands for, if any.
+
+    A word that is itself a trained name speaks for that name. Too few trained names tell nothing.
     """
     mean = mean_of(trained)
     if mean is None or not len(words):
-        return words, [None] * len(words)
+        return [None] * len(words)
     # Not `@`: for so little work BLAS spends ten times longer waking threads that the network keeps busy.
-    nearness = np.einsum("nd,md->nm", directions(trained - mean), directions(words - mean))
+    nearness = np.einsum("nd,md->nm", unit(trained - mean), unit(words - mean))
     nearest, speaker = nearness.argmax(axis=0), nearness.argmax(axis=1)
-    rows: list[int | None] = []
-    read = words.copy()
-    for word, row in enumerate(nearest.tolist()):
-        if speaker[row] != word or nearness[row, word] < LEAST:
-            rows.append(None)
-            continue
-        rows.append(row)
-        if np.array_equal(trained[row], words[word]):
-            continue
-        read[word] = directions(SHARE * trained[row : row + 1] + (1 - SHARE) * words[word : word + 1])[0]
-    return read, rows
+    return [
+        row if speaker[row] == word and nearness[row, word] >= LEAST else None
+        for word, row in enumerate(nearest.tolist())
+    ]

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError
 from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER, VECTORS
+from ovs_edge.runtime.directions import unit
 from ovs_edge.runtime.onnx_session import open_graph
 from ovs_edge.runtime.vector_cache import VectorCache
 
@@ -34,13 +35,6 @@ def clean(text: str, how: str) -> str:
     if how == "none":
         return text
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
-
-
-def unit(vectors: Floats) -> Floats:
-    """Rows scaled to length 1; a zero row stays zero, since it means "no name"."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    result: Floats = (vectors / np.where(length > 0, length, 1)).astype(np.float32)
-    return result
 
 
 class TextEncoder:

@@ -110,7 +110,7 @@ def rival_names(datasets: list[SegmentationDataset], encoder: TextEncoder) -> li
     found = []
     for dataset in datasets:
         plain = names(entry.names[:1] for entry in dataset.classes)
-        kept = set(background.away_from(plain, encoder.encode(plain).numpy()))
+        kept = set(background.away_from(plain, background.vectors(plain)))
         own = Spellings.of(names(entry.names for entry in dataset.classes))
         found.append([entry[0] for entry in classes if entry[0] in kept and not own.match(entry[0])])
     return found
