@@ -22,6 +22,7 @@ from ovs_edge.bundle.errors import PlanError
 from ovs_edge.calibration.fold import module_of
 from ovs_edge.calibration.gather import check_sampling
 from ovs_edge.calibration.layers import readers
+from ovs_edge.calibration.rewriting import keep_needed
 from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN
 
 
@@ -129,22 +130,10 @@ def _replace(
     op("Transpose", sampled, output=end, perm=[0, 2, 3, 1])
     kept = list(graph.node)
     at = next(index for index, node in enumerate(kept) if end in node.output)
-    _set_nodes(graph, [*kept[:at], *nodes, *kept[at + 1 :]])
+    keep_needed(graph, [*kept[:at], *nodes, *kept[at + 1 :]])
 
 
 def _shape(values: dict[str, Any], name: str) -> list[int]:
     """Sizes of an FP32 tensor, 0 for a free one; nothing for any other tensor."""
     kind = values.get(name)
     return [axis.dim_value for axis in kind.shape.dim] if kind and kind.elem_type == TensorProto.FLOAT else []
-
-
-def _set_nodes(graph: onnx.GraphProto, nodes: list[NodeProto]) -> None:
-    """Keep those of `nodes`, in their order, that an output depends on."""
-    wanted = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(nodes):
-        if wanted & set(node.output):
-            wanted |= set(node.input)
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))

@@ -112,11 +112,9 @@ class _Work:
         self._options, self._tell = options, tell
         path = bundle.graph("fp32")
         self._base = folded(path)
-        if unknown := sorted(options.without - set(groups(find_layers(self._base)))):
-            raise UsageError(
-                f"there is no group {unknown[0]!r} to leave out; this model has: "
-                f"{', '.join(groups(find_layers(self._base)))}"
-            )
+        known = groups(find_layers(self._base))
+        if unknown := sorted(options.without - set(known)):
+            raise UsageError(f"there is no group {unknown[0]!r} to leave out; this model has: {', '.join(known)}")
         self._fp32 = open_graph(path, options.threads, "cpu")
         self._expected: dict[int, Maps] = {}
         self._ious: list[float] = []

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper
 
-from ovs_edge.calibration.rewriting import RUNTIME, Graph
+from ovs_edge.calibration.rewriting import RUNTIME, Graph, attributes
 
 FORMS = 1  # counts up with every change of what is below: what was measured with other forms says nothing of these
 _MANY_ROWS = 128  # of a norm, from which on the other kernel is quicker
@@ -133,14 +133,14 @@ def _row_norms(graph: Graph) -> None:
     """
     for node in graph.nodes:
         shape = graph.shapes.get(node.input[0], []) if node.op_type == "LayerNormalization" else []
-        axis = next((entry.i for entry in node.attribute if entry.name == "axis"), -1)
+        settings = attributes(node)
         maker = graph.makers.get(node.input[0]) if shape else None
         if (
             maker is None
             or maker.op_type != "Add"
             or len(shape) != 3
             or shape[1] < _MANY_ROWS
-            or axis not in (-1, 2)
+            or settings.get("axis", -1) not in (-1, 2)
             or len(node.input) < 3
         ):
             continue
@@ -149,12 +149,12 @@ def _row_norms(graph: Graph) -> None:
         if ones not in graph.values:
             graph.constant(ones, np.ones(rows, np.float32))
             graph.constant(zeros, np.zeros(rows, np.float32))
-        epsilon = next((entry.f for entry in node.attribute if entry.name == "epsilon"), 1e-5)
         graph.replace(
             [node],
             [
                 helper.make_node(
-                    "InstanceNormalization", [node.input[0], ones, zeros], [f"{name}.rows"], f"{name}/Rows", epsilon=epsilon
+                    "InstanceNormalization", [node.input[0], ones, zeros], [f"{name}.rows"], f"{name}/Rows",
+                    epsilon=settings.get("epsilon", 1e-5),
                 ),
                 helper.make_node("Mul", [f"{name}.rows", node.input[1]], [f"{name}.scaled"], f"{name}/Scale"),
                 helper.make_node("Add", [f"{name}.scaled", node.input[2]], [node.output[0]], f"{name}/Shift"),
@@ -200,29 +200,26 @@ def _halved_maps(graph: Graph) -> None:
 def _reduction(graph: Graph, node: NodeProto) -> int:
     """The whole factor by which a linear resize makes both sides smaller, 0 where it is none."""
     before, after = graph.shapes.get(node.input[0], []), graph.shapes.get(node.output[0], [])
-    attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    linear = attributes.get("mode") == b"linear" and not attributes.get("antialias", 0)
-    centred = attributes.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
-    if not (linear and centred and len(before) == len(after) == 4 and min(before + after) > 0):
+    if not (_linear(node) and len(before) == len(after) == 4 and min(before + after) > 0):
         return 0
     factor = before[2] // after[2]
     return factor if [after[2] * factor, after[3] * factor] == before[2:] else 0
 
 
+def _linear(resize: NodeProto) -> bool:
+    """Whether a Resize mixes the nearest two of each axis, centres aligned."""
+    settings = attributes(resize)
+    centred = settings.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
+    return settings.get("mode") == b"linear" and centred and not settings.get("antialias", 0)
+
+
 def _upsampled_plane(graph: Graph) -> None:
     """One plane made larger as two small products: the kernel of Resize takes a single plane on a single thread."""
     for node in graph.nodes:
-        if node.op_type != "Resize":
+        if node.op_type != "Resize" or not _linear(node):
             continue
         before, after = (graph.shapes.get(name, []) for name in (node.input[0], node.output[0]))
-        attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-        if (
-            before[:2] != [1, 1]
-            or attributes.get("mode") != b"linear"
-            or attributes.get("coordinate_transformation_mode", b"half_pixel") != b"half_pixel"
-            or not 0 < before[2] <= after[2]
-            or not 0 < before[3] <= after[3]
-        ):
+        if before[:2] != [1, 1] or not 0 < before[2] <= after[2] or not 0 < before[3] <= after[3]:
             continue
         name = node.name
         rows = graph.constant(f"{name}.rows", _interpolation(before[2], after[2]))
@@ -260,10 +257,8 @@ def _wide_stem(graph: Graph) -> None:
             return
 
 
-def _stem_parts(
-    graph: Graph, node: NodeProto
-) -> tuple[NodeProto, NodeProto, NodeProto, NodeProto, NodeProto, NodeProto] | None:
-    """Transpose, DQ, weight's DQ, bias's DQ, Q and DQ around a quantised 3x3 convolution of the camera's bytes."""
+def _stem_parts(graph: Graph, node: NodeProto) -> tuple[NodeProto, NodeProto, NodeProto, NodeProto, NodeProto] | None:
+    """Transpose, DQ, weight's DQ, bias's DQ and Q around a quantised 3x3 convolution of the camera's bytes."""
     near, weight, bias = (graph.makers.get(name) for name in (*node.input, "", "")[:3])
     after = graph.only_reader(node.output[0])
     if near is None or weight is None or bias is None or after is None or after.op_type != "QuantizeLinear":
@@ -271,7 +266,7 @@ def _stem_parts(
     turned, last = graph.makers.get(near.input[0]), graph.only_reader(after.output[0])
     if turned is None or turned.op_type != "Transpose" or last is None or last.op_type != "DequantizeLinear":
         return None
-    attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    settings = attributes(node)
     size, made = graph.shapes.get(turned.input[0], []), graph.shapes.get(node.output[0], [])
     fits = (
         turned.input[0] == graph.graph.input[0].name
@@ -280,14 +275,14 @@ def _stem_parts(
         and size[3] == 3
         and size[1] % 2 == size[2] % 4 == 0
         and min(size) > 0
-        and attributes.get("kernel_shape") == [3, 3]
-        and attributes.get("strides") == [2, 2]
-        and attributes.get("pads") == [1, 1, 1, 1]
-        and attributes.get("group", 1) == 1
-        and attributes.get("dilations", [1, 1]) == [1, 1]
+        and settings.get("kernel_shape") == [3, 3]
+        and settings.get("strides") == [2, 2]
+        and settings.get("pads") == [1, 1, 1, 1]
+        and settings.get("group", 1) == 1
+        and settings.get("dilations", [1, 1]) == [1, 1]
         and made[2:] == [size[1] // 2, size[2] // 2]
     )
-    return (turned, near, weight, bias, after, last) if fits else None
+    return (turned, near, weight, bias, after) if fits else None
 
 
 def _widen_stem(
@@ -298,7 +293,6 @@ def _widen_stem(
     weight: NodeProto,
     bias: NodeProto,
     after: NodeProto,
-    last: NodeProto,
 ) -> None:
     name = node.name
     (_, height, width, _), (_, channels, rows, columns) = graph.shapes[turned.input[0]], graph.shapes[node.output[0]]
@@ -310,15 +304,14 @@ def _widen_stem(
             column = 4 + 2 * right + x - 1  # among the eight that the two steps of the kernel see
             pixel, step = column % 4, column // 4
             kernel[right, :, 3 * pixel : 3 * pixel + 3, :, step] = old[:, :, :, x]
-    made = {"wide": kernel.reshape(2 * channels, 12, 3, 2)}
     for role, source in (("weight", weight), ("bias", bias)):
         for part, tensor in zip(("small", "scale", "zero"), source.input, strict=True):
             value = graph.value(tensor)
             assert value is not None
-            made[f"{role}.{part}"] = np.concatenate([value, value])
-    made["weight.small"] = made.pop("wide")
-    for key, value in made.items():
-        graph.constant(f"{name}.wide.{key}", value)
+            twice = np.concatenate([value, value])
+            if source is weight and part == "small":
+                twice = kernel.reshape(2 * channels, 12, 3, 2)
+            graph.constant(f"{name}.wide.{role}.{part}", twice)
     fours = graph.constant(f"{name}.wide.fours", np.array([1, height, width // 4, 12], np.int64))
     ones = graph.constant(f"{name}.wide.ones", np.array([1, rows, columns, channels], np.int64))
 

@@ -13,6 +13,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from ovs_edge.bundle.errors import PlanError
+from ovs_edge.calibration.rewriting import attributes
 
 _NUMPY = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
@@ -116,7 +117,7 @@ class _Spelt:
 
 def check_sampling(node: NodeProto) -> None:
     """Raise `PlanError` unless a GridSample interpolates, between pixels' centres, and finds zeros outside."""
-    settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    settings = attributes(node)
     kind = (
         settings.get("mode", b"bilinear"),
         settings.get("padding_mode", b"zeros"),

@@ -19,6 +19,7 @@ from ovs_edge.bundle.processor import Processor
 from ovs_edge.calibration.cpu_forms import after_rounding
 from ovs_edge.calibration.layers import Layer, readers
 from ovs_edge.calibration.ranges import Statistics
+from ovs_edge.calibration.rewriting import keep_needed
 
 _SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight, from which on larger ones are cut
 _BIAS_LIMIT = 2.0**30  # keeps an accumulator of 32 bits from running over
@@ -298,14 +299,8 @@ class _Writer:
         self._graph.initializer.append(numpy_helper.from_array(value, name))
 
     def _drop_unread(self) -> None:
-        read = {value.name for value in self._graph.output}
-        nodes = []
-        for node in reversed(self._graph.node):
-            if read & set(node.output):
-                nodes.append(node)
-                read.update(node.input)
-        del self._graph.node[:]
-        self._graph.node.extend(reversed(nodes))
+        keep_needed(self._graph, list(self._graph.node))
+        read = self._outputs.union(*(node.input for node in self._graph.node))
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:], self._graph.value_info[:]
         self._graph.initializer.extend(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ class Graph:
     """The graph with what a rewrite asks of it; nodes are dropped and added, then `settle` puts them in order."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model, self.graph = model, model.graph
+        self.graph = model.graph
         if all(entry.domain != RUNTIME for entry in model.opset_import):
             model.opset_import.append(helper.make_opsetid(RUNTIME, 1))
         self.values = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -68,6 +68,23 @@ class Graph:
         """From the next `settle` on."""
         self._dropped.update(node.name for node in old)
         self._added += new
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """What is set of a node's attributes, by name; text is bytes."""
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+def keep_needed(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:
+    """Let the graph have those of `nodes`, in their order, that an output depends on."""
+    wanted = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
