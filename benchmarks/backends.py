@@ -62,6 +62,8 @@ def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> 
 class BoundSession:
     """ONNX Runtime with its inputs and outputs bound on the device, so that the copies are timed by themselves."""
 
+    at_once = 1
+
     def __init__(self, bundle: Bundle, precision: str, provider: str, device: str = "cuda") -> None:
         """`device` is "cuda", or "cpu", where the copies are mere references."""
         ort = require("onnxruntime", "cuda")
@@ -125,6 +127,8 @@ class TorchSession:
 
     A bundle holds no torch weights, and speed does not depend on them.
     """
+
+    at_once = 1
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         torch = require("torch", "export")

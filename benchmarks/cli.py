@@ -69,7 +69,7 @@ def pipeline(
     model: Model = None,
     precision: Precision = "fp32",
     threads: Threads = 0,
-    frames: Annotated[int, typer.Option(min=10, help="Of the clip, in each round.")] = 100,
+    frames: Annotated[int, typer.Option(min=10, help="Of the clip, in each round.")] = 200,
     rounds: Annotated[int, typer.Option(min=1, help="Of network alone, then pipeline.")] = 3,
     output: Output = None,
 ) -> None:
@@ -80,7 +80,11 @@ def pipeline(
     path = model or default_bundle()
     result = measure_pipeline(path, source, precision, threads, frames, rounds)
     steps = ", ".join(f"{step} {ms:.1f} ms" for step, ms in result.timings.items())
-    print(f"network alone {result.network_fps:.1f} FPS, pipeline {result.pipeline_fps:.1f} FPS: {result.share:.1%}")
+    print(
+        f"pipeline {result.pipeline_fps:.1f} FPS with {result.at_once} frames at a time; network alone "
+        f"{result.network_fps:.1f} FPS one after the other ({result.share:.0%}), {result.together_fps:.1f} FPS so many "
+        f"at a time ({result.together_share:.0%})"
+    )
     print(steps)
     write_result(output, path, {"pipeline": asdict(result)})
 

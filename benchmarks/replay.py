@@ -13,7 +13,7 @@ class Replay:
     """A segmenter whose network has already answered."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter = segmenter
+        self._segmenter, self.at_once = segmenter, 1
         self.answer: Inferred | None = None
 
     @property
@@ -23,7 +23,7 @@ class Replay:
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         return self._segmenter.prepare(image)
 
-    def infer(self, prepared: Prepared) -> Inferred:
+    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
         assert self.answer is not None
         return self.answer
 

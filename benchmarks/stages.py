@@ -95,6 +95,8 @@ def open_stage(path: Path, stage: Stage, threads: int, stuff: Sequence[str] | No
 class TorchReference:
     """The checkpoint in torch, as session and as text encoder: what everything after it is compared with."""
 
+    at_once = 1
+
     def __init__(self, bundle: Bundle, checkpoint: Path, threads: int) -> None:
         torch = require("torch", "export")
         from ovs_edge.export.options import resolve

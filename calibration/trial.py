@@ -34,6 +34,8 @@ _LARGE, _SHORT = 0.1, {"untimed": 1, "burst": 2}  # seconds a run, from which on
 class TrialSession:
     """An ONNX Runtime session as a `Session`, for the runtime's own segmenter."""
 
+    at_once = 1
+
     def __init__(self, session: Any) -> None:
         self._session = session
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -16,64 +15,84 @@ class Ended(Exception):
 
 
 class Channel(Generic[Item]):
-    """One writer, one reader, at most `size` items between them, in order."""
+    """At most `size` items between writers and readers, in the order of their places: by default, of arrival."""
 
     def __init__(self, size: int = 1, newest: bool = False) -> None:
-        """`newest`: a writer never waits, it replaces what nobody has taken yet; else it waits for room."""
-        self._items: deque[Item] = deque()
+        """`newest`: the one writer never waits, he replaces what nobody has taken yet; else he waits for room."""
+        self._items: dict[int, Item] = {}  # by place
+        self._first = 0  # the place whose item is due
+        self._places = 0  # given so far
         self._size = size
         self._newest = newest
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Two, so that nobody is woken for what he does not wait for.
+        self._filled, self._taken = threading.Condition(self._lock), threading.Condition(self._lock)
         self._finished = False
         self._cancelled = False
         self.replaced = 0  # items that a newer one took the place of
 
-    def put(self, item: Item) -> None:
-        """Hand over `item`. Raises `Ended` once the channel is cancelled."""
-        with self._changed:
-            if not self._newest:
-                self._changed.wait_for(lambda: len(self._items) < self._size or self._cancelled)
+    def place(self) -> int:
+        """The next place in the order. Who holds one must put an item there, or those behind it never come."""
+        with self._lock:
+            self._places += 1
+            return self._places - 1
+
+    def put(self, item: Item, place: int | None = None) -> None:
+        """Hand over `item`, at its `place` if it has one. Raises `Ended` once the channel is cancelled."""
+        due = self.place() if place is None else place
+        with self._lock:
+            self._taken.wait_for(lambda: self._cancelled or self._newest or due < self._first + self._size)
             if self._cancelled:
                 raise Ended
-            if len(self._items) == self._size:
-                self._items.popleft()
+            self._items[due] = item
+            while due >= self._first + self._size:
+                del self._items[self._first]
+                self._first += 1
                 self.replaced += 1
-            self._items.append(item)
-            self._changed.notify_all()
+            self._filled.notify()
 
     def get(self, timeout: float | None = None) -> Item | None:
         """The next item, or None when `timeout` seconds bring none. Raises `Ended` after the last one."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._items or self._finished or self._cancelled, timeout):
+        with self._lock:
+            if not self._filled.wait_for(lambda: self._first in self._items or self._ended(), timeout):
                 return None
-            if self._cancelled or not self._items:
+            if self._cancelled or self._first not in self._items:
                 raise Ended
-            item = self._items.popleft()
-            self._changed.notify_all()
+            item = self._items.pop(self._first)
+            self._first += 1
+            self._taken.notify_all()
             return item
+
+    def take(self) -> Item:
+        """The next item, however long it takes to come. Raises `Ended` after the last one."""
+        item = self.get()
+        assert item is not None  # without a timeout there is an item, or `Ended`
+        return item
 
     def __iter__(self) -> Iterator[Item]:
         """Items as they come, until there are no more."""
         with suppress(Ended):
             while True:
-                item = self.get()
-                assert item is not None  # without a timeout there is an item, or `Ended`
-                yield item
+                yield self.take()
 
     def wait_taken(self, timeout: float) -> None:
         """Return when nothing waits to be taken any more, or after `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._items or self._cancelled, timeout)
+        with self._lock:
+            self._taken.wait_for(lambda: not self._items or self._cancelled, timeout)
 
     def finish(self) -> None:
         """No more items come; those that wait are still delivered."""
-        with self._changed:
+        with self._lock:
             self._finished = True
-            self._changed.notify_all()
+            self._filled.notify_all()
 
     def cancel(self) -> None:
         """Nothing more is delivered, and nobody waits any longer."""
-        with self._changed:
+        with self._lock:
             self._cancelled = True
             self._items.clear()
-            self._changed.notify_all()
+            self._filled.notify_all()
+            self._taken.notify_all()
+
+    def _ended(self) -> bool:
+        return self._finished or self._cancelled

@@ -188,6 +188,7 @@ def run(
             plan,
             force,
             exact_words,
+            side_by_side=not frames.live and frames.total != 1 and keyframes == 1,
         ) as segmenter:
             with _progress("encoding names") as tell:
                 segmenter.set_classes(classes if classes is not None else f"@{watch_classes}", tell)
@@ -296,9 +297,10 @@ def _report(summary: Summary, to_stderr: bool) -> None:
     plural = "" if summary.frames == 1 else "s"
     live = summary.age_ms is not None
     age = f", age {summary.age_ms:.0f} ms median, {summary.dropped} passed over for newer ones" if live else ""
+    together = f", {summary.at_once} frames at a time" if summary.at_once > 1 else ""
     print(
         f"{summary.frames} frame{plural}, {summary.fps:.1f} FPS end to end, "
-        f"model {summary.model_ms:.1f} ms median{age}: {where}",
+        f"model {summary.model_ms:.1f} ms median{together}{age}: {where}",
         file=sys.stderr if to_stderr else sys.stdout,
     )
 

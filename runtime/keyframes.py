@@ -30,9 +30,12 @@ class Steps(Protocol):
     @property
     def asked(self) -> Asked: ...
 
+    @property
+    def at_once(self) -> int: ...
+
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared: ...
 
-    def infer(self, prepared: Prepared) -> Inferred: ...
+    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred: ...
 
     def finish(self, inferred: Inferred) -> Prediction: ...
 
@@ -62,20 +65,31 @@ class Keyframes:
         self._before: Grey | None = None  # thumbnail of the last frame, key frame or not: cuts lie between neighbours
         self._since = 0  # frames since the key frame
 
+    @property
+    def asked(self) -> Asked:
+        """See `Segmenter.asked`."""
+        return self._segmenter.asked
+
+    @property
+    def at_once(self) -> int:
+        """See `Segmenter.at_once`; one, where a frame follows from the one before."""
+        return self._segmenter.at_once if self._every == 1 else 1
+
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         """See `Segmenter.prepare`."""
         return self._segmenter.prepare(image)
 
-    def infer(self, prepared: Prepared) -> Inferred:
+    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
         """See `Segmenter.infer`. Between key frames, `timings` has "flow" instead of "model"."""
         if self._every == 1:
-            return self._segmenter.infer(prepared)
+            return self._segmenter.infer(prepared, asked)
+        asked = self.asked if asked is None else asked
         start = time.perf_counter()
         seen, key = view(prepared), self._key
         small = thumbnail(seen)
         self._since += 1
-        if key is None or self._since >= self._every or self._renewed(key, prepared, small):
-            inferred = self._segmenter.infer(prepared)
+        if key is None or self._since >= self._every or self._renewed(key, prepared, asked, small):
+            inferred = self._segmenter.infer(prepared, asked)
             if inferred.raw is not None:
                 raise UsageError("key frames are for semantic segmentation; use --task semantic, or no --keyframes")
             self._key, self._since = _Key(inferred, seen), 0
@@ -90,8 +104,8 @@ class Keyframes:
         """See `Segmenter.finish`."""
         return self._segmenter.finish(inferred)
 
-    def _renewed(self, key: _Key, prepared: Prepared, small: Grey) -> bool:
-        if key.inferred.asked.version != self._segmenter.asked.version:
+    def _renewed(self, key: _Key, prepared: Prepared, asked: Asked, small: Grey) -> bool:
+        if key.inferred.asked.version != asked.version:
             return True
         if key.inferred.prepared.letterbox != prepared.letterbox or min(prepared.letterbox.scaled) < _LEAST_SIDE:
             return True

@@ -25,6 +25,7 @@ class Layer:
     index: npt.NDArray[np.int32]  # (H, W), a region's number, -1 where there is none
     palette: npt.NDArray[np.uint8]  # (N, 3) BGR
     names: tuple[str, ...]  # N
+    present: tuple[int, ...]  # numbers of the regions that are in `index`
     most_named: tuple[int, ...]  # N: how many of its connected parts get the name
     shares: npt.NDArray[np.float64]  # (K,), each class's share of the frame, hidden or not
     class_palette: npt.NDArray[np.uint8]  # (K, 3) BGR
@@ -53,7 +54,16 @@ def layer(
         if veiled.any():
             shown = np.where(veiled, NOTHING, np.arange(len(classes))).astype(np.int32)
             index = np.concatenate([np.array([NOTHING], np.int32), shown])[index + 1]
-        return Layer(index, palette, classes, (_MOST_NAMED,) * len(classes), counts / size, palette, veiled)
+        return Layer(
+            index=index,
+            palette=palette,
+            names=classes,
+            present=tuple(np.flatnonzero(np.where(veiled, 0, counts)).tolist()),
+            most_named=(_MOST_NAMED,) * len(classes),
+            shares=counts / size,
+            class_palette=palette,
+            hidden=veiled,
+        )
     shares = np.zeros(len(classes))
     for segment in segments:
         shares[segment.index] += segment.area / size
@@ -79,6 +89,7 @@ def layer(
         index=index,
         palette=np.array(tints, np.uint8).reshape(-1, 3),
         names=tuple(names),
+        present=tuple(segment.id - 1 for segment in segments if segment.area and not veiled[segment.index]),
         most_named=tuple(1 if segment.thing else _MOST_NAMED for segment in segments),
         shares=shares,
         class_palette=palette,

@@ -25,8 +25,10 @@ class MemorySession:
         self,
         function: Callable[[npt.NDArray[np.uint8], Floats], tuple[Labels, Floats]],
         queries: Callable[[npt.NDArray[np.uint8], Floats], tuple[Floats, Floats]] | None = None,
+        at_once: int = 1,
     ) -> None:
         """`queries` gives mask and class logits, where the graph that is stood in for is panoptic."""
+        self.at_once = at_once
         self._function = function
         self._queries = queries
         self.shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+_MOST_AT_ONCE = 4  # frames side by side; each has activations of its own
 _CUDA = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
 
 
@@ -43,7 +46,7 @@ def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True,
     if exact:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
-    if provider != "cpu" and _CUDA[0] in ort.get_available_providers():
+    if on_gpu(provider):
         providers.insert(0, _CUDA)
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
@@ -54,10 +57,29 @@ def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True,
     return session
 
 
+def on_gpu(provider: Provider) -> bool:
+    """Whether a graph opened with `provider` runs on a GPU."""
+    return provider != "cpu" and _CUDA[0] in require("onnxruntime", "cpu").get_available_providers()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; two hardware threads of one core count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    numbers = os.sched_getaffinity(0)
+    try:
+        return len({Path(_SIBLINGS.format(number)).read_text() for number in numbers})
+    except OSError:  # a system that does not tell
+        return len(numbers)
+
+
 class OnnxSession:
     """A bundle's segmenter in ONNX Runtime."""
 
-    def __init__(self, bundle: Bundle, precision: str, threads: int, provider: Provider) -> None:
+    def __init__(
+        self, bundle: Bundle, precision: str, threads: int, provider: Provider, side_by_side: bool = False
+    ) -> None:
+        """See `open_session`."""
         self._path = bundle.graph(precision)
         verdict = bundle.manifest.verdicts.get(precision)
         if verdict is not None and verdict.needs == "vnni" and not (has_vnni() or bundle.force):
@@ -68,6 +90,12 @@ class OnnxSession:
         # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
         if precision == "int8-cpu" and provider == "auto":
             provider = "cpu"  # its kernels are the CPU's; a GPU would send every product there and back
+        self.at_once = 1
+        if side_by_side and not on_gpu(provider):
+            # Every caller's thread works on its own frame, and the engine's are shared by all of them.
+            cores = threads or usable_cores()
+            self.at_once = min(cores, _MOST_AT_ONCE)
+            threads = cores - self.at_once + 1
         self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 
     def run(

@@ -21,7 +21,7 @@ Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
 _PANEL = (24, 22, 20)  # BGR of the legend's ground
 _PANEL_OPACITY = 0.72
-_ANALYSED = 256  # longest side on which the places for names are sought; finer adds time, not better places
+_ANALYSED = 128  # longest side on which the places for names are sought; finer adds time, not better places
 _SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
 _MOST_LISTED = 14  # legend lines
 _STEP = 1.2  # pixels an outline may leave the mask's edge
@@ -89,7 +89,7 @@ def _filled(image: Image, painted: Layer, opacity: float) -> Image:
 def _outline(canvas: Image, painted: Layer) -> None:
     width = max(1, round(min(canvas.shape[:2]) / 320))
     margin = width + 2
-    for index in np.flatnonzero(pixel_counts(painted.numbers, len(painted.palette))):
+    for index in painted.present:
         mask = (painted.numbers == index).view(np.uint8)
         # Carried on beyond the picture, so that its edge is not taken for the region's.
         mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)

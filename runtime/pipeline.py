@@ -3,7 +3,7 @@
     capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals want the main one)
 
 Short channels lie between them, so the network never waits for drawing, and nothing piles up. A recording's frames all
-arrive. Those of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn
+arrive; where the engine takes several at once, as many threads infer, and their frames are put in order again. Those of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn
 or written next is always the newest, so what is shown stays current however fast the camera and however slow a sink.
 """
 
@@ -29,7 +29,7 @@ from ovs_edge.runtime.channel import Channel, Ended
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.overlay import Style, banner, draw
 from ovs_edge.runtime.prediction import Prediction
-from ovs_edge.runtime.segmenter import Inferred, Prepared
+from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
 from ovs_edge.runtime.sinks import Holding, Sink
 from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.status import Status
@@ -48,9 +48,15 @@ Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 class Steps(Protocol):
     """What the pipeline needs of a segmenter: the three steps of its `predict`."""
 
+    @property
+    def asked(self) -> Asked: ...
+
+    @property
+    def at_once(self) -> int: ...
+
     def prepare(self, image: Image) -> Prepared: ...
 
-    def infer(self, prepared: Prepared) -> Inferred: ...
+    def infer(self, prepared: Prepared, asked: Asked) -> Inferred: ...
 
     def finish(self, inferred: Inferred) -> Prediction: ...
 
@@ -66,6 +72,7 @@ class Summary:
     stopped: bool  # ended by a signal
     age_ms: float | None = None  # median age of a live source's frames at the sinks
     dropped: int = 0  # frames of a live source that were passed over for newer ones
+    at_once: int = 1  # frames inferred at the same time
 
     @property
     def fps(self) -> float:
@@ -99,18 +106,23 @@ class _Line:
         self._sinks = sinks
         self._style = style
         self._max_frames = max_frames
+        # Of a live source only the newest frame counts: all cores work on it.
+        self.at_once = 1 if source.live else segmenter.at_once
         self._frames: Channel[Frame] = Channel()
-        self._prepared: Channel[tuple[Frame, Prepared]] = Channel(newest=source.live)
-        self._inferred: Channel[tuple[Frame, Inferred]] = Channel(newest=source.live)
+        self._prepared: Channel[tuple[Frame, Prepared]] = Channel(self.at_once, newest=source.live)
+        # Room for those that overtake others.
+        self._inferred: Channel[tuple[Frame, Inferred]] = Channel(2 * self.at_once - 1, newest=source.live)
         self.drawn: Channel[_Drawn] = Channel(newest=source.live)
         self._infer_seconds = 0.0
         self._lock = threading.Lock()
+        self._inferring = self.at_once  # threads that still infer
+        self._taking = threading.Lock()  # of a prepared frame
         self.error: BaseException | None = None
         self.lost: SourceError | None = None  # a live source's end, after which what it gave is still delivered
         self.fps: float | None = None  # set by whoever writes to the sinks
-        steps = [self._prepare, self._infer, self._draw] if source.live else [
-            self._capture, self._prepare, self._infer, self._draw
-        ]  # fmt: skip
+        steps = [self._prepare, *[self._infer] * self.at_once, self._draw]
+        if not source.live:
+            steps.insert(0, self._capture)
         self._threads = [
             threading.Thread(target=self._guarded, args=(step,), name=step.__name__[1:], daemon=True) for step in steps
         ]
@@ -170,12 +182,27 @@ class _Line:
             self.lost = error
 
     def _infer(self) -> None:
-        for frame, prepared in self._prepared:
+        for frame, prepared, asked, place in self._taken():
             start = time.perf_counter()
-            inferred = self._segmenter.infer(prepared)
+            inferred = self._segmenter.infer(prepared, asked)
             self._infer_seconds = time.perf_counter() - start
-            self._inferred.put((frame, inferred))
-        self._inferred.finish()
+            self._inferred.put((frame, inferred), place)
+        with self._lock:
+            self._inferring -= 1
+            last = not self._inferring
+        if last:
+            self._inferred.finish()
+
+    def _taken(self) -> Iterator[tuple[Frame, Prepared, Asked, int]]:
+        """Frames as they come, each with the classes asked for by then and its place in the order of all."""
+        while True:
+            with self._taking:
+                try:
+                    frame, prepared = self._prepared.take()
+                except Ended:
+                    return
+                taken = frame, prepared, self._segmenter.asked, self._inferred.place()
+            yield taken
 
     def _draw(self) -> None:
         for frame, inferred in self._inferred:
@@ -271,7 +298,7 @@ def run(
     places = tuple(sink.place for sink in sinks if sink.place)
     model, age = statistics.median(model_ms or [0.0]), statistics.median(ages) if ages else None
     dropped = line.status({}, None).dropped
-    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped)
+    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped, line.at_once)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Segmenter:
         self._trained: Background | None = None
         self._asked: Asked | None = None
         self._version = 0
-        self._running = threading.Lock()  # of the session: engines differ in what they allow at a time
+        self._running = threading.BoundedSemaphore(session.at_once)
 
     @classmethod
     def load(
@@ -155,17 +155,19 @@ class Segmenter:
         plan: str | Path | None = None,
         force: bool = False,
         exact_words: bool = False,
+        side_by_side: bool = False,
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one, with the TensorRT plan in the folder `plan` if one is named.
 
-        `force` also runs a precision that failed its comparison with FP32.
+        `force` also runs a precision that failed its comparison with FP32. `side_by_side` lets a CPU work on several
+        frames at once, which is what recordings want: more of them a second, but each takes longer.
         Raises `BundleError`, `PlanError`, `UsageError`, `MissingExtraError`.
         """
         from ovs_edge.models import default_bundle
         from ovs_edge.runtime.text import TextEncoder
 
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
-        session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan))
+        session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan), side_by_side)
         encoder = TextEncoder(opened, threads)
         return cls(opened.manifest, session, encoder, background, threshold, task, stuff, exact_words)
 
@@ -184,6 +186,11 @@ class Segmenter:
         if not 0 <= value <= 1:
             raise UsageError(f"the threshold is {value:g}, expected a confidence from 0 to 1")
         self._threshold = value
+
+    @property
+    def at_once(self) -> int:
+        """How many frames may be inferred at the same time, each in a thread of its own."""
+        return self._session.at_once
 
     @property
     def task(self) -> Task:
@@ -246,7 +253,7 @@ class Segmenter:
     def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
         """Second step: the network, with `asked` or the classes asked for at this moment.
 
-        May be called from several threads: one runs at a time.
+        May be called from several threads: `at_once` of them run, the others wait.
         """
         with self._running:
             if asked is None:

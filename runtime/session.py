@@ -32,6 +32,11 @@ class RawOutputs:
 class Session(Protocol):
     """A loaded graph. A context manager: leaving it frees the engine."""
 
+    @property
+    def at_once(self) -> int:
+        """How many runs may be under way at the same time, each in a thread of its caller; often one."""
+        ...
+
     def run(
         self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
@@ -58,8 +63,11 @@ def open_session(
     threads: int = 0,
     provider: Provider = "auto",
     plan: Path | None = None,
+    side_by_side: bool = False,
 ) -> Session:
     """Load the bundle's segmenter. `threads` 0 leaves the number to the engine; `plan` is a folder of `ovs-build`.
+
+    `side_by_side` lets a CPU work on several frames at once rather than on one with all its cores.
 
     Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
     `PlanError` for a plan.
@@ -72,4 +80,4 @@ def open_session(
         return open_plan(bundle, precision, plan)
     from ovs_edge.runtime.onnx_session import OnnxSession
 
-    return OnnxSession(bundle, precision, threads, provider)
+    return OnnxSession(bundle, precision, threads, provider, side_by_side)

@@ -88,23 +88,20 @@ class TemporalSmoother:
     def _next(
         self, old: _State, small: Grey, change: Floats, labels: npt.NDArray[np.integer], confidence: Floats
     ) -> _State:
+        # Written in OpenCV's weighted sums and in place where it can be: half the time of plain expressions.
         change = cv2.resize(change, labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        agrees = labels == old.labels
-        evidence = old.evidence + self._weight * (agrees - old.evidence)
+        agrees = (labels == old.labels).astype(np.float32)
+        evidence: Floats = cv2.addWeighted(old.evidence, 1 - self._weight, agrees, self._weight, 0)
         # What was gathered about another picture counts for nothing, and one frame is no proof: as if it were new.
-        evidence += change * (agrees * _FIRST - evidence)
-        yields = evidence < _GIVE_WAY
-        weight = self._weight + change * (1 - self._weight)
+        evidence += change * cv2.addWeighted(agrees, _FIRST, evidence, -1, 0)
         # The confidence of a label that the network just contradicts is the last that is known.
-        steadied = np.where(agrees, old.confidence + weight * (confidence - old.confidence), old.confidence)
-        return _State(
-            old.version,
-            old.letterbox,
-            small,
-            np.where(yields, labels, old.labels),
-            np.where(yields, _FIRST, evidence),
-            np.where(yields, confidence, steadied),
-        )
+        steadied: Floats = agrees * (confidence - old.confidence)
+        steadied *= self._weight + change * (1 - self._weight)
+        steadied += old.confidence
+        yields = evidence < _GIVE_WAY
+        np.copyto(evidence, _FIRST, where=yields)
+        np.copyto(steadied, confidence, where=yields)
+        return _State(old.version, old.letterbox, small, np.where(yields, labels, old.labels), evidence, steadied)
 
 
 def _replaced(inferred: Inferred, state: _State) -> Inferred:

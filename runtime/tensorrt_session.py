@@ -32,6 +32,8 @@ _TEXT, _IMAGE = "text_embeddings", "image"
 class TensorRTSession:
     """A plan's engine with its buffers. One call at a time; from any thread."""
 
+    at_once = 1
+
     def __init__(self, plan: Plan) -> None:
         """Raises `MissingExtraError` without TensorRT or pycuda, `PlanError` where the plan does not fit or not load."""
         self._plan = plan

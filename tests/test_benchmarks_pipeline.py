@@ -19,6 +19,7 @@ from ovs_edge.benchmarks.environment import Environment
 from ovs_edge.benchmarks.report import tables
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError
+from ovs_edge.runtime.onnx_session import usable_cores
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.smoothing import STRENGTH
 from ovs_edge.runtime.text import TextEncoder
@@ -48,7 +49,8 @@ def test_pipeline(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
     result = json.loads(output.read_text())["pipeline"]
     assert (result["frame_size"], result["rounds"], result["source"]) == ([48, 64], 2, "clip.avi")
     assert result["smoothing"] == STRENGTH  # what ovs-run does by default is part of what it costs
-    assert result["network_fps"] > 0 and 0 < result["share"] < 2 and "draw" in result["timings"]
+    assert result["network_fps"] > 0 and 0 < result["share"] < 4 and 0 < result["together_share"] < 2
+    assert result["at_once"] == min(usable_cores(), 4) and result["together_fps"] > 0 and "draw" in result["timings"]
     assert "whole pipeline" in tables(output.parent)
 
 

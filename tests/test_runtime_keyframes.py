@@ -11,7 +11,7 @@ from support.tiny_bundle import build
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.keyframes import Keyframes
-from ovs_edge.runtime.segmenter import Inferred, Prepared, Segmenter
+from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
 
 SIZE = (96, 128)
 WIDE = textured(96, 256)
@@ -107,11 +107,11 @@ def test_a_stream_shows_the_network_every_nth_frame(tiny_bundle: Path) -> None:
 
 def test_a_failing_network_leaves_the_next_frame_a_key_frame() -> None:
     class Failing(Steps):
-        def infer(self, prepared: Prepared) -> Inferred:
+        def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
             if self.calls == 1:
                 self.calls += 1
                 raise RuntimeError("out of memory")
-            return super().infer(prepared)
+            return super().infer(prepared, asked)
 
     keyframes = Keyframes(Failing(SIZE, lambda count: _object(0)), 2)
     _run(keyframes, [_window(0)] * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 import time
@@ -25,7 +26,8 @@ from ovs_edge.runtime.live import LiveSource
 from ovs_edge.runtime.memory_session import MemorySession
 from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.pipeline import run
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.prediction import Prediction
+from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
 from ovs_edge.runtime.smoothing import TemporalSmoother
 from ovs_edge.runtime.status import PLAYING, Status
 from ovs_edge.runtime.video_sink import VideoSink
@@ -116,7 +118,7 @@ class Table:
 def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
     """A segmenter whose network takes so many seconds, and calls every picture's left half "one"."""
 
-    def make(seconds: float = 0.0, failure: Exception | None = None) -> Segmenter:
+    def make(seconds: float = 0.0, failure: Exception | None = None, at_once: int = 1) -> Segmenter:
         labels = np.zeros((1, HEIGHT, WIDTH), np.int32)
         labels[..., WIDTH // 2 :] = 1
 
@@ -127,7 +129,9 @@ def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
             return labels, np.ones(labels.shape, np.float32)
 
         manifest = Bundle.open(tiny_bundle, verify=False).manifest
-        segmenter = Segmenter(manifest, MemorySession(answer), Table(), background="none", exact_words=True)
+        segmenter = Segmenter(
+            manifest, MemorySession(answer, at_once=at_once), Table(), background="none", exact_words=True
+        )
         segmenter.set_classes("one,two")
         return segmenter
 
@@ -142,6 +146,65 @@ def test_every_frame_of_a_recording_in_order(model: Callable[..., Segmenter]) ->
     assert {"preprocess", "model", "postprocess", "draw"} <= set(sink.statuses[0].timings)
     assert sink.statuses[-1].fps is not None and sink.statuses[-1].source == PLAYING
     assert sink.log == ["sink finished", "sink closed"] and source.log[0] == "source closed"
+
+
+def test_several_frames_at_once_stay_in_order(model: Callable[..., Segmenter]) -> None:
+    """Whatever overtakes what: each network run takes another time."""
+    rng, done = random.Random(7), []
+    segmenter = model(at_once=3)
+    infer = segmenter.infer
+
+    def uneven(prepared: Prepared, asked: Asked | None = None) -> Inferred:
+        inferred = infer(prepared, asked)
+        time.sleep(rng.random() * 0.01)
+        done.append(int(prepared.image[0, 0, 0]))
+        return inferred
+
+    segmenter.infer = uneven  # type: ignore[method-assign]
+    source, sink = Recording(200), Notes(pictures=True)
+    assert run(source, segmenter, [sink], Style()).frames == 200
+    assert sink.indices == list(range(200)) and sorted(done) == list(range(200))
+    assert done != sorted(done)  # so they did overtake each other
+    assert not [thread for thread in threading.enumerate() if thread.name == "infer"]
+
+
+def test_several_at_once_are_that_much_faster(model: Callable[..., Segmenter]) -> None:
+    one, three = (run(Recording(60), model(0.02, at_once=count), [Notes()], Style()).seconds for count in (1, 3))
+    assert three < one / 2
+
+
+def test_of_a_camera_one_frame_at_a_time(model: Callable[..., Segmenter]) -> None:
+    running, most = [0], [0]
+    segmenter = model(0.01, at_once=3)
+    infer = segmenter.infer
+
+    def counted(prepared: Prepared, asked: Asked | None = None) -> Inferred:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        try:
+            return infer(prepared, asked)
+        finally:
+            running[0] -= 1
+
+    segmenter.infer = counted  # type: ignore[method-assign]
+    run(LiveSource("camera", _camera(0.002)), segmenter, [Notes()], Style(), max_frames=20)
+    assert most == [1]
+
+
+def test_classes_change_in_the_order_of_the_frames(model: Callable[..., Segmenter]) -> None:
+    """Also where frames are inferred at the same time, none goes back to the names before."""
+    segmenter, versions = model(0.003, at_once=3), []
+    plain = segmenter.finish
+
+    def finish(inferred: Inferred) -> Prediction:
+        versions.append(inferred.asked.version)
+        return plain(inferred)
+
+    segmenter.finish = finish  # type: ignore[method-assign]
+    sink = Notes()
+    sink.hook = lambda frame: frame.index % 5 or segmenter.set_classes(f"one,thing {frame.index}") or True  # type: ignore[func-returns-value]
+    run(Recording(150), segmenter, [sink], Style())
+    assert versions == sorted(versions) and len(set(versions)) > 20
 
 
 def test_no_more_is_read_than_is_wanted(model: Callable[..., Segmenter]) -> None:
@@ -304,13 +367,16 @@ def test_a_camera_that_is_lost_for_good_leaves_what_it_gave(model: Callable[...,
     assert (tmp_path / "out.mp4").is_file()
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("part", ["source", "prepare", "network", "style", "sink", "finish"])
-def test_an_error_anywhere_ends_everything(model: Callable[..., Segmenter], tmp_path: Path, part: str) -> None:
+def test_an_error_anywhere_ends_everything(
+    model: Callable[..., Segmenter], tmp_path: Path, part: str, at_once: int
+) -> None:
     """The source is closed before the sinks, threads are gone, and nothing half-written stays."""
     before = threading.active_count()
     boom = SinkError(f"{part} is broken")
     source = Recording(50, failure=boom if part == "source" else None)
-    segmenter = model(failure=boom if part == "network" else None)
+    segmenter = model(failure=boom if part == "network" else None, at_once=at_once)
     notes, video = Notes(pictures=True, log=source.log), VideoSink(tmp_path / "out.mp4", 25)
 
     def raises(*arguments: object) -> Any:
@@ -384,6 +450,22 @@ def test_a_channel_keeps_order_and_bounds() -> None:
     assert received == list(range(100)) and queue.replaced == 0
     with pytest.raises(Ended):
         queue.get()
+
+
+def test_items_with_places_come_in_their_order() -> None:
+    queue: Channel[int] = Channel(2)
+    places = [queue.place() for _ in range(3)]
+    early = threading.Thread(target=lambda: queue.put(1, places[1]))
+    late = threading.Thread(target=lambda: queue.put(2, places[2]))
+    late.start(), early.start()
+    assert queue.get(0.05) is None  # what came early waits for the first
+    queue.put(0, places[0])
+    assert [queue.take() for _ in range(3)] == [0, 1, 2]
+    waiting = threading.Thread(target=lambda: pytest.raises(Ended, queue.put, 9, queue.place() + 2))
+    waiting.start()
+    queue.cancel()
+    waiting.join(5)
+    assert not waiting.is_alive()
 
 
 def test_a_slot_keeps_the_newest_and_a_cancelled_one_nothing() -> None:

@@ -32,11 +32,13 @@ class Scripted:
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         return Prepared(image, *to_input(image, self.size), {})
 
-    def infer(self, prepared: Prepared) -> Inferred:
+    at_once = 1
+
+    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
         labels = self.answer(self.calls)[None]
         self.calls += 1
         confidence = np.full(labels.shape, 0.8, np.float32)
-        return Inferred(prepared, self.asked, labels, confidence, None, {"model": 1.0})
+        return Inferred(prepared, asked or self.asked, labels, confidence, None, {"model": 1.0})
 
     def see(self, image: npt.NDArray[np.uint8]) -> Inferred:
         """Both steps."""
