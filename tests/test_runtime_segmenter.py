@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import Manifest
 from ovs_edge.runtime.memory_session import MemorySession
+from ovs_edge.runtime.onnx_session import usable_cores
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 from ovs_edge.runtime.segmenter import Segmenter
@@ -123,6 +125,15 @@ def test_zero_rows_change_nothing(tiny_bundle: Path, names: list[str], padding: 
         assert not np.isin(labels, [index for index, name in enumerate(names) if name == "unicorn"]).any()
         np.testing.assert_array_equal(with_padding, labels)
         np.testing.assert_allclose(also_confidence, confidence, atol=1e-6)
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (3, 3), (9, 4)])
+def test_a_cpu_takes_several_frames_side_by_side(tiny_bundle: Path, threads: int, at_once: int) -> None:
+    with Segmenter.load(tiny_bundle, threads=threads, side_by_side=True) as segmenter:
+        assert segmenter.at_once == at_once
+    with Segmenter.load(tiny_bundle, threads=threads) as segmenter:
+        assert segmenter.at_once == 1
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_a_failed_change_leaves_the_classes(segmenter: Segmenter) -> None:
