@@ -94,7 +94,7 @@ class OnnxSession:
         if side_by_side and not on_gpu(provider):
             # Every caller's thread works on its own frame, and the engine's are shared by all of them.
             cores = threads or usable_cores()
-            self.at_once = min(cores, _MOST_AT_ONCE)
+            self.at_once = max(1, min(cores, _MOST_AT_ONCE))
             threads = cores - self.at_once + 1
         self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 

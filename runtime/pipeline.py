@@ -3,8 +3,9 @@
     capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals want the main one)
 
 Short channels lie between them, so the network never waits for drawing, and nothing piles up. A recording's frames all
-arrive; where the engine takes several at once, as many threads infer, and their frames are put in order again. Those of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn
-or written next is always the newest, so what is shown stays current however fast the camera and however slow a sink.
+arrive; where the engine takes several at once, as many threads infer, and their frames are put in order again. Those
+of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn or written
+next is always the newest, so what is shown stays current however fast the camera and however slow a sink.
 """
 
 from __future__ import annotations

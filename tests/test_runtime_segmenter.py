@@ -134,6 +134,8 @@ def test_a_cpu_takes_several_frames_side_by_side(tiny_bundle: Path, threads: int
     with Segmenter.load(tiny_bundle, threads=threads) as segmenter:
         assert segmenter.at_once == 1
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+    with pytest.raises(UsageError, match="-1 threads were asked for"):
+        Segmenter.load(tiny_bundle, threads=-1, side_by_side=True)
 
 
 def test_a_failed_change_leaves_the_classes(segmenter: Segmenter) -> None:
