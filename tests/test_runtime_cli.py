@@ -137,19 +137,6 @@ def test_a_clip_becomes_a_clip(tiny_bundle: Path, tmp_path: Path) -> None:
     capture.release()
 
 
-def test_a_clip_is_the_same_however_many_frames_at_a_time(tmp_path: Path) -> None:
-    """The embedded model on real pictures, labels smoothed."""
-    found = {}
-    for threads in (1, 3):
-        ran = ovs_run(
-            *("--source", "demo", "--classes", "person,cat,cup,sky", "--max-frames", 30, "--smooth", 0.9),
-            *("--json", tmp_path / f"{threads}.jsonl", "--threads", threads),
-        )
-        assert ran.returncode == 0 and ("3 frames at a time" in ran.stdout) == (threads == 3), ran.stdout
-        found[threads] = [(line["index"], line["classes"]) for line in lines(tmp_path / f"{threads}.jsonl")]
-    assert found[1] == found[3] and len(found[1]) == 30
-
-
 def test_the_demo(tiny_bundle: Path, tmp_path: Path) -> None:
     arguments = ("--model", tiny_bundle, "--source", "demo", "--classes", "red,sky,🙂", "--threads", 1)
     ran = ovs_run(*arguments, "--save", tmp_path / "out.mp4", "--max-frames", 25)

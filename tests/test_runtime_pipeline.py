@@ -2,63 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import random
 import signal
 import threading
 import time
 import timeit
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.tiny_bundle import HEIGHT, WIDTH
+from support.pipeline_parts import Notes, Recording, camera, pretend
 
-from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
 from ovs_edge.runtime import pipeline
-from ovs_edge.runtime.channel import Channel, Ended
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.keyframes import Keyframes
 from ovs_edge.runtime.live import LiveSource
-from ovs_edge.runtime.memory_session import MemorySession
 from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.pipeline import run
-from ovs_edge.runtime.prediction import Prediction
-from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
+from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.smoothing import TemporalSmoother
 from ovs_edge.runtime.status import PLAYING, Status
 from ovs_edge.runtime.video_sink import VideoSink
 
 
-class Recording:
-    """Grey frames whose brightness is their number; keeps a log of what was done with it."""
-
-    name = "recording"
-    fps = 25.0
-    live = False
-    moving = True
-    state = PLAYING
-    dropped = 0
-
-    def __init__(self, total: int, size: tuple[int, int] = (HEIGHT, WIDTH), failure: Exception | None = None) -> None:
-        self.total: int | None = total
-        self.size = size
-        self.failure = failure
-        self.given = 0
-        self.log: list[str] = []
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index in range(self.total or 0):
-            self.given += 1
-            yield Frame(np.full((*self.size, 3), index % 256, np.uint8), index, index / self.fps, f"frame_{index}")
-        if self.failure is not None:
-            raise self.failure
-
-    def close(self) -> None:
-        self.log.append("source closed")
+@pytest.fixture
+def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
+    """See `pretend`."""
+    return functools.partial(pretend, tiny_bundle)
 
 
 class Stuck(Recording):
@@ -79,65 +53,6 @@ class Stuck(Recording):
             self._end.set()
 
 
-class Notes:
-    """A sink that keeps what it hears."""
-
-    place: str | None = None
-
-    def __init__(self, pictures: bool = False, log: list[str] | None = None) -> None:
-        self.wants_picture = pictures
-        self.log = log if log is not None else []
-        self.indices: list[int] = []
-        self.statuses: list[Status] = []
-        self.idles: list[tuple[Any, Status]] = []
-        self.hook: Callable[[Frame], bool] = lambda frame: True
-
-    def write(self, frame: Frame, prediction: Any, picture: Any, status: Status) -> bool:
-        assert (picture is not None) == self.wants_picture
-        self.indices.append(frame.index)
-        self.statuses.append(status)
-        return self.hook(frame)
-
-    def idle(self, picture: Any, status: Status) -> bool:
-        self.idles.append((picture, status))
-        return True
-
-    def finish(self) -> None:
-        self.log.append("sink finished")
-
-    def close(self) -> None:
-        self.log.append("sink closed")
-
-
-class Table:
-    def encode(self, names: Sequence[str], progress: object = None) -> np.ndarray:
-        return np.ones((len(names), 3), np.float32)
-
-
-@pytest.fixture
-def model(tiny_bundle: Path) -> Callable[..., Segmenter]:
-    """A segmenter whose network takes so many seconds, and calls every picture's left half "one"."""
-
-    def make(seconds: float = 0.0, failure: Exception | None = None, at_once: int = 1) -> Segmenter:
-        labels = np.zeros((1, HEIGHT, WIDTH), np.int32)
-        labels[..., WIDTH // 2 :] = 1
-
-        def answer(image: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            if failure is not None:
-                raise failure
-            time.sleep(seconds)
-            return labels, np.ones(labels.shape, np.float32)
-
-        manifest = Bundle.open(tiny_bundle, verify=False).manifest
-        segmenter = Segmenter(
-            manifest, MemorySession(answer, at_once=at_once), Table(), background="none", exact_words=True
-        )
-        segmenter.set_classes("one,two")
-        return segmenter
-
-    return make
-
-
 def test_every_frame_of_a_recording_in_order(model: Callable[..., Segmenter]) -> None:
     source, sink, heard = Recording(300), Notes(pictures=True), []
     summary = run(source, model(), [sink], Style(), on_frame=heard.append)
@@ -146,65 +61,6 @@ def test_every_frame_of_a_recording_in_order(model: Callable[..., Segmenter]) ->
     assert {"preprocess", "model", "postprocess", "draw"} <= set(sink.statuses[0].timings)
     assert sink.statuses[-1].fps is not None and sink.statuses[-1].source == PLAYING
     assert sink.log == ["sink finished", "sink closed"] and source.log[0] == "source closed"
-
-
-def test_several_frames_at_once_stay_in_order(model: Callable[..., Segmenter]) -> None:
-    """Whatever overtakes what: each network run takes another time."""
-    rng, done = random.Random(7), []
-    segmenter = model(at_once=3)
-    infer = segmenter.infer
-
-    def uneven(prepared: Prepared, asked: Asked | None = None) -> Inferred:
-        inferred = infer(prepared, asked)
-        time.sleep(rng.random() * 0.01)
-        done.append(int(prepared.image[0, 0, 0]))
-        return inferred
-
-    segmenter.infer = uneven  # type: ignore[method-assign]
-    source, sink = Recording(200), Notes(pictures=True)
-    assert run(source, segmenter, [sink], Style()).frames == 200
-    assert sink.indices == list(range(200)) and sorted(done) == list(range(200))
-    assert done != sorted(done)  # so they did overtake each other
-    assert not [thread for thread in threading.enumerate() if thread.name == "infer"]
-
-
-def test_several_at_once_are_that_much_faster(model: Callable[..., Segmenter]) -> None:
-    one, three = (run(Recording(60), model(0.02, at_once=count), [Notes()], Style()).seconds for count in (1, 3))
-    assert three < one / 2
-
-
-def test_of_a_camera_one_frame_at_a_time(model: Callable[..., Segmenter]) -> None:
-    running, most = [0], [0]
-    segmenter = model(0.01, at_once=3)
-    infer = segmenter.infer
-
-    def counted(prepared: Prepared, asked: Asked | None = None) -> Inferred:
-        running[0] += 1
-        most[0] = max(most[0], running[0])
-        try:
-            return infer(prepared, asked)
-        finally:
-            running[0] -= 1
-
-    segmenter.infer = counted  # type: ignore[method-assign]
-    run(LiveSource("camera", _camera(0.002)), segmenter, [Notes()], Style(), max_frames=20)
-    assert most == [1]
-
-
-def test_classes_change_in_the_order_of_the_frames(model: Callable[..., Segmenter]) -> None:
-    """Also where frames are inferred at the same time, none goes back to the names before."""
-    segmenter, versions = model(0.003, at_once=3), []
-    plain = segmenter.finish
-
-    def finish(inferred: Inferred) -> Prediction:
-        versions.append(inferred.asked.version)
-        return plain(inferred)
-
-    segmenter.finish = finish  # type: ignore[method-assign]
-    sink = Notes()
-    sink.hook = lambda frame: frame.index % 5 or segmenter.set_classes(f"one,thing {frame.index}") or True  # type: ignore[func-returns-value]
-    run(Recording(150), segmenter, [sink], Style())
-    assert versions == sorted(versions) and len(set(versions)) > 20
 
 
 def test_no_more_is_read_than_is_wanted(model: Callable[..., Segmenter]) -> None:
@@ -237,30 +93,8 @@ def test_drawing_and_encoding_do_not_hold_the_network_up(model: Callable[..., Se
     assert max(rates) >= 47.5, best
 
 
-def _camera(period: float, lost_after: int | None = None, *sizes: tuple[int, int]) -> Any:
-    """What opens a camera of so many seconds a frame, which ends after so many frames; its size changes after 20."""
-    pictures = [np.zeros((*size, 3), np.uint8) for size in sizes or ((HEIGHT, WIDTH),)]
-
-    class Capture:
-        def __init__(self) -> None:
-            self.count = 0
-
-        def read(self) -> tuple[bool, Any]:
-            time.sleep(period)
-            self.count += 1
-            return self.count != lost_after, pictures[self.count // 20 % len(pictures)]
-
-        def get(self, prop: int) -> float:
-            return 0.0
-
-        def release(self) -> None:
-            pass
-
-    return Capture
-
-
 def test_a_camera_faster_than_the_network_stays_current(model: Callable[..., Segmenter]) -> None:
-    source, sink = LiveSource("camera", _camera(0.002)), Notes(pictures=True)
+    source, sink = LiveSource("camera", camera(0.002)), Notes(pictures=True)
     summary = run(source, model(0.03), [sink], Style(), max_frames=60)
     ages = [status.age_ms for status in sink.statuses]
     assert summary.age_ms is not None and summary.age_ms <= 2 * summary.model_ms
@@ -270,7 +104,7 @@ def test_a_camera_faster_than_the_network_stays_current(model: Callable[..., Seg
 
 
 def test_a_slow_sink_of_a_camera_drops_frames_and_stays_current(model: Callable[..., Segmenter]) -> None:
-    source, sink = LiveSource("camera", _camera(0.005)), Notes(pictures=True)
+    source, sink = LiveSource("camera", camera(0.005)), Notes(pictures=True)
     sink.hook = lambda frame: time.sleep(0.1) or True  # type: ignore[func-returns-value]
     summary = run(source, model(0.01), [sink], Style(), max_frames=20)
     assert summary.age_ms is not None and summary.age_ms < 80, summary  # waiting behind others cost 400 ms
@@ -289,7 +123,7 @@ def test_a_slow_sink_of_a_recording_gets_every_frame(model: Callable[..., Segmen
 def test_a_camera_that_changes_its_size_on_the_way(model: Callable[..., Segmenter], tmp_path: Path) -> None:
     """Without being opened anew, as a phone that is turned: pictures go on, fitted into the video's first size."""
     sizes = ((48, 64), (64, 48), (240, 320), (31, 17))
-    source, sink, shapes = LiveSource("camera", _camera(0.002, None, *sizes)), Notes(pictures=True), set()
+    source, sink, shapes = LiveSource("camera", camera(0.002, None, *sizes)), Notes(pictures=True), set()
     sink.hook = lambda frame: shapes.add(frame.image.shape[:2]) or shapes < set(sizes)  # type: ignore[func-returns-value]
     segmenter = model()
     segmenter.smoother = TemporalSmoother(0.9)
@@ -350,7 +184,7 @@ def test_an_error_ends_a_run_that_holds_a_frame(model: Callable[..., Segmenter])
 
 def test_a_lost_camera_is_seen_to_be_lost(model: Callable[..., Segmenter]) -> None:
     """The last picture comes once more, darkened and with a banner, and then the next frames."""
-    source, sink = LiveSource("camera", _camera(0.001, 40, (240, 320))), Notes(pictures=True)
+    source, sink = LiveSource("camera", camera(0.001, 40, (240, 320))), Notes(pictures=True)
     sink.hook = lambda frame: not any(picture is not None for picture, _ in sink.idles) or frame.index < 60
     run(source, model(), [sink], Style())
     pictures = [(picture, status) for picture, status in sink.idles if picture is not None]
@@ -361,7 +195,7 @@ def test_a_lost_camera_is_seen_to_be_lost(model: Callable[..., Segmenter]) -> No
 
 
 def test_a_camera_that_is_lost_for_good_leaves_what_it_gave(model: Callable[..., Segmenter], tmp_path: Path) -> None:
-    source = LiveSource("camera", _camera(0.001, 30), reconnect=False)
+    source = LiveSource("camera", camera(0.001, 30), reconnect=False)
     with pytest.raises(SourceError, match="stopped sending frames"):
         run(source, model(), [VideoSink(tmp_path / "out.mp4", 25)], Style())
     assert (tmp_path / "out.mp4").is_file()
@@ -428,54 +262,3 @@ def test_the_style_and_the_threshold_are_asked_for_with_each_frame(model: Callab
     with pytest.raises(UsageError, match="threshold is 1.5"):
         segmenter.threshold = 1.5
     assert segmenter.threshold == 1.0
-
-
-def test_a_channel_keeps_order_and_bounds() -> None:
-    queue: Channel[int] = Channel(2)
-    written: list[int] = []
-
-    def write() -> None:
-        for item in range(100):
-            queue.put(item)
-            written.append(item)
-        queue.finish()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    received = []
-    for item in queue:
-        assert len(written) <= len(received) + 4
-        received.append(item)
-    writer.join()
-    assert received == list(range(100)) and queue.replaced == 0
-    with pytest.raises(Ended):
-        queue.get()
-
-
-def test_items_with_places_come_in_their_order() -> None:
-    queue: Channel[int] = Channel(2)
-    places = [queue.place() for _ in range(3)]
-    early = threading.Thread(target=lambda: queue.put(1, places[1]))
-    late = threading.Thread(target=lambda: queue.put(2, places[2]))
-    late.start(), early.start()
-    assert queue.get(0.05) is None  # what came early waits for the first
-    queue.put(0, places[0])
-    assert [queue.take() for _ in range(3)] == [0, 1, 2]
-    waiting = threading.Thread(target=lambda: pytest.raises(Ended, queue.put, 9, queue.place() + 2))
-    waiting.start()
-    queue.cancel()
-    waiting.join(5)
-    assert not waiting.is_alive()
-
-
-def test_a_slot_keeps_the_newest_and_a_cancelled_one_nothing() -> None:
-    slot: Channel[int] = Channel(newest=True)
-    for item in range(5):
-        slot.put(item)
-    assert (slot.get(), slot.get(0.001), slot.replaced) == (4, None, 4)
-    slot.put(5)
-    slot.cancel()
-    for call in (slot.get, lambda: slot.put(6)):
-        with pytest.raises(Ended):
-            call()
-    slot.wait_taken(10)  # returns at once
