@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ovs_edge.benchmarks.board import Board, read_board
+from ovs_edge.bundle.processor import usable_processors
 
 _PACKAGES = (
     "ovs-edge", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy", "opencv-python-headless", "torch",
@@ -41,7 +42,7 @@ class Environment:
         return cls(
             date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             processor=_processor(),
-            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            cores=len(usable_processors()),
             memory_gib=round(_memory() / 2**30, 1),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),

@@ -12,8 +12,10 @@ from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
 class Replay:
     """A segmenter whose network has already answered."""
 
+    at_once = 1
+
     def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter, self.at_once = segmenter, 1
+        self._segmenter = segmenter
         self.answer: Inferred | None = None
 
     @property

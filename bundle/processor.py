@@ -1,7 +1,8 @@
-"""What this machine's processor can do, as far as files made for it depend on that."""
+"""What this machine's processor can do, as far as files made for it or the work on it depend on that."""
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 Processor = Literal["vnni", "x86", "arm"]
 _CPUINFO = Path("/proc/cpuinfo")
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 @cache
@@ -27,3 +29,19 @@ def processor() -> Processor:
     if platform.machine().lower() in ("aarch64", "arm64", "armv7l"):
         return "arm"
     return "vnni" if has_vnni() else "x86"
+
+
+def usable_processors() -> list[int]:
+    """Numbers of the hardware threads that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; two hardware threads of one core count once, where the system tells."""
+    processors = usable_processors()
+    try:
+        return len({Path(_SIBLINGS.format(number)).read_text(encoding="ascii") for number in processors})
+    except OSError:
+        return len(processors)

@@ -54,7 +54,9 @@ class Channel(Generic[Item]):
     def get(self, timeout: float | None = None) -> Item | None:
         """The next item, or None when `timeout` seconds bring none. Raises `Ended` after the last one."""
         with self._lock:
-            if not self._filled.wait_for(lambda: self._first in self._items or self._ended(), timeout):
+            if not self._filled.wait_for(
+                lambda: self._first in self._items or self._finished or self._cancelled, timeout
+            ):
                 return None
             if self._cancelled or self._first not in self._items:
                 raise Ended
@@ -93,6 +95,3 @@ class Channel(Generic[Item]):
             self._items.clear()
             self._filled.notify_all()
             self._taken.notify_all()
-
-    def _ended(self) -> bool:
-        return self._finished or self._cancelled

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +18,10 @@ from ovs_edge.runtime.motion import Grey, another_scene, changed, thumbnail, vie
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
+from ovs_edge.runtime.steps import Steps
 
 MOST = 30  # frames between two looks of the network
 _LEAST_SIDE = 16  # pixels of a view: on less, OpenCV's flow raises
-
-
-class Steps(Protocol):
-    """What is needed of a segmenter."""
-
-    @property
-    def asked(self) -> Asked: ...
-
-    @property
-    def at_once(self) -> int: ...
-
-    def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared: ...
-
-    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred: ...
-
-    def finish(self, inferred: Inferred) -> Prediction: ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,13 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError, require
-from ovs_edge.bundle.processor import has_vnni
+from ovs_edge.bundle.processor import has_vnni, usable_cores
 from ovs_edge.runtime.session import Provider, RawOutputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
-_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _MOST_AT_ONCE = 4  # frames side by side; each has activations of its own
 _CUDA = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
 
@@ -33,7 +31,7 @@ def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True,
     ort = require("onnxruntime", "cpu")
     if threads < 0:
         raise UsageError(f"{threads} threads were asked for, expected 1 or more, or 0 for the engine's own choice")
-    if provider == "cuda" and _CUDA[0] not in ort.get_available_providers():
+    if provider == "cuda" and not on_gpu(provider):
         raise UsageError(
             "this onnxruntime has no CUDA provider; use --provider cpu, or install the GPU build in place of the "
             "other: pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
@@ -60,17 +58,6 @@ def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True,
 def on_gpu(provider: Provider) -> bool:
     """Whether a graph opened with `provider` runs on a GPU."""
     return provider != "cpu" and _CUDA[0] in require("onnxruntime", "cpu").get_available_providers()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; two hardware threads of one core count once."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    numbers = os.sched_getaffinity(0)
-    try:
-        return len({Path(_SIBLINGS.format(number)).read_text() for number in numbers})
-    except OSError:  # a system that does not tell
-        return len(numbers)
 
 
 class OnnxSession:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
 from ovs_edge.runtime.sinks import Holding, Sink
 from ovs_edge.runtime.sources import Source
 from ovs_edge.runtime.status import Status
+from ovs_edge.runtime.steps import Steps
 
 _RECENT = 30  # frames over which the shown rate is averaged
 _MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days
@@ -44,22 +44,6 @@ _PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver
 _FRESH = 0.25  # of an inference time: a prepared frame older than that is replaced while the network is busy
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
-
-
-class Steps(Protocol):
-    """What the pipeline needs of a segmenter: the three steps of its `predict`."""
-
-    @property
-    def asked(self) -> Asked: ...
-
-    @property
-    def at_once(self) -> int: ...
-
-    def prepare(self, image: Image) -> Prepared: ...
-
-    def infer(self, prepared: Prepared, asked: Asked) -> Inferred: ...
-
-    def finish(self, inferred: Inferred) -> Prediction: ...
 
 
 @dataclass(frozen=True)

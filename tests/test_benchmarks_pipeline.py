@@ -19,7 +19,7 @@ from ovs_edge.benchmarks.environment import Environment
 from ovs_edge.benchmarks.report import tables
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError
-from ovs_edge.runtime.onnx_session import usable_cores
+from ovs_edge.bundle.processor import usable_cores
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.smoothing import STRENGTH
 from ovs_edge.runtime.text import TextEncoder

@@ -17,8 +17,8 @@ from support.tiny_bundle import HEIGHT, WIDTH
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import Manifest
+from ovs_edge.bundle.processor import usable_cores
 from ovs_edge.runtime.memory_session import MemorySession
-from ovs_edge.runtime.onnx_session import usable_cores
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.prediction import NOTHING, Prediction
 from ovs_edge.runtime.segmenter import Segmenter
