@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ovs_edge.benchmarks.accuracy_cli import accuracy
-from ovs_edge.benchmarks.cli_options import Model, Output, Precision, Threads, positive, write_result
-from ovs_edge.benchmarks.speed_cli import profile, speed
-from ovs_edge.benchmarks.video_cli import video
-from ovs_edge.bundle.errors import exit_on_error, require
+from ..bundle.errors import exit_on_error, require
+from .accuracy.cli import accuracy
+from .options import Model, Output, Precision, Threads, positive, write_result
+from .speed.cli import profile, speed
+from .video.cli import video
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 app.command()(accuracy)
@@ -34,8 +34,8 @@ def live(
 ) -> None:
     """How soon new classes are seen: ovs-run at work with its web viewer, changed by a client."""
     require("aiohttp", "web")
-    from ovs_edge.benchmarks.live import measure_live
-    from ovs_edge.models import default_bundle
+    from ..models import default_bundle
+    from .live.class_change import measure_live
 
     path = model or default_bundle()
     result = measure_live(path, source, threads, changes, lambda done, of: print(f"{done} of {of}", file=sys.stderr))
@@ -54,8 +54,8 @@ def precisions(
     output: Output = None,
 ) -> None:
     """A calibrated bundle: its verdicts, and INT8 against FP32 on this CPU."""
-    from ovs_edge.benchmarks.precisions import measure_precisions, precisions_table
-    from ovs_edge.models import default_bundle
+    from ..models import default_bundle
+    from .speed.precisions import measure_precisions, precisions_table
 
     path = model or default_bundle()
     result = {"precisions": asdict(measure_precisions(path, photo, threads, rounds))}
@@ -74,8 +74,8 @@ def pipeline(
     output: Output = None,
 ) -> None:
     """Clip to saved video: how much of the network's own rate is left."""
-    from ovs_edge.benchmarks.pipeline import measure_pipeline
-    from ovs_edge.models import default_bundle
+    from ..models import default_bundle
+    from .live.pipeline import measure_pipeline
 
     path = model or default_bundle()
     result = measure_pipeline(path, source, precision, threads, frames, rounds)
@@ -99,8 +99,8 @@ def soak(
     output: Output = None,
 ) -> None:
     """Memory, threads, descriptors and age of frames over time, with other classes every five seconds."""
-    from ovs_edge.benchmarks.soak import Sample, measure_soak
-    from ovs_edge.models import default_bundle
+    from ..models import default_bundle
+    from .live.soak import Sample, measure_soak
 
     def tell(sample: Sample) -> None:
         print(
@@ -136,8 +136,8 @@ def depth(
     """Parameters, GFLOPs and latency by decoder depth, ONNX Runtime beside eager torch. Presets have random weights."""
     require("torch", "export")
     require("onnx", "export")
-    from ovs_edge.benchmarks.depth import measure_depth
-    from ovs_edge.benchmarks.models import open_model
+    from .speed.depth import measure_depth
+    from .speed.models import open_model
 
     wanted = positive(layers, "--layers", "3,6,9")
     results = []
@@ -183,12 +183,12 @@ def ablation(
     require("torch", "train")
     if output is not None:
         require("matplotlib", "report")  # now, not after an hour
-    from ovs_edge.benchmarks.ablation import AblationOptions, run_ablation
-    from ovs_edge.training.cli import weighted_folder
+    from ..training.cli import weighted_folder
+    from .ablation.ablation import AblationOptions, run_ablation
 
     options = AblationOptions(
         data=tuple((str(path), weight) for path, weight in map(weighted_folder, data)),
-        split=str(split or Path(__file__).with_name("ablation_split.json")),
+        split=str(split or Path(__file__).with_name("ablation") / "split.json"),
         folder=str(folder), steps=steps, crop=crop, view=view, drawn=drawn, region=region, pairs=pairs,
         trusted=trusted,
     )  # fmt: skip
@@ -196,7 +196,7 @@ def ablation(
     result = run_ablation(options, chosen, range(first_seed, first_seed + seeds), jobs, lambda line: print(line))
     write_result(output, None, result)
     if output is not None:
-        from ovs_edge.benchmarks.ablation_plot import plot
+        from .ablation.plot import plot
 
         plot(result, output.with_suffix(".png"))
         print(f"wrote {output.with_suffix('.png')}")
@@ -212,12 +212,12 @@ def report(
     plots: Annotated[Path | None, typer.Option(help="Write the plots as PNG files into this folder.")] = None,
 ) -> None:
     """Tables and plots of result files."""
-    from ovs_edge.benchmarks.report import tables, update
+    from .report.report import tables, update
 
     if html is not None or plots is not None:
         require("matplotlib", "report")
         require("markdown_it", "report")
-        from ovs_edge.benchmarks.page import write_page, write_plots
+        from .report.page import write_page, write_plots
 
         if html is not None:
             write_page(results, html)

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovs_edge.bundle.errors import BundleError, UsageError
-from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER, Manifest
+from .errors import BundleError, UsageError
+from .manifest import TEXT_ENCODER, TOKENIZER, Manifest
 
 MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand

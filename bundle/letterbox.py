@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ovs_edge.bundle.errors import UsageError
+from .errors import UsageError
 
 PAD_BGR = (104, 116, 124)  # ImageNet's mean colour: what padding looks like after normalisation is near zero
 

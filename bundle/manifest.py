@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ovs_edge.bundle.errors import BundleError
-from ovs_edge.bundle.strict import parse
+from .errors import BundleError
+from .strict import parse
 
 SCHEMA = 1
 

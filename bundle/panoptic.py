@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import UsageError
+from .errors import UsageError
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ovs_edge.bundle.errors import BundleError
+from .errors import BundleError
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import UsageError
+from .errors import UsageError
 
 MAX_NAME = 300  # characters; more than any encoder's context holds
 MAX_SYNONYMS = 64  # names of one class

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovs_edge.bundle.errors import MissingExtraError, PlanError, UsageError, exit_on_error, require
+from ..bundle.errors import MissingExtraError, PlanError, UsageError, exit_on_error, require
 
 # TensorRT and onnx are imported once the options are known to be sound: --help must not wait for them.
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ovs_edge.bundle.bundle import Bundle
-    from ovs_edge.calibration.build_child import Progress
-    from ovs_edge.calibration.build_pictures import Pictures
-    from ovs_edge.calibration.build_plan import PlanOptions
-    from ovs_edge.runtime.cuda import Gpu
-    from ovs_edge.runtime.plan import Plan, Target
+    from ..bundle.bundle import Bundle
+    from ..runtime.engines.cuda import Gpu
+    from ..runtime.engines.plan import Plan, Target
+    from .tensorrt.child_process import Progress
+    from .tensorrt.make_plan import PlanOptions
+    from .tensorrt.photos import Pictures
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -101,7 +101,7 @@ def build(
     """Build a plan, compare it with ONNX Runtime on a few pictures, and keep it for ovs-run if it passes."""
     from rich.console import Console
 
-    from ovs_edge.runtime.plan import SIDECAR, Plan, Target
+    from ..runtime.engines.plan import SIDECAR, Plan, Target
 
     console = Console(stderr=True, highlight=False, markup=False)  # messages hold brackets
     if (bundle / SIDECAR).is_file():
@@ -110,12 +110,12 @@ def build(
         _inspect(Plan.open(bundle), _gpu(console) is not None, console)
         return
     require("onnx", "calibrate")
-    from ovs_edge.bundle.bundle import Bundle
-    from ovs_edge.calibration.build_kept import any_kept
-    from ovs_edge.calibration.build_pictures import read_pictures
-    from ovs_edge.calibration.build_plan import AUTO, PlanOptions, default_profiles, make_plan, parse_profiles
-    from ovs_edge.calibration.build_report import add_row, print_layers, print_parity
-    from ovs_edge.runtime.tensorrt_api import MSDA_PLUGIN, Log, load
+    from ..bundle.bundle import Bundle
+    from ..runtime.engines.tensorrt_api import MSDA_PLUGIN, Log, load
+    from .tensorrt.make_plan import AUTO, PlanOptions, default_profiles, make_plan, parse_profiles
+    from .tensorrt.photos import read_pictures
+    from .tensorrt.report import add_row, print_layers, print_parity
+    from .tensorrt.reuse import any_kept
 
     opened = Bundle.open(bundle, force=force)
     most = opened.manifest.graph.max_classes
@@ -168,7 +168,7 @@ def build(
 
 def _inspect(plan: Plan, gpu: bool, console: Console) -> None:
     """Print what a plan is made of; the engine itself tells more, and only on the GPU that it is for."""
-    from ovs_edge.calibration.build_report import print_engine, print_layers, recorded_layers
+    from .tensorrt.report import print_engine, print_layers, recorded_layers
 
     sidecar = plan.sidecar
     console.print(
@@ -188,7 +188,7 @@ def _inspect(plan: Plan, gpu: bool, console: Console) -> None:
 
 def _gpu(console: Console) -> Gpu | None:
     """The GPU to build for, or None after a line that says why there is none."""
-    from ovs_edge.runtime.cuda import find_gpu
+    from ..runtime.engines.cuda import find_gpu
 
     try:
         return find_gpu()
@@ -199,7 +199,7 @@ def _gpu(console: Console) -> Gpu | None:
 
 def _kept(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures, console: Console) -> Plan | None:
     """The cached plan that is what was asked for; None after a line that says why it is built."""
-    from ovs_edge.calibration.build_kept import kept
+    from .tensorrt.reuse import kept
 
     try:
         return kept(bundle, options, here, pictures)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ovs_edge.bundle.errors import ParityError, UsageError, exit_on_error, require
+from ..bundle.errors import ParityError, UsageError, exit_on_error, require
 
 # onnx and onnxruntime are imported once the options are known to be sound: --help must not wait for them.
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ovs_edge.bundle.processor import Processor
-    from ovs_edge.calibration.calibrate import Calibration, Outcome, Precision, Tell
+    from ..bundle.processor import Processor
+    from .quantize.calibrate import Calibration, Outcome, Precision, Tell
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -80,10 +80,10 @@ def calibrate(
 
     from rich.console import Console
 
-    from ovs_edge.bundle.bundle import Bundle
-    from ovs_edge.bundle.processor import processor
-    from ovs_edge.calibration.calibrate import CalibrationOptions
-    from ovs_edge.calibration.calibrate import calibrate as run
+    from ..bundle.bundle import Bundle
+    from ..bundle.processor import processor
+    from .quantize.calibrate import CalibrationOptions
+    from .quantize.calibrate import calibrate as run
 
     console = Console(soft_wrap=True, highlight=False)
     opened = Bundle.open(bundle)

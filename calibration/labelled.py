@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import DatasetError, require
-from ovs_edge.bundle.metrics import confusion, intersection_over_union
-from ovs_edge.runtime.photos import IMAGE_SUFFIXES, read_photo
-from ovs_edge.runtime.segmenter import Segmenter
+from ..bundle.errors import DatasetError, require
+from ..bundle.metrics import confusion, intersection_over_union
+from ..runtime.capture.photos import IMAGE_SUFFIXES, read_photo
+from ..runtime.segmenter import Segmenter
 
 
 class LabelledPhotos:

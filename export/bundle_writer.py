@@ -13,21 +13,21 @@ from typing import Any
 import onnx
 import torch
 
-from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256, written_whole
-from ovs_edge.bundle.errors import CheckpointError
-from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
-from ovs_edge.export.graph import SegmenterGraph, reading_bgr
-from ovs_edge.export.onnx_writer import OPSET, Port, save, to_onnx
-from ovs_edge.export.options import ExportOptions
-from ovs_edge.export.parity import Parity, Tell, measure
-from ovs_edge.export.photos import photo_inputs
-from ovs_edge.export.text_export import export_text, text_spec
-from ovs_edge.export.weights import halve
-from ovs_edge.runtime.text import TextEncoder
-from ovs_edge.runtime.vector_cache import packed
-from ovs_edge.segmenter.fcclip import FCClip
-from ovs_edge.segmenter.segmenter import MaskModel
-from ovs_edge.segmenter.text import load_text_encoder
+from ..bundle.bundle import MANIFEST, Bundle, sha256, written_whole
+from ..bundle.errors import CheckpointError
+from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
+from ..runtime.vocabulary.cache import packed
+from ..runtime.vocabulary.text_encoder import TextEncoder
+from ..segmenter.fcclip import FCClip
+from ..segmenter.model import MaskModel
+from ..segmenter.text.encoder import load_text_encoder
+from .graph import SegmenterGraph, reading_bgr
+from .onnx_writer import OPSET, Port, save, to_onnx
+from .options import ExportOptions
+from .parity import Parity, Tell, measure
+from .parity_photos import photo_inputs
+from .text_export import export_text, text_spec
+from .weights import halve
 
 
 def write_bundle(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovs_edge.bundle.errors import exit_on_error, require
+from ..bundle.errors import exit_on_error, require
 
 # Torch is imported once the options are known to be sound: --help must not wait for it.
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ovs_edge.export.parity import Parity
+    from .parity import Parity
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -118,22 +118,22 @@ def export(
     """Write a bundle, then run it in ONNX Runtime beside torch; past the bar nothing is written."""
     from rich.console import Console
 
-    from ovs_edge.export.options import parse_size
+    from .options import parse_size
 
     if size is not None:
         parse_size(size)
     for module in ("torch", "onnx", "onnxscript"):
         require(module, "export")
 
-    from ovs_edge.export.bundle_writer import write_bundle
-    from ovs_edge.export.options import resolve
-    from ovs_edge.segmenter.checkpoint import load_checkpoint
+    from ..segmenter.checkpoint import load_checkpoint
+    from .bundle_writer import write_bundle
+    from .options import resolve
 
     start = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
     model, extras = load_checkpoint(checkpoint, trust_pickle)
     if clip_text is not None:
-        from ovs_edge.segmenter.clip_weights import give_text_tower
+        from ..segmenter.text.clip_text_weights import give_text_tower
 
         give_text_tower(model, extras, clip_text, str(checkpoint))
     options = resolve(

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.export.options import Masks
-from ovs_edge.segmenter.segmenter import MaskModel
+from ..segmenter.model import MaskModel
+from .options import Masks
 
 _CERTAIN = 40.0  # a mask logit whose sigmoid is 1 in FP32
 

@@ -20,7 +20,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ovs_edge.bundle.errors import ParityError
+from ..bundle.errors import ParityError
 
 # From 20 on GridSample's mode has another name, which several parsers take for "nearest" without a word.
 OPSET = 18

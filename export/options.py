@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ovs_edge.bundle.errors import UsageError
-from ovs_edge.bundle.manifest import Task
-from ovs_edge.segmenter.config import SegmenterConfig
+from ..bundle.errors import UsageError
+from ..bundle.manifest import Task
+from ..segmenter.config import SegmenterConfig
 
 STRIDE = 32  # the input's sides are multiples of this
 MAX_SIDE = 4096  # pixels

@@ -18,17 +18,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.errors import ParityError
-from ovs_edge.bundle.vocabulary import stack_names
-from ovs_edge.export.options import ExportOptions, Masks
-from ovs_edge.export.text_parity import TextParity, compare_text
-from ovs_edge.runtime.onnx_session import OnnxSession
-from ovs_edge.runtime.session import RawOutputs
-from ovs_edge.runtime.text import TextEncoder as RuntimeText
-from ovs_edge.segmenter.deformable import DeformableAttention, Formulation
-from ovs_edge.segmenter.segmenter import MaskModel, SegmenterOutput, semantic_scores
-from ovs_edge.segmenter.text import TextEncoder
+from ..bundle.bundle import Bundle
+from ..bundle.errors import ParityError
+from ..bundle.vocabulary import stack_names
+from ..runtime.engines.onnx_runtime import OnnxSession
+from ..runtime.engines.session import RawOutputs
+from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
+from ..segmenter.deformable import DeformableAttention, Formulation
+from ..segmenter.model import MaskModel, SegmenterOutput, semantic_scores
+from ..segmenter.text.encoder import TextEncoder
+from .options import ExportOptions, Masks
+from .text_parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
 SCORES = 1e-4  # most absolute difference of a confidence on 99 % of the pixels where labels agree

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx
 
-from ovs_edge.bundle.manifest import TensorSpec, TextSpec
-from ovs_edge.export.onnx_writer import Port, to_onnx
-from ovs_edge.export.options import TextPrecision
-from ovs_edge.export.weights import quantise
-from ovs_edge.segmenter.text import TextEncoder
+from ..bundle.manifest import TensorSpec, TextSpec
+from ..segmenter.text.encoder import TextEncoder
+from .onnx_writer import Port, to_onnx
+from .options import TextPrecision
+from .weights import quantise
 
 OUTPUT = "text_embeddings"
 

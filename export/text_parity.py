@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.manifest import TOKENIZER
-from ovs_edge.runtime.text import TextEncoder as RuntimeText
-from ovs_edge.runtime.text import clean
-from ovs_edge.segmenter.minilm import package_folder
-from ovs_edge.segmenter.text import TextEncoder
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import TOKENIZER
+from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
+from ..runtime.vocabulary.text_encoder import clean
+from ..segmenter.text.encoder import TextEncoder
+from ..segmenter.text.minilm import package_folder
 
 VECTORS = 1e-4  # most absolute difference of a unit vector's element, FP32
 COSINE = 0.99  # least mean cosine, INT8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovs_edge.bundle.errors import BundleError
+from ..bundle.errors import BundleError
 
 
 def default_bundle() -> Path:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ovs_edge.bundle.errors import UsageError, exit_on_error
+from ..bundle.errors import UsageError, exit_on_error
 
 # Everything heavy is imported once the options are known to be sound: --help must not wait for OpenCV.
 if TYPE_CHECKING:
-    from ovs_edge.runtime.interaction import Interaction
-    from ovs_edge.runtime.pipeline import Summary
-    from ovs_edge.runtime.sinks import Sink
-    from ovs_edge.runtime.smoothing import TemporalSmoother
-    from ovs_edge.runtime.sources import Source
-    from ovs_edge.runtime.web_sink import WebOptions
+    from .capture.sources import Source
+    from .inference.smoothing import TemporalSmoother
+    from .interaction import Interaction
+    from .pipeline import Summary
+    from .sinks.sinks import Sink
+    from .viewer.sink import WebOptions
 
 _MOST_STUFF = 10_000  # words of --stuff
 
@@ -149,17 +149,17 @@ def run(
         found = "neither" if classes is None else "both"
         raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
 
-    from ovs_edge.bundle.vocabulary import parse_classes
-    from ovs_edge.runtime.capture_options import CaptureOptions, parse_size
-    from ovs_edge.runtime.interaction import Interaction
-    from ovs_edge.runtime.keyframes import Keyframes
-    from ovs_edge.runtime.live_vocabulary import read_presets
-    from ovs_edge.runtime.overlay import Style
-    from ovs_edge.runtime.pipeline import run as run_pipeline
-    from ovs_edge.runtime.repeated import Repeated
-    from ovs_edge.runtime.segmenter import Segmenter
-    from ovs_edge.runtime.sources import open_source
-    from ovs_edge.runtime.web_sink import WebOptions
+    from ..bundle.vocabulary import parse_classes
+    from .capture.loop import Repeated
+    from .capture.options import CaptureOptions, parse_size
+    from .capture.sources import open_source
+    from .draw.overlay import Style
+    from .inference.keyframes import Keyframes
+    from .interaction import Interaction
+    from .pipeline import run as run_pipeline
+    from .segmenter import Segmenter
+    from .viewer.sink import WebOptions
+    from .vocabulary.live import read_presets
 
     options = CaptureOptions(parse_size(size), rate, mjpg, flip, reconnect)  # type: ignore[arg-type]
     presets = read_presets(preset or ())
@@ -221,7 +221,7 @@ def run(
 
 
 def _smoother(strength: float | None, task: str, moving: bool) -> TemporalSmoother | None:
-    from ovs_edge.runtime.smoothing import STRENGTH, TemporalSmoother
+    from .inference.smoothing import STRENGTH, TemporalSmoother
 
     if strength is None:
         return TemporalSmoother(STRENGTH) if moving and task == "semantic" else None
@@ -231,7 +231,7 @@ def _smoother(strength: float | None, task: str, moving: bool) -> TemporalSmooth
 
 
 def _no_display() -> bool:
-    from ovs_edge.runtime.window import missing
+    from .sinks.window import missing
 
     return missing() is not None
 
@@ -244,7 +244,7 @@ def _open_sinks(
     page: WebOptions | None,
     interaction: Interaction,
 ) -> list[Sink]:
-    from ovs_edge.runtime.sinks import JsonSink, open_saver
+    from .sinks.sinks import JsonSink, open_saver
 
     sinks: list[Sink] = []
     try:
@@ -253,7 +253,7 @@ def _open_sinks(
         if json is not None:
             sinks.append(JsonSink(json))
         if page is not None:
-            from ovs_edge.runtime.web_sink import WebSink
+            from .viewer.sink import WebSink
 
             viewer = WebSink(page, interaction)
             sinks.append(viewer)
@@ -261,7 +261,7 @@ def _open_sinks(
         if show is None:
             show = not sinks and not _no_display()
         if show:
-            from ovs_edge.runtime.window import WindowSink
+            from .sinks.window import WindowSink
 
             sinks.append(WindowSink(wait=not source.moving, interaction=interaction))
         if not sinks:

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ovs_edge.bundle.errors import UsageError
-from ovs_edge.bundle.vocabulary import MAX_NAME
-from ovs_edge.runtime.overlay import Style
+from ..bundle.errors import UsageError
+from ..bundle.vocabulary import MAX_NAME
+from .draw.overlay import Style
 
 _MOST_LABELS = 1024  # with a colour of their own, or hidden; more than any bundle's classes
 

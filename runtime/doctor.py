@@ -110,7 +110,7 @@ def _system(root: Path) -> Iterator[Finding]:
 
 
 def _model() -> Iterator[Finding]:
-    from ovs_edge.models import default_bundle
+    from ..models import default_bundle
 
     folder = default_bundle()
     whole = (folder / "manifest.json").is_file()

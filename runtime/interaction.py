@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ovs_edge.runtime.controls import Controls, Settings
-from ovs_edge.runtime.inspector import Inspector
-from ovs_edge.runtime.live_vocabulary import LiveVocabulary
-from ovs_edge.runtime.overlay import Style
-from ovs_edge.runtime.segmenter import Segmenter
+from .controls import Controls, Settings
+from .draw.overlay import Style
+from .inference.inspector import Inspector
+from .segmenter import Segmenter
+from .vocabulary.live import LiveVocabulary
 
 
 @dataclass(frozen=True)

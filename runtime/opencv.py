@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ovs_edge.bundle.errors import require
+from ..bundle.errors import require
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET

@@ -24,16 +24,16 @@ from types import FrameType
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import SourceError
-from ovs_edge.runtime.channel import Channel, Ended
-from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.overlay import Style, banner, draw
-from ovs_edge.runtime.prediction import Prediction
-from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
-from ovs_edge.runtime.sinks import Holding, Sink
-from ovs_edge.runtime.sources import Source
-from ovs_edge.runtime.status import Status
-from ovs_edge.runtime.steps import Steps
+from ..bundle.errors import SourceError
+from .capture.sources import Source
+from .channel import Channel, Ended
+from .draw.overlay import Style, banner, draw
+from .frame import Frame
+from .inference.frame_processor import Steps
+from .inference.prediction import Prediction
+from .segmenter import Asked, Inferred, Prepared
+from .sinks.sinks import Holding, Sink
+from .status import Status
 
 _RECENT = 30  # frames over which the shown rate is averaged
 _MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days

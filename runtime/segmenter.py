@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.errors import BundleError, UsageError
-from ovs_edge.bundle.letterbox import Letterbox
-from ovs_edge.bundle.manifest import Manifest, Task
-from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
-from ovs_edge.runtime.background import GROUPS, Background, names, room, with_background
-from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.panoptic import Stuff, frame_segments
-from ovs_edge.runtime.prediction import NOTHING, Prediction
-from ovs_edge.runtime.preprocess import to_frame, to_input
-from ovs_edge.runtime.session import Provider, RawOutputs, Session, open_session
+from ..bundle.bundle import Bundle
+from ..bundle.errors import BundleError, UsageError
+from ..bundle.letterbox import Letterbox
+from ..bundle.manifest import Manifest, Task
+from ..bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
+from .engines.session import Provider, RawOutputs, Session, open_session
+from .frame import Frame
+from .inference.panoptic import Stuff, frame_segments
+from .inference.prediction import NOTHING, Prediction
+from .inference.preprocess import to_frame, to_input
+from .vocabulary.background import GROUPS, Background, names, room, with_background
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ovs_edge.runtime.keyframes import Keyframes
-    from ovs_edge.runtime.smoothing import TemporalSmoother
+    from .inference.keyframes import Keyframes
+    from .inference.smoothing import TemporalSmoother
 
 THRESHOLD = 0.3  # default least confidence of a painted pixel
 
@@ -163,8 +163,8 @@ class Segmenter:
         frames at once, which is what recordings want: more of them a second, but each takes longer.
         Raises `BundleError`, `PlanError`, `UsageError`, `MissingExtraError`.
         """
-        from ovs_edge.models import default_bundle
-        from ovs_edge.runtime.text import TextEncoder
+        from ..models import default_bundle
+        from .vocabulary.text_encoder import TextEncoder
 
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan), side_by_side)
@@ -296,12 +296,12 @@ class Segmenter:
         >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.9):
         ...     print(frame.index, [region.label for region in prediction.regions()])
         """
-        from ovs_edge.runtime.keyframes import Keyframes
-        from ovs_edge.runtime.smoothing import TemporalSmoother
+        from .inference.keyframes import Keyframes
+        from .inference.smoothing import TemporalSmoother
 
         smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
         if isinstance(source, (str, Path, int)):
-            from ovs_edge.runtime.sources import open_source
+            from .capture.sources import open_source
 
             camera = isinstance(source, int)
             opened = open_source(None if camera else str(source), str(source) if camera else None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.segmenter.config import BackboneConfig
-from ovs_edge.segmenter.convnext import ConvNeXt
+from .config import BackboneConfig
+from .convnext import ConvNeXt
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]  # res2..res5, each (B, C, H / stride, W / stride)
 

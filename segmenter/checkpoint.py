@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ovs_edge.bundle.errors import CheckpointError, OvsError
-from ovs_edge.bundle.files import replacing
-from ovs_edge.segmenter.config import SegmenterConfig
-from ovs_edge.segmenter.fcclip import FCClip
-from ovs_edge.segmenter.segmenter import MaskModel, Segmenter
+from ..bundle.errors import CheckpointError, OvsError
+from ..bundle.files import replacing
+from .config import SegmenterConfig
+from .fcclip import FCClip
+from .model import MaskModel, Segmenter
 
 FORMAT = "ovs-edge segmenter"
 
@@ -142,7 +142,7 @@ def load_checkpoint(path: Path, trust_pickle: bool = False) -> tuple[MaskModel, 
     """
     raw = read_torch(path, trust_pickle)
     if raw.get("format") != FORMAT:
-        from ovs_edge.segmenter.published import from_published
+        from .layouts.published import from_published
 
         return from_published(raw, path)
     if not isinstance(raw.get("config"), dict) or not isinstance(raw.get("model"), dict):

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ovs_edge.bundle.errors import CheckpointError, UsageError
+from ..bundle.errors import CheckpointError, UsageError
 
 BackboneKind = Literal["clip_resnet", "convnext", "efficientnet_lite0"]
 Family = Literal["gkc", "fcclip"]

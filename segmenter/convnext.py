@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from ovs_edge.segmenter.backbone import Features
+    from .backbone import Features
 
 EPS = 1e-6  # of every layer norm
 

@@ -14,11 +14,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.bundle.errors import UsageError
-from ovs_edge.segmenter.config import SegmenterConfig
-from ovs_edge.segmenter.convnext import EPS
-from ovs_edge.segmenter.query_decoder import MASKED, MLP, QueryState
-from ovs_edge.segmenter.segmenter import MaskModel, SegmenterOutput, cosine_logits, name_logits
+from ..bundle.errors import UsageError
+from .config import SegmenterConfig
+from .convnext import EPS
+from .model import MaskModel, SegmenterOutput, cosine_logits, name_logits
+from .query_decoder import MASKED, MLP, QueryState
 
 HEAD_CHANNELS = 64  # of an attention head in every CLIP
 MAX_SCALE = 100.0  # of the cosine, as in CLIP

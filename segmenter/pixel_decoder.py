@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.segmenter.backbone import Features
-from ovs_edge.segmenter.config import PixelDecoderConfig
-from ovs_edge.segmenter.deformable import DeformableAttention, Sizes, pixel_centres
-from ovs_edge.segmenter.position import sine_position
+from .backbone import Features
+from .config import PixelDecoderConfig
+from .deformable import DeformableAttention, Sizes, pixel_centres
+from .position import sine_position
 
 LEVELS = 3  # token levels handed to the queries: strides 32, 16, 8, in this order everywhere
 

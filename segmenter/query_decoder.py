@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.segmenter.config import QueryDecoderConfig
-from ovs_edge.segmenter.pixel_decoder import LEVELS
-from ovs_edge.segmenter.position import sine_position
+from .config import QueryDecoderConfig
+from .pixel_decoder import LEVELS
+from .position import sine_position
 
 MASKED = -1e4  # attention bias of a forbidden place: exp() of it is 0 in FP32, and FP16 holds it
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support.photos import write_index_masks
 
-from ovs_edge.benchmarks.report import replaced
+from ovs_edge.benchmarks.report.report import replaced
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.letterbox import PAD_BGR, Letterbox
-from ovs_edge.bundle.metrics import IGNORE
-from ovs_edge.training.datasets import Sample
+from ..bundle.letterbox import PAD_BGR, Letterbox
+from ..bundle.metrics import IGNORE
+from ..data.datasets import Sample
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ovs_edge.bundle.errors import DatasetError
-from ovs_edge.bundle.metrics import IGNORE
-from ovs_edge.training.augment import AugmentOptions, random_crop
-from ovs_edge.training.datasets import Sample, SegmentationDataset
-from ovs_edge.training.distributed import Ranks
-from ovs_edge.training.losses import Target
+from ..bundle.errors import DatasetError
+from ..bundle.metrics import IGNORE
+from ..data.datasets import Sample, SegmentationDataset
+from .augment import AugmentOptions, random_crop
+from .distributed import Ranks
+from .losses.losses import Target
 
 _log = logging.getLogger("ovs_edge.training")
 _ATTEMPTS = 20  # unreadable files in a row before the data is given up

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
-from ovs_edge.bundle.errors import UsageError, exit_on_error, require
+from ..bundle.errors import UsageError, exit_on_error, require
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Options = TypeVar("_Options")
@@ -92,8 +92,8 @@ def train(
         if choice is not None and choice not in known:
             raise UsageError(f"{option} is {choice!r}, expected one of {', '.join(known)}")
     require("torch", "train")
-    from ovs_edge.training.recipes import recipe as recipe_of
-    from ovs_edge.training.run import RunOptions, run_training
+    from .recipes import recipe as recipe_of
+    from .run import RunOptions, run_training
 
     chosen = recipe_of(recipe)
     options = _given(

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ovs_edge.bundle.errors import CheckpointError, OvsError, UsageError
+from ..bundle.errors import CheckpointError, OvsError, UsageError
 
 _CLAIM = "ovs_edge_error_reported"
 

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ovs_edge.segmenter.config import SegmenterConfig
-from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.distributed import Ranks
-from ovs_edge.training.objective import Objective
-from ovs_edge.training.recipes import Recipe
-from ovs_edge.training.trainer import AUTOCAST
+from ..data.datasets import SegmentationDataset
+from ..segmenter.config import SegmenterConfig
+from ..segmenter.model import Segmenter
+from .distributed import Ranks
+from .losses.objective import Objective
+from .recipes import Recipe
+from .trainer import AUTOCAST
 
 
 @dataclass(frozen=True)

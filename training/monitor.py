@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ovs_edge.bundle.errors import CheckpointError, DatasetError, require
-from ovs_edge.bundle.letterbox import Letterbox
-from ovs_edge.bundle.metrics import IGNORE
-from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.trainer import Progress, Trainer
-from ovs_edge.training.validate import predictions
+from ..bundle.errors import CheckpointError, DatasetError, require
+from ..bundle.letterbox import Letterbox
+from ..bundle.metrics import IGNORE
+from ..data.datasets import SegmentationDataset
+from ..segmenter.model import Segmenter
+from .trainer import Progress, Trainer
+from .validate import predictions
 
 _EXAMPLES = 2  # pictures of each dataset
 _EVERY = 20  # steps between points of a curve

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ovs_edge.bundle.errors import CheckpointError, UsageError, require
-from ovs_edge.segmenter.backbone import imagenet_state
-from ovs_edge.segmenter.checkpoint import load_weights
-from ovs_edge.segmenter.segmenter import Segmenter
+from ..bundle.errors import CheckpointError, UsageError, require
+from ..segmenter.backbone import imagenet_state
+from ..segmenter.checkpoint import load_weights
+from ..segmenter.model import Segmenter
 
 
 def load_pretrained(model: Segmenter, clip: str = "") -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ovs_edge.bundle.errors import UsageError
-from ovs_edge.training.losses import LossOptions
-from ovs_edge.training.trainer import TrainOptions
+from ..bundle.errors import UsageError
+from .losses.losses import LossOptions
+from .trainer import TrainOptions
 
 
 @dataclass(frozen=True)

@@ -14,22 +14,22 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
-from ovs_edge.bundle.files import cache_folder
-from ovs_edge.segmenter.checkpoint import load_checkpoint
-from ovs_edge.segmenter.clip_weights import give_text_tower
-from ovs_edge.segmenter.config import SegmenterConfig, TextConfig, preset
-from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.segmenter.text import TextEncoder, load_text_encoder
-from ovs_edge.training.datasets import SegmentationDataset, open_dataset
-from ovs_edge.training.distributed import Ranks, process_group
-from ovs_edge.training.pretrained import load_pretrained
-from ovs_edge.training.recipes import Recipe
-from ovs_edge.training.region_cache import RegionVectors, teach_regions
-from ovs_edge.training.splits import check_known, hide, read_split
-from ovs_edge.training.teachers import load_teacher
-from ovs_edge.training.trainer import STATE, Trainer
-from ovs_edge.training.trainer import Progress as StepProgress
+from ..bundle.errors import CheckpointError, DatasetError, UsageError
+from ..bundle.files import cache_folder
+from ..data.datasets import SegmentationDataset, open_dataset
+from ..segmenter.checkpoint import load_checkpoint
+from ..segmenter.config import SegmenterConfig, TextConfig, preset
+from ..segmenter.model import Segmenter
+from ..segmenter.text.clip_text_weights import give_text_tower
+from ..segmenter.text.encoder import TextEncoder, load_text_encoder
+from .distillation.region_cache import RegionVectors, teach_regions
+from .distillation.teachers import load_teacher
+from .distributed import Ranks, process_group
+from .pretrained import load_pretrained
+from .recipes import Recipe
+from .splits import check_known, hide, read_split
+from .trainer import STATE, Trainer
+from .trainer import Progress as StepProgress
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     if options.dry_run:
         if options.start is not None:
             _model(config, recipe, options)  # tells whether that can be done
-        from ovs_edge.training.dry_run import describe
+        from .dry_run import describe
 
         return describe(config, recipe, train, ranks, console)
     _claim(options)
@@ -182,7 +182,7 @@ def _taught(
 def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitStack) -> None:
     monitor = None
     if options.tensorboard and trainer.ranks.first:
-        from ovs_edge.training.monitor import Monitor
+        from .monitor import Monitor
 
         monitor = Monitor(options.folder / "tensorboard", trainer)
         stack.callback(monitor.close)

@@ -19,10 +19,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ovs_edge.bundle.errors import DatasetError
-from ovs_edge.bundle.metrics import IGNORE, intersection_over_union
-from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.names import CategoryNames, category_names
+from ..bundle.errors import DatasetError
+from ..bundle.metrics import IGNORE, intersection_over_union
+from ..data.datasets import SegmentationDataset
+from ..data.names.category_names import CategoryNames, category_names
 
 
 @dataclass(frozen=True)

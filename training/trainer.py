@@ -16,23 +16,23 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ovs_edge.bundle.errors import CheckpointError, DatasetError, UsageError
-from ovs_edge.bundle.files import replacing
-from ovs_edge.segmenter.checkpoint import read_torch, save_checkpoint, write_torch
-from ovs_edge.segmenter.segmenter import Segmenter
-from ovs_edge.segmenter.text import TextEncoder
-from ovs_edge.training.augment import AugmentOptions
-from ovs_edge.training.batches import Batch, CropDataset, batches
-from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.distill import Regions, rank_of
-from ovs_edge.training.distributed import Ranks, averaged, share_batch_norms, summed
-from ovs_edge.training.losses import LossOptions
-from ovs_edge.training.objective import Objective, Terms
-from ovs_edge.training.region_cache import RegionVectors
-from ovs_edge.training.schedule import Schedule, chance, rate_factor
-from ovs_edge.training.splits import Split
-from ovs_edge.training.validate import count_confusion, validation_scores
-from ovs_edge.training.vocabulary import DatasetVocabulary, NamesMode, related_words, rival_names, training_vocabulary
+from ..bundle.errors import CheckpointError, DatasetError, UsageError
+from ..bundle.files import replacing
+from ..data.datasets import SegmentationDataset
+from ..segmenter.checkpoint import read_torch, save_checkpoint, write_torch
+from ..segmenter.model import Segmenter
+from ..segmenter.text.encoder import TextEncoder
+from .augment import AugmentOptions
+from .batches import Batch, CropDataset, batches
+from .distillation.distill import Regions, rank_of
+from .distillation.region_cache import RegionVectors
+from .distributed import Ranks, averaged, share_batch_norms, summed
+from .losses.losses import LossOptions
+from .losses.objective import Objective, Terms
+from .schedule import Schedule, chance, rate_factor
+from .splits import Split
+from .text.vocabulary import DatasetVocabulary, NamesMode, related_words, rival_names, training_vocabulary
+from .validate import count_confusion, validation_scores
 
 STATE = "training.pt"
 LOG = "log.jsonl"

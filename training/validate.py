@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ovs_edge.bundle.errors import DatasetError
-from ovs_edge.bundle.letterbox import PAD_BGR, Letterbox
-from ovs_edge.bundle.metrics import IoU, confusion, intersection_over_union
-from ovs_edge.segmenter.segmenter import Segmenter, semantic_scores
-from ovs_edge.training.datasets import SegmentationDataset
-from ovs_edge.training.splits import Split, score
+from ..bundle.errors import DatasetError
+from ..bundle.letterbox import PAD_BGR, Letterbox
+from ..bundle.metrics import IoU, confusion, intersection_over_union
+from ..data.datasets import SegmentationDataset
+from ..segmenter.model import Segmenter, semantic_scores
+from .splits import Split, score
 
 _log = logging.getLogger("ovs_edge.training")
 

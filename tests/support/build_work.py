@@ -6,7 +6,7 @@ import os
 import signal
 
 from ovs_edge.bundle.errors import MissingExtraError, PlanError
-from ovs_edge.calibration.builder import BuildRequest, Built, Step
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built, Step
 
 
 def works(request: BuildRequest, step: Step) -> Built:

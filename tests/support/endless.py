@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ovs_edge.runtime.draw.overlay import Style
 from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.interaction import Interaction
-from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.pipeline import run
-from ovs_edge.runtime.prediction import Prediction
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.sinks import Sink
+from ovs_edge.runtime.sinks.sinks import Sink
 from ovs_edge.runtime.status import PLAYING, Status
 
 # Nothing but the colours of the classes: every pixel tells which vocabulary it was painted by.

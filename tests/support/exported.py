@@ -18,10 +18,10 @@ from torch import nn
 
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.options import ExportOptions, resolve
-from ovs_edge.export.photos import photo_inputs
+from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import SegmenterConfig, preset
-from ovs_edge.segmenter.segmenter import Segmenter
+from ovs_edge.segmenter.model import Segmenter
 
 SIZE = (64, 96)  # height, width of the small exports
 VOCABULARY = [["sky"], ["road", "street"], ["cat"], ["person", "pedestrian"], ["building"]]

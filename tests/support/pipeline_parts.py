@@ -11,8 +11,8 @@ import numpy as np
 from support.tiny_bundle import HEIGHT, WIDTH
 
 from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.runtime.engines.memory import MemorySession
 from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.memory_session import MemorySession
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.status import PLAYING, Status
 

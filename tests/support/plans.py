@@ -11,10 +11,10 @@ import pytest
 from support import fake_gpu
 
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.calibration import build_plan
-from ovs_edge.calibration.build_network import Layer
-from ovs_edge.calibration.builder import BuildRequest, Built
-from ovs_edge.runtime.plan import ENGINE, SIDECAR, Plan, Profile, Sidecar, Target
+from ovs_edge.calibration.tensorrt import make_plan as build_plan
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built
+from ovs_edge.calibration.tensorrt.network import Layer
+from ovs_edge.runtime.engines.plan import ENGINE, SIDECAR, Plan, Profile, Sidecar, Target
 
 PROFILES = (Profile(4, 2), Profile(16, 5))
 

@@ -21,9 +21,9 @@ from ovs_edge.segmenter.config import (
     SegmenterConfig,
     TextConfig,
 )
-from ovs_edge.segmenter.published_account import not_needed
-from ovs_edge.segmenter.published_names import OURS_ALONE, TEXT_PREFIX, published_name
-from ovs_edge.segmenter.segmenter import MaskModel
+from ovs_edge.segmenter.layouts.account import not_needed
+from ovs_edge.segmenter.layouts.parameter_names import OURS_ALONE, TEXT_PREFIX, published_name
+from ovs_edge.segmenter.model import MaskModel
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "reference"
 
@@ -88,7 +88,7 @@ class Case:
 
     def compare(self, mask_logits: Tensor, class_logits: Tensor, in_vocab_logits: Tensor | None = None) -> None:
         """Assert every bar, given the outputs (1, …) for `image`."""
-        from ovs_edge.segmenter.segmenter import semantic_scores
+        from ovs_edge.segmenter.model import semantic_scores
 
         known = self.arrays
         height, width = known["image"].shape[:2]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary
 from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.preprocess import to_input
+from ovs_edge.runtime.inference.preprocess import to_input
 from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
 
 Labels = npt.NDArray[np.int32]

@@ -6,7 +6,7 @@ import ast
 import inspect
 from pathlib import Path
 
-from ovs_edge.runtime import cuda, tensorrt_api
+from ovs_edge.runtime.engines import cuda, tensorrt_api
 
 # Our own names among the classes of that module; all others are protocols named after TensorRT's classes.
 _OWN = {"Log", "TensorRT"}

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from support.endless import PLAIN, Memory, going_on, halves
 
+from ovs_edge.runtime.draw.overlay import Style
 from ovs_edge.runtime.interaction import Interaction
-from ovs_edge.runtime.overlay import Style
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.web_sink import WebOptions, WebSink
+from ovs_edge.runtime.viewer.sink import WebOptions, WebSink
 
 
 @dataclass

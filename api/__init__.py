@@ -1,0 +1,90 @@
+"""Open-vocabulary segmentation on the edge: `import ovs_edge`.
+
+Names are resolved when they are first used (PEP 562), so that `import ovs_edge` costs nothing and needs neither
+OpenCV nor torch.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime 1.29 and newer send telemetry unless this is set before its first import; a user's own value stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+if TYPE_CHECKING:
+    from .bundle.errors import (
+        BundleError,
+        CheckpointError,
+        DatasetError,
+        MissingExtraError,
+        OvsError,
+        ParityError,
+        PlanError,
+        SinkError,
+        SourceError,
+        UsageError,
+    )
+    from .export.bundle_writer import write_bundle as export_bundle
+    from .runtime.capture.sources import open_source
+    from .runtime.frame import Frame
+    from .runtime.inference.prediction import Prediction
+    from .runtime.segmenter import Segmenter
+
+    __version__: str
+
+_ERRORS = (
+    "BundleError",
+    "CheckpointError",
+    "DatasetError",
+    "MissingExtraError",
+    "OvsError",
+    "ParityError",
+    "PlanError",
+    "SinkError",
+    "SourceError",
+    "UsageError",
+)
+_PLACES = {  # public name -> (module, name in it)
+    **{name: (".bundle.errors", name) for name in _ERRORS},
+    "Frame": (".runtime.frame", "Frame"),
+    "Prediction": (".runtime.inference.prediction", "Prediction"),
+    "Segmenter": (".runtime.segmenter", "Segmenter"),
+    "export_bundle": (".export.bundle_writer", "write_bundle"),
+    "open_source": (".runtime.capture.sources", "open_source"),
+}
+
+__all__ = [  # noqa: RUF022 - the order in which a reader meets them
+    "Segmenter",
+    "Prediction",
+    "Frame",
+    "open_source",
+    "export_bundle",
+    "OvsError",
+    "UsageError",
+    "BundleError",
+    "CheckpointError",
+    "DatasetError",
+    "MissingExtraError",
+    "ParityError",
+    "PlanError",
+    "SinkError",
+    "SourceError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ovs-edge")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(import_module(module, __name__), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Ablation of the training recipe on held-out categories."""

@@ -1,0 +1,299 @@
+"""Ablation of the training: plain, with text diversification, with distillation, with both, on held-out categories.
+
+Every arm gets the same photos, crops, first weights, number of steps and inference; only the loss differs. Training
+never meets the unseen categories of the split, nor its reserved names. The photos for evaluation are the first
+dataset's validation photos, its training photos that show an unseen category, and every `EVERY`-th of the rest; all
+other photos of all datasets train. A run that is finished is not run again, one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...bundle.errors import CheckpointError, DatasetError, UsageError
+from ...bundle.files import replacing
+from ...data.datasets import SegmentationDataset, open_dataset
+from ...runtime.vocabulary.background import names
+from ...runtime.vocabulary.out_of_vocabulary import read_words
+from ...segmenter.config import preset
+from ...segmenter.model import Segmenter
+from ...segmenter.text.encoder import TextEncoder, load_text_encoder
+from ...training.distillation.region_cache import RegionVectors, teach_regions
+from ...training.distillation.teachers import load_teacher
+from ...training.losses.losses import LossOptions
+from ...training.pretrained import load_pretrained
+from ...training.splits import Split, check_known, hide, read_split, score
+from ...training.text.vocabulary import training_vocabulary
+from ...training.trainer import STATE, Trainer, TrainOptions
+from ...training.validate import count_confusions
+
+_log = logging.getLogger("ovs_edge.benchmarks")
+
+ARMS = ("plain", "diversification", "distillation", "both")
+EVERY = 4  # of the photos without unseen categories, one in so many is kept for evaluation
+RESULT = "result.json"
+_WORTH = 0.01  # share of a photo that an unseen category must cover to keep it from training
+
+
+@dataclass(frozen=True)
+class AblationOptions:
+    """What all runs share, and the weights of the terms that arms add."""
+
+    data: tuple[tuple[str, float], ...]  # dataset folders and how often each is drawn; the first is evaluated
+    split: str  # split file
+    folder: str  # of the runs
+    steps: int = 500
+    batch: int = 8  # photos a step
+    crop: int = 128  # pixels, both sides
+    view: int = 160  # input side at evaluation
+    lr: float = 1e-3
+    points: int = 256  # sampled per mask; the masks of such crops have a thousand pixels
+    drawn: float = 2.0  # weight of the classification over drawn names
+    absent: bool = True  # a name of each category that an image does not show competes with those drawn
+    region: float = 8.0  # weight of the distance between student and teacher
+    pairs: float = 8.0  # weight of the relations between the regions of an image
+    centred: bool = True  # distil what is left of both sides without their means
+    trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all
+    teacher: str = "imagenet"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    seen: float  # mean IoU of seen categories, all names competing
+    unseen: float
+    harmonic: float
+    renamed_seen: float  # mean IoU of seen categories when every category goes by its reserved name
+    renamed_unseen: float
+    per_class: dict[str, float]  # IoU by the plain names
+    renamed_per_class: dict[str, float]
+    # The same with words that training never met read through the names that it met, see `runtime.familiar`.
+    read_seen: float
+    read_unseen: float
+    read_harmonic: float
+    read_renamed_seen: float
+    read_renamed_unseen: float
+
+
+@dataclass(frozen=True)
+class Material:
+    """Photos of an ablation, split."""
+
+    train: list[tuple[SegmentationDataset, float]]  # as training may see them
+    test: SegmentationDataset  # with all its categories
+    split: Split
+
+
+def prepare(options: AblationOptions) -> Material:
+    """Divide the photos; depends on the data and the split alone."""
+    split = read_split(Path(options.split))
+    datasets = [open_dataset(Path(folder), "train") for folder, _ in options.data]
+    check_known(datasets, split)
+    first, val = datasets[0], open_dataset(Path(options.data[0][0]), "val")
+    hidden = [index for index, category in enumerate(first.classes) if split.hides(category)]
+    showing = set()
+    for index in range(len(first)):
+        try:
+            labels = first.load(index).labels
+        except DatasetError as error:
+            _log.warning("skipped: %s", error)  # as training will
+            continue
+        if np.isin(labels, hidden).mean() > _WORTH:
+            showing.add(index)
+    others = [index for index in range(len(first)) if index not in showing]
+    kept = showing | set(others[::EVERY])
+    test = dataclasses.replace(val, entries=(*val.entries, *(first.entries[index] for index in sorted(kept))))
+    rest = tuple(entry for index, entry in enumerate(first.entries) if index not in kept)
+    datasets[0] = dataclasses.replace(first, entries=rest)
+    train = [(hide(dataset, split), weight) for dataset, (_, weight) in zip(datasets, options.data, strict=True)]
+    return Material(train, test, split)
+
+
+def losses_of(arm: str, options: AblationOptions) -> LossOptions:
+    """The loss of an arm."""
+    diverse, distilled = arm in ("diversification", "both"), arm in ("distillation", "both")
+    return LossOptions(
+        points=options.points,
+        drawn=options.drawn * diverse,
+        absent=options.absent and diverse,
+        region=options.region * distilled,
+        pairs=options.pairs * distilled,
+        centred=options.centred and distilled,
+        trusted=options.trusted * distilled,
+    )
+
+
+def run_ablation(
+    options: AblationOptions, arms: Sequence[str], seeds: Sequence[int], jobs: int, on_run: Callable[[str], None]
+) -> dict[str, Any]:
+    """Run what is missing, `jobs` runs at a time with one thread each; returns the summary."""
+    unknown = set(arms) - set(ARMS)
+    if unknown:
+        raise UsageError(f"no arm {', '.join(sorted(unknown))}; expected some of {', '.join(ARMS)}")
+    folder = Path(options.folder)
+    _claim(folder, options)
+    material = prepare(options)
+    photos = {dataset.name: len(dataset) for dataset, _ in material.train}
+    on_run(f"{sum(photos.values())} photos to train on, {len(material.test)} to evaluate")
+    # Once and before the runs, or every one of them would encode all regions at the same time.
+    _teach(options, material, load_text_encoder(preset("mini").text))
+    # Seeds outside, arms inside: a stopped ablation has whole seeds.
+    wanted = [(arm, seed) for seed in seeds for arm in arms]
+    missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
+    for result in _spread(options, missing, jobs):
+        on_run(_line(result))
+    runs = [_result(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
+    counts = {"train_photos": photos, "test_photos": {material.test.name: len(material.test)}}
+    return summarise(runs, options, material.split) | counts
+
+
+def _spread(options: AblationOptions, runs: list[tuple[str, int]], jobs: int) -> Iterator[RunResult]:
+    """Results as they come; one job at a time needs no process of its own."""
+    if jobs == 1:
+        yield from (run_one(options, arm, seed) for arm, seed in runs)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        waiting = [pool.submit(run_one, options, arm, seed) for arm, seed in runs]
+        yield from (done.result() for done in as_completed(waiting))
+
+
+def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
+    """Train and evaluate one arm with one seed, on one thread."""
+    torch.set_num_threads(1)
+    logging.basicConfig(format="%(message)s")
+    place = _place(options, arm, seed)
+    material = prepare(options)
+    torch.manual_seed(seed)
+    config = preset("mini")
+    model = Segmenter(config)
+    load_pretrained(model)
+    model.backbone.requires_grad_(False)  # what few steps would change in it does not pay for their time
+    encoder = load_text_encoder(config.text)
+    recipe = TrainOptions(
+        steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
+        warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
+        names="draw" if arm in ("diversification", "both") else "plain", average=0.99,
+    )  # fmt: skip
+    regions = None if arm == "plain" else _teach(options, material, encoder)
+    trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)
+    if (place / STATE).is_file():
+        trainer.resume()
+    trainer.run(lambda step: None, lambda step, scores: None)
+    result = evaluate(trainer.averaged, material, encoder, options.view, arm, seed)
+    _write(place / RESULT, asdict(result))
+    return result
+
+
+def evaluate(model: Segmenter, material: Material, encoder: TextEncoder, view: int, arm: str, seed: int) -> RunResult:
+    """Both vocabularies on the evaluation photos, the plain names, and the reserved ones in their place: as they are,
+    and read through the names of the training, as the runtime does it."""
+    plain = [category.names[0] for category in material.test.classes]
+    renamed = [material.split.reserved.get(name, name) for name in plain]
+    met = encoder.encode(names(training_vocabulary([dataset for dataset, _ in material.train]))).numpy()
+    exact = [encoder.encode(words) for words in (plain, renamed)]
+    read = [torch.from_numpy(read_words(vectors.numpy(), met)) for vectors in exact]
+    by_name, by_synonym, read_by_name, read_by_synonym = (
+        score(counts, material.test.classes, material.split)
+        for counts in count_confusions(model, material.test, [*exact, *read], view)
+    )
+    return RunResult(
+        arm, seed, by_name.seen, by_name.unseen, by_name.harmonic, by_synonym.seen, by_synonym.unseen,
+        by_name.per_class, by_synonym.per_class,
+        read_by_name.seen, read_by_name.unseen, read_by_name.harmonic, read_by_synonym.seen, read_by_synonym.unseen,
+    )  # fmt: skip
+
+
+def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> dict[str, Any]:
+    """Mean and standard deviation of every arm, every run, and what they were run with."""
+    arms = {}
+    for arm in dict.fromkeys(run.arm for run in runs):
+        of_arm = [run for run in runs if run.arm == arm]
+        figures = {name: [getattr(run, name) for run in of_arm] for name in _FIGURES}
+        figures["drop"] = [run.seen - run.renamed_seen for run in of_arm]
+        figures["read_drop"] = [run.read_seen - run.read_renamed_seen for run in of_arm]
+        arms[arm] = {
+            name: {"mean": round(mean(values), 4), "sd": round(stdev(values), 4) if len(values) > 1 else None}
+            for name, values in figures.items()
+        }
+    recipe = {key: value for key, value in asdict(options).items() if key not in ("folder", "data", "split")}
+    recipe["data"] = {Path(folder).name: weight for folder, weight in options.data}
+    return {
+        "ablation": arms,
+        "unseen": list(split.unseen),
+        "reserved": split.reserved,
+        "recipe": recipe,
+        "runs": [asdict(run) for run in runs],
+    }
+
+
+_FIGURES = (
+    "seen", "unseen", "harmonic", "renamed_seen", "renamed_unseen",
+    "read_seen", "read_unseen", "read_harmonic", "read_renamed_seen", "read_renamed_unseen",
+)  # fmt: skip
+
+
+def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> RegionVectors:
+    datasets = [dataset for dataset, _ in material.train]
+    return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
+
+
+def _place(options: AblationOptions, arm: str, seed: int) -> Path:
+    return Path(options.folder) / f"{arm}_{seed}"
+
+
+def _claim(folder: Path, options: AblationOptions) -> None:
+    """Runs of one folder share their options and what the split says; raises `UsageError` for a folder of others."""
+    said = asdict(read_split(Path(options.split)))
+    wanted = asdict(options) | {"content of the split": said, "model": asdict(preset("mini"))}
+    path, mine = folder / "options.json", json.loads(json.dumps(wanted))
+    if not path.is_file():
+        return _write(path, mine)
+    theirs = _read(path)
+    changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "folder")
+    if changed:
+        raise UsageError(f"{folder} holds runs with other options ({', '.join(changed)}); choose another folder")
+
+
+def _result(path: Path) -> RunResult:
+    try:
+        return RunResult(**_read(path))
+    except TypeError as error:
+        raise CheckpointError(f"{path} is no result of a run ({error}); remove it to run again") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"cannot read {path} ({error}); remove it to run again") from error
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as work:
+            work.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path} ({error}); free some space") from error
+
+
+def _line(run: RunResult) -> str:
+    return (
+        f"{run.arm} {run.seed}: seen {run.seen:.3f}, unseen {run.unseen:.3f}, harmonic {run.harmonic:.3f}, "
+        f"by reserved names {run.renamed_seen:.3f} and {run.renamed_unseen:.3f}"
+    )

@@ -1,0 +1,1 @@
+"""Accuracy on labelled photos, for each stage from checkpoint to device."""

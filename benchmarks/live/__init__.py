@@ -1,0 +1,1 @@
+"""The running pipeline: class changes, throughput, memory over time."""

@@ -1,0 +1,168 @@
+"""How soon new classes are seen while the model is at work: a whole `ovs-run --web`, watched by a real HTTP client.
+
+The clock runs from just before the POST until a frame labelled with the new classes has arrived, over loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...bundle.bundle import Bundle
+from ...bundle.errors import SourceError, require
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = require("aiohttp", "web")
+
+_FIRST = "person,bike,car,dog,chair"
+# Any two of these make a name that no cache holds.
+_KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
+_THINGS = (
+    "kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "jukebox", "marble", "windmill", "unicycle",
+    "trumpet", "scarecrow", "hammock", "penguin", "quilt", "saxophone", "yurt", "nutcracker", "telescope", "wagon",
+)  # fmt: skip
+_WARMUP = 20  # frames before the first change
+_PAUSE = 0.3  # seconds between two changes: the pipeline is back in its stride
+_PATIENCE = 60.0  # seconds for the run to begin, or a change to be seen
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds over all changes."""
+
+    median: float
+    p95: float
+    max: float
+
+
+@dataclass(frozen=True)
+class LiveResult:
+    """One bundle on one machine."""
+
+    bundle: str
+    source: str
+    changes: int  # of either kind, five names each
+    new_names: Times  # POST to the first frame with them; none was ever encoded before
+    known_names: Times  # the same for names in the cache
+    model_ms: float  # median time in the network meanwhile
+    fps: float  # median end-to-end rate meanwhile
+
+
+def measure_live(
+    path: Path, source: str, threads: int = 0, changes: int = 60, progress: Callable[[int, int], None] | None = None
+) -> LiveResult:
+    """Run the console command on `source` ("demo", a clip), over and over, and change its classes through the page."""
+    bundle = Bundle.open(path)
+    with tempfile.TemporaryDirectory() as cache:
+        command = [
+            *(sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()", "--model", str(path)),
+            *("--source", source, "--classes", _FIRST, "--web", "127.0.0.1:0", "--threads", str(threads)),
+        ]
+        run = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            env={**os.environ, "XDG_CACHE_HOME": cache},
+        )  # fmt: skip
+        try:
+            assert run.stderr is not None
+            line = next((line for line in run.stderr if "http://" in line), "")
+            if not line:
+                raise SourceError(
+                    f"ovs-run ended at once with code {run.wait()}; run it by hand: --web --source {source}"
+                )
+            url = line[line.index("http://") :].strip()
+            new, known, model, fps = asyncio.run(_watch(url, changes, progress))
+        finally:
+            run.send_signal(signal.SIGINT)
+            said = run.communicate(timeout=_PATIENCE)[1]
+    if run.returncode:
+        raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
+    return LiveResult(
+        bundle=bundle.manifest.name,
+        source=Path(source).name,
+        changes=changes,
+        new_names=_times(new),
+        known_names=_times(known),
+        model_ms=float(np.median(model)),
+        fps=float(np.median(fps)),
+    )
+
+
+async def _watch(
+    url: str, changes: int, progress: Callable[[int, int], None] | None
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Times of changes to new and to known names, of the network, and rates."""
+    draw = random.Random(0)
+    names = [f"{kind} {thing}" for kind in _KINDS for thing in _THINGS]
+    draw.shuffle(names)
+    fresh = [names[start : start + 5] for start in range(0, len(names) - 4, 5)]
+    new: list[float] = []
+    known: list[float] = []
+    headers: list[dict[str, Any]] = []
+    async with aiohttp.ClientSession(url) as session, session.ws_connect("/live") as live:
+        for number in range(-1, changes):  # the first one is for warming up
+            await asyncio.wait_for(_frames(live, headers, lambda: len(headers) >= _WARMUP), _PATIENCE)
+            entries = fresh[(number + 1) % len(fresh)]
+            if number >= len(fresh):  # every name has been used once: make them new by a number
+                entries = [f"{name} {number}" for name in entries]
+            took = await asyncio.wait_for(_change(session, live, entries, headers), _PATIENCE)
+            again = await asyncio.wait_for(_change(session, live, _FIRST.split(","), headers), _PATIENCE)
+            if number >= 0:
+                new.append(took)
+                known.append(again)
+                if progress is not None:
+                    progress(number + 1, changes)
+    late = headers[_WARMUP:]
+    return new, known, [header["model"] for header in late], [header["fps"] for header in late if header["fps"]]
+
+
+async def _change(
+    session: aiohttp.ClientSession,
+    live: aiohttp.ClientWebSocketResponse,
+    entries: list[str],
+    headers: list[dict[str, Any]],
+) -> float:
+    """Milliseconds from a POST of `entries` to the first frame labelled with them."""
+    settled = time.perf_counter() + _PAUSE
+    await _frames(live, headers, lambda: time.perf_counter() >= settled)
+    before = headers[-1]["version"]
+    begun = time.perf_counter()
+    posting = asyncio.ensure_future(session.post("/classes", json={"classes": entries}))
+    await _frames(live, headers, lambda: headers[-1]["version"] > before)
+    took = (time.perf_counter() - begun) * 1e3
+    (await posting).raise_for_status()
+    return took
+
+
+async def _frames(
+    live: aiohttp.ClientWebSocketResponse, headers: list[dict[str, Any]], enough: Callable[[], bool]
+) -> None:
+    """Take frames, as the page does, until that is enough."""
+    while True:
+        message = await live.receive()
+        if message.type == aiohttp.WSMsgType.BINARY:
+            await live.send_str("next")
+            length = int.from_bytes(message.data[:4], "big")
+            headers.append(json.loads(message.data[4 : 4 + length]))
+            if enough():
+                return
+        elif message.type != aiohttp.WSMsgType.TEXT:
+            raise SourceError("ovs-run ended while it was measured; run it by hand to see why")
+
+
+def _times(values: list[float]) -> Times:
+    return Times(float(np.median(values)), float(np.percentile(values, 95)), max(values))

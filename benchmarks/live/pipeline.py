@@ -1,0 +1,147 @@
+"""What the pipeline makes of the network's rate: clip -> saved video, against the network alone, in turns.
+
+The pipeline is that of `ovs-run --source clip.mp4 --save out.mp4`, labels smoothed as by default. A CPU takes several
+of a recording's frames at once, so the network alone is measured both ways: one frame after the other on all cores, as
+`ovs-bench speed` does it, and as many at once as the pipeline has.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from ...runtime.capture.sources import open_source
+from ...runtime.draw.overlay import Style
+from ...runtime.inference.smoothing import STRENGTH, TemporalSmoother
+from ...runtime.pipeline import run
+from ...runtime.segmenter import Prepared, Segmenter
+from ...runtime.sinks.sinks import Sink
+from ...runtime.sinks.video import VideoSink
+from ...runtime.status import Status
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...runtime.frame import Frame
+    from ...runtime.inference.prediction import Prediction
+
+CLASSES = "person,bike,car,dog,chair"
+_PAUSE = 0.3  # seconds after which an engine's threads that wait for more work have gone to sleep
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """One bundle on one clip. Rates in frames a second, times in milliseconds."""
+
+    bundle: str
+    source: str  # the clip's file name, or "demo"
+    frame_size: tuple[int, int]  # height, width
+    rounds: int  # of network alone, then pipeline
+    frames: int  # of each round
+    smoothing: float  # strength, as `ovs-run` has it by default; 0 where there is none
+    network_fps: float  # alone, one frame after the other, median over the rounds
+    at_once: int  # frames that the pipeline infers at the same time
+    together_fps: float  # the network alone, so many frames at a time
+    pipeline_fps: float  # decoding, network, drawing, encoding; from the first frame to the finished file
+    share: float  # pipeline / network one frame after the other, median over the rounds
+    together_share: float  # pipeline / network so many at a time
+    timings: dict[str, float]  # step -> median; they overlap, but for those of one thread
+
+
+class _Timings:
+    """A sink that keeps each frame's timings."""
+
+    wants_picture = False
+    place: str | None = None
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, float]] = []
+
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
+        """Keep them."""
+        self.kept.append(dict(status.timings))
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Nothing to keep."""
+        return True
+
+    def finish(self) -> None:
+        """Nothing to complete."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def measure_pipeline(
+    path: Path, source: str, precision: str = "fp32", threads: int = 0, frames: int = 200, rounds: int = 3
+) -> PipelineResult:
+    """Network alone, pipeline, network alone, …: a machine whose speed wanders is judged by what lies side by side."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Segmenter.load(path, precision, threads, "cpu") as one,
+        Segmenter.load(path, precision, threads, "cpu", side_by_side=True) as several,
+    ):
+        one.set_classes(CLASSES)
+        several.set_classes(CLASSES)
+        clip = open_source(source, None)
+        image = next(iter(clip)).image
+        clip.close()
+        prepared = one.prepare(image)
+        alone, together = [_network_fps(one, prepared, frames // 2)], [_network_fps(several, prepared, frames // 2)]
+        piped, timings = [], _Timings()
+        for _ in range(rounds):
+            clip = open_source(source, None)
+            smooth = clip.moving and several.task == "semantic"
+            several.smoother = TemporalSmoother() if smooth else None
+            sinks: list[Sink] = [VideoSink(Path(folder) / "out.mp4", clip.fps), timings]
+            piped.append(run(clip, several, sinks, Style(), frames).fps)
+            alone.append(_network_fps(one, prepared, frames // 2))
+            together.append(_network_fps(several, prepared, frames // 2))
+        return PipelineResult(
+            bundle=one.manifest.name,
+            source=Path(source).name,
+            frame_size=(image.shape[0], image.shape[1]),
+            rounds=rounds,
+            frames=frames,
+            smoothing=STRENGTH if several.smoother is not None else 0.0,
+            network_fps=median(alone),
+            at_once=several.at_once,
+            together_fps=median(together),
+            pipeline_fps=median(piped),
+            share=_share(piped, alone),
+            together_share=_share(piped, together),
+            timings={step: median(entry[step] for entry in timings.kept) for step in timings.kept[0]},
+        )
+
+
+def _share(piped: list[float], alone: list[float]) -> float:
+    """Of the rate before and after each round, median over the rounds."""
+    return median(2 * fps / (alone[turn] + alone[turn + 1]) for turn, fps in enumerate(piped))
+
+
+def _network_fps(segmenter: Segmenter, prepared: Prepared, runs: int) -> float:
+    """Frames a second of the network, `at_once` of them at a time."""
+    each = max(1, runs // segmenter.at_once)
+
+    def infer(count: int) -> None:
+        for _ in range(count):
+            segmenter.infer(prepared)
+
+    time.sleep(_PAUSE)
+    with ThreadPoolExecutor(segmenter.at_once) as pool:
+        for count in (3, each):
+            start = perf_counter()
+            for done in [pool.submit(infer, count) for _ in range(segmenter.at_once)]:
+                done.result()
+        return each * segmenter.at_once / (perf_counter() - start)

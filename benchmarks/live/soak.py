@@ -1,0 +1,316 @@
+"""Hours in minutes: a looped clip and other classes every few seconds, with memory, threads and descriptors counted.
+
+What runs is what `ovs-run` runs by default: labels smoothed, a video saved, and, where aiohttp is installed, the page
+with one viewer, who reads in this process. No class was ever encoded before, so every change goes through the encoder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import random
+import re
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from ...bundle.bundle import Bundle
+from ...bundle.errors import SourceError, UsageError
+from ...runtime.capture.live import LiveSource
+from ...runtime.draw.overlay import Style
+from ...runtime.engines.session import open_session
+from ...runtime.inference.smoothing import TemporalSmoother
+from ...runtime.interaction import Interaction
+from ...runtime.opencv import cv2
+from ...runtime.pipeline import run
+from ...runtime.segmenter import Segmenter
+from ...runtime.sinks.sinks import Sink
+from ...runtime.sinks.video import VideoSink
+from ...runtime.viewer.sink import WebOptions, WebSink
+from ...runtime.vocabulary.live import LiveVocabulary
+from ...runtime.vocabulary.text_encoder import TextEncoder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...runtime.frame import Frame
+    from ...runtime.inference.prediction import Prediction
+    from ...runtime.status import Status
+
+_EVERY = 10.0  # seconds between two samples
+_CHANGE = 5.0  # seconds between two changes of classes
+_SETTLED = 180.0  # seconds after which memory should no longer grow
+_SPAN = 60.0  # seconds at the beginning and at the end whose ages are compared; of a short run, half of it
+_KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
+_THINGS = ("kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "marble", "windmill", "wagon", "quilt")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The process at one moment."""
+
+    seconds: float  # since the first frame
+    memory_mib: float  # resident
+    threads: int
+    descriptors: int  # open files and sockets
+    frames: int  # so far
+    age_ms: float  # of the frames since the last sample, median
+    model_ms: float  # in the network, the same
+
+
+@dataclass(frozen=True)
+class SoakResult:
+    """One run."""
+
+    bundle: str
+    source: str  # the clip's file name
+    unpaced: bool  # frames came as fast as they could be decoded, and not at the clip's own rate
+    minutes: float
+    frames: int
+    changes: int  # of classes, each to five names that were never encoded before
+    viewed: int | None  # pictures that the page's viewer was sent; None without aiohttp
+    memory_growth: float  # from minute 3, or a tenth of a shorter run, to the end, as a share
+    threads_gained: int  # over the same time
+    descriptors_gained: int
+    model_ms: float  # median time in the network
+    age_ms: float  # median of all frames' age at the sinks
+    age_first_ms: float  # median of the first tenth of the samples, and of the last
+    age_last_ms: float
+    age_first_minute: float  # median age over median time in the network, of the first minute's frames
+    age_last_minute: float  # the same of the last minute's
+    samples: tuple[Sample, ...] = field(repr=False)
+
+
+class _Loop:
+    """A `Capture` that plays a clip for ever."""
+
+    def __init__(self, path: Path, unpaced: bool) -> None:
+        self._path = path
+        self._capture: Any = cv2.VideoCapture(str(path))
+        self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)
+        self._due = time.monotonic()
+        if not self._capture.isOpened():
+            raise SourceError(f"{path} does not decode as a video; give a clip such as .mp4 or .avi")
+
+    def read(self) -> tuple[bool, Any]:
+        """The clip's next frame at its time; the first follows the last."""
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due + self._period, time.monotonic())
+        read, image = self._capture.read()
+        if not read:
+            self._capture.release()
+            self._capture = cv2.VideoCapture(str(self._path))
+            read, image = self._capture.read()
+        return bool(read), image
+
+    def get(self, prop: int) -> float:
+        """See `cv2.VideoCapture`."""
+        return float(self._capture.get(prop))
+
+    def release(self) -> None:
+        """Free the decoder."""
+        self._capture.release()
+
+
+class _Watch:
+    """A sink that changes the classes, takes samples, and ends the run when its time is over."""
+
+    wants_picture = False
+    place: str | None = None
+
+    def __init__(self, vocabulary: LiveVocabulary, minutes: float, tell: Callable[[Sample], None]) -> None:
+        self.samples: list[Sample] = []
+        self.changes = 0
+        self.first: list[tuple[float, float]] = []  # age and time in the network of the first minute's frames
+        self._last: deque[tuple[float, float, float]] = deque()  # time of arrival, age, time in the network
+        self._names = 0
+        self._span = min(_SPAN, minutes * 30)
+        self._vocabulary = vocabulary
+        self._seconds = minutes * 60
+        self._tell = tell
+        self._random = random.Random(0)
+        self._start: float | None = None
+        self._frames = 0
+        self._since: list[tuple[float, float]] = []  # age and time in the network since the last sample
+
+    @property
+    def last(self) -> list[tuple[float, float]]:
+        """As `first`, of the last minute."""
+        return [(age, model) for _, age, model in self._last]
+
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
+        """Count the frame, and do what is due."""
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        self._frames += 1
+        times = status.age_ms or 0.0, status.timings["model"]
+        self._since.append(times)
+        if now - self._start <= self._span:
+            self.first.append(times)
+        self._last.append((now, *times))
+        while self._last[0][0] < now - self._span:
+            self._last.popleft()
+        return self._due()
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Do what is due."""
+        return self._due()
+
+    def finish(self) -> None:
+        """Nothing to complete."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _due(self) -> bool:
+        if self._start is None:
+            return True
+        passed = time.monotonic() - self._start
+        # Sampled before the change that is due at the same time: it writes a file that is open for a moment.
+        if passed >= (len(self.samples) + 1) * _EVERY and self._since:
+            ages, models = zip(*self._since, strict=True)
+            self.samples.append(_sample(passed, self._frames, median(ages), median(models)))
+            self._tell(self.samples[-1])
+            self._since.clear()
+        if passed >= (self.changes + 1) * _CHANGE:
+            self.changes += 1
+            self._vocabulary.request([self._new_name() for _ in range(5)])
+        return passed < self._seconds
+
+    def _new_name(self) -> str:
+        """The number makes it one that no cache has."""
+        self._names += 1
+        return f"{self._random.choice(_KINDS)} {self._random.choice(_THINGS)} {self._names}"
+
+
+class _Viewer:
+    """Looks at the page until the run ends, as a browser does, in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.pictures = 0
+        self.error: BaseException | None = None  # why it stopped before the end
+        self._url = url
+        self._looks = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
+        self._thread.start()
+        self._looks.wait()  # its sockets are not to be counted as gained on the way
+
+    def close(self) -> None:
+        """Wait for the end, which the page has told it by now."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._look())
+        except Exception as error:  # noqa: BLE001 - whatever it was, the soak has had no viewer from then on
+            self.error = error
+            self._looks.set()
+
+    async def _look(self) -> None:
+        import aiohttp
+
+        async with aiohttp.ClientSession(self._url) as session, session.ws_connect("/live") as live:
+            self._looks.set()
+            async for message in live:
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    self.pictures += 1
+                    await live.send_str("next")
+                elif json.loads(message.data).get("ended"):
+                    return
+        raise SourceError("it was sent away")
+
+
+def measure_soak(
+    path: Path, clip: Path, minutes: float, unpaced: bool, threads: int, tell: Callable[[Sample], None]
+) -> SoakResult:
+    """Run for `minutes` in this process, saving the video; `tell` hears of every sample."""
+    if not Path("/proc/self/statm").is_file():
+        raise UsageError("a soak counts memory and descriptors in /proc; run it on Linux")
+    bundle = Bundle.open(path)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Not the user's cache: it would be full of names that nobody wants.
+        encoder = TextEncoder(bundle, threads, folder / "cache")
+        session = open_session(bundle, "fp32", threads, "cpu")
+        segmenter = stack.enter_context(Segmenter(bundle.manifest, session, encoder))
+        segmenter.set_classes("person,bike,car,dog,chair")
+        segmenter.smoother = TemporalSmoother() if segmenter.task == "semantic" else None
+        interaction = Interaction.of(segmenter, Style())
+        stack.callback(interaction.close)
+        source = LiveSource(clip.name, lambda: _Loop(clip, unpaced))
+        watch = _Watch(interaction.vocabulary, minutes, tell)
+        sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, source.live), watch]
+        viewer = None
+        if importlib.util.find_spec("aiohttp") is not None:
+            page = WebSink(WebOptions("127.0.0.1:0", recordings=folder / "recordings", title=clip.name), interaction)
+            sinks.append(page)
+            stack.callback((viewer := _Viewer(page.url)).close)
+            stack.callback(page.close)
+        summary = run(source, segmenter, sinks, lambda: interaction.controls.style)
+    if viewer is not None and viewer.error is not None:
+        raise SourceError(f"the page lost its viewer ({viewer.error}); run ovs-run --web by hand to see why")
+    samples = watch.samples
+    if len(samples) < 3:
+        raise UsageError(f"the run of {minutes:g} minutes is too short for a comparison; give it at least 0.6")
+    settled = min(_SETTLED, minutes * 6)
+    # Medians of neighbours: a decoder that is opened anew just then has threads and descriptors for a moment.
+    few = max(3, len(samples) // 20)
+    begin, end = [sample for sample in samples if sample.seconds >= settled][:few], samples[-few:]
+    tenth = max(1, len(samples) // 10)
+
+    def gained(count: Callable[[Sample], int]) -> int:
+        return round(median(map(count, end)) - median(map(count, begin)))
+
+    return SoakResult(
+        bundle=bundle.manifest.name,
+        source=clip.name,
+        unpaced=unpaced,
+        minutes=minutes,
+        frames=summary.frames,
+        changes=watch.changes,
+        viewed=None if viewer is None else viewer.pictures,
+        memory_growth=samples[-1].memory_mib / begin[0].memory_mib - 1,
+        threads_gained=gained(lambda sample: sample.threads),
+        descriptors_gained=gained(lambda sample: sample.descriptors),
+        model_ms=summary.model_ms,
+        age_ms=summary.age_ms or 0.0,
+        age_first_ms=median(sample.age_ms for sample in samples[:tenth]),
+        age_last_ms=median(sample.age_ms for sample in samples[-tenth:]),
+        age_first_minute=_ratio(watch.first),
+        age_last_minute=_ratio(watch.last),
+        samples=tuple(samples),
+    )
+
+
+def _ratio(times: list[tuple[float, float]]) -> float:
+    """Median age over median time in the network."""
+    ages, models = zip(*times, strict=True)
+    return float(median(ages) / median(models))
+
+
+def _sample(seconds: float, frames: int, age_ms: float, model_ms: float) -> Sample:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    threads = re.search(r"Threads:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert threads is not None
+    return Sample(
+        seconds=round(seconds, 1),
+        memory_mib=round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2),
+        threads=int(threads[1]),
+        descriptors=len(os.listdir("/proc/self/fd")),
+        frames=frames,
+        age_ms=round(age_ms, 1),
+        model_ms=round(model_ms, 1),
+    )

@@ -1,0 +1,144 @@
+"""Tables of `ovs-bench speed` and `ovs-bench profile`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..speed.compare import CONFIDENCE, relative
+from .table import table
+
+_ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
+_ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
+_ENGINES |= {"peer-cpu": "peer, ONNX Runtime, CPU", "peer-cuda": "peer, ONNX Runtime, CUDA"}
+_SLOWEST = 12  # modules of a profile that are named
+
+
+def speed_tables(document: dict[str, Any]) -> str:
+    """Every contender's frame, what a new process costs, and what speaks against the figures."""
+    result = document["speed"]
+    threads = sorted({row["subject"]["threads"] for row in result["rows"] if row["subject"]["input_size"]})
+    header = ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"]
+    further = {
+        "age, live": [_rounded((row.get("live") or {}).get("age_ms"), ".0f") for row in result["rows"]],
+        "J a frame": [_rounded(row.get("joules"), ".3f") for row in result["rows"]],
+    }
+    live = (
+        "; live: of the newest picture of a camera at 30 FPS, from capture to its end"
+        if any(further["age, live"])
+        else ""
+    )
+    parts = [
+        table(
+            f"A frame from JPEG to JPEG with its labels drawn, {', '.join(str(count or 'all') for count in threads)} threads, "
+            f"milliseconds{live}",
+            *_widened(header, [_row(row) for row in result["rows"]], further),
+        )
+    ]
+    if any(is_peer(row["subject"]["backend"]) for row in result["rows"]):
+        parts.append(_relative(result["rows"]))
+    if result["starts"]:
+        header = ["model", "first labels", "five new names, the first", "later", "known names", "memory"]
+        memory = {"GPU memory": [_rounded(start.get("gpu_mib"), ".0f", " MiB") for start in result["starts"]]}
+        parts.append(table("A new process", *_widened(header, [_start(start) for start in result["starts"]], memory)))
+    return "\n\n".join(parts) + _care(speed_doubts(result))
+
+
+def is_peer(backend: str) -> bool:
+    """Whether a row is another model, not one of our bundles."""
+    return backend.partition("-")[0] == "peer"
+
+
+def _widened(
+    header: list[str], rows: list[list[Any]], further: dict[str, list[str]]
+) -> tuple[list[str], list[list[Any]]]:
+    """With those of the `further` columns that any row has something in."""
+    columns = {name: cells for name, cells in further.items() if any(cells)}
+    cells = zip(*columns.values(), strict=True) if columns else [()] * len(rows)
+    return [*header, *columns], [[*row, *more] for row, more in zip(rows, cells, strict=True)]
+
+
+def _rounded(value: float | None, form: str, unit: str = "") -> str:
+    return "" if value is None else f"{value:{form}}{unit}"
+
+
+def _care(doubts: list[str]) -> str:
+    return f"\n\nTo be read with care: {'; '.join(doubts)}." if doubts else ""
+
+
+def profile_table(document: dict[str, Any]) -> str:
+    """The slowest modules, and all others as one row."""
+    result = document["profile"]
+    shown, others = result["layers"][:_SLOWEST], result["layers"][_SLOWEST:]
+    rows = [[layer["module"], f"{layer['ms']:.2f}", f"{layer['share']:.1%}"] for layer in shown]
+    rows.append(
+        [f"{len(others)} others", *(_sum(others, key, form) for key, form in (("ms", ".2f"), ("share", ".1%")))]
+    )
+    title = (
+        f"Slowest modules of `{result['bundle']}`, {result['precision']}, {size_of(result)}, K = {result['classes']}, "
+        f"{result['threads']} threads: {result['network_ms']:.1f} ms a run, profiled"
+    )
+    return table(title, ["module", "ms", "share"], rows) + _care(result["doubts"])
+
+
+def _sum(layers: list[dict[str, Any]], key: str, form: str) -> str:
+    return format(sum(layer[key] for layer in layers), form)
+
+
+def speed_doubts(result: dict[str, Any]) -> list[str]:
+    """Of the machine, then of each row."""
+    own = [f"{row['title']}, {line}" for row in result["rows"] for line in row["doubts"]]
+    return [*result["conditions"]["warnings"], *own]
+
+
+def size_of(subject: dict[str, Any]) -> str:
+    """`384x384`, or nothing for a peer whose input is unknown."""
+    return "x".join(map(str, subject["input_size"] or ()))
+
+
+def network_ms(row: dict[str, Any]) -> float | None:
+    """Median of the network with its copies; None for a program that does not say."""
+    parts = [row["stages"][name]["p50"] for name in ("upload", "infer", "download") if name in row["stages"]]
+    return sum(parts) if parts else None
+
+
+def _row(row: dict[str, Any]) -> list[Any]:
+    subject, total, network = row["subject"], row["total"], network_ms(row)
+    return [
+        subject["model"],
+        subject["precision"] or "",
+        _ENGINES.get(subject["backend"], subject["backend"]),
+        size_of(subject),
+        _or_nothing(subject["decoder_layers"]),
+        _or_nothing(subject["classes"]),
+        "" if network is None else f"{network:.1f}",
+        "" if network is None else f"{total['p50'] - network:.1f}",
+        " / ".join(f"{total[key]:.1f}" for key in ("p50", "p90", "p99")),
+        f"{row['fps']:.1f}",
+    ]
+
+
+def _relative(rows: list[dict[str, Any]]) -> str:
+    """Beside peers, what counts is the ratio."""
+    body = [
+        [
+            entry.title,
+            f"{entry.ratio:.2f}",
+            f"{entry.low:.2f} to {entry.high:.2f}" if entry.judged else "too few bursts",
+        ]
+        for entry in relative(rows)
+    ]
+    title = f"Times the time of {rows[0]['title']}, {CONFIDENCE:.0%} interval"
+    return table(title, ["row", "ratio", "interval"], body)
+
+
+def _start(start: dict[str, Any]) -> list[Any]:
+    return [
+        f"{start['model']} {start['precision']}, {_ENGINES[start['backend']]}, {size_of(start)}",
+        *(f"{start[key]:.0f} ms" for key in ("first_labels_ms", "first_names_ms")),
+        *(f"{start[key]:.1f} ms" for key in ("new_names_ms", "known_names_ms")),
+        f"{start['peak_mib']:.0f} MiB",
+    ]
+
+
+def _or_nothing(value: int | None) -> str:
+    return "" if value is None else str(value)

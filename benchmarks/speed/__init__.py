@@ -1,0 +1,1 @@
+"""Speed of bundles, precisions and engines, and of other models beside them."""

@@ -1,0 +1,170 @@
+"""What can run a bundle here, by name, each behind the `Session` that the runtime uses."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.bundle import Bundle
+from ...bundle.errors import BundleError, UsageError, require
+from ...runtime.engines.session import Provider, RawOutputs, Session, open_session
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# Execution providers of ONNX Runtime on a device, measured with their copies apart.
+_DEVICE_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "ort-tensorrt": "TensorrtExecutionProvider",
+    "ort-rtx": "NvTensorRTRTXExecutionProvider",
+}
+BACKENDS = ("cpu", "cuda", "tensorrt", "ort-tensorrt", "ort-rtx", "torch")
+_RAW = ("labels", "confidence", "mask_logits", "class_logits")
+
+
+def available_backends() -> tuple[str, ...]:
+    """Those of `BACKENDS` that this machine can open."""
+    ort = require("onnxruntime", "cpu")
+    providers = set(ort.get_available_providers())
+    found = ["cpu", *(name for name, provider in _DEVICE_PROVIDERS.items() if provider in providers)]
+    if providers & {"CUDAExecutionProvider", "TensorrtExecutionProvider"} and importlib.util.find_spec("tensorrt"):
+        found.append("tensorrt")
+    if importlib.util.find_spec("torch") is not None:
+        found.append("torch")
+    return tuple(name for name in BACKENDS if name in found)
+
+
+def why_not(backend: str, precision: str) -> str | None:
+    """Why a backend cannot run a precision, or None where it can."""
+    if backend == "torch" and precision != "fp32":
+        return "torch runs the model as it was trained"
+    if backend not in ("cpu", "torch") and precision == "int8-cpu":
+        return "int8-cpu is made for CPUs"
+    return None
+
+
+def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> Session:
+    """The bundle's segmenter in one of `BACKENDS`. Raises `UsageError` for one that is not here."""
+    if backend == "torch":
+        return TorchSession(bundle, threads)
+    if backend in _DEVICE_PROVIDERS:
+        return BoundSession(bundle, precision, _DEVICE_PROVIDERS[backend])
+    if backend not in BACKENDS:
+        raise UsageError(f"there is no backend {backend!r}; expected {', '.join(BACKENDS)}, auto or all")
+    return open_session(bundle, precision, threads, cast(Provider, backend))
+
+
+class BoundSession:
+    """ONNX Runtime with its inputs and outputs bound on the device, so that the copies are timed by themselves."""
+
+    at_once = 1
+
+    def __init__(self, bundle: Bundle, precision: str, provider: str, device: str = "cuda") -> None:
+        """`device` is "cuda", or "cpu", where the copies are mere references."""
+        ort = require("onnxruntime", "cuda")
+        if provider not in ort.get_available_providers():
+            raise UsageError(f"this onnxruntime has no {provider}; it has {', '.join(ort.get_available_providers())}")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        path = bundle.graph(precision)
+        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # the binding raises a dozen unrelated types
+            raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
+        if provider not in self._session.get_providers():
+            raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
+        self._value = ort.OrtValue
+        self._device = device
+        self.timings: dict[str, float] = {}  # of the last run: upload, infer, download, in milliseconds
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """See `Session.run`."""
+        labels, confidence = self._run(_RAW[:2], image, text_embeddings)
+        return labels, confidence
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """See `Session.run_raw`."""
+        return RawOutputs(*self._run(_RAW, image, text_embeddings))
+
+    def _run(self, outputs: tuple[str, ...], *arrays: npt.NDArray[Any]) -> list[Any]:
+        marks = [time.perf_counter()]
+        binding = self._session.io_binding()
+        for name, array in zip(("image", "text_embeddings"), arrays, strict=True):
+            value = self._value.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
+            binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            binding.bind_output(name, self._device)
+        binding.synchronize_inputs()
+        marks.append(time.perf_counter())
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        marks.append(time.perf_counter())
+        results = list(binding.copy_outputs_to_cpu())
+        marks.append(time.perf_counter())
+        steps = zip(("upload", "infer", "download"), marks, marks[1:], strict=False)
+        self.timings = {step: (end - start) * 1e3 for step, start, end in steps}
+        return results
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session = None
+
+
+class TorchSession:
+    """Eager torch on the CPU: the preset that the bundle was exported from, with random weights.
+
+    A bundle holds no torch weights, and speed does not depend on them.
+    """
+
+    at_once = 1
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        torch = require("torch", "export")
+        from ...export.graph import SegmenterGraph
+        from .models import open_model
+
+        spec, name = bundle.manifest.graph, bundle.manifest.provenance.get("preset")
+        if not isinstance(name, str):
+            raise UsageError(f"{bundle.path} does not say which preset it was made from; leave torch out")
+        model = open_model(name)
+        model.use_formulation(spec.msda)
+        if threads:
+            torch.set_num_threads(threads)
+        self._torch = torch
+        raw = spec.task == "panoptic"
+        self._graph = SegmenterGraph(model, spec.masks, spec.decoder_layers, torch.int32, raw).eval()
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """See `Session.run`."""
+        labels, confidence = self._run(image, text_embeddings)[:2]
+        return labels, confidence
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """See `Session.run_raw`."""
+        return RawOutputs(*self._run(image, text_embeddings))
+
+    def _run(self, *arrays: npt.NDArray[Any]) -> list[Any]:
+        with self._torch.inference_mode():
+            return [output.numpy() for output in self._graph(*map(self._torch.from_numpy, arrays))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to free."""

@@ -1,0 +1,21 @@
+"""Models to measure: a preset with random weights, whose speed is that of any weights, or a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ...segmenter.checkpoint import build_model, load_checkpoint
+from ...segmenter.config import preset
+from ...segmenter.layouts.presets import FCCLIP_PRESETS
+from ...segmenter.model import MaskModel
+
+
+def open_model(name: str) -> MaskModel:
+    """The model in eval mode; raises `CheckpointError`, or `UsageError` for what is neither."""
+    if Path(name).is_file():
+        return load_checkpoint(Path(name))[0]
+    config = FCCLIP_PRESETS[name]() if name in FCCLIP_PRESETS else preset(name)
+    torch.manual_seed(0)
+    return build_model(config).eval()

@@ -1,0 +1,1 @@
+"""Accuracy and temporal consistency on video clips."""

@@ -1,0 +1,153 @@
+"""Foreground IoU, flicker and cost on clips, by strength of smoothing and distance of key frames.
+
+The network sees each frame once, through the segmenter that `ovs-run` uses; every mode then goes on from its answer as
+`ovs-run` would. What stands still is found without the smoother's help: by DIS optical flow at half the frames' size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...data.clips import Clip
+from ...runtime.inference.keyframes import Keyframes
+from ...runtime.inference.prediction import Prediction
+from ...runtime.inference.smoothing import TemporalSmoother
+from ...runtime.opencv import cv2
+from ...runtime.segmenter import Prepared, Segmenter
+from .metrics import Flicker, mask_iou, unmoving
+from .replay import Replay
+
+STILL = 0.5  # pixels of a frame: what the flow moves less from one frame to the next counts as unmoving
+_WARMUP = 2  # frames whose times are not counted
+
+OnFrame = Callable[[npt.NDArray[np.uint8], dict["Mode", Prediction], dict["Mode", int]], None]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a clip is run."""
+
+    smooth: float  # strength, 0 is off
+    keyframes: int  # the network sees every Nth frame
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One clip in one mode."""
+
+    clip: str
+    classes: tuple[str, ...]  # asked for, the foreground first; besides them the automatic background
+    smooth: float
+    keyframes: int
+    frames: int
+    iou: float | None  # of the foreground, mean over the frames; None without masks
+    unmoving: float  # share of the pixels that stand still from one frame to the next
+    unmoving_pixels: int  # so many, over all frames
+    flicker_unmoving: float  # share of them whose label changes
+    flicker: float  # share of all pixels whose label changes
+    network_share: float  # of the frames, those that the network saw
+    smooth_ms: float  # median cost of smoothing a frame
+    frame_ms: float  # mean of all steps from a frame to its labels
+    iou_step: float | None = None  # mean change of the foreground's IoU from one frame to the next
+    ious: tuple[float, ...] = ()  # of the foreground, frame by frame
+
+
+class _Run:
+    """One mode on its way through a clip."""
+
+    def __init__(self, mode: Mode, replay: Replay) -> None:
+        self._steps, self._smoother = Keyframes(replay, mode.keyframes), TemporalSmoother(mode.smooth)
+        self._before: npt.NDArray[np.int32] | None = None
+        self.changed = 0  # unmoving pixels whose label changed in the last frame
+        self.still, self.all = Flicker(), Flicker()
+        self.network: list[bool] = []
+        self.smooth_ms: list[float] = []
+        self.frame_ms: list[float] = []
+        self.ious: list[float] = []
+
+    def see(
+        self, prepared: Prepared, still: npt.NDArray[np.bool_] | None, truth: npt.NDArray[np.bool_] | None
+    ) -> Prediction:
+        """`still` (H, W) are the pixels that stand still since the frame before, None for the first."""
+        start = time.perf_counter()
+        inferred = self._steps.infer(prepared)
+        between = time.perf_counter()
+        inferred = self._smoother.apply(inferred)
+        self.smooth_ms.append((time.perf_counter() - between) * 1e3)
+        prediction = self._steps.finish(inferred)
+        own = (time.perf_counter() - start) * 1e3
+        timings = inferred.timings
+        self.network.append("model" in timings)
+        self.frame_ms.append(own + timings["preprocess"] + timings.get("model", 0.0))
+        if self._before is not None and still is not None:
+            changed = self.still.changed
+            self.still = self.still.add(self._before, prediction.labels, still)
+            self.all = self.all.add(self._before, prediction.labels)
+            self.changed = self.still.changed - changed
+        self._before = prediction.labels
+        if truth is not None:
+            self.ious.append(mask_iou(prediction.labels == 0, truth))
+        return prediction
+
+
+def measure_clip(
+    segmenter: Segmenter,
+    clip: Clip,
+    modes: Sequence[Mode],
+    scene: Sequence[str] = (),
+    most: int | None = None,
+    on_frame: OnFrame | None = None,
+) -> list[VideoRow]:
+    """A row for each mode. The classes asked for are the clip's foreground and the `scene`'s.
+
+    `on_frame(image, predictions, changes)` sees every frame: by mode, what is found, and how many unmoving pixels
+    changed their label.
+    """
+    asked = [name for name in (clip.foreground, *scene) if name]
+    classes = tuple(dict.fromkeys(asked))
+    segmenter.set_classes(classes)
+    replay = Replay(segmenter)
+    runs = {mode: _Run(mode, replay) for mode in modes}
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    before: npt.NDArray[np.uint8] | None = None
+    for frame, truth in clip.read(most):
+        prepared = segmenter.prepare(frame.image)
+        replay.answer = segmenter.infer(prepared)
+        height, width = frame.image.shape[:2]
+        half = cv2.resize(frame.image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(half, cv2.COLOR_BGR2GRAY)
+        still = None
+        if before is not None and before.shape == grey.shape:
+            stands = unmoving(flow.calc(grey, before, None) * 2, STILL)
+            still = cv2.resize(stands.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        before = grey
+        found = {mode: run.see(prepared, still, truth) for mode, run in runs.items()}
+        if on_frame is not None:
+            on_frame(frame.image, found, {mode: run.changed for mode, run in runs.items()})
+    return [_row(clip, classes, mode, run) for mode, run in runs.items()]
+
+
+def _row(clip: Clip, classes: tuple[str, ...], mode: Mode, run: _Run) -> VideoRow:
+    warm = _WARMUP if len(run.frame_ms) > _WARMUP else 0
+    return VideoRow(
+        clip=clip.name,
+        classes=classes,
+        smooth=mode.smooth,
+        keyframes=mode.keyframes,
+        frames=len(run.frame_ms),
+        iou=float(np.mean(run.ious)) if run.ious else None,
+        unmoving=run.still.counted / max(1, run.all.counted),
+        unmoving_pixels=run.still.counted,
+        flicker_unmoving=run.still.rate,
+        flicker=run.all.rate,
+        network_share=float(np.mean(run.network)),
+        smooth_ms=float(np.median(run.smooth_ms[warm:])),
+        frame_ms=float(np.mean(run.frame_ms[warm:])),
+        iou_step=float(np.mean(np.abs(np.diff(run.ious)))) if len(run.ious) > 1 else None,
+        ious=tuple(round(iou, 4) for iou in run.ious),
+    )

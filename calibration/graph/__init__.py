@@ -1,0 +1,1 @@
+"""ONNX graph rewriting shared by quantization and the TensorRT builder."""

@@ -1,0 +1,340 @@
+"""Bundle to bundle: further precisions beside FP32, each with the verdict of a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import onnx
+from onnx import version_converter
+
+from ...bundle.bundle import MANIFEST, Bundle, sha256, written_whole
+from ...bundle.errors import UsageError
+from ...bundle.files import cache_folder, replacing
+from ...bundle.manifest import LabelledVerdict, Manifest, Verdict
+from ...bundle.processor import Processor
+from ...runtime.engines.onnx_runtime import open_graph
+from ...runtime.segmenter import Segmenter
+from ...runtime.vocabulary.text_encoder import TextEncoder
+from ..graph.constant_folding import folded
+from ..graph.layers import Layer, find_layers, groups
+from ..labelled import LabelledPhotos
+from .comparison import Maps, TrialSession, compare, load, milliseconds, run
+from .cpu_rewrites import FORMS, before_ranges
+from .fp16 import half_tensors, halved, rounded
+from .layer_selection import Bench, Choice, Group, choose
+from .qdq import CPU, TENSORRT, Scheme, chosen, images, observed, quantised
+from .ranges import Method, Statistics, all_finite, find_statistics, runs
+from .report import PLOT, REPORT, plot
+from .samples import Samples, read_samples
+
+Precision = Literal["fp16", "int8", "int8-cpu"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BARS: dict[Precision, float] = {"fp16": 0.99, "int8": 0.97, "int8-cpu": 0.97}
+
+# From 19 on, Q/DQ nodes take FP16; at 20 GridSample's mode has another name (see the exporter).
+_OPSET = 19
+_SCANNED = 2  # pictures on which every FP16 tensor is looked at
+
+Tell = Callable[[str, int, int], None]  # step, done, of
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """What to write, from what, and what counts as good."""
+
+    images: str  # folder, glob or video
+    precisions: tuple[Precision, ...]
+    bars: dict[Precision, float]  # least share of equal labels
+    method: Method = "percentile"
+    pictures: int = 96  # at most
+    labelled: tuple[Path, ...] = ()  # folders of photos with masks
+    without: frozenset[str] = frozenset()  # groups that stay as they are
+    processor: Processor = "x86"  # that int8-cpu is for
+    threads: int = 0  # of ONNX Runtime; 0: one per core
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one precision."""
+
+    precision: Precision
+    verdict: Verdict
+    choice: Choice | None  # of an INT8 precision
+    milliseconds: tuple[float, float] | None  # of FP32 and of this, where this machine is what it is for
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that was written."""
+
+    manifest: Manifest
+    outcomes: tuple[Outcome, ...]
+    warnings: tuple[str, ...]
+
+
+def calibrate(bundle: Bundle, target: Path, options: CalibrationOptions, tell: Tell) -> Calibration:
+    """Write `target`, the bundle with `options.precisions`; `target` may be the bundle itself.
+
+    Nothing changes on disk before everything is computed. Raises `UsageError`, `SourceError`, `DatasetError`,
+    `BundleError`; a precision past its bar does not raise, its verdict tells.
+    """
+    labelled = [LabelledPhotos(folder) for folder in options.labelled]
+    tell("reading pictures", 0, 0)
+    samples = read_samples(options.images, options.pictures, bundle, options.threads)
+    work = _Work(bundle, samples, labelled, options, tell)
+    made = {precision: work.make(precision) for precision in options.precisions}
+    outcomes = tuple(outcome for _, outcome in made.values())
+    manifest = _write(bundle, target, {name: model for name, (model, _) in made.items()}, outcomes, samples, options)
+    return Calibration(manifest, outcomes, samples.warnings)
+
+
+class _Work:
+    """What the precisions share."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        samples: Samples,
+        labelled: list[LabelledPhotos],
+        options: CalibrationOptions,
+        tell: Tell,
+    ) -> None:
+        self._bundle, self._samples, self._labelled = bundle, samples, labelled
+        self._options, self._tell = options, tell
+        path = bundle.graph("fp32")
+        self._base = folded(path)
+        known = groups(find_layers(self._base))
+        if unknown := sorted(options.without - set(known)):
+            raise UsageError(f"there is no group {unknown[0]!r} to leave out; this model has: {', '.join(known)}")
+        self._fp32 = open_graph(path, options.threads, "cpu")
+        self._expected: dict[int, Maps] = {}
+        self._ious: list[float] = []
+        # What was measured is looked up, not measured again: the same pictures then give the same files, bit by bit.
+        self._origin = [
+            sha256(path),
+            samples.digest,
+            options.method,
+            importlib.metadata.version("ovs-edge"),
+            importlib.metadata.version("onnxruntime"),
+        ]
+
+    def make(self, precision: Precision) -> tuple[onnx.ModelProto, Outcome]:
+        """The graph in `precision`, and how it fares."""
+        if precision == "fp16":
+            model = halved(self._base)
+            return model, self._outcome(precision, model, None)
+        scheme = TENSORRT if precision == "int8" else CPU[self._options.processor]
+        base = before_ranges(self._base) if scheme.whole else self._base
+        layers = find_layers(base)
+        statistics = self._statistics(precision, base, layers)
+        choice = self._choice(precision, scheme, base, layers, statistics)
+        layers = chosen(layers, choice.names)
+        if scheme is TENSORRT:
+            newer = version_converter.convert_version(base, _OPSET)
+            model = halved(quantised(newer, layers, statistics, scheme))
+        else:
+            model = quantised(base, layers, statistics, scheme)
+        return model, self._outcome(precision, model, choice)
+
+    def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[Layer]) -> Statistics:
+        feeds = [sample.feeds for sample in self._samples.learn]
+        total = runs(self._options.method, len(feeds))
+        tick = self._ticks(f"{precision}: ranges", total)
+
+        def measure() -> dict[str, Any]:
+            names, pictures = observed(base, layers), images(base, layers)
+            return asdict(find_statistics(base, names, pictures, feeds, self._options.method, tick))
+
+        found = _remembered([*self._origin, "statistics", _digest(base)], measure)
+        return Statistics({name: (low, high) for name, (low, high) in found["ranges"].items()}, found["means"])
+
+    def _choice(
+        self,
+        precision: Precision,
+        scheme: Scheme,
+        base: onnx.ModelProto,
+        layers: list[Layer],
+        statistics: Statistics,
+    ) -> Choice:
+        samples, bar = self._samples.choose, self._options.bars[precision]
+
+        def measure() -> dict[str, Any]:
+            bench = Bench(
+                base, layers, statistics, scheme, self._fp32,
+                [self._truth(sample) for sample in samples], samples, self._options.threads,
+            )  # fmt: skip
+            step = self._ticks(f"{precision}: choosing layers", len(groups(layers)) + 1)
+            return asdict(choose(bench, bar, self._options.without, step))
+
+        state = [
+            precision,
+            _digest(base),
+            FORMS,
+            scheme.activation.__name__,
+            scheme.weight_limit,
+            bar,
+            sorted(self._options.without),
+            self._options.threads,
+        ]
+        found = _remembered([*self._origin, "choice", state], measure)
+        return Choice(tuple(Group(**group) for group in found["groups"]), found["agreement"])
+
+    def _outcome(self, precision: Precision, model: onnx.ModelProto, choice: Choice | None) -> Outcome:
+        exact = precision != "int8-cpu"
+        trial = rounded(model) if exact else model
+        session = load(trial, self._options.threads, exact)
+        samples = self._samples.judge
+        found = compare(
+            [self._truth(sample) for sample in samples],
+            session,
+            samples,
+            self._ticks(f"{precision}: judging", len(samples)),
+        )
+        finite = found.finite
+        if exact:
+            names = half_tensors(trial)
+            finite = finite and all_finite(trial, names, [sample.feeds for sample in samples[:_SCANNED]])
+        verdict = Verdict(
+            photos=len(samples),
+            agreement=round(found.agreement, 6),
+            worst=round(found.worst, 6),
+            bar=self._options.bars[precision],
+            confidence_shift=round(found.confidence_shift, 6),
+            finite=finite,
+            classes={name: round(share, 4) for name, share in found.classes.items()},
+            labelled=self._labelled_verdicts(precision, session),
+            needs="vnni" if precision == "int8-cpu" and self._options.processor == "vnni" else "",
+        )
+        times = None
+        if not exact:
+            state = [_digest(model), self._options.threads]
+            before, after = _remembered(
+                [*self._origin, "milliseconds", state],
+                lambda: {"times": np.median(milliseconds([self._fp32, session], samples), axis=0).tolist()},
+            )["times"]
+            times = before, after
+        return Outcome(precision, verdict, choice, times)
+
+    def _labelled_verdicts(self, precision: Precision, session: Any) -> tuple[LabelledVerdict, ...]:
+        encoder, manifest = TextEncoder(self._bundle, self._options.threads), self._bundle.manifest
+
+        def mean_iou(photos: LabelledPhotos, of: Any, what: str) -> float:
+            segmenter = Segmenter(manifest, TrialSession(of), encoder, "none", 0.0, "semantic")
+            return photos.mean_iou(segmenter, self._ticks(f"{what}: {photos.name}", len(photos.pairs)))
+
+        if not self._ious:
+            self._ious = [mean_iou(photos, self._fp32, "fp32") for photos in self._labelled]
+        return tuple(
+            LabelledVerdict(
+                photos.name, len(photos.pairs), round(fp32, 6), round(mean_iou(photos, session, precision), 6)
+            )
+            for photos, fp32 in zip(self._labelled, self._ious, strict=True)
+        )
+
+    def _truth(self, sample: Any) -> Maps:
+        if id(sample) not in self._expected:
+            self._expected[id(sample)] = run(self._fp32, sample)
+        return self._expected[id(sample)]
+
+    def _ticks(self, what: str, total: int) -> Callable[[], None]:
+        """To be called `total` times."""
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            self._tell(what, done, total)
+            done += 1
+
+        return tick
+
+
+def _digest(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _remembered(key: list[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `measure` gave for this key, here or in an earlier run; anything odd in the cache is measured again."""
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    path = cache_folder("calibration") / f"{name}.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    except (OSError, ValueError):
+        pass
+    # Through JSON in either case, so that a cached value is the same as a measured one.
+    text = json.dumps(measure())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, hashlib.sha256(text.encode()).hexdigest()[:8]) as work:
+            work.write_text(text, encoding="utf-8")
+    except OSError:
+        pass  # a cache that cannot be written costs time only
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+def _write(
+    bundle: Bundle,
+    target: Path,
+    models: dict[Precision, onnx.ModelProto],
+    outcomes: tuple[Outcome, ...],
+    samples: Samples,
+    options: CalibrationOptions,
+) -> Manifest:
+    manifest = bundle.manifest
+    report = _report(bundle, outcomes, samples, options)
+    with written_whole(target) as work:
+        for name in manifest.digests:
+            shutil.copyfile(bundle.path / name, work / name)
+        precisions, written = dict(manifest.precisions), []
+        for precision, model in models.items():
+            precisions[precision] = f"segmenter.{precision}.onnx"
+            (work / precisions[precision]).write_bytes(model.SerializeToString(deterministic=True))
+            written.append(precisions[precision])
+        (work / REPORT).write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        written += [REPORT, *([PLOT] if plot(report, work / PLOT) else [])]
+        manifest = dataclasses.replace(
+            manifest,
+            precisions=precisions,
+            verdicts={**manifest.verdicts, **{outcome.precision: outcome.verdict for outcome in outcomes}},
+            digests={**manifest.digests, **{name: sha256(work / name) for name in written}},
+        )
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        Bundle.open(work)
+    return manifest
+
+
+def _report(
+    bundle: Bundle, outcomes: tuple[Outcome, ...], samples: Samples, options: CalibrationOptions
+) -> dict[str, Any]:
+    """What is kept with the bundle: how each precision came about; those of an earlier calibration stay."""
+    earlier: dict[str, Any] = {}
+    if REPORT in bundle.manifest.digests:
+        earlier = json.loads((bundle.path / REPORT).read_text(encoding="utf-8"))["precisions"]
+    made = {
+        "pictures": {"learn": len(samples.learn), "choose": len(samples.choose), "judge": len(samples.judge)},
+        "pictures_digest": samples.digest,
+        "method": options.method,
+        "warnings": list(samples.warnings),
+        "onnxruntime": importlib.metadata.version("onnxruntime"),
+    }
+    entries = {
+        outcome.precision: {
+            **made,
+            "verdict": {**asdict(outcome.verdict), "passed": outcome.verdict.passed},
+            "groups": [] if outcome.choice is None else [asdict(group) for group in outcome.choice.groups],
+            "milliseconds": None if outcome.milliseconds is None else list(outcome.milliseconds),
+        }
+        for outcome in outcomes
+    }
+    return {"precisions": {**earlier, **entries}}

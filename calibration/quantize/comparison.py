@@ -1,0 +1,136 @@
+"""One graph beside another: how far its labels are from FP32's, and how long it takes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ...bundle.stopwatch import burst_times
+from ...runtime.engines.onnx_runtime import open_graph
+from ...runtime.engines.session import RawOutputs
+from .samples import Sample
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_OUTPUTS = ["labels", "confidence"]
+_RARE = 0.001  # of all pixels; a class of fewer shows nothing but chance
+_ROUNDS = 8  # of a timing, at most
+_SECONDS, _FEWEST = 5.0, 2  # after so long, so many will do: large networks are measured more easily
+_LARGE, _SHORT = 0.1, {"untimed": 1, "burst": 2}  # seconds a run, from which on bursts are short
+
+
+class TrialSession:
+    """An ONNX Runtime session as a `Session`, for the runtime's own segmenter."""
+
+    at_once = 1
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def run(
+        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
+        """See `Session.run`."""
+        labels, confidence = self._session.run(_OUTPUTS, {"image": image, "text_embeddings": text_embeddings})
+        return labels, confidence
+
+    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
+        """Not needed for classes."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a graph gives for a sample, without the padding around the picture."""
+
+    labels: npt.NDArray[np.integer]  # (h, w)
+    confidence: npt.NDArray[np.float32]  # (h, w)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Labels against FP32's."""
+
+    agreement: float  # share of pixels with the same label, mean over samples
+    worst: float  # the same, of the worst sample
+    confidence_shift: float  # mean absolute difference of the confidence
+    finite: bool  # every confidence is a number
+    classes: dict[str, float]  # name -> share of the pixels FP32 gives it that keep it; rare classes left aside
+
+
+def load(model: onnx.ModelProto, threads: int, exact: bool = False) -> Any:
+    """An ONNX Runtime session of a graph in memory: INT8 as a CPU computes it, or `exact` as in `open_graph`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.onnx"
+        path.write_bytes(model.SerializeToString())
+        return open_graph(path, threads, "cpu", exact=exact)
+
+
+def run(session: Any, sample: Sample) -> Maps:
+    """Labels and confidence of the picture's own pixels."""
+    labels, confidence = session.run(_OUTPUTS, sample.feeds)
+    height, width = sample.letterbox.scaled_in(labels.shape[1:])
+    return Maps(labels[0, :height, :width], confidence[0, :height, :width])
+
+
+def compare(
+    expected: Sequence[Maps], session: Any, samples: Sequence[Sample], tick: Callable[[], None] = lambda: None
+) -> Comparison:
+    """Run every sample and compare it with what FP32 gave."""
+    equal, shifts, finite = [], [], True
+    total: Counter[str] = Counter()
+    kept: Counter[str] = Counter()
+    for truth, sample in zip(expected, samples, strict=True):
+        found = run(session, sample)
+        same = found.labels == truth.labels
+        equal.append(float(same.mean()))
+        finite = finite and bool(np.isfinite(found.confidence).all())
+        shifts.append(float(np.abs(found.confidence - truth.confidence).mean()))
+        count = len(sample.words.labels)
+        for counter, where in ((total, ...), (kept, same)):
+            pixels = np.bincount(truth.labels[where].ravel(), minlength=count)
+            counter.update({name: int(n) for name, n in zip(sample.words.labels, pixels, strict=True) if n})
+        tick()
+    return Comparison(
+        agreement=float(np.mean(equal)),
+        worst=min(equal),
+        confidence_shift=float(np.mean(shifts)),
+        finite=finite,
+        classes={name: kept[name] / total[name] for name in sorted(total) if total[name] >= _RARE * total.total()},
+    )
+
+
+def milliseconds(sessions: Sequence[Any], samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+    """Times (rounds, sessions) on the sample with the fewest classes, where the layers themselves weigh most.
+
+    The sessions take turns, see `burst_times`: compare within a row.
+    """
+    feeds = min(samples, key=lambda sample: len(sample.words.labels)).feeds
+    actions = [partial(session.run, _OUTPUTS, feeds) for session in sessions]
+    actions[0]()
+    begin = time.perf_counter()
+    actions[0]()
+    bursts = _SHORT if time.perf_counter() - begin > _LARGE else {}
+    begin = time.perf_counter()
+    return burst_times(
+        actions, _ROUNDS, enough=lambda done: done >= _FEWEST and time.perf_counter() - begin > _SECONDS, **bursts
+    )

@@ -1,0 +1,171 @@
+"""Which values tensors take: what decides the scale of their eight bits, and the mean error that rounding makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from ...bundle.errors import require
+
+Method = Literal["min-max", "entropy", "percentile"]
+METHODS: tuple[str, ...] = get_args(Method)
+
+_BINS = 2048
+_KEPT = 0.9999  # of a tensor's values lie inside, by percentile
+_LEVELS = 128  # of a symmetric INT8 range, one sign
+Feeds = Mapping[str, npt.NDArray[Any]]
+Floats = npt.NDArray[np.float64]
+Range = tuple[float, float]  # least and largest value of a tensor
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the calibration photos showed."""
+
+    ranges: dict[str, Range]  # tensor -> values that eight bits must cover
+    means: dict[str, tuple[float, ...]]  # input of a convolution -> mean of each channel
+
+
+def find_statistics(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    images: Sequence[str],
+    feeds: Sequence[Feeds],
+    method: Method,
+    tick: Callable[[], None],
+) -> Statistics:
+    """Ranges of `names` and channel means of `images` over all `feeds`; `tick` is called after each run of the graph.
+
+    `names` are FP32 tensors of any shape, `images` those among them that are (1, C, H, W). `min-max` takes the range that
+    was seen; `percentile` leaves out the largest 0.01 %; `entropy` cuts where the quantised distribution is nearest to
+    the true one (Migacz, "8-bit inference with TensorRT", GTC 2017). Both look at absolute values: outliers of either
+    sign cost alike.
+    """
+    least, most, means = _extremes(model, names, images, feeds, tick)
+    if method == "min-max":
+        limits = np.maximum(np.abs(least), np.abs(most))
+    else:
+        limits = _cut(model, names, feeds, np.maximum(np.abs(least), np.abs(most)), method, tick)
+    ranges = {
+        name: (float(max(low, -limit)), float(min(high, limit)))
+        for name, low, high, limit in zip(names, least, most, limits, strict=True)
+    }
+    return Statistics(ranges, means)
+
+
+def all_finite(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]) -> bool:
+    """Whether no tensor of `names` ever holds an infinity; a NaN has one among its ancestors."""
+    least, most, _ = _extremes(model, names, (), feeds, lambda: None)
+    return bool(np.isfinite(least).all() and np.isfinite(most).all())
+
+
+def runs(method: Method, feeds: int) -> int:
+    """How often `find_statistics` will run the graph."""
+    return feeds if method == "min-max" else 2 * feeds
+
+
+def _extremes(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    images: Sequence[str],
+    feeds: Sequence[Feeds],
+    tick: Callable[[], None],
+) -> tuple[Floats, Floats, dict[str, tuple[float, ...]]]:
+    """Least and largest value of each tensor and channel means of the images, reduced inside the graph."""
+    reduced = onnx.ModelProto()
+    reduced.CopyFrom(model)
+    wanted = []
+    for kind, tensors in (("ReduceMin", names), ("ReduceMax", names), ("GlobalAveragePool", images)):
+        for name in tensors:
+            wanted.append(f"{name}.{kind}")
+            shape: dict[str, Any] = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
+            reduced.graph.node.append(helper.make_node(kind, [name], [wanted[-1]], wanted[-1], **shape))
+    session = _session(reduced, wanted)
+    count = len(names)
+    least, most = np.full(count, np.inf), np.full(count, -np.inf)
+    sums = [np.zeros(1)] * len(images)
+    for feed in feeds:
+        values = session.run(wanted, dict(feed))
+        least = np.minimum(least, np.array(values[:count], np.float64))
+        most = np.maximum(most, np.array(values[count : 2 * count], np.float64))
+        sums = [total + value.ravel() for total, value in zip(sums, values[2 * count :], strict=True)]
+        tick()
+    means = {name: tuple((total / len(feeds)).tolist()) for name, total in zip(images, sums, strict=True)}
+    return least, most, means
+
+
+def _cut(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    feeds: Sequence[Feeds],
+    ends: Floats,
+    method: Method,
+    tick: Callable[[], None],
+) -> Floats:
+    """Largest absolute value that each tensor keeps; `ends` are the largest there are."""
+    counts = np.zeros((len(names), _BINS))
+    session = _session(model, names)
+    for feed in feeds:
+        for row, end, values in zip(counts, ends, session.run(list(names), dict(feed)), strict=True):
+            if end > 0:
+                row += np.histogram(np.abs(values), _BINS, (0, float(end)))[0]
+        tick()
+    share = _percentile if method == "percentile" else _entropy
+    return np.array([end * share(row) if end > 0 else 0.0 for end, row in zip(ends, counts, strict=True)])
+
+
+def _session(model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
+    """`model` with `outputs` besides its own."""
+    ort = require("onnxruntime", "calibrate")
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    own = {value.name for value in shown.graph.output}
+    shown.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs if name not in own
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _percentile(counts: Floats) -> float:
+    """Share of the largest value below which all but the outliers lie."""
+    total = np.cumsum(counts)
+    return (int(np.searchsorted(total, _KEPT * total[-1])) + 1) / len(counts)
+
+
+def _entropy(counts: Floats) -> float:
+    """Share of the largest value at which cutting loses the least information."""
+    # What a ReLU made zero is exact at any scale, and would outweigh all the rest.
+    counts = counts.copy()
+    counts[0] = counts[1]
+    best, least = len(counts), np.inf
+    for stop in range(_LEVELS, len(counts) + 1, _LEVELS // 8):
+        true = counts[:stop].copy()
+        true[-1] += counts[stop:].sum()
+        divergence = _divergence(true, _coarse(counts[:stop]))
+        if divergence < least:
+            best, least = stop, divergence
+    return best / len(counts)
+
+
+def _coarse(counts: Floats) -> Floats:
+    """Counts as `_LEVELS` levels tell them apart: each level's sum spread over its bins that are not empty."""
+    level = np.arange(len(counts)) * _LEVELS // len(counts)
+    filled = counts > 0
+    sums, bins = np.bincount(level, counts, _LEVELS), np.bincount(level, filled, _LEVELS)
+    return np.where(filled, (sums / np.maximum(bins, 1))[level], 0.0)
+
+
+def _divergence(true: Floats, other: Floats) -> float:
+    """Kullback-Leibler; a value that `other` cannot have counts as very rare there."""
+    p = true / true.sum()
+    q = np.maximum(other / max(other.sum(), 1.0), 1e-12)
+    inside = p > 0
+    return float((p[inside] * np.log(p[inside] / q[inside])).sum())

@@ -1,0 +1,1 @@
+"""Bundle to TensorRT plan: build, compare with ONNX Runtime, cache."""

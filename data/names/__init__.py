@@ -1,0 +1,1 @@
+"""Names of categories: synonyms, related words, WordNet."""

@@ -1,0 +1,148 @@
+"""Pascal VOC 2012 and Pascal Context.
+
+Pascal Context labels the photos of VOC 2010 with 459 categories; 59 of them are the usual benchmark, all else being
+background that does not count. Its file of the 59 calls three of them otherwise than its file of the 459.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.errors import DatasetError
+from ..bundle.metrics import IGNORE
+from .labelled import (
+    VOID,
+    CompositeNames,
+    IndexMask,
+    LabelledFile,
+    LabelledPhotos,
+    MaskReader,
+    Truth,
+    listed,
+    look_up,
+    pair,
+    read_mat,
+)
+from .names.category_names import CategoryNames, category_names
+from .names.synonyms import shipped_senses
+
+# Names in Context's file of 59 -> in its file of 459; and how a person writes them.
+_SAME = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
+_SPACED = {"pottedplant": "potted plant", "tvmonitor": "tv monitor", "diningtable": "dining table"}
+
+
+def voc_20(folder: Path) -> LabelledPhotos:
+    """VOC 2012's validation photos; neither borders nor background count. Raises `DatasetError`."""
+    table = {IGNORE: VOID, 0: VOID, **{index + 1: index for index in range(20)}}
+    return _voc("voc-20", folder, _set("pascal_voc_20"), IndexMask(tuple(table.items()), "0 to 20, or 255"))
+
+
+def voc_21(folder: Path) -> LabelledPhotos:
+    """VOC 2012 with the background as a class, which goes by the names of Context's other classes.
+
+    Nothing looks like the word "background", so it is not asked for. Raises `DatasetError`.
+    """
+    things = _set("pascal_voc_20")
+    own = {name for entry in things for name in entry.names} | {"table"}  # VOC's dining table
+    others = [entry.names[0] for entry in _set("pascal_context_59") if entry.names[0] not in own]
+    background = CompositeNames(tuple(others), (), label="background", defining=len(others))
+    table = {IGNORE: VOID, **{index: index for index in range(21)}}
+    return _voc("voc-21", folder, (background, *things), IndexMask(tuple(table.items()), "0 to 20, or 255"))
+
+
+def _voc(name: str, folder: Path, classes: tuple[CategoryNames, ...], read: MaskReader) -> LabelledPhotos:
+    root = _inside(folder, "VOC2012")
+    photos = [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(root / "ImageSets/Segmentation/val.txt")]
+    files, skipped = pair(photos, lambda path: root / "SegmentationClass" / f"{path.stem}.png")
+    return LabelledPhotos(name, classes, files, read, skipped)
+
+
+@dataclass(frozen=True)
+class MatMask:
+    """Reads Context's `.mat` files: `LabelMap` (H, W), numbers of labels.txt."""
+
+    table: tuple[tuple[int, int], ...]  # number -> class index or VOID
+
+    def __call__(self, file: LabelledFile) -> Truth:
+        """Raises `DatasetError` for a file without such a map."""
+        assert file.mask is not None
+        variables = read_mat(file.mask)
+        if "LabelMap" not in variables:
+            raise DatasetError(f"{file.mask} holds no LabelMap; copy it again")
+        numbers = np.asarray(variables["LabelMap"])
+        if numbers.ndim != 2 or not np.issubdtype(numbers.dtype, np.integer):
+            raise DatasetError(
+                f"{file.mask}: LabelMap is {numbers.dtype} {list(numbers.shape)}, expected integers (H, W)"
+            )
+        return Truth(look_up(numbers, dict(self.table), f"{file.mask}", "numbers of labels.txt"))
+
+
+def context_459(folder: Path) -> LabelledPhotos:
+    """All categories of labels.txt; raises `DatasetError`."""
+    labels = _labels(folder / "labels.txt")
+    table = {0: VOID, **{number: place for place, number in enumerate(labels)}}
+    classes = tuple(category_names(_SPACED.get(name, name)) for name in labels.values())
+    return _context("context-459", folder, classes, MatMask(tuple(table.items())), "trainval", ".mat")
+
+
+def context_59(folder: Path) -> LabelledPhotos:
+    """The 59, from the masks made for them where there are such, else from those of all 459; raises `DatasetError`."""
+    if (folder / "59_context_labels").is_dir():
+        labels = _labels(folder / "59_labels.txt")
+        table = {0: VOID, **{number: place for place, number in enumerate(labels)}}
+        classes = tuple(category_names(_spoken(name)) for name in labels.values())
+        read = IndexMask(tuple(table.items()), "numbers of 59_labels.txt")
+        return _context("context-59", folder, classes, read, "59_context_labels", ".png")
+    labels = _labels(folder / "labels.txt")
+    classes = _set("pascal_context_59")
+    place = {entry.names[0]: index for index, entry in enumerate(classes)}
+    found = {number: place.get(_SPACED.get(name, name), VOID) for number, name in labels.items()}
+    if missing := sorted(set(range(len(classes))) - set(found.values())):
+        raise DatasetError(f"{folder / 'labels.txt'} has no {classes[missing[0]].names[0]!r}; copy the data set again")
+    return _context("context-59", folder, classes, MatMask(tuple({0: VOID, **found}.items())), "trainval", ".mat")
+
+
+def _context(
+    name: str, folder: Path, classes: tuple[CategoryNames, ...], read: MaskReader, masks: str, suffix: str
+) -> LabelledPhotos:
+    root = _inside(folder, "VOC2010")
+    lists = [root / "ImageSets" / kind / "val.txt" for kind in ("SegmentationContext", "Main")]
+    split = next((path for path in lists if path.is_file()), lists[-1])
+    photos = [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(split)]
+    files, skipped = pair(photos, lambda path: folder / masks / f"{path.stem}{suffix}")
+    return LabelledPhotos(name, classes, files, read, skipped)
+
+
+def _inside(folder: Path, year: str) -> Path:
+    """Where JPEGImages lies: in the folder itself, in VOCdevkit's folder of that year, or beside Context's files."""
+    places = [folder, folder / year, folder / "VOCdevkit" / year, folder.parent / year]
+    for place in places:
+        if (place / "JPEGImages").is_dir():
+            return place
+    raise DatasetError(f"{folder} has no JPEGImages, expected it there or in {year}/; unpack VOC {year[3:]} there")
+
+
+def _labels(path: Path) -> dict[int, str]:
+    """`12: aeroplane` -> {12: "aeroplane"}, in the order of the numbers."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"cannot read {path} ({error}); copy it from the data set") from error
+    found = {int(number): name.strip() for number, name in re.findall(r"^\s*(\d+)\s*:\s*(\S.*)$", text, re.MULTILINE)}
+    if not found:
+        raise DatasetError(f"{path} names nothing; expected lines such as 12: aeroplane")
+    return dict(sorted(item for item in found.items() if item[0] > 0))
+
+
+def _spoken(name: str) -> str:
+    """Name of one of the 59 in Context's file of them -> the name in our list."""
+    name = _SAME.get(name, name)
+    return _SPACED.get(name, name)
+
+
+def _set(name: str) -> tuple[CategoryNames, ...]:
+    return tuple(map(category_names, shipped_senses()["sets"][name]))

@@ -1,0 +1,1 @@
+"""Sources of frames: photos, video files, cameras, network streams, screens."""

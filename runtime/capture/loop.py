@@ -1,0 +1,56 @@
+"""A recording shown over and over at its own pace, for a viewer that stays open."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from ..frame import Frame
+from ..status import PLAYING
+from .sources import Source
+
+_PHOTO = 4.0  # seconds that a photo stays
+_AGAIN = 0.2  # seconds after which it is labelled again, since classes and settings may have changed
+
+
+class Repeated:
+    """The frames of a finite source without end: a clip in real time, each photo for some seconds.
+
+    Every picture that a network of this speed can label is labelled; none is left out.
+    """
+
+    live = False
+    total: int | None = None
+    state = PLAYING
+    dropped = 0
+
+    def __init__(self, reopen: Callable[[], Source]) -> None:
+        """`reopen` opens the source anew; it is called once here, so that its errors show at once."""
+        self._reopen = reopen
+        self._source = reopen()
+        self._closed = threading.Event()
+        self.name, self.fps, self.moving = self._source.name, self._source.fps, self._source.moving
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, begun = 0, time.monotonic()
+        due = begun
+        while not self._closed.is_set():
+            for frame in self._source:
+                for _ in range(1 if self.moving else round(_PHOTO / _AGAIN)):
+                    if self._closed.wait(max(0.0, due - time.monotonic())):
+                        return
+                    now = time.monotonic()
+                    yield replace(frame, index=index, time=now - begun, captured=now)
+                    index += 1
+                    # A network that is slower than the clip slows it down: catching up would leave frames out.
+                    due = max(due + (1 / self.fps if self.moving else _AGAIN), time.monotonic() - _AGAIN)
+            if not self._closed.is_set():
+                self._source.close()
+                self._source = self._reopen()
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed.set()
+        self._source.close()

@@ -1,0 +1,1 @@
+"""Predictions drawn on frames: regions, outlines, names, legend."""

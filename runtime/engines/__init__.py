@@ -1,0 +1,1 @@
+"""Sessions: ONNX Runtime, TensorRT and an in-memory function behind one interface."""

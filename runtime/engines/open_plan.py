@@ -1,0 +1,60 @@
+"""From a bundle to the session of its plan: the one that was named, the cached one, or one that is built now."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ...bundle.bundle import Bundle
+from ...bundle.errors import PlanError
+from .cuda import find_gpu
+from .plan import Plan, Target, fitting
+from .tensorrt import TensorRTSession
+from .tensorrt_api import load
+
+BUILD = "ovs_edge.calibration.build_cli"  # `ovs-build`; run as a program, since a device may do without its packages
+
+
+def open_plan(bundle: Bundle, precision: str, named: Path | None = None) -> TensorRTSession:
+    """A session of the plan at `named`, or of the cached plan; where none fits, `ovs-build` is run first.
+
+    Raises `PlanError` for a plan of another bundle or device, or a build that fails; `UsageError` for a precision that
+    the bundle does not have; `MissingExtraError` without TensorRT or pycuda.
+    """
+    bundle.graph(precision)
+    if named is not None:
+        return TensorRTSession(_named(bundle, precision, named))
+    # Before anything is built: what is missing here will be missing then.
+    trt, gpu = load(), find_gpu()
+    here = Target.here(trt.module, trt.version, gpu.name, gpu.capability)
+    try:
+        plan = fitting(bundle, precision, here)
+    except PlanError as error:
+        print(f"{error}; building it now, which takes minutes", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", BUILD, str(bundle.path), "--precision", precision]
+        command += ["--force"] if bundle.force else []
+        if (code := subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode) != 0:
+            raise PlanError(f"ovs-build failed (exit code {code}); its message is above") from error
+        plan = fitting(bundle, precision, here)
+    return TensorRTSession(plan)
+
+
+def _named(bundle: Bundle, precision: str, path: Path) -> Plan:
+    plan = Plan.open(path)
+    sidecar = plan.sidecar
+    if sidecar.bundle_digest != bundle.digest:
+        raise PlanError(
+            f"the plan {path} was built from the bundle {sidecar.bundle} {sidecar.bundle_digest[:12]}…, not from "
+            f"{bundle.path} ({bundle.digest[:12]}…); name that bundle with --model, or build the plan again"
+        )
+    if sidecar.precision != precision:
+        raise PlanError(
+            f"the plan {path} is in {sidecar.precision}, {precision} was asked for; "
+            f"run it with --precision {sidecar.precision}"
+        )
+    if not plan.compared:
+        print(
+            f"the plan {path} was never compared with ONNX Runtime on a GPU: its labels may be wrong", file=sys.stderr
+        )
+    return plan

@@ -1,0 +1,1 @@
+"""One frame: preprocessing, the segmenter, smoothing, key frames, and the prediction."""

@@ -1,0 +1,136 @@
+"""What is at a point of the picture, and what else it might be.
+
+A graph gives each pixel's winning class and no other. The others are had by asking again: the winner's text vectors are
+made zero, which is no name, and the network runs once more on the same frame; who wins now came second. Its share of
+what the winner left is the softmax's chain rule, p(second) = p(second | not the first) · (1 - p(first)).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.errors import UsageError
+from ..newest_task import Latest
+from ..opencv import cv2
+from ..segmenter import Asked, Prepared, Segmenter
+from .prediction import NOTHING, Prediction
+from .preprocess import to_frame
+
+_ROUNDS = 3  # runs of the network per question; each costs the stream a frame's time
+_SURROUNDINGS = 0.02  # radius of what is looked at where nothing is labelled, of the picture's shorter side
+_UNLIKELY = 0.005  # a name below this is no answer
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One thing that a region may be."""
+
+    label: str | None  # an asked class; None is the background: something that nobody asked for
+    score: float  # probability, 0..1, mean over the region
+
+
+@dataclass(frozen=True)
+class RegionInfo:
+    """What is known of the region at a point."""
+
+    label: str | None  # as the picture shows it; None where nothing is labelled
+    share: float  # of the frame's pixels, 0..1
+    box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
+    guesses: tuple[Guess, ...]  # likeliest first
+
+
+@dataclass(frozen=True)
+class _Question:
+    image: npt.NDArray[np.uint8]
+    prediction: Prediction
+    point: tuple[int, int]
+
+
+class Inspector:
+    """Answers in a thread of its own, one question at a time, the latest first."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._worker: Latest[_Question, RegionInfo] = Latest("inspector", self._answer)
+
+    def ask(self, image: npt.NDArray[np.uint8], prediction: Prediction, x: int, y: int) -> Future[RegionInfo]:
+        """What is at pixel (x, y) of `image` (H, W, 3) BGR, which `prediction` belongs to.
+
+        The future raises `UsageError` for a point outside, and where the classes have changed since the prediction;
+        `Superseded` when a newer question took its place.
+        """
+        return self._worker.submit(_Question(image, prediction, (x, y)))
+
+    def close(self) -> None:
+        """End the thread."""
+        self._worker.close()
+
+    def _answer(self, question: _Question) -> RegionInfo:
+        prediction, (x, y) = question.prediction, question.point
+        height, width = prediction.labels.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise UsageError(f"the point {x}, {y} is outside the picture of {width}x{height}; click inside it")
+        asked = self._segmenter.asked
+        if asked.version != prediction.version:
+            raise UsageError("the classes have changed since this picture; click on a newer one")
+        mask = _region(prediction, x, y)
+        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        index = int(prediction.labels[y, x])
+        return RegionInfo(
+            label=None if index == NOTHING else prediction.classes[index],
+            share=float(np.count_nonzero(mask) / mask.size),
+            box=(int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1),
+            guesses=self._guesses(question, asked, mask),
+        )
+
+    def _guesses(self, question: _Question, asked: Asked, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
+        prepared = self._segmenter.prepare(question.image)
+        vectors = asked.vocabulary.vectors.copy()
+        guesses: list[Guess] = []
+        left = 1.0  # probability that no guess so far has taken
+        for _ in range(_ROUNDS):
+            if not vectors.any():
+                break
+            vocabulary = replace(asked.vocabulary, vectors=vectors.copy())
+            winner, share = self._winner(prepared, replace(asked, vocabulary=vocabulary), mask)
+            score, left = left * share, left * (1 - share)
+            if winner < asked.shown:
+                guesses.append(Guess(asked.labels[winner], score))
+                vectors[winner] = 0
+            else:  # the background may be several classes; to a person it is one
+                guesses.append(Guess(None, score))
+                vectors[asked.shown :] = 0
+            if left < _UNLIKELY:
+                break
+        likely = [guess for guess in guesses if guess.score >= _UNLIKELY]
+        return tuple(sorted(likely or guesses[:1], key=lambda guess: -guess.score))
+
+    def _winner(self, prepared: Prepared, asked: Asked, mask: npt.NDArray[np.bool_]) -> tuple[int, float]:
+        """The class with the most pixels of the region, the background counted as one, and its mean confidence."""
+        inferred = self._segmenter.infer(prepared, asked)
+        labels = np.minimum(inferred.labels[0].astype(np.int32), asked.shown)
+        index, confidence = to_frame(labels, inferred.confidence[0].astype(np.float32), prepared.letterbox)
+        inside = index[mask]
+        winner = int(np.bincount(inside).argmax())
+        return winner, float(np.clip(confidence[mask][inside == winner].mean(), 0, 1))
+
+
+def _region(prediction: Prediction, x: int, y: int) -> npt.NDArray[np.bool_]:
+    """Mask (H, W) of the segment at a point, else of the connected pixels of its class, else of its surroundings."""
+    labels, ids = prediction.labels, prediction.segment_map
+    if ids is not None and ids[y, x]:
+        segment: npt.NDArray[np.bool_] = ids == ids[y, x]
+        return segment
+    same = (labels == labels[y, x]).view(np.uint8)
+    if labels[y, x] == NOTHING:
+        around = np.zeros_like(same)
+        cv2.circle(around, (x, y), max(1, round(_SURROUNDINGS * min(labels.shape))), 1, cv2.FILLED)
+        surroundings: npt.NDArray[np.bool_] = (same & around).astype(np.bool_)
+        return surroundings
+    _, parts = cv2.connectedComponents(same, connectivity=4)
+    connected: npt.NDArray[np.bool_] = parts == parts[y, x]
+    return connected

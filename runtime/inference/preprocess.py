@@ -1,0 +1,41 @@
+"""Frame to network input, and label map back to frame: the two resizes around the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.letterbox import PAD_BGR, Letterbox
+from ..opencv import cv2
+
+
+def to_input(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Letterbox]:
+    """Scale a frame (H, W, 3) BGR into `size` (height, width), aspect kept, padded at the right and bottom.
+
+    Returns uint8 (1, height, width, 3) BGR and the geometry that undoes it. Mean and std are inside the graph.
+    """
+    letterbox = Letterbox.fit(image.shape[:2], size)
+    height, width = letterbox.scaled
+    # Averaging over source pixels avoids aliasing when shrinking; it degenerates to blocks when enlarging.
+    shrinks = height * width < image.shape[0] * image.shape[1]
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    tensor = np.empty((1, *size, 3), np.uint8)
+    tensor[0, :height, :width] = scaled
+    tensor[0, height:] = PAD_BGR
+    tensor[0, :height, width:] = PAD_BGR
+    return tensor, letterbox
+
+
+def to_frame(
+    labels: npt.NDArray[np.int32], confidence: npt.NDArray[np.float32], letterbox: Letterbox
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Cut the padding off maps (h, w) that cover the network's input, and resize them to the frame (H, W).
+
+    Labels take the nearest value, since the mean of two classes is neither; confidence is interpolated.
+    """
+    height, width = letterbox.scaled_in(labels.shape[:2])
+    size = (letterbox.source[1], letterbox.source[0])
+    return (
+        cv2.resize(np.ascontiguousarray(labels[:height, :width]), size, interpolation=cv2.INTER_NEAREST_EXACT),
+        cv2.resize(np.ascontiguousarray(confidence[:height, :width]), size, interpolation=cv2.INTER_LINEAR),
+    )

@@ -1,0 +1,1 @@
+"""Outputs: pictures, video files, JSON lines, a window."""

@@ -1,0 +1,92 @@
+"""What the web viewer tells of a run, and is told, as plain values of JSON; colours are "#rrggbb"."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from typing import Any
+
+from ...bundle.errors import UsageError
+from ..controls import Bgr
+from ..draw.colour_map import class_colours
+from ..inference.inspector import RegionInfo
+from ..interaction import Interaction
+from ..sinks.recorder import Recorder
+from ..status import PLAYING
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+def run_news(interaction: Interaction, recorder: Recorder, title: str, source: str) -> dict[str, Any]:
+    """Classes, settings, presets, recordings, and how the source is; `source` is `Status.source`."""
+    vocabulary, settings = interaction.vocabulary.state, interaction.controls.settings
+    style = settings.style
+    labels = tuple(entry.label for entry in vocabulary.classes)
+    palette = class_colours(labels, style.colours).tolist()
+    return {
+        "title": title,
+        "model": interaction.segmenter.manifest.name,
+        "version": vocabulary.version,
+        "pending": vocabulary.pending,
+        "error": vocabulary.error,
+        "classes": [
+            {
+                "label": entry.label,
+                "names": list(entry.names),
+                "colour": "#{2:02x}{1:02x}{0:02x}".format(*colour),
+                "hidden": entry.label in style.hidden,
+            }
+            for entry, colour in zip(vocabulary.classes, palette, strict=True)
+        ],
+        "presets": list(interaction.vocabulary.presets),
+        "settings": {
+            "threshold": settings.threshold,
+            "opacity": style.opacity,
+            "outlines": style.outlines,
+            "names": style.names,
+            "legend": style.legend,
+            "hidden": sorted(style.hidden),
+        },
+        "lost": None if source == PLAYING else source,
+        "recording": recorder.seconds,
+        "recordings": list(recorder.made),
+        "recording_error": recorder.error,
+    }
+
+
+def region_news(info: RegionInfo, width: int, height: int) -> dict[str, Any]:
+    """A region of a frame of `width` x `height`; its box as shares of them."""
+    x0, y0, x1, y1 = info.box
+    return {
+        "label": info.label,
+        "share": info.share,
+        "box": [x0 / width, y0 / height, x1 / width, y1 / height],
+        "guesses": [{"label": guess.label, "score": round(guess.score, 4)} for guess in info.guesses],
+    }
+
+
+def colour_of(text: object) -> Bgr | None:
+    """BGR of "#rrggbb"; None, a class's own colour, of None. Raises `UsageError`."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or not _COLOUR.fullmatch(text):
+        raise UsageError('a colour is not "#rrggbb", such as "#ff8800"')
+    value = int(text[1:], 16)
+    return value & 0xFF, value >> 8 & 0xFF, value >> 16
+
+
+def number_of(value: object, name: str) -> float:
+    """A finite number. Raises `UsageError`, which names it `name`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
+    raise UsageError(f"expected a number as {name!r}")
+
+
+def flag_of(value: object, name: str) -> bool:
+    """True or false. Raises `UsageError`, which names it `name`."""
+    if not isinstance(value, bool):
+        raise UsageError(f"expected true or false as {name!r}")
+    return value

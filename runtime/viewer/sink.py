@@ -1,0 +1,75 @@
+"""The web viewer as a sink: frames go to whoever looks, and nobody who looks can hold them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..frame import Frame
+from ..inference.prediction import Prediction
+from ..interaction import Interaction
+from ..sinks.recorder import Recorder
+from ..status import Status
+from .access import DEFAULT_ADDRESS, Guard, parse_address
+from .broadcast import Shown
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """How the viewer is offered."""
+
+    address: str = DEFAULT_ADDRESS  # HOST:PORT
+    token: str | None = None  # None: made where others than this machine can connect
+    recordings: Path = Path("recordings")  # folder for what is recorded from the page; made when needed
+    title: str = ""  # the source's name, for the page's heading
+
+
+class WebSink:
+    """Serves the page at `url` until closed."""
+
+    def __init__(self, options: WebOptions, interaction: Interaction) -> None:
+        """Raises `UsageError` for an address or token that makes no sense, `SinkError` for a port in use,
+        `MissingExtraError` where the extra `web` is not installed."""
+        from .server import WebServer
+
+        address = parse_address(options.address)
+        guard = Guard(address, options.token)
+        self.place: str | None = None  # the folder of the recordings, once there are any
+        self._folder = options.recordings
+        self._recorder = Recorder(options.recordings)
+        self._server = WebServer(address, guard, interaction, self._recorder, options.title)
+        interaction.vocabulary.start()
+        self.url = address.url(self._server.port, guard.token)
+
+    @property
+    def wants_picture(self) -> bool:
+        """Drawing costs time; nobody may be looking."""
+        return self._server.watched or self._recorder.seconds is not None
+
+    def write(
+        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
+    ) -> bool:
+        """Show the frame; returns at once."""
+        self._server.publish(Shown(frame, prediction, picture, status))
+        if picture is not None:
+            self._recorder.write(frame, prediction, picture, status)
+        return True
+
+    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
+        """Say on the page what is wrong."""
+        self._server.publish_status(status)
+        return True
+
+    def finish(self) -> None:
+        """Complete a recording."""
+        self._recorder.stop()
+        if self._recorder.made:
+            self.place = f"{self._folder}/"
+
+    def close(self) -> None:
+        """Send the viewers away, and free the port."""
+        self._recorder.close()
+        self._server.close()

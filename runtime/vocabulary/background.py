@@ -1,0 +1,205 @@
+"""What competes in silence, so that whatever matches no asked class is not painted.
+
+The argmax must choose something for every pixel. Asked for "cat" alone, all would be cat. So the names the model was
+trained with, less those that mean an asked class, compete as a few extra, last classes of similar names. Names of a
+class compete by maximum before the softmax, so K stays small however many names there are. But what a class gathers
+from several queries adds up: were all names one class, a bit of "clock" here and of "spoon" there would together
+outweigh a "cup". With a class for each name nothing adds up, but every frame pays for 160 full-size score maps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import zip_longest
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.vocabulary import ClassNames, Vocabulary, stack_names
+from .centring import mean_of, unit
+from .out_of_vocabulary import read_words
+
+LABEL = "(background)"  # parentheses keep it apart from a name someone types
+
+# Cosine of two names' vectors, the training vocabulary's mean taken off, from which they count as one thing. Without
+# the mean, all prompts look alike (0.6 for "car" and "bus") and the scale differs by encoder. On MiniLM sentence
+# vectors, 21 pairs to keep apart (car/truck, cat/dog, rocket/aeroplane) reach 0.46; of 24 near-synonyms
+# (cup/mug, road/street, cat/kitten), 19 exceed 0.48. The price of an error is small on either side: a rival
+# dropped may let its pixels be painted, a synonym kept may take pixels away.
+NEAR = 0.48
+_ROUNDS = 20  # of k-means, far more than a few hundred names need to settle
+
+# Classes the background is spread over. Measured with `mini` on 82 validation photos, half of each photo's classes
+# asked for: IoU of the asked ones 0.178 / 0.746 / 0.586 (COCO, MSRC, CamVid) with 1, 0.182 / 0.754 / 0.597 with 8, no
+# better with 16 or 32.
+GROUPS = 8
+MAX_NAMES = 48  # of one background class
+MAX_ROWS = 4096  # K * S of the tensor: all of it is compared with every query in every frame
+
+# Words for people, so various in use that their vectors lie far apart ("person" and "man": 0.41).
+_PEOPLE = frozenset(
+    {
+        "person", "people", "human", "man", "woman", "child", "boy", "girl", "kid", "baby", "adult", "pedestrian",
+        "rider", "bicyclist", "cyclist", "motorcyclist", "face", "body", "head", "crowd", "player",
+    }
+)  # fmt: skip
+_IRREGULAR = {
+    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "feet": "foot",
+    "leaves": "leaf", "knives": "knife", "shelves": "shelf", "geese": "goose", "teeth": "tooth",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=16384)
+def _words(name: str) -> tuple[str, ...]:
+    """Lower-case words in the singular: "Traffic-Lights" -> ("traffic", "light")."""
+    return tuple(_singular(word) for word in re.findall(r"\w+", name.casefold().replace("_", " ")))
+
+
+def _singular(word: str) -> str:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) <= 3 or word.endswith("ss"):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if re.search(r"(s|x|z|ch|sh)es$", word):
+        return word[:-2]
+    return word.removesuffix("s")
+
+
+@dataclass(frozen=True)
+class Spellings:
+    """The words of asked names, kept so that one look-up tells whether another name means one of them.
+
+    Names mean the same by their words when they differ in number and case only, or when one is the other made more
+    precise. In English the last word says what a thing is: a traffic light is a light, but not traffic.
+    """
+
+    whole: frozenset[tuple[str, ...]]  # words of each name
+    ends: frozenset[tuple[str, ...]]  # last one, two, ... words of each name
+    signs: frozenset[str]  # names without a word, such as emoji
+    people: bool  # one of them is a person
+
+    @classmethod
+    def of(cls, asked: Iterable[str]) -> Spellings:
+        """Index `asked`."""
+        asked = list(asked)
+        whole = frozenset(words for words in map(_words, asked) if words)
+        ends = frozenset(words[start:] for words in whole for start in range(len(words)))
+        signs = frozenset(name.casefold() for name in asked if not _words(name))
+        return cls(whole, ends, signs, any(words[-1] in _PEOPLE for words in whole))
+
+    def match(self, name: str) -> bool:
+        """Whether `name` means one of the names."""
+        words = _words(name)
+        if not words:
+            return name.casefold() in self.signs
+        if words in self.ends or (self.people and words[-1] in _PEOPLE):
+            return True
+        return any(words[start:] in self.whole for start in range(1, len(words)))
+
+
+class Background:
+    """The training vocabulary with its vectors, ready to step back from whatever is asked for."""
+
+    def __init__(
+        self,
+        classes: Sequence[Sequence[str]],
+        vectors: npt.NDArray[np.float32],
+        related: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """`vectors` (N, D), unit: of `names(classes)`, in that order.
+
+        `related`: first name of a class -> words for things that overlap it. They do not compete themselves, but the
+        class steps back when one of them is asked for: a face must not take its pixels from a person.
+        """
+        self._related = related or {}
+        self._classes = tuple(tuple(names) for names in classes)
+        self._row = {name: row for row, name in enumerate(names(classes))}
+        self._vectors = vectors
+        self._mean = mean_of(vectors)  # of few names there is none: those are told apart by their words alone
+        if self._mean is not None:
+            self._directions = unit(vectors - self._mean)
+        self._group = self._grouped()
+
+    def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32]) -> list[str]:
+        """Names that compete with the names `asked` (vectors (M, D)): first names of all classes, then second ones, …
+
+        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing.
+        """
+        near = self._near_by_vector(asked_vectors)
+        spellings = Spellings.of(asked)
+        kept = [
+            entry
+            for entry in self._classes
+            if not any(near[self._row[name]] for name in entry)
+            and not any(map(spellings.match, (*entry, *self._related.get(entry[0], ()))))
+        ]
+        ranked = (name for rank in zip_longest(*kept) for name in rank if name is not None)
+        return list(dict.fromkeys(ranked))
+
+    def groups(self, chosen: Iterable[str], most: int = MAX_NAMES) -> list[list[str]]:
+        """`chosen` as classes of similar names, at most `GROUPS` of at most `most` names; later names are left out."""
+        found: dict[int, list[str]] = {}
+        for name in chosen:
+            found.setdefault(self._group[name], []).append(name)
+        return [found[group][:most] for group in sorted(found)]
+
+    def vectors(self, chosen: Iterable[str]) -> npt.NDArray[np.float32]:
+        """Vectors (S, D) of names from this vocabulary."""
+        return self._vectors[[self._row[name] for name in chosen]]
+
+    def read(self, words: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """`read_words` through this vocabulary."""
+        return read_words(words, self._vectors)
+
+    def _grouped(self) -> dict[str, int]:
+        """Group of each name: spherical k-means over the classes' mean directions, started from the farthest ones."""
+        if self._mean is None or len(self._classes) <= GROUPS:
+            return {name: index % GROUPS for index, entry in enumerate(self._classes) for name in entry}
+        points = unit(
+            np.stack([self._directions[[self._row[name] for name in entry]].mean(axis=0) for entry in self._classes])
+        )
+        chosen = [0]
+        while len(chosen) < GROUPS:
+            chosen.append(int((points @ points[chosen].T).max(axis=1).argmin()))
+        centres = points[chosen]
+        for _ in range(_ROUNDS):
+            nearest = (points @ centres.T).argmax(axis=1)
+            sums = [points[nearest == group].sum(axis=0) for group in range(GROUPS)]
+            centres = unit(np.stack(sums))
+        nearest = (points @ centres.T).argmax(axis=1)
+        return {name: int(group) for entry, group in zip(self._classes, nearest, strict=True) for name in entry}
+
+    def _near_by_vector(self, asked: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        if self._mean is None or not len(asked):
+            return np.zeros(len(self._vectors), np.bool_)
+        # Not `@`: for so little work BLAS spends ten times longer waking threads that the network keeps busy.
+        cosines = np.einsum("nd,md->nm", self._directions, unit(asked - self._mean))
+        nearest: npt.NDArray[np.bool_] = np.any(cosines > NEAR, axis=1)
+        return nearest
+
+
+def names(classes: Iterable[Iterable[str]]) -> list[str]:
+    """Every distinct name, in order of first appearance."""
+    return list(dict.fromkeys(name for entry in classes for name in entry))
+
+
+def room(classes: int, names_per_class: int) -> int:
+    """How many names a background class may have beside K `classes` of at most `names_per_class` names each."""
+    return min(MAX_NAMES, max(names_per_class, MAX_ROWS // (classes + GROUPS)))
+
+
+def with_background(
+    asked: Vocabulary, background: Sequence[tuple[Sequence[str], npt.NDArray[np.float32]]]
+) -> Vocabulary:
+    """`asked` with more, last classes: the names of each and their vectors (S, D)."""
+    rivals = [(tuple(names), vectors) for names, vectors in background if names]
+    if not rivals:
+        return asked
+    rows = [*asked.vectors, *(vectors for _, vectors in rivals)]
+    classes = (*asked.classes, *(ClassNames(LABEL, names) for names, _ in rivals))
+    return Vocabulary(classes, stack_names(rows, asked.vectors.shape[2]))

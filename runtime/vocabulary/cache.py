@@ -1,0 +1,87 @@
+"""Text vectors kept between runs, so that a known name costs nothing.
+
+One `.npz` per bundle under the user's cache folder, in front of it the one that a bundle brings for the names it was
+trained with. A cache is a convenience: whatever is wrong with it (unwritable folder, truncated file, foreign
+contents), the vectors can be computed again, so nothing in `VectorCache` ever raises.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.files import cache_folder
+
+_MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
+_MOST_KEPT = 4 * _MOST_NAMES  # in memory, besides a bundle's own: a run of weeks may see any number of names
+_MOST_BYTES = 64 * 2**20  # a larger file is not ours
+
+
+class VectorCache:
+    """Name -> unit vector (D,), in memory and in one file. `key` identifies everything the vectors depend on."""
+
+    def __init__(self, key: str, dim: int, folder: Path | None = None, bundled: Path | None = None) -> None:
+        self._file = (folder or cache_folder("vectors")) / f"{key}.npz"
+        self._bundled = _read(bundled, dim) if bundled is not None else {}
+        self._vectors = {**_read(self._file, dim), **self._bundled}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._vectors
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
+        return self._vectors[name]
+
+    def add(self, names: list[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Remember vectors (len(names), D), and write the file where that is possible."""
+        self._vectors.update(zip(names, vectors, strict=True))
+        if (surplus := len(self._vectors) - len(self._bundled) - _MOST_KEPT) > 0:
+            oldest = (name for name in self._vectors if name not in self._bundled)
+            for name in list(islice(oldest, surplus)):
+                del self._vectors[name]
+        with suppress(Exception):
+            self._write()
+
+    def _write(self) -> None:
+        kept = [name for name in self._vectors if name not in self._bundled][-_MOST_NAMES:]
+        contents = packed(kept, np.stack([self._vectors[name] for name in kept]))
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".vectors.", dir=self._file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(contents)
+            # Renaming is atomic: a second process reads the old file or the new one, never half of one.
+            os.replace(temporary, self._file)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def packed(names: list[str], vectors: npt.NDArray[np.float32]) -> bytes:
+    """The file's contents: `names` as JSON bytes, `vectors` (N, D)."""
+    contents = io.BytesIO()  # in memory first: zipfile complains on stderr, beyond any handler, of a full disk
+    np.savez(contents, names=np.frombuffer(json.dumps(names).encode(), np.uint8), vectors=vectors)
+    return contents.getvalue()
+
+
+def _read(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
+    """What the file holds; nothing if it is not one of ours."""
+    with suppress(Exception):
+        if path.stat().st_size > _MOST_BYTES:
+            return {}
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            names = json.loads(arrays["names"].tobytes())
+            vectors = arrays["vectors"]
+        unique = len(set(names)) == len(names) == len(vectors)
+        sound = vectors.dtype == np.float32 and vectors.shape[1:] == (dim,) and np.isfinite(vectors).all()
+        if unique and sound and all(isinstance(name, str) for name in names):
+            return dict(zip(names, vectors, strict=True))
+    return {}

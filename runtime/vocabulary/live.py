@@ -1,0 +1,165 @@
+"""Other classes while frames go on: encoded in a thread of its own, switched to between two frames.
+
+Until the new names are encoded, frames keep the old ones. `Segmenter.set_classes` replaces all of a vocabulary as one
+value, which a frame reads once, so none sees half of each. Of requests that come faster than they can be encoded, the
+latest wins. A request that fails leaves the classes as they are, and its asker gets the error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...bundle.errors import UsageError
+from ...bundle.vocabulary import ClassNames
+from ..newest_task import Latest, Superseded
+from ..segmenter import Asked, Segmenter
+
+MOST_PRESETS = 9  # one for each key
+_POLL = 0.25  # seconds between two looks at a watched file; every file system can do that
+
+Classes = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class VocabularyState:
+    """What is looked for, and what is about to be."""
+
+    classes: tuple[ClassNames, ...]  # that frames are labelled with
+    version: int  # of these classes; a prediction carries the version it was made with
+    pending: bool  # whether other classes are being encoded
+    error: str | None  # why the last request failed; None if it did not
+
+
+class LiveVocabulary:
+    """Changes the classes of a segmenter that is at work. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        presets: Sequence[str] = (),
+        on_change: Callable[[VocabularyState], None] | None = None,
+    ) -> None:
+        """`segmenter` has its first classes. `on_change` hears of every new state, in the thread that made it."""
+        if len(presets) > MOST_PRESETS:
+            raise UsageError(f"{len(presets)} presets were given, expected at most {MOST_PRESETS}: one for each key")
+        self.presets = tuple(presets)
+        self.on_change = on_change
+        self._segmenter = segmenter
+        self._worker: Latest[Classes, Asked] = Latest("vocabulary", self._encode, segmenter.preload)
+        self._lock = threading.Lock()
+        self._requested = 0  # requests so far, and how many have had their answer
+        self._answered = 0
+        self._error: str | None = None
+        self._watched: tuple[threading.Thread, threading.Event] | None = None
+
+    @property
+    def state(self) -> VocabularyState:
+        """As of now."""
+        asked = self._segmenter.asked
+        classes = asked.vocabulary.classes[: asked.shown]
+        return VocabularyState(classes, asked.version, self._requested > self._answered, self._error)
+
+    def start(self) -> None:
+        """Load the text encoder now, in the background, so that the first change is as quick as the others."""
+        self._worker.start()
+
+    def request(self, classes: Classes) -> Future[Asked]:
+        """Look for `classes`, given as to `Segmenter.set_classes`, as soon as they are encoded.
+
+        The future's result is what is looked for from the next frame on. It raises `UsageError` for what is no list of
+        classes, `Superseded` if another request came before this one was begun.
+        """
+        with self._lock:
+            self._requested += 1
+        future = self._worker.submit(classes)
+        future.add_done_callback(self._answer)
+        return future
+
+    def preset(self, number: int) -> Future[Asked] | None:
+        """Request preset `number`, counted from 1; None if there is no such preset."""
+        return self.request(self.presets[number - 1]) if 1 <= number <= len(self.presets) else None
+
+    def watch(self, path: Path, refused: Callable[[str], None] | None = None) -> None:
+        """Request the classes in `path`, one a line, now and whenever the file changes, until `close`.
+
+        A file that goes away for a moment, as it does in many editors, changes nothing. `refused` hears why a later
+        list is no good, in another thread.
+        """
+        seen = _signature(path)
+        self.request(f"@{path}").result()  # a first list that is no good is an error now
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._watch, args=(path, seen, stop, refused), name="watched classes", daemon=True
+        )
+        self._watched = thread, stop
+        thread.start()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._watched is not None:
+            self._watched[1].set()
+            self._watched[0].join()
+        self._worker.close()
+
+    def _encode(self, classes: Classes) -> Asked:
+        return self._segmenter.set_classes(classes)
+
+    def _answer(self, future: Future[Asked]) -> None:
+        error = None if future.cancelled() else future.exception()
+        with self._lock:
+            self._answered += 1
+            if not isinstance(error, Superseded):
+                self._error = None if error is None else str(error)
+        if self.on_change is not None:
+            self.on_change(self.state)
+
+    def _watch(
+        self,
+        path: Path,
+        seen: tuple[int, ...] | None,
+        stop: threading.Event,
+        refused: Callable[[str], None] | None,
+    ) -> None:
+        def tell(future: Future[Asked]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None and not isinstance(error, Superseded) and refused is not None:
+                refused(str(error))
+
+        while not stop.wait(_POLL):
+            now = _signature(path)
+            if now is not None and now != seen:
+                seen = now
+                self.request(f"@{path}").add_done_callback(tell)
+
+
+def read_presets(entries: Sequence[str]) -> tuple[str, ...]:
+    """Presets as `--preset` gives them: each is a list of classes, "@FILE" is a file with one list a line.
+
+    Raises `UsageError` for a file that cannot be read, or more than nine lists.
+    """
+    presets: list[str] = []
+    for entry in entries:
+        if not entry.startswith("@"):
+            presets.append(entry)
+            continue
+        try:
+            lines = Path(entry[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise UsageError(f"cannot read the presets {entry[1:]!r} ({error}); expected one list a line") from error
+        presets += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if len(presets) > MOST_PRESETS:
+        raise UsageError(f"{len(presets)} presets were given, expected at most {MOST_PRESETS}: one for each key")
+    return tuple(presets)
+
+
+def _signature(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file's contents, or None while there is no file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

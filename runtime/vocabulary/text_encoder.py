@@ -1,0 +1,120 @@
+"""Names to text vectors on the device: tokenizer, exported text encoder, prompt templates, cache.
+
+Prompt ensembling follows CLIP (Radford et al. 2021, section 3.1.4): each name is put into every template, the vectors
+are made unit, averaged, and made unit again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from ...bundle.bundle import Bundle
+from ...bundle.errors import BundleError
+from ...bundle.manifest import TEXT_ENCODER, TOKENIZER, VECTORS
+from ..engines.onnx_runtime import open_graph
+from .cache import VectorCache
+from .centring import unit
+
+_BATCH = 16  # prompts per run; larger ones gain nothing on a small CPU and cost memory
+
+Floats = npt.NDArray[np.float32]
+
+
+def clean(text: str, how: str) -> str:
+    """Prepare a prompt for the tokenizer: "clip" repairs and collapses as open_clip does, "none" leaves it."""
+    if how == "none":
+        return text
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
+
+
+class TextEncoder:
+    """Names -> unit vectors (N, D). Tokenizer and graph are loaded when the first unknown name is asked for."""
+
+    def __init__(self, bundle: Bundle, threads: int = 0, cache_folder: Path | None = None) -> None:
+        self._path = bundle.path
+        self._spec = bundle.manifest.text
+        self._threads = threads
+        self._loaded: tuple[Any, Any] | None = None
+        # The bundle's digest covers its files; templates and cleaning stand in the manifest and change vectors too.
+        depends = json.dumps([bundle.digest, self._spec.templates, self._spec.cleaning, self._spec.output])
+        key = hashlib.sha256(depends.encode()).hexdigest()[:32]
+        bundled = bundle.path / VECTORS if VECTORS in bundle.manifest.digests else None
+        self._cache = VectorCache(key, self._spec.dim, cache_folder, bundled)
+
+    def encode(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Floats:
+        """Unit vectors (N, D) of `names`. `progress(done, total)` is told how many prompts are encoded.
+
+        Raises `BundleError` when the encoder or the tokenizer does not do what the manifest says.
+        """
+        if not names:
+            return np.zeros((0, self._spec.dim), np.float32)
+        vectors = {name: self._cache[name] for name in names if name in self._cache}
+        unknown = [name for name in dict.fromkeys(names) if name not in vectors]
+        if unknown:
+            encoded = self._ensemble(unknown, progress)
+            vectors.update(zip(unknown, encoded, strict=True))
+            self._cache.add(unknown, encoded)
+        return np.stack([vectors[name] for name in names])
+
+    def preload(self) -> None:
+        """Load tokenizer and graph now. Raises `BundleError`."""
+        self._load()
+
+    def _ensemble(self, names: list[str], progress: Callable[[int, int], None] | None) -> Floats:
+        templates = self._spec.templates or ("{}",)
+        # Not str.format: a name may hold braces.
+        prompts = [template.replace("{}", name) for name in names for template in templates]
+        prompts = [clean(prompt, self._spec.cleaning) for prompt in prompts]
+        rows = []
+        for start in range(0, len(prompts), _BATCH):
+            rows.append(self._run(prompts[start : start + _BATCH]))
+            if progress is not None:
+                progress(min(start + _BATCH, len(prompts)), len(prompts))
+        vectors = unit(np.concatenate(rows)).reshape(len(names), len(templates), self._spec.dim)
+        return unit(vectors.mean(axis=1))
+
+    def _run(self, prompts: list[str]) -> Floats:
+        tokenizer, session = self._load()
+        encodings = tokenizer.encode_batch(prompts)
+        lengths = {len(encoding.ids) for encoding in encodings}
+        if len(lengths) != 1 or not 0 < max(lengths) <= self._spec.context_length:
+            raise BundleError(
+                f"{self._path / TOKENIZER} gives {sorted(lengths)} tokens, expected one length of at most "
+                f"{self._spec.context_length}: its padding or truncation is not set; export the bundle again"
+            )
+        available = {
+            "input_ids": [encoding.ids for encoding in encodings],
+            "attention_mask": [encoding.attention_mask for encoding in encodings],
+        }
+        try:
+            feeds = {spec.name: np.array(available[spec.name], np.int64) for spec in self._spec.inputs}
+            (vectors,) = session.run([self._spec.output], feeds)
+        except Exception as error:  # the binding raises a dozen unrelated types
+            raise BundleError(f"{self._path / TEXT_ENCODER} failed ({error}); export the bundle again") from error
+        if vectors.shape != (len(prompts), self._spec.dim) or not np.isfinite(vectors).all():
+            raise BundleError(
+                f"{self._path / TEXT_ENCODER} gives {list(vectors.shape)}, expected finite "
+                f"[{len(prompts)}, {self._spec.dim}]; export the bundle again"
+            )
+        return np.asarray(vectors, np.float32)
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            try:
+                tokenizer = Tokenizer.from_file(str(self._path / TOKENIZER))
+            except Exception as error:  # the binding raises bare Exception
+                raise BundleError(f"cannot read {self._path / TOKENIZER} ({error}); export the bundle again") from error
+            # The CPU, always: a few words do not repay a GPU's memory, and stay clear of the segmenter's stream.
+            session = open_graph(self._path / TEXT_ENCODER, self._threads, "cpu", arena=False)
+            self._loaded = tokenizer, session
+        return self._loaded

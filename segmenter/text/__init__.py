@@ -1,0 +1,1 @@
+"""Text encoders (CLIP, MiniLM) and their tokenizers."""

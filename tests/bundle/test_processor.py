@@ -1,0 +1,77 @@
+"""What a processor can do, and what is refused on one that cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovs_edge.bundle import processor as module
+from ovs_edge.bundle.bundle import MANIFEST, Bundle
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.manifest import Verdict
+from ovs_edge.bundle.processor import has_vnni, processor
+from ovs_edge.bundle.stopwatch import burst_times
+from ovs_edge.runtime.engines.session import open_session
+
+
+@pytest.fixture
+def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Stands in for /proc/cpuinfo."""
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(module, "_CPUINFO", path)
+    has_vnni.cache_clear()
+    yield path
+    has_vnni.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("fpu avx2 avx512f avx512_vnni", "vnni"),
+        ("fpu avx2 avx_vnni", "vnni"),
+        ("fpu avx2 avx512f", "x86"),
+        (None, "x86"),
+    ],
+)
+def test_kinds_of_x86(cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, flags: str | None, kind: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\nprocessor\t: 1\nflags\t\t: none\n")
+    assert processor() == kind
+
+
+def test_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert processor() == "arm"
+
+
+def test_full_range_weights_are_refused_without_vnni(cpuinfo: Path, tiny_bundle: Path) -> None:
+    verdict = Verdict(4, 1.0, 1.0, 0.97, 0.0, True, {}, needs="vnni")
+    manifest = Bundle.open(tiny_bundle).manifest
+    changed = dataclasses.replace(
+        manifest,
+        precisions={**manifest.precisions, "int8-cpu": manifest.precisions["fp32"]},
+        verdicts={"int8-cpu": verdict},
+    )
+    (tiny_bundle / MANIFEST).write_text(changed.to_json())
+    cpuinfo.write_text("flags : avx2\n")
+    with pytest.raises(UsageError, match=r"made for processors with VNNI.*--cpu x86"):
+        open_session(Bundle.open(tiny_bundle), "int8-cpu", 1)
+    with open_session(Bundle.open(tiny_bundle, force=True), "int8-cpu", 1):
+        pass
+    has_vnni.cache_clear()
+    cpuinfo.write_text("flags : avx_vnni\n")
+    with open_session(Bundle.open(tiny_bundle), "int8-cpu", 1):
+        pass
+
+
+def test_bursts_take_turns_and_leave_out_their_first_runs() -> None:
+    calls: list[str] = []
+    times = burst_times([lambda: calls.append("a"), lambda: calls.append("b")], 3, untimed=1, burst=2)
+    assert "".join(calls) == "aaabbb" * 3
+    assert times.shape == (3, 2) and (times >= 0).all()
+    assert burst_times([lambda: None], 9, enough=lambda done: done == 2).shape == (2, 1)

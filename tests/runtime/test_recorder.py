@@ -1,0 +1,96 @@
+"""Recording on demand."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ovs_edge.bundle.errors import SinkError
+from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.inference.prediction import Prediction
+from ovs_edge.runtime.sinks.recorder import Recorder
+from ovs_edge.runtime.status import Status
+
+PICTURE = np.full((48, 64, 3), 90, np.uint8)
+PREDICTION = Prediction(np.zeros((48, 64), np.int32), np.ones((48, 64), np.float32), ("red",))
+
+
+def write(recorder: Recorder, *times: float) -> None:
+    for index, time in enumerate(times):
+        recorder.write(Frame(PICTURE, index, time, "frame"), PREDICTION, PICTURE, Status(fps=10.0))
+
+
+def test_it_plays_at_the_speed_at_which_it_was_seen(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "new" / "folder")
+    write(recorder, 4.8, 4.9)  # not recording yet
+    recorder.start()
+    recorder.start()
+    assert recorder.seconds is not None
+    write(recorder, 5.0, 5.01, 5.02, 5.1, 5.5, 5.6)  # too fast, in time, a gap, in time
+    name = recorder.stop()
+    assert name is not None and recorder.seconds is None
+    write(recorder, 5.7)
+    capture = cv2.VideoCapture(str(recorder.made[name]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 7 and capture.get(cv2.CAP_PROP_FPS) == 10
+    capture.release()
+    # A camera that was lost for an hour does not fill the disk.
+    recorder.start()
+    write(recorder, 0.0, 3600.0, 3600.1)
+    second = recorder.stop()
+    assert second is not None and second != name
+    capture = cv2.VideoCapture(str(recorder.made[second]))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) < 20
+    capture.release()
+
+
+def test_what_is_under_way_is_completed_at_the_end(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.start()
+    assert recorder.stop() is None  # nothing came
+    recorder.start()
+    write(recorder, 0.0, 0.1)
+    recorder.close()
+    recorder.close()
+    assert [path.name for path in tmp_path.iterdir()] == list(recorder.made)
+
+
+def test_a_folder_that_is_deleted_ends_the_recording_and_not_the_stream(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "recordings")
+    recorder.start()
+    write(recorder, 0.0, 0.1)
+    shutil.rmtree(tmp_path / "recordings")
+    write(recorder, 0.2, 0.3)
+    assert recorder.seconds is None and recorder.error is not None and "No such file" in recorder.error
+    recorder.start()  # the next one makes the folder anew
+    write(recorder, 0.4, 0.5)
+    name = recorder.stop()
+    assert name is not None and recorder.error is None and recorder.made[name].is_file()
+
+
+def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    recorder = Recorder(tmp_path / "file")
+    recorder.start()
+    write(recorder, 0.0, 0.1)  # the stream goes on
+    assert recorder.seconds is None and recorder.error is not None and "cannot write" in recorder.error
+    usage = namedtuple("usage", "free")
+    full = Recorder(tmp_path / "full")
+    full.start()
+    write(full, 0.0, 0.1)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1000))
+    write(full, 0.2)
+    assert full.error is not None and "MiB left" in full.error
+    assert full.stop() is None and not (tmp_path / "full").exists()
+    monkeypatch.undo()
+    full.start()
+    assert full.error is None
+    write(full, 0.0)
+    monkeypatch.setattr("ovs_edge.runtime.sinks.video.VideoSink._plays", lambda self: False)
+    with pytest.raises(SinkError, match="did not all arrive"):
+        full.stop()
+    assert full.error is not None and not full.made

@@ -1,0 +1,1 @@
+"""Text-guided knowledge distillation: teachers, their regions and cached vectors."""

@@ -1,0 +1,1 @@
+"""Losses, matching of queries and segments, and the training objective."""

@@ -1,0 +1,1 @@
+"""Class names in training: text diversification and text vectors."""
