@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ..bundle.errors import exit_on_error, require
+from ..bundle.errors import require
+from ..runtime.command_line import run_command
 from .accuracy.cli import accuracy
 from .options import Model, Output, Precision, Threads, positive, write_result
 from .speed.cli import profile, speed
@@ -232,7 +233,7 @@ def report(
 
 def main() -> None:
     """Console command; an expected error is one line on stderr and exit code 2."""
-    exit_on_error(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

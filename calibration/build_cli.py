@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..bundle.errors import MissingExtraError, PlanError, UsageError, exit_on_error, require
+from ..bundle.errors import MissingExtraError, PlanError, UsageError, require
+from ..runtime.command_line import run_command
 
 # TensorRT and onnx are imported once the options are known to be sound: --help must not wait for them.
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def _progress(console: Console) -> Iterator[Progress]:
 
 def main() -> None:
     """Console command; an expected error is one line on stderr and exit code 2, or 3 for a plan that differs."""
-    exit_on_error(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

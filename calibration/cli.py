@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..bundle.errors import ParityError, UsageError, exit_on_error, require
+from ..bundle.errors import ParityError, UsageError, require
+from ..runtime.command_line import run_command
 
 # onnx and onnxruntime are imported once the options are known to be sound: --help must not wait for them.
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
 
 def main() -> None:
     """Console command; an expected error is one line on stderr and exit code 2."""
-    exit_on_error(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

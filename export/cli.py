@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..bundle.errors import exit_on_error, require
+from ..bundle.errors import require
+from ..runtime.command_line import run_command
 
 # Torch is imported once the options are known to be sound: --help must not wait for it.
 if TYPE_CHECKING:
@@ -204,4 +205,4 @@ def _status(console: Console) -> Iterator[Callable[[str], None]]:
 
 def main() -> None:
     """Console command; an expected error is one line on stderr and its exit code."""
-    exit_on_error(app)
+    run_command(app)

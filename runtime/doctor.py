@@ -21,6 +21,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .command_line import run_command
+
 _PATIENCE = 20.0  # seconds for a child process; the first import after an installation is slow
 _EXTRAS = {  # of the device, and what each is for
     "cpu": "inference on the CPU, and OpenCV",
@@ -283,4 +285,4 @@ def doctor(
 
 def main() -> None:
     """Console command; its exit code is 0 whatever it finds."""
-    app()
+    run_command(app)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar, cast
 
 import typer
 
-from ..bundle.errors import UsageError, exit_on_error, require
+from ..bundle.errors import UsageError, require
+from ..runtime.command_line import run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Options = TypeVar("_Options")
@@ -143,7 +144,7 @@ def weighted_folder(entry: str) -> tuple[Path, float]:
 
 def main() -> None:
     """Console entry point."""
-    exit_on_error(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

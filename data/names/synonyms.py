@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ...bundle.errors import DatasetError, SinkError, exit_on_error
+from ...bundle.errors import DatasetError, SinkError
 from ...bundle.files import replacing
+from ...runtime.command_line import run_command
 from .wordnet import Synset, WordNet
 
 MOST_RELATED = 8  # of a category; some have a hundred ("tree"), few of which anyone would say
@@ -126,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Console entry point."""
-    exit_on_error(app)
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -359,7 +359,7 @@ def test_a_watched_list_that_is_no_good_is_said(
     (tmp_path / "list.txt").write_text("red\n")
     arguments = ("--source", painting(tmp_path / "photo.png"), "--watch-classes", tmp_path / "list.txt")
     ran = in_process("--model", tiny_bundle, *arguments, "--json", tmp_path / "out.jsonl")
-    assert (ran.returncode, ran.stderr) == (0, "note: the classes stay as they are: it is empty\n")
+    assert (ran.returncode, ran.stderr) == (0, "note: the classes are unchanged: it is empty\n")
 
 
 def test_unknown_options_exit_with_2_too(tiny_bundle: Path) -> None:

@@ -1,0 +1,172 @@
+"""The options of `ovs-run`: one frozen dataclass, from which the command line is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from ..bundle.errors import UsageError
+
+WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
+_MOST_FRAMES = 10**9
+_MOST_THREADS = 4096
+
+PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
+TASKS = ("auto", "semantic", "panoptic")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of `ovs-run`; each field is the option of its name. Raises `UsageError` for a value out of range."""
+
+    classes: Annotated[
+        str | None,
+        Option(
+            help='Classes to look for: "person,bike|bicycle" (| separates synonyms), or @FILE with one class per line.'
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        Option(
+            help="Input: a photo, a folder, a quoted pattern such as 'shots/*.jpg', a video file, - for a video on "
+            "standard input, or demo."
+        ),
+    ] = None
+    camera: Annotated[
+        str | None,
+        Option(help="Live input: 0, /dev/video2, csi://0, screen://, or a URL (rtsp, http, tcp, udp, srt, rtmp)."),
+    ] = None
+    size: Annotated[str | None, Option(metavar="WxH", help="Camera resolution, width x height: 1280x720.")] = None
+    rate: Annotated[float | None, Option(help="Camera frame rate, frames per second.")] = None
+    mjpg: Annotated[bool, Option("--mjpg", help="Read Motion JPEG from the camera: higher frame rates over USB.")] = (
+        False
+    )
+    flip: Annotated[str, Option(help="Flip live frames: none, horizontal, vertical or both.")] = "none"
+    reconnect: Annotated[
+        bool, Option("--reconnect/--no-reconnect", help="Whether to reopen a live source that was lost.")
+    ] = True
+    model: Annotated[Path | None, Option(help="Bundle folder NAME.ovs. Default: the embedded model.")] = None
+    save: Annotated[
+        str | None,
+        Option(help="Save annotated output: out.mp4 (video), out.png (one photo) or out (folder of pictures)."),
+    ] = None
+    json: Annotated[str | None, Option(help="Write one JSON line per frame to this file; - is standard output.")] = None
+    show: Annotated[
+        bool | None,
+        Option(
+            "--show/--no-show", help="Show a window. Default: on if there is a display and no output option is given."
+        ),
+    ] = None
+    web: Annotated[
+        str | None,
+        Option(
+            metavar="[HOST:PORT]",
+            help=f"Serve a web page with the live picture; without a value at {WEB_ADDRESS}. Default: on for a camera "
+            "without a display if nothing is saved. Files are played in a loop.",
+        ),
+    ] = None
+    token: Annotated[
+        str | None,
+        Option(
+            envvar="OVS_TOKEN",
+            help="Access token of the web page; generated if other machines can connect and none is given.",
+        ),
+    ] = None
+    recordings: Annotated[Path, Option(help="Folder for recordings made from the web page.")] = Path("recordings")
+    watch_classes: Annotated[
+        Path | None, Option(help="Instead of --classes: a file with classes that is read again when it changes.")
+    ] = None
+    preset: Annotated[
+        tuple[str, ...],
+        Option(help="Class list for a key from 1 to 9; may be repeated. @FILE has one list per line."),
+    ] = ()
+    background: Annotated[
+        str,
+        Option(
+            help="Background classes, which compete with yours but are not shown: auto (the names the model was "
+            'trained with), none, or names such as "wall,floor".'
+        ),
+    ] = "auto"
+    exact_words: Annotated[
+        bool,
+        Option(
+            "--exact-words",
+            help="Do not move out-of-vocabulary names towards the nearest trained name.",
+        ),
+    ] = False
+    threshold: Annotated[
+        float,
+        Option(
+            help="Confidence threshold, 0 to 1: pixels below it get no label. Panoptic segments are filtered by the "
+            "published rule instead."
+        ),
+    ] = 0.3
+    task: Annotated[
+        str,
+        Option(
+            help="semantic (classes), panoptic (classes and instances) or auto (panoptic if the bundle supports it)."
+        ),
+    ] = "auto"
+    stuff: Annotated[
+        str | None,
+        Option(
+            help='Panoptic: further classes without instances, such as "sky,road", in addition to those listed in the '
+            "bundle."
+        ),
+    ] = None
+    smooth: Annotated[
+        float | None,
+        Option(help="Strength of temporal smoothing, 0 (off) to 1. Default: 0.9; 0 for photos and panoptic."),
+    ] = None
+    keyframes: Annotated[
+        int,
+        Option(help="Run the network on every Nth frame only; optical flow moves the labels in between."),
+    ] = 1
+    opacity: Annotated[float, Option(help="Overlay opacity, 0 to 1.")] = 0.5
+    precision: Annotated[str, Option(help="Which of the bundle's precisions to run.")] = "fp32"
+    force: Annotated[bool, Option("--force", help="Run a precision even if it failed its comparison with fp32.")] = (
+        False
+    )
+    provider: Annotated[
+        str,
+        Option(help="Execution provider: auto, cpu, cuda or tensorrt (uses the cached plan, or builds one now)."),
+    ] = "auto"
+    plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None
+    threads: Annotated[int, Option(min=0, max=_MOST_THREADS, help="CPU threads of the network; 0: one per core.")] = 0
+    max_frames: Annotated[int | None, Option(min=1, max=_MOST_FRAMES, help="Stop after this number of frames.")] = None
+
+    def __post_init__(self) -> None:
+        _choice("provider", self.provider, PROVIDERS)
+        _choice("task", self.task, TASKS)
+        _share("threshold", self.threshold, "a confidence")
+        _share("opacity", self.opacity, "a number")
+        if self.smooth is not None:
+            _share("strength of smoothing", self.smooth, "a number")
+            if self.smooth and self.task == "panoptic":
+                raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
+        if (self.classes is None) == (self.watch_classes is None):
+            found = "neither" if self.classes is None else "both"
+            raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
+
+    @property
+    def class_list(self) -> str:
+        """What `Segmenter.set_classes` takes: the classes, or `@FILE`."""
+        return self.classes if self.classes is not None else f"@{self.watch_classes}"
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether results are saved."""
+        return self.save is not None or self.json is not None
+
+
+def _choice(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"the {what} is {value!r}, expected {', '.join(known[:-1])} or {known[-1]}")
+
+
+def _share(what: str, value: Any, kind: str) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"the {what} is {value:g}, expected {kind} from 0 to 1")

@@ -1,0 +1,170 @@
+"""The run of `ovs-run`: opens source, segmenter and sinks as the options say, runs the pipeline, reports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ..bundle.vocabulary import parse_classes
+from .capture.loop import Repeated
+from .capture.options import CaptureOptions, parse_size
+from .capture.sources import Source, open_source
+from .draw.overlay import Style
+from .inference.keyframes import Keyframes
+from .inference.smoothing import STRENGTH, TemporalSmoother
+from .interaction import Interaction
+from .options import WEB_ADDRESS, RunOptions
+from .pipeline import Summary
+from .pipeline import run as run_pipeline
+from .segmenter import Segmenter
+from .sinks.sinks import JsonSink, Sink, open_saver
+from .sinks.window import missing as missing_window
+from .viewer.sink import WebOptions
+from .vocabulary.live import read_presets
+
+_MOST_STUFF = 10_000  # names of --stuff
+_INTERRUPTED = 130  # exit code
+
+
+def run(options: RunOptions) -> int:
+    """Run `ovs-run` with `options`; returns its exit code. Raises `OvsError`."""
+    presets = read_presets(options.preset)
+    with ExitStack() as closing:
+        frames, web = _open_frames(options, closing)
+        looped = isinstance(frames, Repeated)
+        segmenter = closing.enter_context(_load(options, frames))
+        with _progress("encoding names") as tell:
+            segmenter.set_classes(options.class_list, tell)
+        segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
+        # The page lists classes and figures itself; only a saved picture needs them written into it.
+        on_page_only = web is not None and not options.writes_files
+        style = Style(opacity=options.opacity, legend=not on_page_only, figures=not on_page_only)
+        interaction = Interaction.of(segmenter, style, presets)
+        closing.callback(interaction.close)
+        if options.watch_classes is not None:
+            interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
+        sinks = _open_sinks(options, frames, web, interaction)
+        summary = _process(options, frames, segmenter, sinks, interaction)
+    _report(summary, to_stderr=options.json == "-")
+    # What was written is complete, but it is not all that was asked for.
+    return _INTERRUPTED if summary.stopped and not frames.live and not looped else 0
+
+
+def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str | None]:
+    """The source, and the address of the web page if there is one. A recording on a page is played in a loop."""
+    capture = CaptureOptions(
+        parse_size(options.size), options.rate, options.mjpg, options.flip, options.reconnect  # type: ignore[arg-type]
+    )  # fmt: skip
+    frames = open_source(options.source, options.camera, capture)
+    web = options.web
+    if web is None and options.show is None and not options.writes_files and frames.live and missing_window():
+        web = WEB_ADDRESS
+    if web is not None and not options.writes_files and not frames.live and options.source != "-":
+        frames.close()
+        frames = Repeated(lambda: open_source(options.source, options.camera, capture))
+    closing.callback(frames.close)
+    return frames, web
+
+
+def _load(options: RunOptions, frames: Source) -> Segmenter:
+    stuff = () if options.stuff is None else parse_classes(options.stuff, _MOST_STUFF)
+    return Segmenter.load(
+        options.model,
+        options.precision,
+        options.threads,
+        options.provider,  # type: ignore[arg-type]
+        options.background,
+        options.threshold,
+        options.task,  # type: ignore[arg-type]
+        [name for entry in stuff for name in entry.names],
+        options.plan,
+        options.force,
+        options.exact_words,
+        side_by_side=not frames.live and frames.total != 1 and options.keyframes == 1,
+    )
+
+
+def _smoother(strength: float | None, task: str, frames: Source) -> TemporalSmoother | None:
+    if strength is None:
+        return TemporalSmoother(STRENGTH) if frames.moving and task == "semantic" else None
+    return TemporalSmoother(strength)
+
+
+def _open_sinks(options: RunOptions, source: Source, web: str | None, interaction: Interaction) -> list[Sink]:
+    """Sinks in the order in which they get each frame; none is left open if one cannot be opened."""
+    sinks: list[Sink] = []
+    with ExitStack() as undo:
+
+        def add(sink: Sink) -> None:
+            sinks.append(sink)
+            undo.callback(sink.close)
+
+        if options.save is not None:
+            add(open_saver(options.save, source))
+        if options.json is not None:
+            add(JsonSink(options.json))
+        if web is not None:
+            from .viewer.sink import WebSink
+
+            page = WebOptions(web, options.token, options.recordings, Path(source.name).name)
+            viewer = WebSink(page, interaction)
+            add(viewer)
+            print(f"viewer: {viewer.url}", file=sys.stderr, flush=True)
+        if options.show or (options.show is None and not sinks and missing_window() is None):
+            from .sinks.window import WindowSink
+
+            add(WindowSink(wait=not source.moving, interaction=interaction))
+        if not sinks:
+            note("no output is selected; add --web to see a page, --save out or --json out.jsonl to keep results")
+        undo.pop_all()
+    return sinks
+
+
+def _process(
+    options: RunOptions, frames: Source, segmenter: Segmenter, sinks: list[Sink], interaction: Interaction
+) -> Summary:
+    limit = options.max_frames
+    total = frames.total if limit is None else min(limit, frames.total or limit)
+    with _progress("frames") as tell:
+        return run_pipeline(
+            frames,
+            Keyframes(segmenter, options.keyframes),
+            sinks,
+            lambda: interaction.controls.style,
+            limit,
+            lambda done: tell(done, total),
+        )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """`tell(done, total)` moves a progress bar on a terminal, and does nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def note(text: str) -> None:
+    """Print one line for the user on standard error."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def _report(summary: Summary, *, to_stderr: bool) -> None:
+    where = ", ".join(summary.places) if summary.places else "nothing saved (--save out, --json out.jsonl)"
+    plural = "" if summary.frames == 1 else "s"
+    live = summary.age_ms is not None
+    age = f", frame age {summary.age_ms:.0f} ms median, {summary.dropped} stale frames dropped" if live else ""
+    together = f", {summary.at_once} frames at a time" if summary.at_once > 1 else ""
+    print(
+        f"{summary.frames} frame{plural}, {summary.fps:.1f} FPS end to end, "
+        f"model {summary.model_ms:.1f} ms median{together}{age}: {where}",
+        file=sys.stderr if to_stderr else sys.stdout,
+    )
