@@ -26,7 +26,6 @@ import numpy.typing as npt
 
 from ..bundle.errors import SourceError
 from .capture.sources import Source
-from .channel import Channel, Ended
 from .draw.overlay import Style, banner, draw
 from .frame import Frame
 from .inference.frame_processor import Steps
@@ -34,6 +33,7 @@ from .inference.prediction import Prediction
 from .segmenter import Asked, Inferred, Prepared
 from .sinks.sinks import Holding, Sink
 from .status import Status
+from .threads.channel import Channel, Ended
 
 _RECENT = 30  # frames over which the shown rate is averaged
 _MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days

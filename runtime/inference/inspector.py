@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
-from ..newest_task import Latest
 from ..opencv import cv2
 from ..segmenter import Asked, Prepared, Segmenter
+from ..threads.newest_task import NewestTaskWorker
 from .prediction import NOTHING, Prediction
 from .preprocess import to_frame
 
@@ -55,7 +55,7 @@ class Inspector:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self._worker: Latest[_Question, RegionInfo] = Latest("inspector", self._answer)
+        self._worker: NewestTaskWorker[_Question, RegionInfo] = NewestTaskWorker("inspector", self._answer)
 
     def ask(self, image: npt.NDArray[np.uint8], prediction: Prediction, x: int, y: int) -> Future[RegionInfo]:
         """What is at pixel (x, y) of `image` (H, W, 3) BGR, which `prediction` belongs to.

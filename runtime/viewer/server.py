@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...bundle.errors import OvsError, SinkError, UsageError, require
 from ..interaction import Interaction
-from ..newest_task import Superseded
 from ..sinks.recorder import Recorder
 from ..status import PLAYING, Status
+from ..threads.newest_task import Superseded
 from .access import Address, Guard
 from .broadcast import NEXT, Broadcast, Shown, Viewer
 from .fault_log import FaultLog, Faults

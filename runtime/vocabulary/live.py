@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ...bundle.vocabulary import ClassNames
-from ..newest_task import Latest, Superseded
 from ..segmenter import Asked, Segmenter
+from ..threads.newest_task import NewestTaskWorker, Superseded
 
 MOST_PRESETS = 9  # one for each key
 _POLL = 0.25  # seconds between two looks at a watched file; every file system can do that
@@ -49,7 +49,7 @@ class LiveVocabulary:
         self.presets = tuple(presets)
         self.on_change = on_change
         self._segmenter = segmenter
-        self._worker: Latest[Classes, Asked] = Latest("vocabulary", self._encode, segmenter.preload)
+        self._worker: NewestTaskWorker[Classes, Asked] = NewestTaskWorker("vocabulary", self._encode, segmenter.preload)
         self._lock = threading.Lock()
         self._requested = 0  # requests so far, and how many have had their answer
         self._answered = 0

@@ -16,11 +16,11 @@ import pytest
 from support.pipeline_parts import Notes, Recording, camera, pretend
 
 from ovs_edge.runtime.capture.live import LiveSource
-from ovs_edge.runtime.channel import Channel, Ended
 from ovs_edge.runtime.draw.overlay import Style
 from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
+from ovs_edge.runtime.threads.channel import Channel, Ended
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from support.endless import PLAIN, Memory, going_on, halves
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.inference.inspector import Inspector
 from ovs_edge.runtime.interaction import Interaction
-from ovs_edge.runtime.newest_task import Latest, Superseded
 from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.threads.newest_task import NewestTaskWorker, Superseded
 from ovs_edge.runtime.vocabulary.live import LiveVocabulary, VocabularyState, read_presets
 
 
@@ -156,7 +156,7 @@ def test_a_worker_survives_what_its_work_raises() -> None:
     def prepare() -> None:
         raise OSError
 
-    worker = Latest("test", work, prepare)
+    worker = NewestTaskWorker("test", work, prepare)
     with pytest.raises(SystemExit):
         worker.submit(-1).result(20)
     assert worker.submit(2).result(20) == 4

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from ..bundle.errors import OvsError
+from ...bundle.errors import OvsError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -20,7 +20,7 @@ class Superseded(OvsError):
     """What was asked was dropped unbegun, since something newer was asked for."""
 
 
-class Latest(Generic[Task, Result]):
+class NewestTaskWorker(Generic[Task, Result]):
     """`work` in a thread of its own, one task at a time; of those that wait only the last is kept.
 
     So a thousand tasks submitted at once cost two: the one under way and the last.
