@@ -11,6 +11,7 @@ import typer
 
 from ..bundle.errors import require
 from ..runtime.command_line import run_command
+from .accuracy.ask_cli import ask
 from .accuracy.cli import accuracy
 from .options import Model, Output, Precision, Threads, positive, write_result
 from .speed.cli import profile, speed
@@ -18,6 +19,7 @@ from .video.cli import video
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 app.command()(accuracy)
+app.command()(ask)
 app.command()(speed)
 app.command()(video)
 app.command()(profile)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +11,7 @@ import typer
 
 from ...bundle.errors import UsageError, require
 from ..options import Model, Output, Precision, Threads, write_result
+from .progress import progress
 
 if TYPE_CHECKING:
     from .accuracy import AccuracyResult
@@ -81,7 +80,7 @@ def accuracy(
             print(f"{photos.name}: left out: {line}", file=sys.stderr)
         for stage in chosen:
             job = Job(path, stage, photos, threads, synonyms)
-            with _progress(f"{photos.name}, {stage.name}", len(photos)) as advance:
+            with progress(f"{photos.name}, {stage.name}", len(photos)) as advance:
                 results.append(measure(job, jobs, kept, apart, advance))
             if stages is None:
                 _print_accuracy(results[-1])
@@ -93,18 +92,6 @@ def accuracy(
         write_result(output, path, {"precision": precision, "accuracy": rows})
     if kept is not None:
         forget(kept)
-
-
-@contextmanager
-def _progress(what: str, photos: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=photos)
-        yield lambda count: bar.update(task, advance=count)
 
 
 def _print_accuracy(result: AccuracyResult) -> None:

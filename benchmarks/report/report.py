@@ -9,6 +9,7 @@ from typing import Any
 from ...bundle.errors import BundleError, SinkError
 from ..speed.precisions import precisions_table
 from .accuracy_tables import accuracy_table, line_table, sequences_table
+from .query_tables import query_table
 from .speed_tables import profile_table, speed_tables
 from .table import table
 
@@ -63,6 +64,7 @@ def section(document: dict[str, Any]) -> str:
     renderers = {
         "accuracy": accuracy_table,
         "line": line_table,
+        "ask": query_table,
         "sequences": sequences_table,
         "speed": speed_tables,
         "profile": profile_table,
