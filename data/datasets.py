@@ -2,10 +2,14 @@
 
 Reading needs no torch. A file that cannot be used is skipped, counted and named, so that no long run dies of it.
 
+A folder with index masks may also hold `background/`: 1-bit maps, set where a pixel is known to show none of the names
+of `classes.json`. In `masks/` such a pixel is 255 like one that nobody labelled; only the map tells the two apart.
+
     coco_panoptic/                                  folder/
       annotations/panoptic_{train,val}2017.json       classes.json          ["sky", "tree|bush", …]
       annotations/panoptic_{train,val}2017/*.png      images/{train,val}/*.jpg
       {train,val}2017/*.jpg                           masks/{train,val}/*.png   class index, 255 = not labelled
+                                                      background/{train,val}/*.png   optional, non-zero = none of them
 """
 
 from __future__ import annotations
@@ -32,12 +36,13 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """One photo with its classes."""
 
     image: npt.NDArray[np.uint8]  # (H, W, 3) BGR
     labels: npt.NDArray[np.uint8]  # (H, W) class index, 255 = not labelled
     name: str
+    background: npt.NDArray[np.bool_] | None = None  # (H, W) True: none of the classes; None: nothing is known of that
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class _Entry:
     mask: Path
     segments: dict[int, int] = field(default_factory=dict)  # COCO: segment id -> class index
     crowds: dict[int, int] = field(default_factory=dict)  # COCO: the same of regions of many, which are not labels
+    background: Path | None = None  # map of the pixels that show none of the classes
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,11 @@ class SegmentationDataset:
         """Hexadecimal; differs when the classes as training knows them or the photos by name do, wherever they lie."""
         classes = [[category.names, category.related, category.diverse] for category in self.classes]
         files = [[entry.image.name, entry.mask.name] for entry in self.entries]
-        content = [self.name, classes, len(files), files, self.relabel]
+        maps = sum(entry.background is not None for entry in self.entries)
+        content = [self.name, classes, len(files), files, self.relabel, *([maps] if maps else [])]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int) -> TrainingSample:
         """Read one photo and its mask; raises `DatasetError` naming the file."""
         entry = self.entries[index]
         labels = self._labels(entry)
@@ -84,7 +91,8 @@ class SegmentationDataset:
                 f"{entry.mask} is {labels.shape[1]}x{labels.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}; "
                 "they must have the same size"
             )
-        return Sample(image, labels, entry.image.name)
+        background = None if entry.background is None else _read_background(entry.background, labels)
+        return TrainingSample(image, labels, entry.image.name, background)
 
     def _labels(self, entry: _Entry) -> npt.NDArray[np.uint8]:
         try:
@@ -109,6 +117,20 @@ class SegmentationDataset:
                 f"{entry.mask} holds the class index {int(unknown[0])}, classes.json names 0 to {stored - 1}"
             )
         return mask.astype(np.uint8)
+
+
+def _read_background(path: Path, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """The map (H, W) of what is none of the classes, without labelled pixels. Raises `DatasetError`."""
+    try:
+        with Image.open(path) as picture:
+            known = np.asarray(np.asarray(picture) != 0, np.bool_)
+    except Exception as error:  # see `_read_photo`
+        raise DatasetError(f"cannot decode the background map {path} ({error}); remove it or copy it again") from error
+    if known.shape != labels.shape:
+        raise DatasetError(
+            f"{path} has the shape {known.shape}, its mask {labels.shape}; expected one value a pixel, in the mask's size"
+        )
+    return np.asarray(known & (labels == IGNORE), np.bool_)
 
 
 def _read_photo(path: Path, size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -157,13 +179,15 @@ def _open_index_masks(folder: Path, split: Split) -> SegmentationDataset:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise DatasetError(f"{folder / 'classes.json'} must be a list of names, in the order of the mask's indices")
     classes = _classes(names, folder / "classes.json")
-    masks = {path.stem: path for path in (folder / "masks" / split).glob("*.png")}
+    masks, backgrounds = (
+        {path.stem: path for path in (folder / kind / split).glob("*.png")} for kind in ("masks", "background")
+    )
     entries, skipped = [], []
     for image in sorted((folder / "images" / split).glob("*")):
         if image.suffix.lower() not in _SUFFIXES:
             continue
         if image.stem in masks:
-            entries.append(_Entry(image, masks[image.stem]))
+            entries.append(_Entry(image, masks[image.stem], background=backgrounds.get(image.stem)))
         else:
             skipped.append(f"{image.name}: no mask masks/{split}/{image.stem}.png")
     return SegmentationDataset(folder.name, classes, tuple(entries), tuple(skipped))

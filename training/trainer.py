@@ -22,13 +22,13 @@ from ..data.datasets import SegmentationDataset
 from ..segmenter.checkpoint import read_torch, save_checkpoint, write_torch
 from ..segmenter.model import Segmenter
 from ..segmenter.text.encoder import TextEncoder
-from .augment import AugmentOptions
-from .batches import Batch, CropDataset, batches
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, share_batch_norms, summed
 from .losses.losses import LossOptions
 from .losses.objective import Objective, Terms
+from .photos.augment import AugmentOptions
+from .photos.batches import Batch, CropDataset, batches
 from .schedule import Schedule, chance, rate_factor
 from .splits import Split
 from .text.vocabulary import DatasetVocabulary, NamesMode, related_words, rival_names, training_vocabulary
@@ -178,7 +178,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = options.lr * factor * group["factor"]
         self.objective.train()
-        terms = self._forward(*self._inputs(batch))
+        own = [len(vocabulary.vectors) for vocabulary in self.vocabularies]
+        terms = self._forward(*self._inputs(batch), own)
         parts = torch.stack([getattr(terms, part.name).detach() for part in fields(terms)])
         values = dict(zip((part.name for part in fields(terms)), averaged(parts).tolist(), strict=True))
         if not math.isfinite(values["total"]):

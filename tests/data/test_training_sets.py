@@ -19,10 +19,10 @@ from support.photos import write_coco_panoptic, write_index_masks
 
 from ovs_edge.bundle.errors import DatasetError
 from ovs_edge.bundle.metrics import confusion, intersection_over_union
-from ovs_edge.data.datasets import Sample, open_dataset
+from ovs_edge.data.datasets import TrainingSample, open_dataset
 from ovs_edge.data.names.category_names import category_names, plain_name
-from ovs_edge.training.augment import AugmentOptions, random_crop
-from ovs_edge.training.batches import CropDataset, collate, to_target
+from ovs_edge.training.photos.augment import AugmentOptions, random_crop
+from ovs_edge.training.photos.batches import CropDataset, collate, to_target
 from ovs_edge.training.splits import Split, hide
 
 
@@ -212,7 +212,7 @@ def test_crops_keep_photo_and_labels_together(height: int, width: int, crop: int
     labels[:, width // 2 :] = 1
     image = np.array([(10, 10, 10), (240, 240, 240)], np.uint8)[labels]
     options = AugmentOptions(crop, 128, colour=0.0, hue=0)
-    result = random_crop(Sample(image, labels, "x"), options, rng)
+    result = random_crop(TrainingSample(image, labels, "x"), options, rng)
     assert result.image.shape == (crop, crop, 3)
     assert result.labels.shape == (crop, crop)
     dark, bright = result.image[..., 0] < 20, result.image[..., 0] > 230
@@ -247,9 +247,59 @@ def test_the_same_number_gives_the_same_crop(tmp_path: Path) -> None:
 
 
 def test_segments_are_the_classes_present() -> None:
-    target = to_target(np.array([[7, 7, 255], [2, 255, 2]], np.uint8))
+    image, labels = np.zeros((2, 3, 3), np.uint8), np.array([[7, 7, 255], [2, 255, 2]], np.uint8)
+    target = to_target(TrainingSample(image, labels, "x"))
     assert target.classes.tolist() == [2, 7]
     assert target.segments.tolist() == [[1, 1, -1], [0, -1, 0]]
+    known = np.array([[True, False, False], [False, True, False]])  # a labelled pixel stays what its label says
+    assert to_target(TrainingSample(image, labels, "x", known)).segments.tolist() == [[1, 1, -1], [0, -2, 0]]
+
+
+def _with_background(folder: Path) -> Path:
+    """The shapes, and for the first photo a map that calls the left half background."""
+    write_index_masks(folder)
+    (folder / "background/train").mkdir(parents=True)
+    known = np.zeros((80, 112), np.uint8)
+    known[:, :56] = 255
+    Image.fromarray(known).convert("1").save(folder / "background/train/0.png")
+    return folder
+
+
+def test_background_is_told_from_not_labelled(tmp_path: Path) -> None:
+    dataset = open_dataset(_with_background(tmp_path / "shapes"), "train")
+    first, second = dataset.load(0), dataset.load(1)
+    assert second.background is None
+    assert first.background is not None
+    # The top strip has no label; the rest of the left half has one, whatever the map says.
+    assert first.background[:3, :56].all()
+    assert not first.background[3:].any()
+    assert not first.background[:, 56:].any()
+    assert dataset.digest != open_dataset(write_index_masks(tmp_path / "other" / "shapes"), "train").digest
+
+
+@pytest.mark.parametrize(("name", "content"), [("decode", b"broken"), ("shape", None)])
+def test_background_maps_that_are_none(tmp_path: Path, name: str, content: bytes | None) -> None:
+    folder = _with_background(tmp_path / "shapes")
+    path = folder / "background/train/0.png"
+    if content is None:
+        Image.new("1", (5, 5)).save(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"{name}.*0\.png|0\.png.*{name}"):
+        open_dataset(folder, "train").load(0)
+
+
+def test_crops_keep_background_and_labels_together() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.full((90, 120), 255, np.uint8)
+    labels[:, 60:] = 1
+    sample = TrainingSample(np.zeros((90, 120, 3), np.uint8), labels, "x", labels == 255)
+    for _ in range(20):
+        crop = random_crop(sample, AugmentOptions(96, 128, colour=0.0, hue=0), rng)
+        assert crop.background is not None
+        outside = (crop.labels == 255) & ~crop.background  # padding, which nobody labelled
+        assert np.array_equal(outside, (crop.image > 0).any(-1))
+        assert not (crop.background & (crop.labels == 1)).any()
 
 
 def test_mean_iou_by_hand() -> None:

@@ -17,7 +17,6 @@ from ovs_edge.data.datasets import open_dataset
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.model import Segmenter
 from ovs_edge.segmenter.text.encoder import load_text_encoder
-from ovs_edge.training.batches import Batch
 from ovs_edge.training.distillation.distill import (
     Distillation,
     Distiller,
@@ -29,8 +28,9 @@ from ovs_edge.training.distillation.distill import (
 )
 from ovs_edge.training.distillation.region_cache import RegionVectors, teach_regions
 from ovs_edge.training.distillation.teachers import ClipTeacher, ImageNetTeacher
-from ovs_edge.training.losses.losses import LossOptions, SetLoss, Target, classification_loss
+from ovs_edge.training.losses.losses import Coverage, LossOptions, SegmentTarget, SetLoss, classification_loss
 from ovs_edge.training.losses.objective import Objective
+from ovs_edge.training.photos.batches import Batch
 from ovs_edge.training.schedule import chance, rate_factor
 from ovs_edge.training.trainer import Progress, Trainer, TrainOptions
 
@@ -115,7 +115,8 @@ def test_classification_over_drawn_names_by_hand() -> None:
     """Two regions; the first query answers for the second region, the second for none."""
     logits = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])  # columns: both regions' names, "no object"
     matches = [(torch.tensor([0]), torch.tensor([1]))]
-    loss = classification_loss([logits], matches, [torch.tensor([1])], 0.5)
+    cover = Coverage(torch.ones(2), torch.zeros(2))
+    loss = classification_loss([logits], matches, [torch.tensor([1])], [cover], 0.5)
     matched = -math.log(math.e / (math.e + 2))
     void = -math.log(math.exp(2) / (math.exp(2) + 2))
     assert float(loss) == pytest.approx((matched + 0.5 * void) / 1.5, abs=1e-6)
@@ -138,7 +139,8 @@ def test_names_of_what_an_image_does_not_show_compete_with_those_drawn() -> None
     assert losses[1] > losses[0] + 1
     embedding = torch.nn.functional.normalize(torch.randn(1, 3, 384, generator=chance(4)), dim=-1)
     match = (torch.tensor([1, 2]), torch.tensor([1, 0]))
-    terms = SetLoss(embedding.sum(), embedding.sum(), embedding.sum(), [match])
+    cover = Coverage(torch.ones(3), torch.zeros(3))
+    terms = SetLoss(embedding.sum(), embedding.sum(), embedding.sum(), [match], [cover])
     columns = torch.cat((regions[0].drawn, many))[:, None]
     logits = objective.model.classify(embedding, columns)[0]
     # A segment's column is its index, whatever follows; "no object" is the last.
@@ -153,7 +155,7 @@ def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
     generator = chance(7)
     segments = torch.zeros(64, 64, dtype=torch.int64)
     segments[:, 32:] = 1
-    targets = [Target(segments, torch.tensor([0, 2])), Target(segments, torch.tensor([1, 2]))]
+    targets = [SegmentTarget(segments, torch.tensor([0, 2])), SegmentTarget(segments, torch.tensor([1, 2]))]
     batch = Batch(torch.rand(2, 3, 64, 64, generator=generator) * 255, targets, [0, 0], [0, 1], 0)
     text = torch.nn.functional.normalize(torch.randn(3, 384, generator=generator), dim=-1)
     seen = torch.nn.functional.normalize(torch.randn(2, 384, generator=generator), dim=-1)

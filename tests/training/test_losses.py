@@ -7,8 +7,18 @@ import math
 import pytest
 import torch
 
-from ovs_edge.training.losses.losses import LossOptions, PixelTextHead, Target, mask_losses, set_loss, uncertain_points
-from ovs_edge.training.losses.matching import match, sample_logits, sample_segments
+from ovs_edge.training.losses.losses import (
+    Coverage,
+    LossOptions,
+    PixelTextHead,
+    SegmentTarget,
+    classification_loss,
+    coverage,
+    mask_losses,
+    set_loss,
+    uncertain_points,
+)
+from ovs_edge.training.losses.matching import BACKGROUND, match, sample_logits, sample_segments
 
 
 def _generators(count: int = 1) -> list[torch.Generator]:
@@ -68,7 +78,7 @@ def test_set_loss_classification_by_hand() -> None:
     """One segment, two queries: cross-entropy with the unmatched query at the weight of "no object"."""
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])  # columns: the class, "no object"
     masks = torch.stack((torch.full((4, 4), 9.0), torch.full((4, 4), -9.0)))[None]
-    target = Target(torch.zeros(8, 8, dtype=torch.int64), torch.tensor([0]))
+    target = SegmentTarget(torch.zeros(8, 8, dtype=torch.int64), torch.tensor([0]))
     loss = set_loss([logits], masks, [target], LossOptions(points=16, no_object=0.1), _generators())
     matched = -math.log(math.exp(2) / (math.exp(2) + 1))
     unmatched = -math.log(math.exp(1) / (math.exp(1) + 1))
@@ -81,7 +91,7 @@ def test_set_loss_classification_by_hand() -> None:
 
 def test_an_image_without_labels_gives_a_finite_loss() -> None:
     masks = torch.randn(1, 3, 4, 4, requires_grad=True)
-    target = Target(torch.full((8, 8), -1), torch.zeros(0, dtype=torch.int64))
+    target = SegmentTarget(torch.full((8, 8), -1), torch.zeros(0, dtype=torch.int64))
     loss = set_loss([torch.randn(3, 5, requires_grad=True)], masks, [target], LossOptions(points=16), _generators())
     total = loss.total(LossOptions())
     total.backward()  # type: ignore[no-untyped-call]
@@ -91,7 +101,7 @@ def test_an_image_without_labels_gives_a_finite_loss() -> None:
 def test_gradients_reach_matched_masks_only() -> None:
     masks = torch.stack((torch.full((4, 4), 2.0), torch.full((4, 4), -2.0)))[None].requires_grad_()
     logits = torch.zeros(2, 3, requires_grad=True)
-    target = Target(torch.zeros(8, 8, dtype=torch.int64), torch.tensor([1]))
+    target = SegmentTarget(torch.zeros(8, 8, dtype=torch.int64), torch.tensor([1]))
     loss = set_loss([logits], masks, [target], LossOptions(points=32), _generators())
     loss.total(LossOptions()).backward()  # type: ignore[no-untyped-call]
     assert masks.grad is not None and logits.grad is not None
@@ -109,6 +119,66 @@ def test_uncertain_points_lie_near_the_boundary() -> None:
     assert float((unsure - 0.5).abs().mean()) < 0.5 * float((free - 0.5).abs().mean())
 
 
+def test_background_is_outside_every_mask() -> None:
+    """What is not labelled counts for nothing; the same pixels as background punish a mask that covers them."""
+    segments = torch.full((1, 8, 8), BACKGROUND)
+    segments[:, :, :4] = 0
+    everywhere = torch.full((1, 8, 8), 20.0)
+    right = everywhere.clone()
+    right[:, :, 4:] = -20.0
+    options = LossOptions(points=256)
+    zero = torch.tensor([0])
+    found = [mask_losses(masks, segments, zero, zero, options, _generators()) for masks in (right, everywhere)]
+    assert float(found[0][1]) < 0.1
+    assert float(found[1][0]) > 5
+    assert float(found[1][1]) > 0.25
+
+
+def test_matching_prefers_masks_that_leave_the_background_free() -> None:
+    truth = torch.tensor([0, 0, BACKGROUND, BACKGROUND])
+    masks = torch.tensor([[9.0, 9, 9, 9], [9, 9, -9, -9]])
+    queries, _ = match(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), masks, truth, torch.tensor([0]), (2.0, 5.0, 5.0))
+    assert queries.tolist() == [1]
+
+
+def test_coverage_is_a_share_of_the_mask() -> None:
+    masks = torch.tensor([[9.0, 9, -9, -9], [-9, 9, 9, 9], [9, 9, 9, 9]]) * 3
+    cover = coverage(masks, torch.tensor([0, -1, BACKGROUND, 1]))
+    assert cover.labelled.tolist() == pytest.approx([1 / 2, 1 / 3, 1 / 2], abs=1e-4)
+    assert cover.background.tolist() == pytest.approx([0, 1 / 3, 1 / 4], abs=1e-4)
+
+
+def test_a_query_without_a_segment_wants_what_is_known_where_it_lies() -> None:
+    """Columns: own class, name of another dataset, "no object". Four free queries of the same logits."""
+    row = torch.tensor([1.0, 2.0, 0.5], requires_grad=True)
+    p = row.detach().softmax(0)
+    none = (torch.empty(0, dtype=torch.int64),) * 2
+    for labelled, background, wanted in (
+        (1.0, 0.0, -math.log(p[2])),
+        (0.0, 1.0, -math.log(p[1] + p[2])),
+        (0.5, 0.25, (0.5 * -math.log(p[2]) + 0.25 * -math.log(p[1] + p[2])) / 0.75),
+        (0.0, 0.0, 0.0),
+    ):
+        cover = Coverage(torch.tensor([labelled]), torch.tensor([background]))
+        loss = classification_loss([row[None]], [none], [none[0]], [cover], 0.1, [1])
+        assert float(loss.detach()) == pytest.approx(wanted, abs=1e-5)
+    # Without names of other datasets, background and a duplicate want the same.
+    cover = Coverage(torch.tensor([0.0]), torch.tensor([1.0]))
+    assert float(classification_loss([row[None]], [none], [none[0]], [cover], 0.1).detach()) == pytest.approx(
+        -math.log(p[2]), abs=1e-5
+    )
+
+
+def test_a_name_of_another_dataset_is_no_fault_on_background() -> None:
+    row = torch.tensor([0.0, 0.0, 0.0], requires_grad=True)
+    none = (torch.empty(0, dtype=torch.int64),) * 2
+    cover = Coverage(torch.tensor([0.0]), torch.tensor([1.0]))
+    classification_loss([row[None]], [none], [none[0]], [cover], 0.1, [1]).backward()  # type: ignore[no-untyped-call]
+    assert row.grad is not None
+    own, other, void = row.grad.tolist()
+    assert own > 0 > other == void
+
+
 def test_pixel_text_loss_by_hand() -> None:
     """A head that copies features into the text space: the logit of a class is the feature's share of its vector."""
     head = PixelTextHead(2, 2)
@@ -116,8 +186,16 @@ def test_pixel_text_loss_by_hand() -> None:
         head.project.weight.copy_(torch.eye(2))
         head.project.bias.zero_()
         head.logit_scale.zero_()
+        head.none.copy_(torch.tensor([[0.0, -7.0]]))  # of unit length: the logit is minus the second feature
     features = torch.tensor([3.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    first, second, none = (value / (math.e**3 + math.e + 1 / math.e) for value in (math.e**3, math.e, 1 / math.e))
     segments = torch.tensor([[0, 0], [-1, -1]])
-    loss, labelled = head(features, torch.eye(2), [Target(segments, torch.tensor([1]))])
-    assert int(labelled) == 2
-    assert float(loss.detach()) == pytest.approx(2 * math.log(1 + math.exp(2.0)), abs=1e-6)
+    loss, weight = head(features, torch.eye(2), [SegmentTarget(segments, torch.tensor([1]))], 2, 0.5)
+    assert int(weight) == 2
+    assert float(loss.detach()) == pytest.approx(-2 * math.log(second), abs=1e-5)
+    segments = torch.tensor([[-1, BACKGROUND], [BACKGROUND, BACKGROUND]])
+    target = [SegmentTarget(segments, torch.empty(0, dtype=torch.int64))]
+    for own, wanted in ((2, none), (1, none + second), (0, first + second + none)):
+        loss, weight = head(features, torch.eye(2), target, own, 0.5)
+        assert float(weight) == 1.5
+        assert float(loss.detach()) == pytest.approx(-1.5 * math.log(wanted), abs=1e-5)

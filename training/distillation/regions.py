@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.metrics import IGNORE
-from ...data.datasets import Sample
+from ...data.datasets import TrainingSample
 
 GREY = 128  # what stands where the segment is not
 LEAST_PIXELS = 64  # of a smaller segment a classifier sees nothing
@@ -25,7 +25,7 @@ def region_crop(image: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], size:
     return np.asarray(resized, np.uint8)
 
 
-def class_regions(sample: Sample, size: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+def class_regions(sample: TrainingSample, size: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """Class index and crop of every class in the photo, all its pixels together, as the segmenter is trained."""
     present, counts = np.unique(sample.labels, return_counts=True)
     for index, count in zip(present.tolist(), counts.tolist(), strict=True):

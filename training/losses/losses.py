@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distributed import shared_count
-from .matching import match, random_points, sample_logits, sample_segments
+from .matching import BACKGROUND, UNLABELLED, match, random_points, sample_logits, sample_segments
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class LossOptions:
     mask: float = 5.0
     dice: float = 5.0
     no_object: float = 0.1  # weight of "no object" in the classification
+    background: float = 0.5  # pixel-text loss: weight of a background pixel beside a labelled one
     pixel_text: float = 2.0  # dense loss beside the set loss; makes small data converge
     drawn: float = 0.0  # classification over the names drawn in the image, beside the one over all classes
     absent: bool = False  # a name of each category that the image does not show competes with those drawn
@@ -34,10 +35,10 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class Target:
+class SegmentTarget:
     """Truth of one image."""
 
-    segments: Tensor  # (H, W) int64, segment index, -1 where not labelled
+    segments: Tensor  # (H, W) int64: segment index, `UNLABELLED`, or `BACKGROUND`
     classes: Tensor  # (T,) int64, class index of each segment
 
 
@@ -49,6 +50,7 @@ class SetLoss:
     mask: Tensor
     dice: Tensor
     matches: list[tuple[Tensor, Tensor]]  # per image the queries (M,) and the segments (M,) they answer for
+    covers: list[Coverage]  # per image where the queries' masks lie
 
     def total(self, options: LossOptions) -> Tensor:
         """Weighted sum."""
@@ -58,14 +60,16 @@ class SetLoss:
 def set_loss(
     class_logits: list[Tensor],
     mask_logits: Tensor,
-    targets: list[Target],
+    targets: list[SegmentTarget],
     options: LossOptions,
     generators: Sequence[torch.Generator],
+    own: Sequence[int] | None = None,
 ) -> SetLoss:
     """Match, then classify and shape the matched queries.
 
     class_logits: per image (Q, K_i + 1), since images may have vocabularies of their own; mask_logits (B, Q, h, w);
-    generators: one per image, so that what an image meets does not depend on its neighbours.
+    generators: one per image, so that what an image meets does not depend on its neighbours; own: see
+    `classification_loss`.
     """
     points = random_points(generators, options.points, mask_logits.device)
     values = sample_logits(mask_logits.detach(), points)
@@ -77,29 +81,60 @@ def set_loss(
         for index, (logits, target) in enumerate(zip(class_logits, targets, strict=True))
     ]
     wanted = [target.classes[which] for target, (_, which) in zip(targets, matches, strict=True)]
-    classification = classification_loss(class_logits, matches, wanted, options.no_object)
+    covers = [coverage(values[index], truth[index]) for index in range(len(targets))]
+    classification = classification_loss(class_logits, matches, wanted, covers, options.no_object, own)
     masks = torch.cat([mask_logits[index, queries] for index, (queries, _) in enumerate(matches)])
     owner = torch.cat([torch.full_like(which, index) for index, (_, which) in enumerate(matches)])
     segment = torch.cat([which for _, which in matches])
     mask, dice = mask_losses(masks, segments, owner, segment, options, generators)
-    return SetLoss(classification, mask, dice, matches)
+    return SetLoss(classification, mask, dice, matches, covers)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of each query's mask lies where something is known."""
+
+    labelled: Tensor  # (Q,) share on segments, 0..1
+    background: Tensor  # (Q,) share on pixels that show none of the dataset's classes, 0..1
+
+
+def coverage(mask_points: Tensor, segment_points: Tensor) -> Coverage:
+    """mask_points (Q, P) logits, segment_points (P,) as in `match` -> shares of the masks' areas."""
+    area = mask_points.sigmoid()
+    total = area.sum(-1).clamp(min=1e-6)
+    labelled, background = (area @ part.to(area.dtype) for part in (segment_points >= 0, segment_points == BACKGROUND))
+    return Coverage(labelled / total, background / total)
 
 
 def classification_loss(
-    logits: list[Tensor], matches: list[tuple[Tensor, Tensor]], wanted: list[Tensor], no_object: float
+    logits: list[Tensor],
+    matches: list[tuple[Tensor, Tensor]],
+    wanted: list[Tensor],
+    covers: list[Coverage],
+    no_object: float,
+    own: Sequence[int] | None = None,
 ) -> Tensor:
     """Cross-entropy of every query, the mean of the images' means.
 
     logits: per image (Q, K_i + 1), the last column "no object"; wanted: per image (M,) the column of each matched query;
-    the other queries want "no object", which weighs `no_object`.
+    covers: where the masks of the image's queries lie; own: per image how many of the first columns are classes of its
+    own dataset, the others being names of other datasets; all by default.
+
+    A query without a segment weighs `no_object`. As far as its mask lies on segments it is a duplicate and wants "no
+    object"; as far as it lies on background it wants none of the dataset's own classes, whether "no object" or a name of
+    another dataset, since the sky behind a sheep is background to a dataset of animals; as far as it lies on unlabelled
+    pixels nothing is known of it, and it wants nothing.
     """
     total = logits[0].new_zeros(())
-    for row, (queries, _), columns in zip(logits, matches, wanted, strict=True):
-        labels = torch.full((len(row),), row.shape[1] - 1, dtype=torch.int64, device=row.device)
-        labels[queries] = columns
-        importance = row.new_ones(row.shape[1])
-        importance[-1] = no_object
-        total = total + nn.functional.cross_entropy(row, labels, importance)
+    for index, (row, (queries, _), columns, cover) in enumerate(zip(logits, matches, wanted, covers, strict=True)):
+        log = row.log_softmax(-1)
+        classes = row.shape[1] - 1 if own is None else own[index]
+        free = row.new_full((len(row),), no_object)
+        free[queries] = 0
+        duplicate, background = free * cover.labelled, free * cover.background
+        loss = -(duplicate * log[:, -1] + background * log[:, classes:].logsumexp(-1)).sum()
+        loss = loss - log[queries, columns].sum()
+        total = total + loss / (len(queries) + (duplicate + background).sum()).clamp(min=1e-6)
     return total / len(logits)
 
 
@@ -113,8 +148,8 @@ def mask_losses(
 ) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy and dice of masks (N, h, w) on points where they are unsure, means over all masks.
 
-    segments (B, H, W); owner (N,) image of each mask; segment (N,) its segment; generators: one per image. Points that
-    are not labelled count for nothing.
+    segments (B, H, W); owner (N,) image of each mask; segment (N,) its segment; generators: one per image. Unlabelled
+    points count for nothing; background counts as outside every mask.
     """
     count = shared_count(torch.tensor(len(masks), device=masks.device))
     if not len(masks):
@@ -127,7 +162,7 @@ def mask_losses(
             for image, place in zip(owner.tolist(), points, strict=True)
         ]
     )
-    known = (truth >= 0).to(values.dtype)
+    known = (truth != UNLABELLED).to(values.dtype)
     wanted = (truth == segment[:, None]).to(values.dtype)
     cross = nn.functional.binary_cross_entropy_with_logits(values, wanted, reduction="none")
     mask = (cross * known).sum(-1) / known.sum(-1).clamp(min=1)
@@ -151,27 +186,38 @@ def uncertain_points(masks: Tensor, options: LossOptions, generators: Sequence[t
 class PixelTextHead(nn.Module):
     """Classifies feature maps pixel by pixel against the text vectors; used in training only.
 
-    The text vectors become the kernel of a 1x1 convolution, so that no map of D channels is ever made.
+    The text vectors become the kernel of a 1x1 convolution, so that no map of D channels is ever made. One more learned
+    vector means "none of these names".
     """
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
         self.project = nn.Linear(channels, dim)
         self.logit_scale = nn.Parameter(torch.tensor(2.66))
+        self.none = nn.Parameter(torch.randn(1, dim) / dim**0.5)
 
-    def forward(self, features: Tensor, text: Tensor, targets: list[Target]) -> tuple[Tensor, Tensor]:
-        """features (B, C, h, w), text (K, D) unit, targets of B images -> sum of the labelled pixels' cross-entropy, and
-        how many there are."""
+    def forward(
+        self, features: Tensor, text: Tensor, targets: list[SegmentTarget], own: int, background: float
+    ) -> tuple[Tensor, Tensor]:
+        """features (B, C, h, w), text (K, D) unit of which the first `own` are the dataset's classes, targets of B images ->
+        sum of the pixels' cross-entropy, and the sum of their weights: 1 where labelled, `background` there.
+
+        A background pixel wants none of the dataset's classes; which of the other names it is stays open.
+        """
         labels = torch.stack([class_map(target, features.shape[2:]) for target in targets])
-        kernel = (text @ self.project.weight)[:, :, None, None]
-        logits = nn.functional.conv2d(features, kernel, text @ self.project.bias).float()
-        logits = logits * self.logit_scale.exp().clamp(max=100)
-        return nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum"), (labels >= 0).sum()
+        names = torch.cat((text, nn.functional.normalize(self.none, dim=-1)))
+        kernel = (names @ self.project.weight)[:, :, None, None]
+        logits = nn.functional.conv2d(features, kernel, names @ self.project.bias).float()
+        log = (logits * self.logit_scale.exp().clamp(max=100)).log_softmax(1)
+        loss = nn.functional.nll_loss(log, labels.clamp(min=-1), ignore_index=-1, reduction="sum")
+        empty = labels == BACKGROUND
+        loss = loss - background * (log[:, own:].logsumexp(1) * empty).sum()
+        return loss, (labels >= 0).sum() + background * empty.sum()
 
 
-def class_map(target: Target, size: Sequence[int]) -> Tensor:
-    """Class index of each place (h, w) of a smaller map, -1 where not labelled."""
-    labels = torch.full_like(target.segments, -1)
+def class_map(target: SegmentTarget, size: Sequence[int]) -> Tensor:
+    """Class index of each place (h, w) of a smaller map, or `UNLABELLED` or `BACKGROUND`."""
+    labels = target.segments.clamp(max=UNLABELLED)
     if len(target.classes):
         labels = torch.where(target.segments >= 0, target.classes[target.segments.clamp(min=0)], labels)
     resized = nn.functional.interpolate(labels[None, None].float(), size=tuple(size), mode="nearest-exact")

@@ -8,6 +8,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+# Values of a segment map beside the indices of segments.
+UNLABELLED = -1  # nothing is known
+BACKGROUND = -2  # known to be none of the classes of the image's dataset; classes of other datasets may be there
+
 
 def random_points(generators: Sequence[torch.Generator], count: int, device: torch.device) -> Tensor:
     """(N, count, 2) x, y in 0..1, a row from each generator, drawn on the CPU so that every device sees the same."""
@@ -40,11 +44,11 @@ def match(
 ) -> tuple[Tensor, Tensor]:
     """Assign segments to queries of one image.
 
-    class_logits (Q, K + 1); mask_points (Q, P) logits; segment_points (P,) segment index or -1 where not labelled;
+    class_logits (Q, K + 1); mask_points (Q, P) logits; segment_points (P,) segment index, `UNLABELLED` or `BACKGROUND`;
     classes (T,) class of each segment; weights of class, mask and dice. Returns query indices (T,), segment indices (T,).
     """
     wanted = (segment_points[None] == torch.arange(len(classes), device=classes.device)[:, None]).float()  # (T, P)
-    known = (segment_points >= 0).float()
+    known = (segment_points != UNLABELLED).float()
     probability = class_logits.softmax(-1)[:, classes]
     positive = nn.functional.softplus(-mask_points) * known
     negative = nn.functional.softplus(mask_points) * known

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ...segmenter.model import Segmenter
 from ...segmenter.query_decoder import QueryState
-from ..batches import Batch
 from ..distillation.distill import Distiller, Regions, distill
 from ..distributed import shared_count
+from ..photos.batches import Batch
 from .losses import LossOptions, PixelTextHead, SetLoss, classification_loss, set_loss
 
 
@@ -57,22 +57,29 @@ class Objective(nn.Module):
         return self
 
     def forward(
-        self, batch: Batch, names: list[Tensor], regions: list[Regions], generators: Sequence[torch.Generator]
+        self,
+        batch: Batch,
+        names: list[Tensor],
+        regions: list[Regions],
+        generators: Sequence[torch.Generator],
+        own: Sequence[int] | None = None,
     ) -> Terms:
-        """names: per dataset (K, S, D); regions: per image; generators: one per image."""
+        """names: per dataset (K, S, D); regions: per image; generators: one per image; own: per dataset how many of its
+        names are its classes, the others being names of other datasets; all by default."""
+        own = [len(vectors) for vectors in names] if own is None else own
         with torch.autocast(batch.images.device.type, self.autocast, enabled=self.autocast is not None):
             mask_features, levels = self.model.features(batch.images)
             states = self.model.query_decoder(mask_features, levels)
             pixel_text = mask_features.new_zeros((), dtype=torch.float32)
             for head, features in zip(self.heads, (levels[-1], mask_features), strict=False):
-                pixel_text = pixel_text + self._pixel_text(head, features, batch, names)
+                pixel_text = pixel_text + self._pixel_text(head, features, batch, names, own)
         total = self.losses.pixel_text * pixel_text
         zero = pixel_text.new_zeros(())
         drawn = region = pairs = zero
         for depth, state in enumerate(states):
             state = QueryState(state.embedding.float(), state.mask_logits.float())
             embedding = self.model.embed(state, depth)
-            terms = self._set_loss(embedding, state, batch, names, generators)
+            terms = self._set_loss(embedding, state, batch, names, generators, own)
             drawn = self._drawn(embedding, terms, regions) if self.losses.drawn else zero
             if self.distiller is not None:
                 sums = distill(self.distiller, embedding, terms.matches, regions)
@@ -90,13 +97,15 @@ class Objective(nn.Module):
         batch: Batch,
         names: list[Tensor],
         generators: Sequence[torch.Generator],
+        own: Sequence[int],
     ) -> SetLoss:
         # The images of one dataset are classified together.
         logits: list[Tensor] = [embedding] * len(batch.dataset)
         for index, members in batch.members().items():
             for place, row in zip(members, self.model.classify(embedding[members], names[index]), strict=True):
                 logits[place] = row
-        return set_loss(logits, state.mask_logits, batch.targets, self.losses, generators)
+        classes = [own[index] for index in batch.dataset]
+        return set_loss(logits, state.mask_logits, batch.targets, self.losses, generators, classes)
 
     def _drawn(self, embedding: Tensor, terms: SetLoss, regions: list[Regions]) -> Tensor:
         """Classification of the queries over the names drawn for their own image, and "no object"."""
@@ -105,13 +114,15 @@ class Objective(nn.Module):
             for index, region in enumerate(regions)
         ]
         wanted = [segments for _, segments in terms.matches]  # the column of a segment is its index
-        return classification_loss(logits, terms.matches, wanted, self.losses.no_object)
+        return classification_loss(logits, terms.matches, wanted, terms.covers, self.losses.no_object)
 
-    def _pixel_text(self, head: nn.Module, features: Tensor, batch: Batch, names: list[Tensor]) -> Tensor:
-        """Mean cross-entropy of the labelled pixels against the first name of every class."""
+    def _pixel_text(
+        self, head: nn.Module, features: Tensor, batch: Batch, names: list[Tensor], own: Sequence[int]
+    ) -> Tensor:
+        """Mean cross-entropy of the labelled and the background pixels against the first name of every class."""
         total, count = features.new_zeros((), dtype=torch.float32), 0
         for index, members in batch.members().items():
             targets = [batch.targets[i] for i in members]
-            summed, labelled = head(features[members], names[index][:, 0], targets)
-            total, count = total + summed, count + labelled
+            summed, weight = head(features[members], names[index][:, 0], targets, own[index], self.losses.background)
+            total, count = total + summed, count + weight
         return total / shared_count(torch.as_tensor(count, device=total.device))

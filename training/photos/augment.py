@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.letterbox import PAD_BGR, Letterbox
-from ..bundle.metrics import IGNORE
-from ..data.datasets import Sample
+from ...bundle.letterbox import PAD_BGR, Letterbox
+from ...bundle.metrics import IGNORE
+from ...data.datasets import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,35 @@ class AugmentOptions:
     hue: int = 6  # largest change, in OpenCV's half degrees
 
 
-def random_crop(sample: Sample, options: AugmentOptions, rng: np.random.Generator) -> Sample:
-    """A square crop with its labels; what lies outside the photo is padded and not labelled."""
+def random_crop(sample: TrainingSample, options: AugmentOptions, rng: np.random.Generator) -> TrainingSample:
+    """A square crop with its labels and background; what lies outside the photo is padded and not labelled."""
     crop = options.crop
     base = Letterbox.fit(sample.labels.shape[:2], (options.view, options.view)).scaled[0] / sample.labels.shape[0]
     factor = base * float(np.exp(rng.uniform(*np.log(options.scale))))
     height = max(1, round(sample.labels.shape[0] * factor))
     width = max(1, round(sample.labels.shape[1] * factor * rng.uniform(0.9, 1.1)))
     shrinking = factor < 1
-    image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    smooth = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    image = np.asarray(cv2.resize(sample.image, (width, height), interpolation=smooth), np.uint8)
     top, left = (int(rng.integers(0, max(1, side - crop + 1))) for side in (height, width))
-    image, labels = image[top : top + crop, left : left + crop], labels[top : top + crop, left : left + crop]
-    bottom, right = crop - image.shape[0], crop - image.shape[1]
-    if bottom or right:
-        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=PAD_BGR)
-        labels = cv2.copyMakeBorder(labels, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(IGNORE,))
-    if rng.random() < 0.5:
-        image, labels = image[:, ::-1], labels[:, ::-1]
-    return Sample(jitter(np.ascontiguousarray(image), options, rng), np.ascontiguousarray(labels), sample.name)
+    mirrored = bool(rng.random() < 0.5)
+
+    def window(picture: npt.NDArray[np.uint8], outside: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        picture = picture[top : top + crop, left : left + crop]
+        bottom, right = crop - picture.shape[0], crop - picture.shape[1]
+        if bottom or right:
+            padded = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=outside)
+            picture = np.asarray(padded, np.uint8)
+        return np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)
+
+    def resized(marks: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.asarray(cv2.resize(marks, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+    labels = window(resized(sample.labels), (IGNORE,))
+    background = None
+    if sample.background is not None:
+        background = window(resized(sample.background.astype(np.uint8)), (0,)) > 0
+    return TrainingSample(jitter(window(image, PAD_BGR), options, rng), labels, sample.name, background)
 
 
 def jitter(image: npt.NDArray[np.uint8], options: AugmentOptions, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

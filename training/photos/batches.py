@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..bundle.errors import DatasetError
-from ..bundle.metrics import IGNORE
-from ..data.datasets import Sample, SegmentationDataset
+from ...bundle.errors import DatasetError
+from ...bundle.metrics import IGNORE
+from ...data.datasets import SegmentationDataset, TrainingSample
+from ..distributed import Ranks
+from ..losses.losses import SegmentTarget
+from ..losses.matching import BACKGROUND, UNLABELLED
 from .augment import AugmentOptions, random_crop
-from .distributed import Ranks
-from .losses.losses import Target
 
 _log = logging.getLogger("ovs_edge.training")
 _ATTEMPTS = 20  # unreadable files in a row before the data is given up
@@ -27,14 +28,14 @@ class Batch:
     """Crops, each with the dataset whose names it uses."""
 
     images: Tensor  # (B, 3, H, W) float32 RGB 0..255
-    targets: list[Target]
+    targets: list[SegmentTarget]
     dataset: list[int]  # index of each image's dataset
     photo: list[int]  # index of each image's photo in its dataset
     skipped: int  # files that could not be read on the way
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        targets = [Target(t.segments.to(device), t.classes.to(device)) for t in self.targets]
+        targets = [SegmentTarget(t.segments.to(device), t.classes.to(device)) for t in self.targets]
         return Batch(self.images.to(device), targets, self.dataset, self.photo, self.skipped)
 
     def members(self) -> dict[int, list[int]]:
@@ -47,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Crop:
-    sample: Sample
+    sample: TrainingSample
     dataset: int
     photo: int
     skipped: int
@@ -82,20 +83,23 @@ def collate(crops: list[_Crop]) -> Batch:
     images = np.stack([crop.sample.image[..., ::-1] for crop in crops])
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2).float(),
-        [to_target(crop.sample.labels) for crop in crops],
+        [to_target(crop.sample) for crop in crops],
         [crop.dataset for crop in crops],
         [crop.photo for crop in crops],
         sum(crop.skipped for crop in crops),
     )
 
 
-def to_target(labels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Target:
-    """Class indices (H, W), 255 not labelled -> segments, one per class."""
-    present = np.unique(labels)
+def to_target(sample: TrainingSample) -> SegmentTarget:
+    """Class indices and background of a crop -> segments, one per class."""
+    present = np.unique(sample.labels)
     present = present[present != IGNORE]
-    table = np.full(256, -1, np.int64)
+    table = np.full(256, UNLABELLED, np.int64)
     table[present] = np.arange(len(present))
-    return Target(torch.from_numpy(table[labels]), torch.from_numpy(present.astype(np.int64)))
+    segments = table[sample.labels]
+    if sample.background is not None:
+        segments[sample.background & (sample.labels == IGNORE)] = BACKGROUND
+    return SegmentTarget(torch.from_numpy(segments), torch.from_numpy(present.astype(np.int64)))
 
 
 def batches(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..bundle.errors import UsageError
-from .losses.losses import LossOptions
-from .trainer import TrainOptions
+from ...bundle.errors import UsageError
+from ..losses.losses import LossOptions
+from ..trainer import TrainOptions
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Training photos: cache, sampling, augmentation, batches."""
