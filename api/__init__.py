@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
-    from .export.bundle_writer import write_bundle as export_bundle
+    from .export.export_bundle import export_bundle
     from .runtime.capture.sources import open_source
     from .runtime.frame import Frame
     from .runtime.inference.prediction import Prediction
@@ -51,7 +51,7 @@ _PLACES = {  # public name -> (module, name in it)
     "Frame": (".runtime.frame", "Frame"),
     "Prediction": (".runtime.inference.prediction", "Prediction"),
     "Segmenter": (".runtime.segmenter", "Segmenter"),
-    "export_bundle": (".export.bundle_writer", "write_bundle"),
+    "export_bundle": (".export.export_bundle", "export_bundle"),
     "open_source": (".runtime.capture.sources", "open_source"),
 }
 

@@ -131,7 +131,7 @@ def depth(
     layers: Annotated[str, typer.Option(help="Decoder depths, comma-separated; those a model lacks are left out.")] = (
         "3,6,9"
     ),
-    size: Annotated[str | None, typer.Option(help="Input HEIGHTxWIDTH. Default: that of ovs-export.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input WIDTHxHEIGHT. Default: that of ovs-export.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of both engines.")] = 2,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each.")] = 7,
     output: Output = None,

@@ -1,1 +1,1 @@
-"""Checkpoint to bundle: the graph under its contract, the text encoder, and the proof that both compute the same."""
+"""Checkpoint to bundle: exports the segmenter and the text encoder and compares both with torch."""

@@ -1,4 +1,4 @@
-"""Checkpoint to bundle: both graphs, the tokenizer and the manifest, compared with their source, published whole."""
+"""Writes a bundle: both graphs, the tokenizer and the manifest, compared with the checkpoint before they appear."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,43 @@ from ..runtime.vocabulary.text_encoder import TextEncoder
 from ..segmenter.fcclip import FCClip
 from ..segmenter.model import MaskModel
 from ..segmenter.text.encoder import load_text_encoder
-from .graph import SegmenterGraph, reading_bgr
+from .graph import SegmenterGraph, bgr_input
 from .onnx_writer import OPSET, Port, save, to_onnx
 from .options import ExportOptions
 from .parity import Parity, Tell, measure
 from .parity_photos import photo_inputs
 from .text_export import export_text, text_spec
-from .weights import halve
+from .weights import store_fp16
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read."""
+
+    path: Path
+    model: MaskModel  # in eval mode
+    extras: dict[str, Any]  # what else the file holds: training vocabulary, provenance, a text encoder's weights
 
 
 def write_bundle(
     target: Path,
-    checkpoint: Path,
-    model: MaskModel,
-    extras: dict[str, Any],
+    checkpoint: Checkpoint,
     options: ExportOptions,
     tell: Tell,
-    report: Callable[[Parity], None],
+    on_parity: Callable[[Parity], None],
 ) -> Manifest:
-    """Export `model`, read from `checkpoint`, into the bundle `target`; `report` is given the parity before it counts.
+    """Export `checkpoint` into the bundle `target`; `on_parity` is given the comparison before it is judged.
 
-    Nothing appears at `target` unless every comparison holds. Raises `ParityError`, `CheckpointError`, `BundleError`.
+    Nothing appears at `target` unless every comparison passes. Raises `ParityError`, `CheckpointError`, `BundleError`.
     """
-    vocabulary = _vocabulary(extras, checkpoint)
-    related, stuff = _related(extras, checkpoint), _stuff(extras, checkpoint)
-    provenance = _provenance(extras, checkpoint)
+    model, extras = checkpoint.model, checkpoint.extras
+    origin = str(checkpoint.path)
+    vocabulary = _vocabulary(extras, origin)
+    related, stuff = _related(extras, origin), _stuff(extras, origin)
+    provenance = _provenance(extras, origin)
     with written_whole(target) as work:
         photos = photo_inputs(options.images, options.size)
-        encoder = load_text_encoder(model.config.text, extras.get("text_encoder"), str(checkpoint))
+        encoder = load_text_encoder(model.config.text, extras.get("text_encoder"), origin)
         tell("writing the text encoder")
         save(export_text(encoder, options.text_precision), work / TEXT_ENCODER)
         (work / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
@@ -67,7 +77,7 @@ def write_bundle(
             digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
             provenance={
                 "preset": model.config.name,
-                "checkpoint_sha256": sha256(checkpoint),
+                "checkpoint_sha256": sha256(checkpoint.path),
                 "checkpoint": provenance,
                 "weights": options.weights,
                 "text_precision": options.text_precision,
@@ -75,14 +85,14 @@ def write_bundle(
                 "onnx": onnx.__version__,
             },
         )
-        # The runtime opens what is written so far, so that it is the files that are used and compared.
+        # The runtime opens the files written so far: what is compared is what a device will read.
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         tell("encoding the training vocabulary")
         (work / VECTORS).write_bytes(_name_vectors(Bundle.open(work), model))
         manifest = dataclasses.replace(manifest, digests={**manifest.digests, VECTORS: sha256(work / VECTORS)})
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         parity = measure(model, encoder, Bundle.open(work), options, photos, tell)
-        report(parity)
+        on_parity(parity)
         parity.check()
         manifest = dataclasses.replace(manifest, parity=parity.to_dict())
         (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -90,36 +100,36 @@ def write_bundle(
 
 
 def _name_vectors(bundle: Bundle, model: MaskModel) -> bytes:
-    """Vectors of the training names by the bundle's own encoder: they compete as background from the first frame on.
+    """Vectors of the training names, as an `.npz`: the background classes are ready at the first frame.
 
-    FC-CLIP tells the names it was trained with by their vectors, so its bundle brings the very ones it holds, in
-    whatever precision the text encoder is stored.
+    They come from the bundle's own text encoder. FC-CLIP recognises its training names by their vectors, so its bundle
+    has the vectors of the checkpoint, whatever precision the text encoder is stored in.
     """
     names = list(dict.fromkeys(name for entry in bundle.manifest.training_vocabulary for name in entry))
     if isinstance(model, FCClip) and model.config.seen_names == len(names):
         return packed(names, model.seen_vectors.numpy())
-    with tempfile.TemporaryDirectory() as nowhere:
-        return packed(names, TextEncoder(bundle, cache_folder=Path(nowhere)).encode(names))
+    with tempfile.TemporaryDirectory() as cache:
+        return packed(names, TextEncoder(bundle, cache_folder=Path(cache)).encode(names))
 
 
 def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProto:
-    """The segmenter's graph under the contract."""
+    """The segmenter's ONNX graph, with the inputs and outputs that the manifest states."""
     model.use_formulation(options.msda)
     dtype = torch.uint8 if options.max_classes <= 256 else torch.int32
     raw = options.task == "panoptic"
-    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype, raw).eval()
-    # Sizes that differ from each other and from 1, so that the exporter takes no axis for another.
+    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype, raw=raw).eval()
+    # Sizes that differ from each other and from 1, so that the exporter cannot mix up two axes.
     example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
     outputs = [spec.name for spec in _outputs(model, options)]
     ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
     model.query_decoder.resize_features = True
     try:
-        with reading_bgr(graph):
+        with bgr_input(graph):
             onnx_model = to_onnx(graph, example, ports, outputs)
     finally:
-        model.query_decoder.resize_features = False  # torch goes on to compute the published way, for parity
+        model.query_decoder.resize_features = False  # parity compares with torch as published
     if options.weights == "fp16":
-        halve(onnx_model)
+        store_fp16(onnx_model)
     return onnx_model
 
 
@@ -156,24 +166,24 @@ def _outputs(model: MaskModel, options: ExportOptions) -> tuple[TensorSpec, ...]
     )
 
 
-def _vocabulary(extras: dict[str, Any], checkpoint: Path) -> tuple[tuple[str, ...], ...]:
+def _vocabulary(extras: dict[str, Any], origin: str) -> tuple[tuple[str, ...], ...]:
     raw = extras.get("training_vocabulary", [])
     if not isinstance(raw, list | tuple) or not all(_is_names(names) and names for names in raw):
-        raise CheckpointError(f"{checkpoint}: the training vocabulary is not a list of lists of names; train it again")
+        raise CheckpointError(f"{origin}: the training vocabulary is not a list of lists of names; train it again")
     return tuple(tuple(names) for names in raw)
 
 
-def _related(extras: dict[str, Any], checkpoint: Path) -> dict[str, tuple[str, ...]]:
+def _related(extras: dict[str, Any], origin: str) -> dict[str, tuple[str, ...]]:
     raw = extras.get("related", {})
     if not isinstance(raw, dict) or not _is_names(list(raw)) or not all(map(_is_names, raw.values())):
-        raise CheckpointError(f"{checkpoint}: the related words are not names with lists of words; train it again")
+        raise CheckpointError(f"{origin}: the related words are not names with lists of words; train it again")
     return {name: tuple(words) for name, words in raw.items()}
 
 
-def _stuff(extras: dict[str, Any], checkpoint: Path) -> tuple[str, ...]:
+def _stuff(extras: dict[str, Any], origin: str) -> tuple[str, ...]:
     raw = extras.get("stuff", [])
     if not _is_names(raw):
-        raise CheckpointError(f"{checkpoint}: the classes that are stuff are not a list of names; train it again")
+        raise CheckpointError(f"{origin}: the stuff classes are not a list of names; train it again")
     return tuple(raw)
 
 
@@ -181,8 +191,8 @@ def _is_names(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
-def _provenance(extras: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
-    """The checkpoint's own account of itself, with paths of the machine that trained it cut to their names."""
+def _provenance(extras: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The checkpoint's provenance; absolute paths of the training machine are cut to their last part."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, dict):
@@ -195,5 +205,5 @@ def _provenance(extras: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
         result = cut(extras.get("provenance", {}))
         json.dumps(result)
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{checkpoint}: its provenance is not plain data ({error}); train it again") from error
+        raise CheckpointError(f"{origin}: its provenance is not plain data ({error}); train it again") from error
     return result if isinstance(result, dict) else {"note": result}

@@ -14,11 +14,9 @@ import typer
 from ..bundle.errors import require
 from ..runtime.command_line import run_command
 
-# Torch is imported once the options are known to be sound: --help must not wait for it.
+# Torch is imported once the options have been checked: --help must not wait for it.
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from .parity import Parity
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -30,7 +28,7 @@ class MaskOrder(str, Enum):
     fast = "fast"
 
 
-class Sampling(str, Enum):
+class SamplingFormulation(str, Enum):
     """Values of --msda."""
 
     gridsample = "gridsample"
@@ -44,7 +42,7 @@ class WeightType(str, Enum):
     fp16 = "fp16"
 
 
-class Outcome(str, Enum):
+class ExportTask(str, Enum):
     """Values of --task."""
 
     semantic = "semantic"
@@ -60,142 +58,108 @@ class TextType(str, Enum):
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="model.pt, as ovs-train writes it.", metavar="MODEL.pt")],
+    *,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint: model.pt of ovs-train, or a published file.", metavar="MODEL.pt")
+    ],
     size: Annotated[
         str | None,
         typer.Option(
-            help="Input HEIGHTxWIDTH in pixels, multiples of 32, such as 384x512. "
-            "Default: 384x384 for mini, else 512x512.",
+            help="Input size in pixels, WIDTHxHEIGHT, both multiples of 32, such as 512x384. "
+            "Default: 384x384 for edge models, else 512x512.",
         ),
     ] = None,
     decoder_layers: Annotated[
         int | None,
-        typer.Option(help="Stop after so many decoder layers: faster, a little less accurate. Default: all."),
+        typer.Option(help="Number of decoder layers to keep: fewer are faster, a little less accurate. Default: all."),
     ] = None,
     masks: Annotated[
         MaskOrder | None,
         typer.Option(
-            help="exact: masks are upsampled, then classes summed, as published; fast: the other way round. "
-            "Default: fast for mini, else exact."
+            help="exact: upsample every mask, then sum classes, as published; fast: sum classes, then upsample. "
+            "Default: fast for edge models, else exact."
         ),
     ] = None,
     msda: Annotated[
-        Sampling, typer.Option(help="How deformable attention samples: by GridSample, or spelt out with Gather.")
-    ] = Sampling.gridsample,
+        SamplingFormulation,
+        typer.Option(help="How deformable attention samples: GridSample operators, or their equivalent with Gather."),
+    ] = SamplingFormulation.gridsample,
     max_classes: Annotated[
-        int, typer.Option(help="Most classes at once; up to 256 labels are uint8, else int32.")
+        int, typer.Option(help="Largest number of classes at once; labels are uint8 up to 256, else int32.")
     ] = 512,
     weights: Annotated[
         WeightType,
-        typer.Option(help="Type the segmenter's weights are stored in; fp16 halves those that lose nothing by it."),
+        typer.Option(help="Type of the stored segmenter weights; fp16 halves those that FP16 holds exactly."),
     ] = WeightType.fp32,
     text_precision: Annotated[
-        TextType, typer.Option(help="Type the text encoder's matrices are stored in; int8 is a quarter of the size.")
+        TextType, typer.Option(help="Type of the stored text encoder matrices; int8 is a quarter of the size.")
     ] = TextType.fp32,
     task: Annotated[
-        Outcome,
-        typer.Option(help="semantic: a class for every pixel; panoptic: also what it takes to tell instances apart."),
-    ] = Outcome.semantic,
+        ExportTask,
+        typer.Option(help="semantic: a class for every pixel; panoptic: also masks and classes of single objects."),
+    ] = ExportTask.semantic,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of photos to compare on. Default: scikit-image's packaged photos.")
+        Path | None,
+        typer.Option(help="Folder of photos for the parity check. Default: photos that come with scikit-image."),
     ] = None,
     clip_text: Annotated[
         str | None,
         typer.Option(
-            help="Text tower of a checkpoint that has none: MODEL/WEIGHTS through open_clip, such as RN50/openai, or "
-            "MODEL:FILE, weights on disk (RN50-quickgelu:FILE for those of OpenAI).",
+            help="CLIP text encoder for a checkpoint without one: MODEL/WEIGHTS of open_clip, such as RN50/openai, or "
+            "MODEL:FILE with weights on disk (RN50-quickgelu:FILE for those of OpenAI).",
         ),
     ] = None,
     trust_pickle: Annotated[
         bool,
         typer.Option(
-            "--trust-pickle", help="Load a checkpoint that may run code. Only for files you know the origin of."
+            "--trust-pickle", help="Load a pickle, which may run code. Only for files whose origin you know and trust."
         ),
     ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Bundle folder. Default: the checkpoint's name with .ovs.")
     ] = None,
 ) -> None:
-    """Write a bundle, then run it in ONNX Runtime beside torch; past the bar nothing is written."""
+    """Export a checkpoint as a bundle and compare it with torch; if it differs too much, nothing is written."""
     from rich.console import Console
 
-    from .options import parse_size
+    from .options import ExportRequest, parse_size
 
-    if size is not None:
-        parse_size(size)
+    request = ExportRequest(
+        size=None if size is None else parse_size(size),
+        decoder_layers=decoder_layers,
+        masks=None if masks is None else masks.value,
+        msda=msda.value,
+        max_classes=max_classes,
+        weights=weights.value,
+        text_precision=text_precision.value,
+        images=images,
+        task=task.value,
+    )
     for module in ("torch", "onnx", "onnxscript"):
         require(module, "export")
 
-    from ..segmenter.checkpoint import load_checkpoint
-    from .bundle_writer import write_bundle
-    from .options import resolve
+    from .export_bundle import export_bundle
+    from .report import show_bundle, show_parity
 
     start = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
-    model, extras = load_checkpoint(checkpoint, trust_pickle)
-    if clip_text is not None:
-        from ..segmenter.text.clip_text_weights import give_text_tower
-
-        give_text_tower(model, extras, clip_text, str(checkpoint))
-    options = resolve(
-        model.config,
-        size,
-        decoder_layers,
-        masks.value if masks is not None else None,
-        msda.value,
-        max_classes,
-        weights.value,
-        text_precision.value,
-        images,
-        task.value,
-    )
     target = Path(f"{checkpoint.stem}.ovs") if output is None else output
     with _status(console) as tell:
-        manifest = write_bundle(
-            target, checkpoint, model, extras, options, tell, lambda parity: show_parity(console, parity)
+        manifest = export_bundle(
+            checkpoint,
+            target,
+            request,
+            clip_text=clip_text,
+            trust_pickle=trust_pickle,
+            tell=tell,
+            on_parity=lambda parity: show_parity(console, parity),
         )
-    total = sum((target / name).stat().st_size for name in manifest.digests)
-    height, width = options.size
-    console.print(
-        f"{target}: {model.config.name} at {height}x{width} (height x width), {options.decoder_layers} decoder layers, "
-        f"{options.masks} masks, {options.msda}, {options.task}, {total / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
-    )
-
-
-def show_parity(console: Console, parity: Parity) -> None:
-    """The parity table and the single figures below it."""
-    from rich.table import Table
-
-    table = Table(title=f"ONNX Runtime against torch, {parity.photos} photos", title_justify="left")
-    for name in ("vocabulary", "classes", "names each", "labels equal", "scores differ, 99 %", "most"):
-        table.add_column(name, justify="left" if name == "vocabulary" else "right")
-    for row in parity.segmenter:
-        table.add_row(
-            row.vocabulary,
-            str(row.classes),
-            str(row.names),
-            f"{row.labels_equal:.4%}",
-            f"{row.score_nearly_all:.1e}",
-            f"{row.score_difference:.1e}",
-        )
-    console.print(table)
-    if parity.raw is not None:
-        console.print(
-            f"queries' logits: masks differ by {parity.raw.mask_logits:.1e}, classes by {parity.raw.class_logits:.1e}"
-        )
-    text = parity.text
-    console.print(
-        f"gridsample against gather: {parity.formulations:.1e}\n"
-        f"exact against fast masks: {parity.exact_fast:.2%} of labels agree\n"
-        f"text encoder ({text.precision}), {text.names} names: vectors differ by {text.vector_difference:.1e}, "
-        f"cosine {text.mean_cosine:.5f} mean, {text.least_cosine:.5f} least\n"
-        f"tokenizer: {text.tokenizer_mismatches} of {text.strings} hard strings differ"
-    )
+    show_bundle(console, target, manifest, time.perf_counter() - start)
 
 
 @contextmanager
 def _status(console: Console) -> Iterator[Callable[[str], None]]:
-    """`tell(step)` shows what is going on: a spinner on a terminal, nothing where none would be seen."""
+    """`tell(step)` shows the present step: a spinner on a terminal, nothing elsewhere."""
     if not console.is_terminal:
         yield lambda step: None
         return
@@ -206,3 +170,7 @@ def _status(console: Console) -> Iterator[Callable[[str], None]]:
 def main() -> None:
     """Console command; an expected error is one line on stderr and its exit code."""
     run_command(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The segmenter as the graph a device runs: camera pixels and text vectors in, labels and confidence out."""
+"""The segmenter as a device runs it: camera pixels and text vectors in, labels and confidence out."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ _CERTAIN = 40.0  # a mask logit whose sigmoid is 1 in FP32
 
 
 class SegmenterGraph(nn.Module):
-    """The graph contract around a model.
+    """A model with the inputs and outputs of an exported graph.
 
     image uint8 (1, H, W, 3) BGR and text_embeddings float32 (K, S, D) become labels (1, H, W), int32 or uint8, and
-    confidence float32 (1, H, W) in 0..1: the winner's score over the sum of all scores, or over 1 where the sum is less.
+    confidence float32 (1, H, W) in 0..1: the winner's score over the sum of all scores, or over 1 if the sum is less.
 
-    `exact` upsamples every query's mask, then sums and takes the argmax, as the published inference does. `fast` sums
-    at stride 4 and upsamples the class scores: far less work when queries outnumber classes.
+    `exact` upsamples every query's mask, then sums over queries and takes the argmax, as the published inference does.
+    `fast` sums at stride 4 and upsamples the class scores: far less work with more queries than classes.
     """
 
-    def __init__(self, model: MaskModel, masks: Masks, depth: int, label_dtype: torch.dtype, raw: bool = False) -> None:
+    def __init__(
+        self, model: MaskModel, masks: Masks, depth: int, label_dtype: torch.dtype, *, raw: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.masks, self.depth, self.label_dtype, self.raw = model, masks, depth, label_dtype, raw
-        self.reads_bgr = False  # see `reading_bgr`
+        self.reads_bgr = False  # see `bgr_input`
 
     def forward(self, image: Tensor, text_embeddings: Tensor) -> tuple[Tensor, ...]:
         """See the class; with `raw`, mask_logits (1, Q, H/4, W/4) and class_logits (1, Q, K + 1) follow."""
@@ -44,13 +46,13 @@ class SegmenterGraph(nn.Module):
     def _scores(
         self, class_logits: Tensor, mask_logits: Tensor, nameless: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Class scores (1, H, W, K), -1 where `nameless` (K) is 1, and their sum (1, 1, H, W) over the others.
+        """Class scores (1, H, W, K), -1 where `nameless` (K) is 1, and their sum (1, 1, H, W) over the other classes.
 
-        The classes come last, so that the search for the largest runs along memory: on a CPU that is four times as fast.
+        Classes are the last axis, so that the argmax runs along memory: four times as fast on a CPU.
 
-        A nameless class scores 0, and so may all others: it loses 1, lest it win that tie. At full size a pass over the
-        scores would cost far more than the product that makes them; there, one more query, sure of every pixel, takes
-        it away. The sum is likewise taken over the queries' probabilities, not over the maps.
+        A nameless class scores 0, and all others may score 0, too; 1 is subtracted so that it cannot win that tie. At
+        full size a pass over the scores would cost far more than the product that makes them, so one more query, whose
+        mask is 1 everywhere, subtracts it there. The sum is taken over the queries' probabilities, not over the maps.
         """
         probability = class_logits.softmax(-1)[..., :-1]  # (1, Q, K)
         summed = probability.sum(-1)[:, None]  # (1, 1, Q)
@@ -67,20 +69,20 @@ class SegmenterGraph(nn.Module):
 
 
 @contextmanager
-def reading_bgr(graph: SegmenterGraph) -> Iterator[None]:
-    """Meanwhile the model itself takes the camera's order of colours: no pass over the pixels to turn them around."""
+def bgr_input(graph: SegmenterGraph) -> Iterator[None]:
+    """Within the block the normalisation and the first convolution take BGR, so that no colours need to be swapped."""
     model = graph.model
     first = next(part for part in model.backbone.modules() if isinstance(part, nn.Conv2d))
-    turned = [first.weight, model.pixel_mean, model.pixel_std]  # the colours are axis 1 of each
-    kept = [tensor.data for tensor in turned]
-    for tensor in turned:
+    tensors = [first.weight, model.pixel_mean, model.pixel_std]  # colours are axis 1 of each
+    originals = [tensor.data for tensor in tensors]
+    for tensor in tensors:
         tensor.data = tensor.data.flip(1)
     graph.reads_bgr = True
     try:
         yield
     finally:
         graph.reads_bgr = False
-        for tensor, data in zip(turned, kept, strict=True):
+        for tensor, data in zip(tensors, originals, strict=True):
             tensor.data = data
 
 

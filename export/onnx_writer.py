@@ -1,4 +1,4 @@
-"""A torch module to an ONNX file: quiet, free of traces of this machine, its nodes named after torch modules."""
+"""Exports a torch module to ONNX: no output, no paths of this machine in the file, nodes named after torch modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..bundle.errors import ParityError
 
-# From 20 on GridSample's mode has another name, which several parsers take for "nearest" without a word.
+# From opset 20 on GridSample's mode has another name, which several parsers silently take for "nearest".
 OPSET = 18
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -39,10 +39,10 @@ class Port:
 def to_onnx(
     module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[Port], outputs: Sequence[str]
 ) -> onnx.ModelProto:
-    """Export `module` for inputs shaped like `example`, but for their free axes.
+    """Export `module` for inputs shaped like `example`, except for their free axes.
 
-    Batch norms stay apart from their convolutions: engines fold them when they load the file, and until then every
-    weight is the checkpoint's own. Raises `ParityError` when the exporter did not keep what later stages rely on.
+    Batch norms are not folded into convolutions: engines do so when they load the file, and the file keeps the
+    checkpoint's own weights. Raises `ParityError` if the exporter did not keep what later stages rely on.
     """
     dynamic = torch.export.Dim.DYNAMIC
     shapes = [{axis: dynamic for axis, _ in port.free} or None for port in inputs]
@@ -94,7 +94,7 @@ def lint(model: onnx.ModelProto, layer_norms: int) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks to its developers on every channel there is; what matters raises."""
+    """Suppress warnings, logs and prints of the exporter; what matters raises."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -110,7 +110,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _simplified(program: Any) -> onnx.ModelProto:
-    """Shape arithmetic folded, dead and repeated nodes dropped; no weight is touched."""
+    """The graph with constants folded, unused and repeated nodes removed; weights stay as they are."""
     import onnx_ir.passes.common as passes
     from onnxscript import optimizer
 
@@ -122,7 +122,7 @@ def _simplified(program: Any) -> onnx.ModelProto:
             onnx_shape_inference=False,
             input_size_limit=1024,
             output_size_limit=4096,
-            # A weight would lose its name.
+            # A folded weight would lose its name.
             should_fold=lambda node: False if node.op_type == "Transpose" else None,
         )
         passes.RemoveUnusedNodesPass()(model)
@@ -137,7 +137,7 @@ def _simplified(program: Any) -> onnx.ModelProto:
 
 
 def _transpose_weights(graph: onnx.GraphProto) -> None:
-    """Store linear layers' matrices the way MatMul reads them, as `layer.weight.T`."""
+    """Store the matrices of linear layers as MatMul reads them, as `layer.weight.T`."""
     weights = {entry.name: entry for entry in graph.initializer}
     turned: dict[str, str] = {}  # what a Transpose gave -> initializer
     for node in graph.node:
@@ -162,9 +162,9 @@ def _transpose_weights(graph: onnx.GraphProto) -> None:
 
 
 def _resize_channels_last(graph: onnx.GraphProto) -> None:
-    """Resize maps (B, h, w, C) as they lie, where torch, which knows no such thing, turned them around and back.
+    """Resize maps (B, h, w, C) without the two Transposes that torch, which resizes (B, C, h, w) only, puts around.
 
-    Engines do not find that out: ONNX Runtime would rather carry the turning as far as it goes.
+    Engines do not remove them: ONNX Runtime moves Transposes through the graph instead.
     """
     makers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
@@ -199,7 +199,7 @@ def _order(node: onnx.NodeProto) -> list[int]:
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Remove the nodes whose outputs nobody reads any more, from the last to the first."""
+    """Remove nodes whose outputs are not read."""
     read = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -211,7 +211,7 @@ def _drop_unread(graph: onnx.GraphProto) -> None:
 
 
 def _name_axes(model: onnx.ModelProto, inputs: Sequence[Port]) -> None:
-    """Rename torch's symbols (s94, s16) to the contract's (K, S), wherever they stand."""
+    """Rename torch's symbols (s94, s16) of free axes to K and S everywhere."""
     names: dict[str, str] = {}
     for value, port in zip(model.graph.input, inputs, strict=True):
         for axis, symbol in port.free:
@@ -227,11 +227,11 @@ def _name_axes(model: onnx.ModelProto, inputs: Sequence[Port]) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """`backbone.stages.2.1.depthwise.0/Conv`: the torch module that a node comes from, and its operator."""
+    """Name each node after its torch module and operator: `backbone.stages.2.1.depthwise.0/Conv`."""
     count: Counter[str] = Counter()
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
-        # A leading underscore is the exporter's own mark for what belongs to no module.
+        # The exporter marks scopes that are not modules by a leading underscore.
         modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope and not scope.startswith("_")]
         name = f"{modules[-1] if modules else ''}/{node.op_type}"
         count[name] += 1
@@ -239,7 +239,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drop stack traces and the like: they hold paths of the machine that exported."""
+    """Remove stack traces and doc strings: they hold paths of the exporting machine."""
     graph = model.graph
     for entry in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del entry.metadata_props[:]
@@ -247,7 +247,7 @@ def _forget_origin(model: onnx.ModelProto) -> None:
 
 
 def _layer_norm_calls(module: nn.Module, example: tuple[Tensor, ...]) -> int:
-    """How many layer norms one run computes."""
+    """Number of layer norms that one run computes."""
     calls = 0
 
     def count(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an export is asked for, checked before anything slow begins."""
+"""Options of an export: what was asked for, and what is exported, checked before anything slow begins."""
 
 from __future__ import annotations
 
@@ -22,13 +22,28 @@ TextPrecision = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True)
+class ExportRequest:
+    """What was asked for. None stands for the model's own default, see `resolve`."""
+
+    size: tuple[int, int] | None = None  # height, width of the input in pixels
+    decoder_layers: int | None = None  # stop after this many
+    masks: Masks | None = None  # order of upsampling masks and summing classes
+    msda: Formulation = "gridsample"  # how deformable attention samples
+    max_classes: int = 512  # largest K
+    weights: Weights = "fp32"  # type in which the segmenter's weights are stored
+    text_precision: TextPrecision = "fp32"  # type in which the text encoder's matrices are stored
+    images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
+    task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """One export, fully decided."""
 
     size: tuple[int, int]  # height, width of the input in pixels
-    decoder_layers: int
-    masks: Masks
-    msda: Formulation
+    decoder_layers: int  # depth of the query decoder
+    masks: Masks  # exact: masks are upsampled, then classes summed; fast: the other way round
+    msda: Formulation  # how deformable attention samples
     max_classes: int  # largest K; up to 256 labels are uint8, beyond int32
     weights: Weights  # how the segmenter's weights are stored; they are computed with in FP32
     text_precision: TextPrecision  # how the text encoder's matrices are stored
@@ -36,48 +51,40 @@ class ExportOptions:
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
 
-def resolve(
-    config: SegmenterConfig,
-    size: str | None = None,
-    decoder_layers: int | None = None,
-    masks: Masks | None = None,
-    msda: Formulation = "gridsample",
-    max_classes: int = 512,
-    weights: Weights = "fp32",
-    text_precision: TextPrecision = "fp32",
-    images: Path | None = None,
-    task: Task = "semantic",
-) -> ExportOptions:
-    """Fill in what depends on the model, and refuse what it cannot do; raises `UsageError`.
+def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> ExportOptions:
+    """Fill in the model's defaults and check the request; raises `UsageError`.
 
-    An edge model is exported small and fast; a published one as it was published.
+    An edge model (one with the small sentence encoder) is exported at 384x384 with `fast` masks, a published one at
+    512x512 with `exact` masks, as it was published.
     """
-    edge = config.name == "mini"
+    request = request or ExportRequest()
+    edge = config.text.kind == "minilm"
     layers = config.query_decoder.layers
-    if decoder_layers is not None and not 1 <= decoder_layers <= layers:
-        raise UsageError(f"--decoder-layers is {decoder_layers}, this model has 1 to {layers}")
-    if not 1 <= max_classes <= MAX_CLASSES:
-        raise UsageError(f"--max-classes is {max_classes}, expected 1 to {MAX_CLASSES}")
+    depth = request.decoder_layers
+    if depth is not None and not 1 <= depth <= layers:
+        raise UsageError(f"--decoder-layers is {depth}, this model has 1 to {layers}")
+    if not 1 <= request.max_classes <= MAX_CLASSES:
+        raise UsageError(f"--max-classes is {request.max_classes}, expected 1 to {MAX_CLASSES}")
     return ExportOptions(
-        size=parse_size(size or ("384x384" if edge else "512x512")),
-        decoder_layers=decoder_layers or layers,
-        masks=masks or ("fast" if edge else "exact"),
-        msda=msda,
-        max_classes=max_classes,
-        weights=weights,
-        text_precision=text_precision,
-        images=images,
-        task=task,
+        size=request.size or ((384, 384) if edge else (512, 512)),
+        decoder_layers=depth or layers,
+        masks=request.masks or ("fast" if edge else "exact"),
+        msda=request.msda,
+        max_classes=request.max_classes,
+        weights=request.weights,
+        text_precision=request.text_precision,
+        images=request.images,
+        task=request.task,
     )
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`"384x512"` is height 384, width 512; raises `UsageError`."""
+    """`"512x384"`, width x height as cameras state it, becomes (height, width) = (384, 512). Raises `UsageError`."""
     match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text.strip())
     if match is None:
-        raise UsageError(f"--size is {text[:40]!r}, expected HEIGHTxWIDTH such as 384x512")
-    height, width = int(match[1]), int(match[2])
-    for side in (height, width):
+        raise UsageError(f"--size is {text[:40]!r}, expected WIDTHxHEIGHT such as 512x384")
+    width, height = int(match[1]), int(match[2])
+    for side in (width, height):
         if side % STRIDE or not STRIDE <= side <= MAX_SIDE:
             near = min(max(round(side / STRIDE), 1) * STRIDE, MAX_SIDE)
             raise UsageError(

@@ -1,7 +1,6 @@
-"""The proof: what was exported computes what was trained, on real photos, through the runtime's own code.
+"""Parity: the exported graph against the torch model on real photos, run by the runtime's own code.
 
-The reference is written out plainly here, apart from the graph's own module, so that a trick in the graph that went
-wrong would show.
+The reference is a plain implementation of its own, apart from `graph.py`, so that a wrong optimisation there shows.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ from .options import ExportOptions, Masks
 from .text_parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
-SCORES = 1e-4  # most absolute difference of a confidence on 99 % of the pixels where labels agree
-# … and on all of them. An attention-mask bit that sits at its threshold falls either way in two correct computations,
-# and shifts one query of hundreds: torch in float32 and in float64 are 5e-5 apart on 99.9 % of the pixels of a published
-# model, and only 1e-5 on 99 %.
+SCORES = 1e-4  # largest absolute difference of the confidence on 99 % of the pixels where labels agree
+# … and on all of them. A value at the threshold of an attention mask may fall on either side in two correct
+# computations, which shifts one query of hundreds: torch in float32 and in float64 differ by 5e-5 on 99.9 % of the
+# pixels of a published model, and by only 1e-5 on 99 %.
 SCORES_MOST = 1e-3
 _NEARLY_ALL = 0.99
-# FC-CLIP thresholds every mask twice more, to pool features under it, where one bit moves a mean.
+# FC-CLIP thresholds every mask twice more, to pool the features under it; a pixel more or less moves that mean.
 SCORES_FCCLIP = 1e-3
-FORMULATIONS = 1e-5  # most difference between the two samplings, relative to the largest feature
+FORMULATIONS = 1e-5  # largest difference between the two samplings, relative to the largest feature
 
 RANDOM, TRAINING = "random", "training"  # kinds of vocabularies
 CLASSES = (1, 2, 37, 500)
 NAMES = (1, 4)
-_MOST_SCORES = 2**27  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
-_TAKEN = 2  # photos that a random vocabulary, and the two formulations, are compared on
-_MOST_TRAINED = 64  # classes of the training vocabulary that are compared
+_MAX_SCORES = 2**27  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
+_PHOTOS = 2  # photos that a random vocabulary, and the two formulations, are compared on
+_MAX_TRAINED = 64  # classes of the training vocabulary that are compared
 
 Tell = Callable[[str], None]
 Floats = npt.NDArray[np.float32]
@@ -68,7 +67,7 @@ class SegmenterParity:
 
 @dataclass(frozen=True)
 class RawParity:
-    """A panoptic graph's further outputs against torch: max abs over all photos and vocabularies, reported only."""
+    """Further outputs of a panoptic graph against torch: max abs over all photos and vocabularies, reported only."""
 
     mask_logits: float
     class_logits: float
@@ -76,7 +75,7 @@ class RawParity:
 
 @dataclass(frozen=True)
 class Parity:
-    """Everything that was measured."""
+    """All measurements of one export."""
 
     photos: int
     segmenter: tuple[SegmenterParity, ...]
@@ -87,7 +86,7 @@ class Parity:
     scores_bar: float = SCORES  # for `score_nearly_all`
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest, with the bars beside the figures."""
+        """For the manifest: the figures and their acceptance thresholds."""
         bars = {
             "labels_equal": LABELS_EQUAL,
             "score_nearly_all": self.scores_bar,
@@ -97,7 +96,7 @@ class Parity:
         return {**asdict(self), "bars": {**bars, **self.text.bars()}}
 
     def failures(self) -> list[str]:
-        """What is past its bar, in words."""
+        """Figures past their thresholds, in words."""
         found = []
         for row in self.segmenter:
             where = f"K={row.classes} S={row.names} {row.vocabulary}"
@@ -115,7 +114,7 @@ class Parity:
         return [*found, *self.text.failures()]
 
     def check(self) -> None:
-        """Raise `ParityError` if anything is past its bar."""
+        """Raise `ParityError` if any figure is past its threshold."""
         if failures := self.failures():
             more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
             raise ParityError(f"the export differs from its checkpoint: {failures[0]}{more}; nothing was written")
@@ -129,7 +128,7 @@ def measure(
     photos: Sequence[npt.NDArray[np.uint8]],
     tell: Tell,
 ) -> Parity:
-    """Run the bundle with the runtime's code beside `model` in torch; photos are uint8 (1, H, W, 3) BGR."""
+    """Run the bundle with the runtime's code and `model` in torch; photos are uint8 (1, H, W, 3) BGR."""
     with tempfile.TemporaryDirectory() as folder:
         runtime = RuntimeText(bundle, cache_folder=Path(folder))
         tell("text encoder")
@@ -148,12 +147,12 @@ def measure(
     tell("formulations and mask orders")
     vectors = next((vectors for _, vectors in reversed(vocabularies) if len(vectors) > 1), vocabularies[-1][1])
     orders = [
-        [reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(min(_TAKEN, len(photos)))
+        [reference(index, vectors, masks)[0] for masks in get_args(Masks)] for index in range(min(_PHOTOS, len(photos)))
     ]
     return Parity(
         photos=len(photos),
         segmenter=rows,
-        formulations=max(formulation_difference(model, rgb(photo)) for photo in photos[:_TAKEN]),
+        formulations=max(formulation_difference(model, rgb(photo)) for photo in photos[:_PHOTOS]),
         exact_fast=float(np.mean([first == second for first, second in orders])),
         text=text,
         raw=raw,
@@ -166,15 +165,15 @@ def compare_segmenter(
 ) -> tuple[SegmenterParity, ...]:
     """`run` (image, vectors) -> (labels, confidence) against the reference.
 
-    The training vocabulary is compared on every photo; the random ones take turns, a pair of photos each, so that every
-    photo meets several of them: an image and a vocabulary meet only at the end of the network.
+    The training vocabulary is compared on every photo, each random vocabulary on two photos in turn: image and
+    vocabulary meet only at the end of the network, so not every pair needs to be run.
     """
     rows = []
     for turn, (kind, vectors) in enumerate(vocabularies):
         classes, names = vectors.shape[:2]
         tell(f"segmenter, K={classes} S={names}")
         equal, difference, nearly_all = 1.0, 0.0, 0.0
-        for index in range(len(reference.photos)) if kind == TRAINING else _taken(turn, vectors, reference.photos):
+        for index in range(len(reference.photos)) if kind == TRAINING else _photos_for(turn, vectors, reference.photos):
             photo = reference.photos[index]
             labels, scores = run(photo, vectors)
             expected_labels, expected_scores = reference(index, vectors)
@@ -188,10 +187,10 @@ def compare_segmenter(
     return tuple(rows)
 
 
-def _taken(turn: int, vectors: Floats, photos: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
-    """Photos of the `turn`-th vocabulary: two, or one where the scores would not fit."""
-    affordable = _MOST_SCORES // (len(vectors) * photos[0].shape[1] * photos[0].shape[2])
-    count = max(1, min(_TAKEN, len(photos), affordable))
+def _photos_for(turn: int, vectors: Floats, photos: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
+    """Photos of the `turn`-th vocabulary: two, or one where the scores would not fit into memory."""
+    affordable = _MAX_SCORES // (len(vectors) * photos[0].shape[1] * photos[0].shape[2])
+    count = max(1, min(_PHOTOS, len(photos), affordable))
     return [(turn * count + step) % len(photos) for step in range(count)]
 
 
@@ -208,7 +207,7 @@ def compare_raw(reference: Reference, run: RunRaw, vocabularies: Iterable[Floats
 
 
 class _Replay(nn.Module):
-    """A part of the model that sees the image only: computed once for each photo."""
+    """A part of the model that depends on the image only: computed once per photo."""
 
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
@@ -228,9 +227,9 @@ class Reference:
     def __init__(self, model: MaskModel, options: ExportOptions, photos: Sequence[npt.NDArray[np.uint8]]) -> None:
         self.photos = photos
         self._model, self._options = copy.copy(model), options
-        parts = ("backbone", "pixel_decoder", "query_decoder", "pool")  # the text comes in after them
+        parts = ("backbone", "pixel_decoder", "query_decoder", "pool")  # text enters after them
         self._replays = {name: _Replay(part) for name, part in model.named_children() if name in parts}
-        # A copy that shares the weights, with these parts exchanged.
+        # A copy that shares the weights, with these parts replaced.
         self._model._modules = {**model._modules, **self._replays}
         model.use_formulation(options.msda)
 
@@ -263,7 +262,7 @@ class Reference:
 
 @torch.no_grad()
 def formulation_difference(model: MaskModel, image: Tensor) -> float:
-    """Largest difference between the samplings over all features the queries see, relative to the largest feature.
+    """Largest difference between the samplings over all features of the pixel decoder, relative to the largest feature.
 
     `image` is RGB (1, 3, H, W), 0..255.
     """
@@ -280,14 +279,14 @@ def formulation_difference(model: MaskModel, image: Tensor) -> float:
 
 
 def rgb(photo: npt.NDArray[np.uint8]) -> Tensor:
-    """uint8 (1, H, W, 3) BGR -> what the model takes: float (1, 3, H, W) RGB."""
+    """uint8 (1, H, W, 3) BGR to the model's input: float (1, 3, H, W) RGB."""
     return torch.from_numpy(np.ascontiguousarray(photo[..., ::-1])).permute(0, 3, 1, 2).float()
 
 
 def random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
-    """Vectors (K, S, D) of any length, as the contract allows, some of the names missing."""
+    """Vectors (K, S, D) of any length, as the graph allows, some names missing (zero rows)."""
     rng = np.random.default_rng(0)
-    most = max(1, min(options.max_classes, _MOST_SCORES // (options.size[0] * options.size[1])))
+    most = max(1, min(options.max_classes, _MAX_SCORES // (options.size[0] * options.size[1])))
     result = []
     for classes in sorted({min(count, most) for count in CLASSES}):
         for names in NAMES:
@@ -300,8 +299,8 @@ def random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
 
 
 def _training_vectors(bundle: Bundle, encoder: RuntimeText, most: int) -> Floats | None:
-    """The checkpoint's own names as the device would encode them, (K, S, D)."""
-    vocabulary = bundle.manifest.training_vocabulary[: min(most, _MOST_TRAINED)]
+    """Vectors (K, S, D) of the training vocabulary, encoded as a device would."""
+    vocabulary = bundle.manifest.training_vocabulary[: min(most, _MAX_TRAINED)]
     if not vocabulary:
         return None
     return stack_names([encoder.encode(names[: NAMES[-1]]) for names in vocabulary], bundle.manifest.text.dim)

@@ -1,4 +1,4 @@
-"""The real photos that parity is measured on, brought into the network's input the way the runtime does it."""
+"""The photos that parity is measured on, preprocessed as the runtime does."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..runtime.capture.photos import IMAGE_SUFFIXES, read_photo
 from ..runtime.inference.preprocess import to_input
 
 PACKAGED = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")  # scikit-image's, terms in its data folder
-MOST = 8  # photos of a folder; more would only take longer
+MOST = 8  # photos taken of a folder; more would only take longer
 
 
 def photo_inputs(folder: Path | None, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
-    """Inputs uint8 (1, H, W, 3) BGR from the photos of `folder`, or from those that scikit-image brings.
+    """Inputs uint8 (1, H, W, 3) BGR from the photos of `folder`, or from those that come with scikit-image.
 
     Raises `SourceError` for a folder without photos or a photo that cannot be read.
     """

@@ -8,7 +8,7 @@ from ..bundle.manifest import TensorSpec, TextSpec
 from ..segmenter.text.encoder import TextEncoder
 from .onnx_writer import Port, to_onnx
 from .options import TextPrecision
-from .weights import quantise
+from .weights import store_int8
 
 OUTPUT = "text_embeddings"
 
@@ -22,7 +22,7 @@ def export_text(encoder: TextEncoder, precision: TextPrecision) -> onnx.ModelPro
     ]
     model = to_onnx(encoder.model, example, ports, [OUTPUT])
     if precision == "int8":
-        quantise(model)
+        store_int8(model)
     return model
 
 

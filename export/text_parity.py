@@ -1,4 +1,6 @@
-"""The text encoder's graph and the tokenizer's file against those they came from."""
+"""Parity of the text encoder's graph and the tokenizer file with their sources."""
+
+# ruff: noqa: RUF001 - the test strings hold look-alike letters on purpose
 
 from __future__ import annotations
 
@@ -15,21 +17,23 @@ from ..runtime.vocabulary.text_encoder import clean
 from ..segmenter.text.encoder import TextEncoder
 from ..segmenter.text.minilm import package_folder
 
-VECTORS = 1e-4  # most absolute difference of a unit vector's element, FP32
+VECTORS = 1e-4  # largest absolute difference of an element of a unit vector, FP32
 COSINE = 0.99  # least mean cosine, INT8
 
-# Strings that tell one tokenizer from another.
+# Strings on which tokenizers differ.
 HARD = (
     "", " ", "don't", "DON'T they'LL we'Ve I'M he'd it'ſ", "12345 a1b2 ½ ²", "🚲🚴‍♀️ 🇬🇧", "日本語のテスト", "한국어",
-    "é e\u0301 È Ğ İ ı ß ẞ", "ΟΔΟΣ Σ ΣΑΣ ΑΣ' ΑΣ'Α", "&amp;lt;b&gt; &eacute;", "mojibake: âœ” cafÃ©", "ﬁ ﬂ ｆｕｌｌｗｉｄｔｈ Ⅷ",
-    "tabs\tand\nlines  and\u00a0spaces\u3000", "control \x00\x07\x7f\u200b", "a\u0345b", "الغة العربية", "हिन्दी", "snake_case-and/slash",
+    "é e\u0301 È Ğ İ ı ß ẞ", "ΟΔΟΣ Σ ΣΑΣ ΑΣ' ΑΣ'Α", "&amp;lt;b&gt; &eacute;", "mojibake: âœ” cafÃ©",
+    "ﬁ ﬂ ｆｕｌｌｗｉｄｔｈ Ⅷ",
+    "tabs\tand\nlines  and\u00a0spaces\u3000", "control \x00\x07\x7f\u200b", "a\u0345b", "الغة العربية", "हिन्दी",
+    "snake_case-and/slash",
     "...!?#@$%^&*()[]{}", "x" * 5000, "word " * 1000, "👍" * 100, "a <start_of_text> b <END_OF_TEXT> c",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TextParity:
-    """Text graph against torch over single names, and tokenizer file against its source over hard strings."""
+    """Text graph against torch over single names; tokenizer file against its source over `HARD`."""
 
     precision: str  # fp32 or int8
     names: int
@@ -40,11 +44,11 @@ class TextParity:
     tokenizer_mismatches: int  # strings whose ids differ
 
     def bars(self) -> dict[str, float]:
-        """The bars that hold for this precision."""
+        """The acceptance thresholds of this precision."""
         return {"vector_difference": VECTORS} if self.precision == "fp32" else {"mean_cosine": COSINE}
 
     def failures(self) -> list[str]:
-        """What is past its bar, in words."""
+        """Figures past their thresholds, in words."""
         found = []
         if self.precision == "fp32" and not self.vector_difference <= VECTORS:
             found.append(f"text vectors differ by {self.vector_difference:.1e}, expected at most {VECTORS:g}")
@@ -77,14 +81,14 @@ def compare_text(encoder: TextEncoder, runtime: RuntimeText, bundle: Bundle) -> 
 
 
 def words(tokenizer: Tokenizer, count: int) -> list[str]:
-    """`count` whole words of a tokenizer's vocabulary, spread over the alphabet."""
+    """`count` whole words of a tokenizer's vocabulary, evenly over the alphabet."""
     tokens = (token.removesuffix("</w>") for token in tokenizer.get_vocab() if not token.startswith("##"))
     known = sorted({token for token in tokens if token.isascii() and token.isalpha() and len(token) > 3})
     return known[:: max(1, len(known) // count)][:count]
 
 
 def tokenizer_mismatches(encoder: TextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
-    """Strings that `tokenizer` reads unlike open_clip, or unlike the sentence encoder's own file."""
+    """Strings whose ids differ from open_clip's, or from those of the sentence encoder's own file."""
     if encoder.config.kind == "minilm":
         source = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
         source.no_padding()

@@ -1,7 +1,7 @@
-"""Smaller files with the same graph: weights stored in FP16 or INT8, and widened by operators that engines fold.
+"""Smaller files: weights stored in FP16 or INT8 and converted to FP32 by operators that engines fold at load time.
 
-ONNX Runtime and TensorRT compute what depends on nothing but weights when they load the file. So these graphs run as
-fast as FP32 ones, and on any version, since Cast and Mul are all they need.
+ONNX Runtime and TensorRT compute whatever depends on weights alone when they load the file. So these graphs run as
+fast as FP32 ones, on any version: they need Cast and Mul only.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-_LEAST = 1024  # elements; below that, two more nodes cost more than they save
+_LEAST = 1024  # elements; below, two more nodes cost more than the bytes saved
 
 
-def halve(model: onnx.ModelProto) -> int:
-    """Store in FP16 every FP32 weight that FP16 holds exactly; returns how many bytes that saved.
+def store_fp16(model: onnx.ModelProto) -> int:
+    """Store every FP32 weight that FP16 holds exactly in FP16; returns the bytes saved.
 
-    The graph computes the very same, since a value that would change stays as it is.
+    The graph computes the same results, bit by bit: a weight that FP16 would change stays FP32.
     """
     graph = model.graph
     casts = []
@@ -39,19 +39,19 @@ def halve(model: onnx.ModelProto) -> int:
     return saved
 
 
-def quantise(model: onnx.ModelProto) -> int:
-    """Store in INT8 every matrix that a MatMul, or a Gather of rows, reads; returns how many matrices that were.
+def store_int8(model: onnx.ModelProto) -> int:
+    """Store every matrix that a MatMul or a Gather of rows reads in INT8; returns the number of matrices.
 
-    Symmetric, a scale for each output channel, or for each row of an embedding table: Jacob et al. 2018. Activations
-    stay FP32, which keeps the cosine of sentence vectors above 0.999 on average. An embedding table is widened after the
-    rows are picked, so that it stays small in memory as well.
+    Symmetric, one scale per output channel, or per row of an embedding table (Jacob et al. 2018). Activations stay
+    FP32, which keeps the mean cosine of sentence vectors above 0.999. Rows of an embedding table are converted after
+    the Gather, so that the table stays small in memory, too.
     """
     graph = model.graph
     users: dict[str, list[NodeProto]] = defaultdict(list)
     for node in graph.node:
         for name in node.input:
             users[name].append(node)
-    widening: list[NodeProto] = []
+    conversions: list[NodeProto] = []
     count = 0
     for tensor in list(graph.initializer):
         readers = users[tensor.name]
@@ -73,15 +73,15 @@ def quantise(model: onnx.ModelProto) -> int:
         graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
         if kinds == {"Gather"}:
             for node in readers:
-                _widen_rows(graph, node, name)
+                _gather_rows(graph, node, name)
         else:
-            widening += _widened(f"{name}.int8", f"{name}.scale", name)
+            conversions += _dequantise(f"{name}.int8", f"{name}.scale", name)
         count += 1
-    _prepend(graph, widening)
+    _prepend(graph, conversions)
     return count
 
 
-def _widened(small: str, scale: str, result: str) -> list[NodeProto]:
+def _dequantise(small: str, scale: str, result: str) -> list[NodeProto]:
     """Nodes for result = float(small) * scale."""
     return [
         helper.make_node("Cast", [small], [f"{result}.wide"], f"{result}/Cast", to=TensorProto.FLOAT),
@@ -89,15 +89,15 @@ def _widened(small: str, scale: str, result: str) -> list[NodeProto]:
     ]
 
 
-def _widen_rows(graph: onnx.GraphProto, gather: NodeProto, table: str) -> None:
-    """Gather the INT8 rows and their scales instead of the FP32 rows."""
+def _gather_rows(graph: onnx.GraphProto, gather: NodeProto, table: str) -> None:
+    """Replace the Gather of FP32 rows by Gathers of INT8 rows and of their scales."""
     result, ids = gather.output[0], gather.input[1]
     rows, scales = f"{result}.rows", f"{result}.scales"
     at = next(index for index, node in enumerate(graph.node) if node.output[0] == result)
     nodes = [
         helper.make_node("Gather", [f"{table}.int8", ids], [rows], gather.name, axis=0),
         helper.make_node("Gather", [f"{table}.scale", ids], [scales], f"{gather.name}_scale", axis=0),
-        *_widened(rows, scales, result),
+        *_dequantise(rows, scales, result),
     ]
     graph.node.remove(gather)
     for offset, node in enumerate(nodes):

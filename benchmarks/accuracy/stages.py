@@ -99,7 +99,7 @@ class TorchReference:
 
     def __init__(self, bundle: Bundle, checkpoint: Path, threads: int) -> None:
         torch = require("torch", "export")
-        from ...export.options import resolve
+        from ...export.options import ExportRequest, resolve
         from ...segmenter.checkpoint import load_checkpoint
         from ...segmenter.text.encoder import load_text_encoder
 
@@ -107,10 +107,15 @@ class TorchReference:
             torch.set_num_threads(threads)
         self._model, extras = load_checkpoint(checkpoint)
         self._text = load_text_encoder(self._model.config.text, extras.get("text_encoder"), str(checkpoint))
-        graph, (height, width) = bundle.manifest.graph, bundle.manifest.input_size
-        self._options = resolve(
-            self._model.config, f"{height}x{width}", graph.decoder_layers, graph.masks, graph.msda, task=graph.task
+        graph = bundle.manifest.graph
+        request = ExportRequest(
+            size=bundle.manifest.input_size,
+            decoder_layers=graph.decoder_layers,
+            masks=graph.masks,
+            msda=graph.msda,
+            task=graph.task,
         )
+        self._options = resolve(self._model.config, request)
 
     def encode(self, names: Sequence[str], progress: Progress | None = None) -> npt.NDArray[np.float32]:
         """See `runtime.segmenter.Encoder`."""

@@ -144,7 +144,7 @@ class TorchSession:
             torch.set_num_threads(threads)
         self._torch = torch
         raw = spec.task == "panoptic"
-        self._graph = SegmenterGraph(model, spec.masks, spec.decoder_layers, torch.int32, raw).eval()
+        self._graph = SegmenterGraph(model, spec.masks, spec.decoder_layers, torch.int32, raw=raw).eval()
 
     def run(
         self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]

@@ -16,7 +16,7 @@ from ...bundle.stopwatch import burst_times
 from ...export.bundle_writer import export_segmenter
 from ...export.graph import SegmenterGraph
 from ...export.onnx_writer import Port, save, to_onnx
-from ...export.options import resolve
+from ...export.options import ExportRequest, parse_size, resolve
 from ...runtime.engines.onnx_runtime import open_graph
 from ...segmenter.model import MaskModel
 
@@ -60,7 +60,7 @@ def measure_depth(
     with tempfile.TemporaryDirectory() as folder:
         for depth in depths:
             on_step(f"exporting {config.name} with {depth} decoder layers")
-            options = resolve(config, size, depth)
+            options = resolve(config, ExportRequest(parse_size(size) if size else None, depth))
             path = Path(folder) / f"{depth}.onnx"
             save(export_segmenter(model, options), path)
             image = rng.integers(0, 256, (1, *options.size, 3), dtype=np.uint8)

@@ -19,7 +19,7 @@ def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_depth_command_compares_engines(tmp_path: Path) -> None:
     output = tmp_path / "depth.json"
-    done = _bench("depth", "mini", "--layers", "2,9", "--size", "64x96", "--runs", "2", "-o", str(output))
+    done = _bench("depth", "mini", "--layers", "2,9", "--size", "96x64", "--runs", "2", "-o", str(output))
     assert done.returncode == 0, done.stderr
     rows = json.loads(output.read_text())["depth"]
     (row,) = rows  # nine layers it has not

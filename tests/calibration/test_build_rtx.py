@@ -33,7 +33,7 @@ from ovs_edge.calibration.quantize.report import REPORT
 from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built, build
 from ovs_edge.calibration.tensorrt.network import Layer, computes_in, stated_types
 from ovs_edge.export.bundle_writer import export_segmenter
-from ovs_edge.export.options import resolve
+from ovs_edge.export.options import ExportRequest, resolve
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.models import default_bundle
 from ovs_edge.runtime.capture.demo import photo_folder
@@ -100,7 +100,7 @@ def _r50_fp16() -> onnx.ModelProto:
     config = preset("gkc_r50")
     config = dataclasses.replace(config, pixel_decoder=dataclasses.replace(config.pixel_decoder, layers=1))
     torch.manual_seed(0)
-    model = export_segmenter(Segmenter(config).eval(), resolve(config, size="64x64", decoder_layers=1))
+    model = export_segmenter(Segmenter(config).eval(), resolve(config, ExportRequest(size=(64, 64), decoder_layers=1)))
     path = exported.folder() / "r50.onnx"
     onnx.save(model, str(path))
     return halved(folded(path))

@@ -62,7 +62,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 def test_a_bundle_with_every_option(command: Command) -> None:
     ran = command(
         exported.checkpoint(),
-        *("--size", "64x96", "--decoder-layers", 2, "--masks", "exact", "--msda", "gather", "--max-classes", 200),
+        *("--size", "96x64", "--decoder-layers", 2, "--masks", "exact", "--msda", "gather", "--max-classes", 200),
         *("--weights", "fp16", "--text-precision", "int8", "-o", "made/small.ovs"),
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
@@ -97,7 +97,7 @@ def test_nothing_is_published_past_the_bar(command: Command, monkeypatch: pytest
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.1), bias.name))
     monkeypatch.setattr(bundle_writer, "export_segmenter", lambda model, options: graph)
     there = build(command.folder / "there.ovs")
-    command.refuses("differs from its checkpoint", exported.checkpoint(), "--size", "64x96", "-o", there, code=3)
+    command.refuses("differs from its checkpoint", exported.checkpoint(), "--size", "96x64", "-o", there, code=3)
 
 
 class Marker:
@@ -157,15 +157,15 @@ def test_foreign_checkpoints(command: Command) -> None:
         ({**raw, "related": {"sky": 3}}, "related"),
     ):
         torch.save(content, foreign)
-        command.refuses(says, foreign, "--size", "64x96")
+        command.refuses(says, foreign, "--size", "96x64")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("--size", "100x100"), "multiples of 32"),
-        (("--size", "big"), "HEIGHTxWIDTH"),
-        (("--size", ""), "HEIGHTxWIDTH"),
+        (("--size", "big"), "WIDTHxHEIGHT"),
+        (("--size", ""), "WIDTHxHEIGHT"),
         (("--decoder-layers", "0"), "1 to 3"),
         (("--decoder-layers", "4"), "1 to 3"),
         (("--max-classes", "0"), "--max-classes"),
@@ -182,7 +182,7 @@ def test_impossible_requests(command: Command, arguments: tuple[str, ...], says:
     (command.folder / "file").write_text("precious")
     (command.folder / "folder").mkdir()
     (command.folder / "folder" / "notes.txt").write_text("precious")
-    size = () if "--size" in arguments else ("--size", "64x96")
+    size = () if "--size" in arguments else ("--size", "96x64")
     command.refuses(says, exported.checkpoint(), *arguments, *size)
 
 

@@ -16,10 +16,10 @@ from support import exported
 from support.exported import SIZE
 
 from ovs_edge.bundle.errors import ParityError
-from ovs_edge.export.graph import SegmenterGraph, reading_bgr
+from ovs_edge.export.graph import SegmenterGraph, bgr_input
 from ovs_edge.export.onnx_writer import lint
 from ovs_edge.export.parity_photos import photo_inputs
-from ovs_edge.export.weights import halve
+from ovs_edge.export.weights import store_fp16
 
 DIM = 384
 
@@ -117,7 +117,7 @@ def test_export_leaves_the_model_as_it_was() -> None:
     inputs = (torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8), torch.randn(3, 1, DIM))
     with torch.no_grad():
         expected = graph(*inputs)
-        with reading_bgr(graph):
+        with bgr_input(graph):
             turned = graph(*inputs)
             assert not torch.equal(model.backbone.stem[0].weight, before["backbone.stem.0.weight"])
     for one, other in zip(expected, turned, strict=True):
@@ -213,7 +213,7 @@ def test_length_of_a_vector_does_not_matter(session: ort.InferenceSession, photo
 def test_halved_weights_compute_the_very_same(photos: list[np.ndarray]) -> None:
     whole = exported.mini_onnx()
     half = copy.deepcopy(whole)
-    saved = halve(half)
+    saved = store_fp16(half)
     assert saved > 0.45 * whole.ByteSize()
     assert half.ByteSize() < 0.56 * whole.ByteSize()
     vectors = exported.vectors(9, 2, DIM)
@@ -232,7 +232,7 @@ def test_halving_leaves_what_would_change() -> None:
     outputs = [helper.make_tensor_value_info(f"{name}_out", onnx.TensorProto.FLOAT, None) for name in values]
     initializers = [numpy_helper.from_array(value, name) for name, value in values.items()]
     model = helper.make_model(helper.make_graph(nodes, "g", [], outputs, initializers), ir_version=8)
-    halve(model)
+    store_fp16(model)
     kept = {entry.name for entry in model.graph.initializer}
     assert kept == {"exact.half", "inexact", "large", "small"}
     for found, value in zip(exported.session(model).run(None, {}), values.values(), strict=True):

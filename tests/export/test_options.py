@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.export.options import MAX_CLASSES, ExportOptions, parse_size, resolve
+from ovs_edge.export.options import MAX_CLASSES, ExportOptions, ExportRequest, parse_size, resolve
 from ovs_edge.segmenter.config import gkc_r50, mini
 
 
@@ -16,9 +16,10 @@ def test_defaults_follow_the_model() -> None:
     assert resolve(gkc_r50()) == ExportOptions((512, 512), 9, "exact", "gridsample", 512, "fp32", "fp32")
 
 
-def test_height_comes_first() -> None:
-    assert parse_size("384x512") == (384, 512)
-    assert parse_size(" 96X64 ") == (96, 64)
+def test_width_comes_first_as_cameras_have_it() -> None:
+    """`--size` is WIDTHxHEIGHT on every command; the input of the network is (height, width)."""
+    assert parse_size("512x384") == (384, 512)
+    assert parse_size(" 64X96 ") == (96, 64)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,10 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
 @pytest.mark.parametrize("layers", [-1, 0, 4])
 def test_impossible_depths(layers: int) -> None:
     with pytest.raises(UsageError, match="1 to 3"):
-        resolve(mini(), decoder_layers=layers)
+        resolve(mini(), ExportRequest(decoder_layers=layers))
 
 
 @pytest.mark.parametrize("count", [-1, 0, MAX_CLASSES + 1])
 def test_impossible_class_counts(count: int) -> None:
     with pytest.raises(UsageError, match="--max-classes"):
-        resolve(mini(), max_classes=count)
+        resolve(mini(), ExportRequest(max_classes=count))

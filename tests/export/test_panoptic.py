@@ -33,7 +33,7 @@ def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     photo = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photos" / "a.png"), cv2.resize(photo, SIZE[::-1], interpolation=cv2.INTER_CUBIC))
     monkeypatch.chdir(tmp_path)
-    options = ("--task", "panoptic", "--size", "64x96", "--max-classes", "3", "--images", "photos")
+    options = ("--task", "panoptic", "--size", "96x64", "--max-classes", "3", "--images", "photos")
     monkeypatch.setattr(sys, "argv", ["ovs-export", "small.pth", *options])
     with pytest.raises(SystemExit) as exit:
         main()

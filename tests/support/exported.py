@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ovs_edge.export.bundle_writer import export_segmenter
-from ovs_edge.export.options import ExportOptions, resolve
+from ovs_edge.export.options import ExportOptions, ExportRequest, resolve
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import SegmenterConfig, preset
@@ -69,7 +69,7 @@ def lively(config: SegmenterConfig, size: tuple[int, int] = SIZE) -> Segmenter:
 
 def options(config: SegmenterConfig, **changes: Any) -> ExportOptions:
     """Options for a small export."""
-    return resolve(config, **{"size": f"{SIZE[0]}x{SIZE[1]}", **changes})
+    return resolve(config, ExportRequest(**{"size": SIZE, **changes}))
 
 
 @functools.cache
