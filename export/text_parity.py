@@ -1,7 +1,5 @@
 """Parity of the text encoder's graph and the tokenizer file with their sources."""
 
-# ruff: noqa: RUF001 - the test strings hold look-alike letters on purpose
-
 from __future__ import annotations
 
 from collections.abc import Sequence
