@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..bundle.errors import CheckpointError, DatasetError, UsageError
 from ..bundle.files import cache_folder
 from ..data.datasets import SegmentationDataset, open_dataset
+from ..data.names.concepts import reconcile
 from ..segmenter.checkpoint import load_checkpoint
 from ..segmenter.config import SegmenterConfig, TextConfig, preset
 from ..segmenter.model import Segmenter
@@ -69,6 +70,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     if split is not None:
         check_known((dataset for dataset, _ in train), split)
         train = [(hide(dataset, split), weight) for dataset, weight in train]
+    train = _reconciled(train)
     if options.dry_run:
         if options.start is not None:
             _model(config, recipe, options)  # tells whether that can be done
@@ -98,6 +100,15 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
             f"{sum(map(len, datasets))} photos" + f", {ranks.world} processes" * (ranks.world > 1)
         )
         _train(trainer, options, console, stack)
+
+
+def _reconciled(train: list[tuple[SegmentationDataset, float]]) -> list[tuple[SegmentationDataset, float]]:
+    """The datasets with one entry of names for each concept, see `reconcile`."""
+    classes = reconcile([dataset.classes for dataset, _ in train])
+    return [
+        (dataclasses.replace(dataset, classes=own), weight)
+        for (dataset, weight), own in zip(train, classes, strict=True)
+    ]
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

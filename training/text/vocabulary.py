@@ -111,7 +111,8 @@ def rival_names(datasets: list[SegmentationDataset], encoder: TextEncoder) -> li
     for dataset in datasets:
         plain = names(entry.names[:1] for entry in dataset.classes)
         kept = set(background.away_from(plain, background.vectors(plain)))
-        own = Spellings.of(names(entry.names for entry in dataset.classes))
+        # Nor may what overlaps a category of its own compete: a house in a dataset that calls houses buildings.
+        own = Spellings.of(names((*entry.names, *entry.related) for entry in dataset.classes))
         found.append([entry[0] for entry in classes if entry[0] in kept and not own.match(entry[0])])
     return found
 
