@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .export.export_bundle import export_bundle
-    from .runtime.capture.sources import open_source
+    from .runtime.capture.registry import open_source
     from .runtime.frame import Frame
     from .runtime.inference.prediction import Prediction
     from .runtime.segmenter import Segmenter
@@ -52,7 +52,7 @@ _PLACES = {  # public name -> (module, name in it)
     "Prediction": (".runtime.inference.prediction", "Prediction"),
     "Segmenter": (".runtime.segmenter", "Segmenter"),
     "export_bundle": (".export.export_bundle", "export_bundle"),
-    "open_source": (".runtime.capture.sources", "open_source"),
+    "open_source": (".runtime.capture.registry", "open_source"),
 }
 
 __all__ = [  # noqa: RUF022 - the order in which a reader meets them

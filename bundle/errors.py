@@ -20,6 +20,8 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from .addresses import redact
+
 
 class OvsError(Exception):
     """Base of every error that is the user's to mend; `str(error)` is a single line."""
@@ -27,7 +29,8 @@ class OvsError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        # Drivers and libraries quote addresses, too: no password gets into a message.
+        super().__init__(redact(" ".join(message.split())))
 
 
 class UsageError(OvsError):

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import DatasetError, require
+from ..bundle.image_files import is_image_name
 from ..bundle.metrics import confusion, intersection_over_union
-from ..runtime.capture.photos import IMAGE_SUFFIXES, read_photo
+from ..runtime.capture.photos import read_photo
 from ..runtime.segmenter import Segmenter
 
 
@@ -41,7 +42,7 @@ class LabelledPhotos:
         pairs = [(image, folder / "masks" / "val" / f"{image.stem}.png") for image in images]
         self.name = folder.name
         self.classes: list[str] = entries
-        self.pairs = [pair for pair in pairs if pair[0].suffix.lower() in IMAGE_SUFFIXES and pair[1].is_file()]
+        self.pairs = [pair for pair in pairs if is_image_name(pair[0]) and pair[1].is_file()]
         if not self.pairs:
             raise DatasetError(f"{folder} holds no photo with its mask; expected images/val/a.jpg with masks/val/a.png")
 

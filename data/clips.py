@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import DatasetError
-from ..runtime.capture.sources import open_source
+from ..runtime.capture.registry import open_source
 from ..runtime.frame import Frame
 from ..runtime.opencv import cv2
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import MissingExtraError, SourceError
-from ..runtime.capture.photos import IMAGE_SUFFIXES, read_photo
+from ..bundle.image_files import is_image_name
+from ..runtime.capture.photos import read_photo
 from ..runtime.inference.preprocess import to_input
 
 PACKAGED = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")  # scikit-image's, terms in its data folder
@@ -41,7 +42,7 @@ def _listed(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SourceError(f"--images {folder} is not a folder; expected one that holds photos")
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        paths = sorted(path for path in folder.iterdir() if is_image_name(path) and path.is_file())
     except OSError as error:
         raise SourceError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
     if not paths:

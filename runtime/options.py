@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from ..bundle.errors import UsageError
+from .capture.options import Flip
 
 WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
 _MOST_FRAMES = 10**9
@@ -44,7 +45,7 @@ class RunOptions:
     mjpg: Annotated[bool, Option("--mjpg", help="Read Motion JPEG from the camera: higher frame rates over USB.")] = (
         False
     )
-    flip: Annotated[str, Option(help="Flip live frames: none, horizontal, vertical or both.")] = "none"
+    flip: Annotated[Flip, Option(help="Mirror live frames.")] = Flip.NONE
     reconnect: Annotated[
         bool, Option("--reconnect/--no-reconnect", help="Whether to reopen a live source that was lost.")
     ] = True

@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import SourceError
-from .capture.sources import Source
+from .capture.source import Source
 from .draw.overlay import Style, banner, draw
 from .frame import Frame
 from .inference.frame_processor import Steps
 from .inference.prediction import Prediction
 from .segmenter import Asked, Inferred, Prepared
-from .sinks.sinks import Holding, Sink
+from .sinks.sink import Holding, Sink
 from .status import Status
 from .threads.channel import Channel, Ended
 

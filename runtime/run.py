@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..bundle.vocabulary import parse_classes
-from .capture.loop import Repeated
+from .capture.loop import LoopedSource
 from .capture.options import CaptureOptions, parse_size
-from .capture.sources import Source, open_source
+from .capture.registry import open_source
+from .capture.source import Source
 from .draw.overlay import Style
 from .inference.keyframes import Keyframes
 from .inference.smoothing import STRENGTH, TemporalSmoother
@@ -19,8 +20,10 @@ from .options import WEB_ADDRESS, RunOptions
 from .pipeline import Summary
 from .pipeline import run as run_pipeline
 from .segmenter import Segmenter
-from .sinks.sinks import JsonSink, Sink, open_saver
-from .sinks.window import missing as missing_window
+from .sinks.desktop.window import missing as missing_window
+from .sinks.json_lines import JsonSink
+from .sinks.registry import open_sink
+from .sinks.sink import Sink
 from .viewer.sink import WebOptions
 from .vocabulary.live import read_presets
 
@@ -33,7 +36,7 @@ def run(options: RunOptions) -> int:
     presets = read_presets(options.preset)
     with ExitStack() as closing:
         frames, web = _open_frames(options, closing)
-        looped = isinstance(frames, Repeated)
+        looped = isinstance(frames, LoopedSource)
         segmenter = closing.enter_context(_load(options, frames))
         with _progress("encoding names") as tell:
             segmenter.set_classes(options.class_list, tell)
@@ -54,16 +57,14 @@ def run(options: RunOptions) -> int:
 
 def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str | None]:
     """The source, and the address of the web page if there is one. A recording on a page is played in a loop."""
-    capture = CaptureOptions(
-        parse_size(options.size), options.rate, options.mjpg, options.flip, options.reconnect  # type: ignore[arg-type]
-    )  # fmt: skip
+    capture = CaptureOptions(parse_size(options.size), options.rate, options.mjpg, options.flip, options.reconnect)
     frames = open_source(options.source, options.camera, capture)
     web = options.web
     if web is None and options.show is None and not options.writes_files and frames.live and missing_window():
         web = WEB_ADDRESS
     if web is not None and not options.writes_files and not frames.live and options.source != "-":
         frames.close()
-        frames = Repeated(lambda: open_source(options.source, options.camera, capture))
+        frames = LoopedSource(lambda: open_source(options.source, options.camera, capture))
     closing.callback(frames.close)
     return frames, web
 
@@ -102,7 +103,7 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
             undo.callback(sink.close)
 
         if options.save is not None:
-            add(open_saver(options.save, source))
+            add(open_sink(options.save, source))
         if options.json is not None:
             add(JsonSink(options.json))
         if web is not None:
@@ -113,7 +114,7 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
             add(viewer)
             print(f"viewer: {viewer.url}", file=sys.stderr, flush=True)
         if options.show or (options.show is None and not sinks and missing_window() is None):
-            from .sinks.window import WindowSink
+            from .sinks.desktop.window import WindowSink
 
             add(WindowSink(wait=not source.moving, interaction=interaction))
         if not sinks:

@@ -301,7 +301,7 @@ class Segmenter:
 
         smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
         if isinstance(source, (str, Path, int)):
-            from .capture.sources import open_source
+            from .capture.registry import open_source
 
             camera = isinstance(source, int)
             opened = open_source(None if camera else str(source), str(source) if camera else None)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from ...runtime.capture.sources import open_source
+from ...runtime.capture.registry import open_source
 from ...runtime.draw.overlay import Style
 from ...runtime.inference.smoothing import STRENGTH, TemporalSmoother
 from ...runtime.pipeline import run
 from ...runtime.segmenter import Prepared, Segmenter
-from ...runtime.sinks.sinks import Sink
-from ...runtime.sinks.video import VideoSink
+from ...runtime.sinks.sink import Sink
+from ...runtime.sinks.video_files.video_sink import VideoSink
 from ...runtime.status import Status
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError, UsageError
-from ...runtime.capture.live import LiveSource
+from ...runtime.capture.live.live_source import LiveSource
 from ...runtime.draw.overlay import Style
 from ...runtime.engines.session import open_session
 from ...runtime.inference.smoothing import TemporalSmoother
@@ -35,8 +35,8 @@ from ...runtime.interaction import Interaction
 from ...runtime.opencv import cv2
 from ...runtime.pipeline import run
 from ...runtime.segmenter import Segmenter
-from ...runtime.sinks.sinks import Sink
-from ...runtime.sinks.video import VideoSink
+from ...runtime.sinks.sink import Sink
+from ...runtime.sinks.video_files.video_sink import VideoSink
 from ...runtime.viewer.sink import WebOptions, WebSink
 from ...runtime.vocabulary.live import LiveVocabulary
 from ...runtime.vocabulary.text_encoder import TextEncoder
@@ -252,7 +252,7 @@ def measure_soak(
         stack.callback(interaction.close)
         source = LiveSource(clip.name, lambda: _Loop(clip, unpaced))
         watch = _Watch(interaction.vocabulary, minutes, tell)
-        sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, source.live), watch]
+        sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, live=source.live), watch]
         viewer = None
         if importlib.util.find_spec("aiohttp") is not None:
             page = WebSink(WebOptions("127.0.0.1:0", recordings=folder / "recordings", title=clip.name), interaction)

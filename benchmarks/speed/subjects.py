@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SourceError
-from ...runtime.capture.sources import open_source
+from ...runtime.capture.registry import open_source
 from ...runtime.draw.overlay import Style, draw
 from ...runtime.opencv import cv2
 from ...runtime.segmenter import Asked, Segmenter

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError, UsageError
+from ...bundle.image_files import is_image_name
 from ...bundle.letterbox import Letterbox
 from ...bundle.vocabulary import stack_names
-from ...runtime.capture.photos import IMAGE_SUFFIXES, read_photo
-from ...runtime.capture.sources import open_source
+from ...runtime.capture.photos import read_photo
+from ...runtime.capture.registry import open_source
 from ...runtime.inference.preprocess import to_input
 from ...runtime.vocabulary.text_encoder import TextEncoder
 
@@ -136,7 +137,7 @@ class _Seen:
 
 def _read_folder(folder: Path, count: int, seen: _Seen) -> None:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        paths = sorted(path for path in folder.iterdir() if is_image_name(path) and path.is_file())
     except OSError as error:
         raise SourceError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
     if not paths:

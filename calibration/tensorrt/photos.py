@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...bundle.errors import MissingExtraError, SourceError
 from ...runtime.capture.demo import PHOTOS, photo_folder
 from ...runtime.capture.photos import read_photo
-from ...runtime.capture.sources import open_source
+from ...runtime.capture.registry import open_source
 from ...runtime.inference.preprocess import to_input
 
 DEMO, GENERATED = "demo", "generated"

@@ -17,7 +17,9 @@ from ...bundle.errors import MissingExtraError
 from ..frame import Frame
 from ..opencv import cv2
 from ..status import PLAYING
+from .options import refuse_live_options, refuse_photo_options
 from .photos import read_photo
+from .source import SourceRequest
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 FRAMES_EACH = 20
@@ -63,6 +65,9 @@ class DemoSource:
     state = PLAYING
     dropped = 0
     fps = 20.0
+    skipped = 0
+    truncated: str | None = None
+    sound: str | None = None
     total: int | None = FRAMES_EACH * len(PHOTOS)
 
     def __init__(self) -> None:
@@ -80,3 +85,10 @@ class DemoSource:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def open_source(request: SourceRequest) -> DemoSource:
+    """The demo; there is only one."""
+    refuse_live_options(request.options)
+    refuse_photo_options(request.options)
+    return DemoSource()

@@ -1,4 +1,4 @@
-"""A recording shown over and over at its own pace, for a viewer that stays open."""
+"""A recording played in a loop at its own pace, for a viewer that stays open."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from ..frame import Frame
 from ..status import PLAYING
-from .sources import Source
+from .source import Source
 
 _PHOTO = 4.0  # seconds that a photo stays
 _AGAIN = 0.2  # seconds after which it is labelled again, since classes and settings may have changed
 
 
-class Repeated:
-    """The frames of a finite source without end: a clip in real time, each photo for some seconds.
+class LoopedSource:
+    """The frames of a recording in a loop: a clip in real time, each photo for some seconds.
 
     Every picture that a network of this speed can label is labelled; none is left out.
     """
@@ -25,6 +25,8 @@ class Repeated:
     total: int | None = None
     state = PLAYING
     dropped = 0
+    truncated: str | None = None
+    sound: str | None = None
 
     def __init__(self, reopen: Callable[[], Source]) -> None:
         """`reopen` opens the source anew; it is called once here, so that its errors show at once."""
@@ -32,6 +34,11 @@ class Repeated:
         self._source = reopen()
         self._closed = threading.Event()
         self.name, self.fps, self.moving = self._source.name, self._source.fps, self._source.moving
+
+    @property
+    def skipped(self) -> int:
+        """Photos or frames of this turn that could not be decoded."""
+        return self._source.skipped
 
     def __iter__(self) -> Iterator[Frame]:
         index, begun = 0, time.monotonic()

@@ -1,90 +1,121 @@
-"""Photos: one, a folder of them, or those a glob names."""
+"""Decoding photos."""
 
 from __future__ import annotations
 
-import glob
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SourceError
-from ..frame import Frame
+from ...bundle.image_files import HEAD, file_kind
 from ..opencv import cv2
-from ..status import PLAYING
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
+_NARROW = 0.25  # of the values that a picture of more than 8 bits can hold: one that uses fewer would show nothing
+_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the marker that ends the compressed data of a JPEG's scan
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
 
-def read_photo(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode a picture to (H, W, 3) uint8 BGR, turned upright; grey, 16-bit and alpha are converted.
+def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
+    """Decode a file to (H, W, 3) uint8 BGR, turned upright; grey, 16-bit and alpha are converted.
 
+    `warn` is told where the values of a picture of more than 8 bits are stretched to be seen at all.
     Raises `SourceError` for what is no picture, or is cut short: decoders fill the missing part with grey.
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"cannot read {path} ({error.strerror}); check the file and its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"cannot read {path} ({reason}); check the file and its permissions") from error
+    return decode_photo(data, str(path), warn)
+
+
+def decode_photo(data: bytes, name: str, warn: Callable[[str], None] | None = None) -> Image:
+    """As `read_photo`, from the file's bytes; `name` is for messages."""
     if _cut_short(data):
-        raise SourceError(f"{path} is cut short ({len(data)} bytes, no end mark); copy it again")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error:
-        image = None
+        raise SourceError(f"{name} is cut short ({len(data)} bytes, no end mark); copy it again")
+    image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
-        raise SourceError(f"{path} does not decode as a picture ({len(data)} bytes); expected JPEG, PNG, BMP or such")
-    decoded: npt.NDArray[np.uint8] = image
-    return decoded
+        raise SourceError(f"{name} does not decode as a picture ({_found(data)})")
+    if image.dtype == np.uint8:
+        return image
+    return _to_8_bits(image, data, name, warn)
+
+
+def _decode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+    return decoded if decoded is not None and decoded.ndim == 3 and decoded.size else None
+
+
+def _to_8_bits(image: npt.NDArray[Any], data: bytes, name: str, warn: Callable[[str], None] | None) -> Image:
+    values = image.astype(np.float32)
+    values[~np.isfinite(values)] = 0
+    low, high = np.percentile(values[:: max(1, len(values) // 512)], (0.1, 99.9))
+    largest = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
+    if high > low and (high - low < _NARROW * largest or high > 1.01 * largest or low < -0.01 * largest):
+        if warn is not None:
+            warn(f"{name} uses values {low:g} to {high:g} only, of 0 to {largest:g}; they are stretched to 0 to 255")
+        return np.asarray(np.clip((values - low) * (255 / (high - low)), 0, 255).round(), np.uint8)
+    if image.dtype == np.uint16 and (usual := _decode(data, cv2.IMREAD_COLOR)) is not None and usual.dtype == np.uint8:
+        return usual
+    return np.asarray(np.clip(values * (255 / largest), 0, 255).round(), np.uint8)
+
+
+def _found(data: bytes) -> str:
+    if not data:
+        return "it is empty; copy it again"
+    kind = file_kind(data[:HEAD])
+    if kind in ("HEIC", "HEIF", "AVIF", "JPEG XL"):
+        return f"it is {kind}, which this OpenCV cannot decode, or damaged; convert it to JPEG or PNG"
+    if kind is not None and kind[0].isupper() and " " not in kind:
+        return f"damaged {kind} data, {len(data)} bytes; copy it again"
+    if kind is not None:
+        return f"it is {kind}; expected JPEG, PNG, BMP or such"
+    return f"{len(data)} bytes; expected JPEG, PNG, BMP or such"
 
 
 def _cut_short(data: bytes) -> bool:
     if data.startswith(b"\xff\xd8"):
-        # End-of-image must follow the last start-of-scan. Cameras append other data, and thumbnails have marks too.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") or b"\xff\xd9" not in data
-    return data.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" not in data
+        return not _jpeg_ends(data)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return not _png_ends(data)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
+        return len(data) < int.from_bytes(data[2:6], "little")
+    return False
 
 
-class PhotoSource:
-    """The photo at a path, or all photos of a folder or a glob ("shots/*.jpg") in the order of their names."""
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the picture's own end mark is there. Phones append clips and second pictures, which have marks too."""
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return True
+        if marker == 0xFF or marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:  # filling, or without a body
+            at += 1
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            end = _IN_SCAN.search(data, at)
+            if end is None:
+                return False
+            at = end.start()
+    return False
 
-    live = False
-    moving = False
-    state = PLAYING
-    dropped = 0
-    fps = 1.0  # a second for each photo
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        if path.is_dir():
-            try:
-                self._paths = sorted(
-                    file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-                )
-            except OSError as error:
-                raise SourceError(f"cannot list {path} ({error.strerror}); check its permissions") from error
-            if not self._paths:
-                kinds = " ".join(sorted(IMAGE_SUFFIXES))
-                raise SourceError(f"the folder {path} holds no photos; expected files that end in {kinds}")
-        elif not path.exists() and (named := sorted(glob.glob(str(path), recursive=True))):
-            self._paths = [file for file in map(Path, named) if file.suffix.lower() in IMAGE_SUFFIXES]
-            if not self._paths:
-                kinds = " ".join(sorted(IMAGE_SUFFIXES))
-                raise SourceError(f"{path} names {len(named)} files, no photo among them; expected {kinds}")
-        else:
-            self._paths = [path]
-        self.total: int | None = len(self._paths)
-        self._first: npt.NDArray[np.uint8] | None = read_photo(self._paths[0])
-
-    def __iter__(self) -> Iterator[Frame]:
-        stems = Counter(path.stem for path in self._paths)
-        for index, path in enumerate(self._paths):
-            image = self._first if self._first is not None else read_photo(path)
-            self._first = None
-            # a.jpg and a.png lie side by side: their annotated copies must not share a name.
-            name = path.stem if stems[path.stem] == 1 else f"{path.stem}_{path.suffix[1:]}"
-            yield Frame(image, index, index / self.fps, name)
-
-    def close(self) -> None:
-        """Nothing is held open."""
+def _png_ends(data: bytes) -> bool:
+    at = 8
+    while at + 12 <= len(data):
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return False

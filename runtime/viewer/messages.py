@@ -12,7 +12,7 @@ from ..controls import Bgr
 from ..draw.colour_map import class_colours
 from ..inference.inspector import RegionInfo
 from ..interaction import Interaction
-from ..sinks.recorder import Recorder
+from ..sinks.video_files.recorder import Recorder
 from ..status import PLAYING
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")

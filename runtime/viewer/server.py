@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...bundle.errors import OvsError, SinkError, UsageError, require
 from ..interaction import Interaction
-from ..sinks.recorder import Recorder
+from ..sinks.video_files.recorder import Recorder
 from ..status import PLAYING, Status
 from ..threads.newest_task import Superseded
 from .access import Address, Guard

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..interaction import Interaction
-from ..sinks.recorder import Recorder
+from ..sinks.video_files.recorder import Recorder
 from ..status import Status
 from .access import DEFAULT_ADDRESS, Guard, parse_address
 from .broadcast import Shown

@@ -31,7 +31,7 @@ from ovs_edge.runtime.inference.panoptic import Stuff, frame_segments
 from ovs_edge.runtime.inference.prediction import Prediction, Segment
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.sinks.sinks import describe
+from ovs_edge.runtime.sinks.json_lines import describe
 from ovs_edge.runtime.status import Status
 
 RED, GREEN, BLUE, GREY = (0, 0, 255), (0, 255, 0), (255, 0, 0), (128, 128, 128)

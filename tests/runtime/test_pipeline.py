@@ -18,14 +18,14 @@ from support.pipeline_parts import Notes, Recording, camera, pretend
 
 from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
 from ovs_edge.runtime import pipeline
-from ovs_edge.runtime.capture.live import LiveSource
+from ovs_edge.runtime.capture.live.live_source import LiveSource
 from ovs_edge.runtime.draw.overlay import Style
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.keyframes import Keyframes
 from ovs_edge.runtime.inference.smoothing import TemporalSmoother
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.sinks.video import VideoSink
+from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
 from ovs_edge.runtime.status import PLAYING, Status
 
 

@@ -18,7 +18,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import Manifest
 from ovs_edge.bundle.processor import usable_cores
-from ovs_edge.runtime.capture.sources import open_source
+from ovs_edge.runtime.capture.registry import open_source
 from ovs_edge.runtime.engines.memory import MemorySession
 from ovs_edge.runtime.engines.session import open_session
 from ovs_edge.runtime.inference.prediction import NOTHING, Prediction
@@ -164,7 +164,7 @@ def test_a_stream_of_a_camera_by_its_number(
     for _ in range(3):
         writer.write(stripes(RED))
     writer.release()
-    monkeypatch.setattr("ovs_edge.runtime.capture.sources.open_source", opened)
+    monkeypatch.setattr("ovs_edge.runtime.capture.registry.open_source", opened)
     segmenter.set_classes("red")
     for source in (0, "clip.avi", Path("clip.avi")):
         assert [middles(prediction, 1) for _, prediction in segmenter.stream(source)] == [["red"]] * 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.pipeline_parts import Notes, Recording, camera, pretend
 
-from ovs_edge.runtime.capture.live import LiveSource
+from ovs_edge.runtime.capture.live.live_source import LiveSource
 from ovs_edge.runtime.draw.overlay import Style
 from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.pipeline import run

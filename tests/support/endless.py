@@ -15,7 +15,7 @@ from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.sinks.sinks import Sink
+from ovs_edge.runtime.sinks.sink import Sink
 from ovs_edge.runtime.status import PLAYING, Status
 
 # Nothing but the colours of the classes: every pixel tells which vocabulary it was painted by.

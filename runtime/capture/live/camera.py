@@ -9,27 +9,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...bundle.errors import SourceError, UsageError
-from ..opencv import cv2
+from ....bundle.addresses import redact_address
+from ....bundle.errors import SourceError, UsageError
+from ...opencv import cv2
+from ..options import CaptureOptions, refuse_photo_options
+from ..source import SourceRequest
 from . import gstreamer
 from .device import Way, check_granted, open_capture
-from .live import LiveSource
-from .options import CaptureOptions
+from .live_source import LiveSource
 
 CSI = "csi://"
 
 
-def camera_source(device: str, options: CaptureOptions) -> LiveSource:
+def open_source(request: SourceRequest) -> LiveSource:
     """A camera by number ("0"), device ("/dev/video0") or CSI connector ("csi://0")."""
-    name = f"camera {device[:80]}"
+    device, options = request.address, request.options
+    refuse_photo_options(options)
+    shown = redact_address(device)[:80]
+    name = f"camera {shown}"
     if device.startswith(CSI):
         ways, flip = _csi_ways(device, options), None  # flipped in hardware
-        return LiveSource(name, partial(open_capture, name, ways, _csi_advice), flip, options.reconnect, _csi_advice)
+        opened = partial(open_capture, name, ways, _csi_advice)
+        return LiveSource(name, opened, flip=flip, reconnect=options.reconnect, advice=_csi_advice)
     number = device.isascii() and device.isdigit() and len(device) < 6
     if not number and not os.path.exists(device):
-        raise SourceError(f"no camera {device[:80]!r}; expected a number, a device or csi://0. {_advice()}")
+        raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
     ways = _device_ways(int(device) if number else device, options)
-    return LiveSource(name, partial(_open, name, ways, options), options.flip_code, options.reconnect, _advice)
+    opened = partial(_open, name, ways, options)
+    return LiveSource(name, opened, flip=options.flip_code, reconnect=options.reconnect, advice=_advice)
 
 
 def _open(name: str, ways: list[Way], options: CaptureOptions) -> Any:
@@ -63,7 +70,7 @@ def _device_ways(device: int | str, options: CaptureOptions) -> list[Way]:
     ways = [Way(device, _backend(path), _ffmpeg_command(path, options), settings=_settings(options))]
     if gstreamer.available() and path.startswith("/dev/"):
         jetson = gstreamer.on_jetson()
-        pipeline = gstreamer.v4l2(path, options, jetson)
+        pipeline = gstreamer.v4l2(path, options, jetson=jetson)
         way = Way(pipeline, cv2.CAP_GSTREAMER, gstreamer.launch_command(pipeline))
         ways.insert(0 if jetson and options.mjpg else 1, way)
     return ways

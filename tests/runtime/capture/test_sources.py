@@ -14,9 +14,10 @@ import pytest
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
 from ovs_edge.runtime.capture.demo import FRAMES_EACH, PHOTOS, SIZE, DemoSource, photo_folder
 from ovs_edge.runtime.capture.options import CaptureOptions
-from ovs_edge.runtime.capture.photos import PhotoSource, read_photo
-from ovs_edge.runtime.capture.sources import open_source
-from ovs_edge.runtime.capture.video import VideoSource
+from ovs_edge.runtime.capture.photo_source import PhotoSource, find_photos
+from ovs_edge.runtime.capture.photos import read_photo
+from ovs_edge.runtime.capture.registry import open_source
+from ovs_edge.runtime.capture.video_files.video_source import VideoSource
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.preprocess import to_frame, to_input
 from ovs_edge.runtime.opencv import cv2
@@ -72,7 +73,7 @@ def test_a_folder_in_the_order_of_names(tmp_path: Path) -> None:
     for name, level in (("b.png", 20), ("a.jpg", 10), ("a.png", 15)):
         cv2.imwrite(str(tmp_path / name), np.full((4, 4, 3), level, np.uint8))
     (tmp_path / "notes.txt").write_text("no photo")
-    source = PhotoSource(tmp_path)
+    source = PhotoSource(find_photos(str(tmp_path)))
     frames = list(source)
     assert source.total == 3
     assert [frame.name for frame in frames] == ["a_jpg", "a_png", "b"]
@@ -118,7 +119,7 @@ def test_a_clip_through_a_named_pipe(tmp_path: Path) -> None:
 
 
 def test_a_clip_on_standard_input(tmp_path: Path) -> None:
-    code = "from ovs_edge.runtime.capture.sources import open_source; print(len(list(open_source('-', None))))"
+    code = "from ovs_edge.runtime.capture.registry import open_source; print(len(list(open_source('-', None))))"
     with write_clip(tmp_path / "clip.avi").open("rb") as clip:
         ran = subprocess.run([sys.executable, "-c", code], stdin=clip, capture_output=True, text=True, check=True)
     assert ran.stdout == "12\n"

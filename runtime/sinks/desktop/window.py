@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import OvsError, SinkError
-from ..draw.overlay import draw, write_lines
-from ..frame import Frame
-from ..inference.inspector import RegionInfo
-from ..inference.prediction import Prediction
-from ..interaction import Interaction
-from ..opencv import cv2
-from ..segmenter import Asked
-from ..status import Status
-from .images import PictureSink
-from .window_keys import HELP, Action, Keyboard
+from ....bundle.errors import OvsError, SinkError
+from ...draw.overlay import draw, write_lines
+from ...frame import Frame
+from ...inference.inspector import RegionInfo
+from ...inference.prediction import Prediction
+from ...interaction import Interaction
+from ...opencv import cv2
+from ...segmenter import Asked
+from ...status import Status
+from ..picture import PictureSink
+from .keyboard import HELP, Action, Keyboard
 
 _TITLE = "ovs-run (h: help, q: quit)"
 _TICK = 1  # milliseconds of each look for a key; OpenCV draws in that time
@@ -43,7 +43,7 @@ def missing() -> str | None:
 
 
 class WindowSink:
-    """Shows each frame, takes keys and clicks; window_keys.py lists them."""
+    """Shows each frame, takes keys and clicks; keyboard.py lists them."""
 
     wants_picture = True
     place: str | None = None

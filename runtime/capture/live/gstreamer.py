@@ -10,13 +10,13 @@ import shlex
 from fractions import Fraction
 from pathlib import Path
 
-from ..opencv import cv2
-from .options import CaptureOptions, Flip
+from ...opencv import cv2
+from ..options import CaptureOptions, Flip
 
 _CSI_SIZE, _CSI_RATE = (1280, 720), 30.0  # a mode of every common sensor; without one the largest is streamed
 _RTSP_LATENCY = 100  # milliseconds of jitter buffer; the element's own default is 2000
 # nvvidconv's flip-method.
-_NVIDIA_FLIPS: dict[Flip, int] = {"none": 0, "both": 2, "horizontal": 4, "vertical": 6}
+_NVIDIA_FLIPS = {Flip.NONE: 0, Flip.BOTH: 2, Flip.HORIZONTAL: 4, Flip.VERTICAL: 6}
 
 # One picture, the newest: what OpenCV has not fetched in time is dropped, and nothing waits for a clock.
 _SINK = "appsink drop=true max-buffers=1 sync=false"
@@ -61,7 +61,7 @@ def csi(sensor: int, options: CaptureOptions) -> str:
     return f"nvarguscamerasrc sensor-id={sensor} ! {caps} ! {to_bgr} ! {_SINK}"
 
 
-def v4l2(device: str, options: CaptureOptions, jetson: bool) -> str:
+def v4l2(device: str, options: CaptureOptions, *, jetson: bool) -> str:
     """A USB camera; on a Jetson its MJPG is decoded in hardware."""
     source = f"v4l2src device={_quoted(device)}"
     if options.mjpg:
@@ -70,7 +70,7 @@ def v4l2(device: str, options: CaptureOptions, jetson: bool) -> str:
     return f"{source} ! {_caps('video/x-raw', options.size, options.rate)} ! {_TO_BGR} ! {_SINK}"
 
 
-def rtsp(url: str, jetson: bool) -> str:
+def rtsp(url: str, *, jetson: bool) -> str:
     """A network camera over TCP. `decodebin` finds the decoder for H.264, H.265 or JPEG, a Jetson's hardware first."""
     to_bgr = _NVIDIA_TO_BGR.format(flip="") if jetson else _TO_BGR
     source = f"rtspsrc location={_quoted(url)} protocols=tcp latency={_RTSP_LATENCY} drop-on-latency=true"

@@ -1,4 +1,4 @@
-"""Annotated pictures in files: one picture, or a folder of them."""
+"""The annotated copy of one photo."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import SinkError
+from ...bundle.errors import SinkError, UsageError
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..opencv import cv2
 from ..status import Status
+from .sink import SinkRequest
 from .staging import Staged, cannot_write
 
 _JPEG_QUALITY = 92
 
 
-def _write_picture(path: Path, picture: npt.NDArray[np.uint8], shown_as: Path) -> None:
+def write_picture(path: Path, picture: npt.NDArray[np.uint8], shown_as: Path) -> None:
+    """Encode `picture` (H, W, 3) BGR to `path` by its suffix; messages call it `shown_as`. Raises `SinkError`."""
     # Encoded in memory first: cv2.imwrite reports a full disk as nothing at all.
     try:
         encoded, data = cv2.imencode(path.suffix.lower(), picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
@@ -46,7 +48,7 @@ class PictureSink:
     ) -> bool:
         """Encode the picture."""
         assert picture is not None
-        _write_picture(self._staged.work, picture, self._staged.target)
+        write_picture(self._staged.work, picture, self._staged.target)
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
@@ -62,33 +64,10 @@ class PictureSink:
         self._staged.discard()
 
 
-class FolderSink:
-    """A folder with the annotated copy of every frame, under the frame's name."""
-
-    wants_picture = True
-
-    def __init__(self, path: Path, kind: str) -> None:
-        """`kind` is the format, "jpg" or "png"."""
-        self.place: str | None = f"{path}/"
-        self._kind = kind
-        self._staged = Staged(path, folder=True)
-
-    def write(
-        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
-    ) -> bool:
-        """Encode the picture."""
-        assert picture is not None
-        _write_picture(self._staged.work / f"{frame.name}.{self._kind}", picture, self._staged.target)
-        return True
-
-    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Files hold frames only."""
-        return True
-
-    def finish(self) -> None:
-        """Let the pictures appear."""
-        self._staged.commit()
-
-    def close(self) -> None:
-        """Unfinished, they are removed."""
-        self._staged.discard()
+def open_sink(request: SinkRequest) -> PictureSink:
+    """For a source of one photo."""
+    target, source = request.target, request.source
+    if source.total != 1:
+        folder = Path(target).stem
+        raise UsageError(f"{target} is one picture, {source.name} has more; save to a folder: --save {folder}")
+    return PictureSink(Path(target))

@@ -13,7 +13,7 @@ import pytest
 from ovs_edge.bundle.errors import SinkError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.prediction import Prediction
-from ovs_edge.runtime.sinks.recorder import Recorder
+from ovs_edge.runtime.sinks.video_files.recorder import Recorder
 from ovs_edge.runtime.status import Status
 
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
@@ -90,7 +90,7 @@ def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: p
     full.start()
     assert full.error is None
     write(full, 0.0)
-    monkeypatch.setattr("ovs_edge.runtime.sinks.video.VideoSink._plays", lambda self: False)
+    monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.video_sink.VideoSink._plays", lambda self: False)
     with pytest.raises(SinkError, match="did not all arrive"):
         full.stop()
     assert full.error is not None and not full.made

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...bundle.errors import SourceError
-from ..opencv import cv2
-from .options import CaptureOptions
+from ....bundle.errors import SourceError
+from ...opencv import cv2
+from ..options import CaptureOptions
 
 Settings = tuple[tuple[int, float], ...]  # OpenCV's properties and their values
 
@@ -52,8 +51,3 @@ def check_granted(name: str, capture: Any, options: CaptureOptions, advice: Call
         wrong.append(f"{rate:g} frames a second, not {options.rate:g}")
     if wrong:
         raise SourceError(f"{name} gives {' and '.join(wrong)}; ask for one of its own modes. {advice()}")
-
-
-def without_password(text: str) -> str:
-    """`text` with the password of any URL in it hidden: messages end up in logs."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)

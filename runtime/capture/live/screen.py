@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...bundle.errors import SourceError, UsageError, require
-from ..opencv import cv2
-from .live import LiveSource
-from .options import CaptureOptions
+from ....bundle.errors import SourceError, UsageError, require
+from ...opencv import cv2
+from ..options import refuse_photo_options
+from ..source import SourceRequest
+from .live_source import LiveSource
 
 SCREEN = "screen://"
 _USUAL_RATE = 30.0
@@ -50,12 +51,14 @@ class _Screen:
         self._grabber.close()
 
 
-def screen_source(url: str, options: CaptureOptions) -> LiveSource:
+def open_source(request: SourceRequest) -> LiveSource:
     """The first monitor ("screen://"), another ("screen://2"), or all as one picture ("screen://0")."""
+    url, options = request.address, request.options
+    refuse_photo_options(options)
     number = url[len(SCREEN) :] or "1"
     if not (number.isascii() and number.isdigit() and len(number) < 4):
         raise UsageError(f"the screen is {url[:80]!r}, expected {SCREEN} or a monitor's number: {SCREEN}1")
     if options.size is not None or options.mjpg:
         raise UsageError("a screen has its own size and no MJPG; leave out --size and --mjpg")
     opened = partial(_Screen, int(number), options.rate or _USUAL_RATE)
-    return LiveSource(url, opened, options.flip_code, options.reconnect)
+    return LiveSource(url, opened, flip=options.flip_code, reconnect=options.reconnect)

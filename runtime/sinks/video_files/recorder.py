@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import OvsError, SinkError
-from ..frame import Frame
-from ..inference.prediction import Prediction
-from ..status import Status
-from .video import VideoSink
+from ....bundle.errors import OvsError, SinkError
+from ...frame import Frame
+from ...inference.prediction import Prediction
+from ...status import Status
+from .video_sink import VideoSink
 
 _USUAL_RATE = 10.0  # frames a second where none is known yet
 _HIGHEST_RATE = 30.0

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.endless import PLAIN, halves
 
-from ovs_edge.runtime.capture.photos import PhotoSource
+from ovs_edge.runtime.capture.photo_source import PhotoSource, find_photos
 from ovs_edge.runtime.draw.overlay import draw, write_lines
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.pipeline import run
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.sinks.sinks import window
-from ovs_edge.runtime.sinks.window_keys import Action, Keyboard
+from ovs_edge.runtime.sinks.desktop import window
+from ovs_edge.runtime.sinks.desktop.keyboard import Action, Keyboard
 from ovs_edge.runtime.status import Status
 
 
@@ -215,7 +215,7 @@ def test_a_photo_that_is_shown_does_not_keep_the_run(
         return -1
 
     screen.later = later
-    assert run(PhotoSource(tmp_path), segmenter, [sink], PLAIN).stopped == (end == "signal")
+    assert run(PhotoSource(find_photos(str(tmp_path))), segmenter, [sink], PLAIN).stopped == (end == "signal")
 
 
 def test_why_a_watched_list_is_refused_is_seen(desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path) -> None:

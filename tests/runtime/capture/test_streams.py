@@ -25,10 +25,11 @@ from support import rtsp
 from support.ffmpeg import MPEG_TS, ffmpeg_program, free_port, sender
 
 from ovs_edge.bundle.errors import MissingExtraError, SourceError, UsageError
-from ovs_edge.runtime.capture.device import camera, check_granted, gstreamer, streams, without_password
+from ovs_edge.runtime.capture.live import camera, gstreamer, streams
+from ovs_edge.runtime.capture.live.device import check_granted
 from ovs_edge.runtime.capture.options import CaptureOptions, parse_size
-from ovs_edge.runtime.capture.sources import Source, open_source
-from ovs_edge.runtime.capture.streams import is_recording, scheme_of
+from ovs_edge.runtime.capture.registry import open_source
+from ovs_edge.runtime.capture.source import Source
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.status import PLAYING
 
@@ -88,19 +89,6 @@ def test_usual_rates(rate: float, fraction: str) -> None:
     assert gstreamer._fraction(rate) == fraction
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://user:se:cret@cam:554/live", "rtsp://user:***@cam:554/live"),
-        ("ffmpeg -i rtsp://:x@cam/a -f null -", "ffmpeg -i rtsp://:***@cam/a -f null -"),
-        ("rtsp://cam:554/a@b", "rtsp://cam:554/a@b"),
-        ("tcp://127.0.0.1:9000?listen", "tcp://127.0.0.1:9000?listen"),
-    ],
-)
-def test_passwords_do_not_show(url: str, shown: str) -> None:
-    assert without_password(url) == shown
-
-
 def test_sizes_and_options() -> None:
     assert (parse_size("1280x720"), parse_size("640X480"), parse_size(None)) == ((1280, 720), (640, 480), None)
     for text in ("", "1280", "1280x", "x720", "1280x720x3", "-1x5", "1e3x5", "１２x5"):
@@ -118,14 +106,6 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
     except UsageError:
         return
     assert size is not None and min(size) >= 0
-
-
-def test_what_a_name_is() -> None:
-    assert [scheme_of(name) for name in ("RTSP://a", "photo.jpg", "C:/clip.mp4", "://a", "x+y://")] == [
-        "rtsp", None, None, None, "x+y",
-    ]  # fmt: skip
-    assert is_recording("https://host/a/clip.MP4?token=1") and not is_recording("https://host/live.mjpg")
-    assert not is_recording("rtsp://host/clip.mp4")
 
 
 @pytest.mark.parametrize(

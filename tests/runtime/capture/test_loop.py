@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ovs_edge.bundle.errors import SourceError
-from ovs_edge.runtime.capture.device import loop as repeated
-from ovs_edge.runtime.capture.loop import Repeated
+from ovs_edge.runtime.capture import loop as repeated
+from ovs_edge.runtime.capture.loop import LoopedSource
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.status import PLAYING
 
@@ -36,7 +36,7 @@ class Three:
 
 def test_a_clip_goes_on_from_its_beginning() -> None:
     opened: list[Three] = []
-    source = Repeated(lambda: Three(True, opened))
+    source = LoopedSource(lambda: Three(True, opened))
     frames = list(islice(source, 8))
     assert [frame.index for frame in frames] == list(range(8))
     assert [frame.name for frame in frames] == [f"name {index % 3}" for index in range(8)]
@@ -49,14 +49,14 @@ def test_a_clip_goes_on_from_its_beginning() -> None:
 def test_a_photo_stays_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeated, "_AGAIN", 0.002)
     monkeypatch.setattr(repeated, "_PHOTO", 0.01)
-    source = Repeated(lambda: Three(False, []))
+    source = LoopedSource(lambda: Three(False, []))
     assert [frame.name for frame in islice(source, 16)] == [f"name {index // 5 % 3}" for index in range(16)]
     source.close()
 
 
 def test_closing_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Three, "fps", 0.01)  # a frame in a hundred seconds
-    source = Repeated(lambda: Three(True, []))
+    source = LoopedSource(lambda: Three(True, []))
     frames = iter(source)
     next(frames)
     threading.Timer(0.05, source.close).start()
@@ -68,4 +68,4 @@ def test_what_cannot_be_opened_is_told_at_once() -> None:
         raise SourceError("no such clip")
 
     with pytest.raises(SourceError, match="no such clip"):
-        Repeated(fail)
+        LoopedSource(fail)

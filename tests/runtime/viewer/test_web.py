@@ -27,7 +27,7 @@ from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.status import Status
 from ovs_edge.runtime.viewer.sink import WebOptions, WebSink
 
-PAGE = Path(__file__).parents[2] / "runtime" / "viewer" / "page"
+PAGE = Path(__file__).parents[3] / "runtime" / "viewer" / "page"
 RED, GREEN = (0, 0, 255), (0, 255, 0)
 
 

@@ -16,10 +16,13 @@ from ovs_edge.bundle.errors import SinkError, UsageError
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.sinks.images import FolderSink, PictureSink
-from ovs_edge.runtime.sinks.sinks import JsonSink, Sink, open_saver
-from ovs_edge.runtime.sinks.video import VideoSink
-from ovs_edge.runtime.sinks.window import WindowSink, missing
+from ovs_edge.runtime.sinks.desktop.window import WindowSink, missing
+from ovs_edge.runtime.sinks.folder import FolderSink
+from ovs_edge.runtime.sinks.json_lines import JsonSink
+from ovs_edge.runtime.sinks.picture import PictureSink
+from ovs_edge.runtime.sinks.registry import open_sink
+from ovs_edge.runtime.sinks.sink import Sink
+from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
 from ovs_edge.runtime.status import PLAYING, Status
 
 
@@ -55,23 +58,23 @@ def test_the_name_chooses_the_kind(tmp_path: Path) -> None:
     photo.total = 1
     kinds = {"a.mp4": VideoSink, "a.AVI": VideoSink, "out": FolderSink, "out/": FolderSink, "b.v2": FolderSink}
     for name, kind in kinds.items():
-        sink = open_saver(f"{tmp_path}/{name}", Clip())
+        sink = open_sink(f"{tmp_path}/{name}", Clip())
         assert type(sink) is kind
         sink.close()
-    sink = open_saver(f"{tmp_path}/a.png", photo)
+    sink = open_sink(f"{tmp_path}/a.png", photo)
     assert type(sink) is PictureSink
     sink.close()
     with pytest.raises(UsageError, match="is one picture"):
-        open_saver(f"{tmp_path}/a.png", Clip())
+        open_sink(f"{tmp_path}/a.png", Clip())
     with pytest.raises(UsageError, match="empty"):
-        open_saver("", Clip())
+        open_sink("", Clip())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.avi", "out.mp4", "deep/er/out.mp4", "folder", "deep/folder"])
 def test_nothing_is_there_before_the_end_and_nothing_stays_without_it(tmp_path: Path, name: str) -> None:
     def sink() -> Sink:
-        return JsonSink(str(tmp_path / name)) if name.endswith("jsonl") else open_saver(str(tmp_path / name), Clip())
+        return JsonSink(str(tmp_path / name)) if name.endswith("jsonl") else open_sink(str(tmp_path / name), Clip())
 
     for finish in (False, True):
         opened = sink()
@@ -184,8 +187,8 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         lambda: VideoSink(tmp_path / "file" / "out.mp4", 10),
         lambda: VideoSink(tmp_path / "folder.mp4", 10),
         lambda: FolderSink(tmp_path / "file", "jpg"),
-        lambda: open_saver(str(tmp_path / ("x" * 300)), Clip()),
-        lambda: open_saver(str(tmp_path / "nul\0"), Clip()),
+        lambda: open_sink(str(tmp_path / ("x" * 300)), Clip()),
+        lambda: open_sink(str(tmp_path / "nul\0"), Clip()),
     ):
         with pytest.raises(SinkError):
             make()
@@ -195,7 +198,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path) -> None:
     for name in ("out.mp4", "pictures"):
         (tmp_path / "made").mkdir()
-        sink = open_saver(str(tmp_path / "made" / name), Clip())
+        sink = open_sink(str(tmp_path / "made" / name), Clip())
         feed(sink, 0)
         shutil.rmtree(tmp_path / "made")
         with pytest.raises(SinkError, match="cannot write .*No such file"):
@@ -238,7 +241,7 @@ def little_space() -> Iterator[None]:
 @pytest.mark.parametrize("name", ["out.mp4", "out.avi", "out", "out.jsonl"])
 def test_a_disk_that_fills_up(tmp_path: Path, name: str, little_space: None) -> None:
     target = str(tmp_path / name)
-    sink = JsonSink(target) if name.endswith("jsonl") else open_saver(target, Clip())
+    sink = JsonSink(target) if name.endswith("jsonl") else open_sink(target, Clip())
     with pytest.raises(SinkError, match="cannot write"):
         for index in range(20 if name != "out.jsonl" else 2000):
             feed(sink, index, (480, 640) if name != "out.jsonl" else (48, 64), noise=name != "out.jsonl")

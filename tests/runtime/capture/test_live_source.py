@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ovs_edge.bundle.errors import OvsError, SourceError
-from ovs_edge.runtime.capture.device import live
-from ovs_edge.runtime.capture.live import LiveSource
+from ovs_edge.runtime.capture.live import live_source as live
+from ovs_edge.runtime.capture.live.live_source import LiveSource
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.status import PLAYING
 

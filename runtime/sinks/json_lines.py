@@ -1,4 +1,4 @@
-"""Where results go: what every sink offers, JSON lines, and how an option becomes a sink."""
+"""Results as JSON lines."""
 
 from __future__ import annotations
 
@@ -7,88 +7,17 @@ import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SinkError, UsageError
-from ..capture.photos import IMAGE_SUFFIXES
-from ..capture.sources import Source
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..status import Status
+from .sink import SinkRequest
 from .staging import Staged, cannot_write
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".m4v"})
-_OTHER_VIDEO = frozenset({".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".gif"})  # not to be taken for a folder's name
-
-
-class Sink(Protocol):
-    """Takes frames in order. Files appear under their name in `finish`; `close` without it leaves nothing behind."""
-
-    place: str | None  # where a user finds the result, for the summary
-
-    @property
-    def wants_picture(self) -> bool:
-        """Whether `write` looks at the annotated picture; asked before each is drawn."""
-        ...
-
-    def write(
-        self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
-    ) -> bool:
-        """Take one frame and its annotated picture (H, W, 3) BGR; False asks to stop. Raises `SinkError`."""
-        ...
-
-    def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Called some fifty times a second while no frame comes; False asks to stop.
-
-        `picture` is the last one with a banner that says what is wrong, where that changed since the last call.
-        """
-        ...
-
-    def finish(self) -> None:
-        """Complete the output. Raises `SinkError`."""
-        ...
-
-    def close(self) -> None:
-        """Free everything; may be called more than once."""
-        ...
-
-
-@runtime_checkable
-class Holding(Protocol):
-    """What a sink has besides that may keep a frame for as long as somebody looks at it."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the next frame has to wait, and the end of the run; `idle` is called meanwhile."""
-        ...
-
-
-def open_saver(target: str, source: Source) -> Sink:
-    """The sink of `--save`: a video or a picture where the name says so, else a folder of pictures."""
-    path = Path(target)
-    if not target:
-        raise UsageError("--save is empty; give a name: out.mp4 (video), out.png (one photo) or out (folder)")
-    try:
-        folder = target.endswith("/") or path.is_dir()
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL
-        raise cannot_write(path, error) from error
-    suffix = "" if folder else path.suffix.lower()
-    if suffix in _OTHER_VIDEO:
-        raise UsageError(f"{suffix} videos are not written; expected one of: {' '.join(sorted(VIDEO_SUFFIXES))}")
-    if suffix in VIDEO_SUFFIXES:
-        from .video import VideoSink
-
-        return VideoSink(path, source.fps, source.live)
-    from .images import FolderSink, PictureSink
-
-    if suffix in IMAGE_SUFFIXES:
-        if source.total != 1:
-            raise UsageError(f"{target} is one picture, {source.name} has more; save to a folder: --save {path.stem}")
-        return PictureSink(path)
-    return FolderSink(path, "jpg" if source.moving else "png")
 
 
 class JsonSink:
@@ -201,3 +130,8 @@ def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
             for segment in prediction.segments
         ]
     return line
+
+
+def open_sink(request: SinkRequest) -> JsonSink:
+    """As `--json`."""
+    return JsonSink(request.target)

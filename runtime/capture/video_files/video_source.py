@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...bundle.errors import SourceError
-from ..frame import Frame
-from ..opencv import cv2
-from ..status import PLAYING
-from .device import without_password
+from ....bundle.addresses import redact_address
+from ....bundle.errors import SourceError
+from ...frame import Frame
+from ...opencv import cv2
+from ...status import PLAYING
+from ..options import refuse_live_options, refuse_photo_options
+from ..source import SourceRequest
 
 STDIN = "-"
 _LIKELY_FPS = (1.0, 1000.0)  # what lies outside is a container without a rate
@@ -26,11 +28,14 @@ class VideoSource:
     moving = True
     state = PLAYING
     dropped = 0
+    skipped = 0
+    truncated: str | None = None
+    sound: str | None = None
 
     def __init__(self, place: Path | str) -> None:
         """`place`: a file or a pipe's path, an http address, or "-" for standard input."""
         place = str(place)
-        self.name = "standard input" if place == STDIN else without_password(place)
+        self.name = "standard input" if place == STDIN else redact_address(place)
         self._stem = "stdin" if place == STDIN else Path(place.partition("?")[0]).stem
         self._busy = threading.Lock()  # a decoder must not be freed under a read
         readable = "://" in place or place == STDIN or _has_content(Path(place))
@@ -81,3 +86,10 @@ def _has_content(path: Path) -> bool:
             return len(stream.read(1)) > 0
     except OSError as error:
         raise SourceError(f"cannot read {path} ({error.strerror}); check the file and its permissions") from error
+
+
+def open_source(request: SourceRequest) -> VideoSource:
+    """The video at a path, at a web address, or on standard input."""
+    refuse_live_options(request.options)
+    refuse_photo_options(request.options)
+    return VideoSource(request.address)

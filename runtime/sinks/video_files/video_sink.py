@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import SinkError
-from ...bundle.letterbox import Letterbox
-from ..frame import Frame
-from ..inference.prediction import Prediction
-from ..opencv import cv2
-from ..status import Status
-from .staging import Staged, cannot_write
+from ....bundle.errors import SinkError
+from ....bundle.letterbox import Letterbox
+from ...frame import Frame
+from ...inference.prediction import Prediction
+from ...opencv import cv2
+from ...status import Status
+from ..sink import SinkRequest
+from ..staging import Staged, cannot_write
 
 _CODECS = {".avi": "MJPG"}
 _USUAL_CODEC = "mp4v"  # H.264 needs a licence, so OpenCV's wheels cannot write it
@@ -33,7 +34,7 @@ class VideoSink:
 
     wants_picture = True
 
-    def __init__(self, path: Path, fps: float, live: bool = False) -> None:
+    def __init__(self, path: Path, fps: float, *, live: bool = False) -> None:
         """`fps` is the rate at which it plays; `live`: pictures come at times of their own, not at that rate."""
         self.place: str | None = str(path)
         self._fps = _writable(fps)
@@ -149,3 +150,8 @@ def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArra
         picture, 0, size[0] - height, 0, size[1] - width, cv2.BORDER_REPLICATE
     )
     return bordered
+
+
+def open_sink(request: SinkRequest) -> VideoSink:
+    """A video in the format that the name's suffix says."""
+    return VideoSink(Path(request.target), request.source.fps, live=request.source.live)

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import OvsError, SourceError
-from ..frame import Frame
-from ..opencv import cv2
-from ..status import PLAYING
+from ....bundle.errors import OvsError, SourceError
+from ...frame import Frame
+from ...opencv import cv2
+from ...status import PLAYING
 
 PATIENCE = 5.0  # seconds without a frame after which a source counts as lost
 OPEN_PATIENCE = 15.0  # seconds a source may take to open and send its first frame
@@ -91,11 +91,15 @@ class LiveSource:
     live = True
     moving = True
     total: int | None = None
+    skipped = 0
+    truncated: str | None = None
+    sound: str | None = None
 
     def __init__(
         self,
         name: str,
         open_capture: Callable[[], Capture],
+        *,
         flip: int | None = None,
         reconnect: bool = True,
         advice: Callable[[], str] = lambda: "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...bundle.vocabulary import MAX_NAME
+from ....bundle.vocabulary import MAX_NAME
 
 Kind = Literal["quit", "classes", "preset", "snapshot", "threshold", "next"]
 

@@ -1,0 +1,1 @@
+"""Live sources: cameras, network streams, screens; always at their newest frame."""

@@ -1,0 +1,1 @@
+"""Recordings: video files on disk, at a web address, or through a pipe."""
