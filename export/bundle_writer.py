@@ -19,7 +19,6 @@ from ..bundle.errors import CheckpointError
 from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
 from ..runtime.vocabulary.cache import packed
 from ..runtime.vocabulary.text_encoder import TextEncoder
-from ..segmenter.fcclip import FCClip
 from ..segmenter.model import MaskModel
 from ..segmenter.text.encoder import load_text_encoder
 from .graph import SegmenterGraph, bgr_input
@@ -102,12 +101,13 @@ def write_bundle(
 def _name_vectors(bundle: Bundle, model: MaskModel) -> bytes:
     """Vectors of the training names, as an `.npz`: the background classes are ready at the first frame.
 
-    They come from the bundle's own text encoder. FC-CLIP recognises its training names by their vectors, so its bundle
-    has the vectors of the checkpoint, whatever precision the text encoder is stored in.
+    They come from the bundle's own text encoder. A model that recognises its training names by their vectors
+    (FC-CLIP) holds them itself: its bundle has those of the checkpoint, whatever precision the text encoder is stored in.
     """
     names = list(dict.fromkeys(name for entry in bundle.manifest.training_vocabulary for name in entry))
-    if isinstance(model, FCClip) and model.config.seen_names == len(names):
-        return packed(names, model.seen_vectors.numpy())
+    held = model.training_vectors()
+    if held is not None and len(held) == len(names):
+        return packed(names, held.numpy())
     with tempfile.TemporaryDirectory() as cache:
         return packed(names, TextEncoder(bundle, cache_folder=Path(cache)).encode(names))
 

@@ -30,7 +30,7 @@ def export_bundle(
     Raises `CheckpointError`, `UsageError`, `ParityError`, `BundleError`.
     """
     path = Path(checkpoint)
-    model, extras = load_checkpoint(path, trust_pickle)
+    model, extras = load_checkpoint(path, trust_pickle=trust_pickle)
     if clip_text is not None:
         from ..segmenter.text.clip_text_weights import give_text_tower
 

@@ -25,19 +25,17 @@ from ..runtime.engines.session import RawOutputs
 from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
 from ..segmenter.deformable import DeformableAttention, Formulation
 from ..segmenter.model import MaskModel, SegmenterOutput, semantic_scores
-from ..segmenter.text.encoder import TextEncoder
+from ..segmenter.text.encoder import TorchTextEncoder
 from .options import ExportOptions, Masks
 from .text_parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
-SCORES = 1e-4  # largest absolute difference of the confidence on 99 % of the pixels where labels agree
-# … and on all of them. A value at the threshold of an attention mask may fall on either side in two correct
+# Largest absolute difference of the confidence on all pixels where labels agree; `MaskModel.score_tolerance` is that of
+# 99 % of them. A value at the threshold of an attention mask may fall on either side in two correct
 # computations, which shifts one query of hundreds: torch in float32 and in float64 differ by 5e-5 on 99.9 % of the
 # pixels of a published model, and by only 1e-5 on 99 %.
 SCORES_MOST = 1e-3
 _NEARLY_ALL = 0.99
-# FC-CLIP thresholds every mask twice more, to pool the features under it; a pixel more or less moves that mean.
-SCORES_FCCLIP = 1e-3
 FORMULATIONS = 1e-5  # largest difference between the two samplings, relative to the largest feature
 
 RANDOM, TRAINING = "random", "training"  # kinds of vocabularies
@@ -83,7 +81,7 @@ class Parity:
     exact_fast: float  # share of pixels on which the two mask orders agree in torch, reported only
     text: TextParity
     raw: RawParity | None = None  # of a panoptic graph
-    scores_bar: float = SCORES  # for `score_nearly_all`
+    scores_bar: float = MaskModel.score_tolerance  # for `score_nearly_all`
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest: the figures and their acceptance thresholds."""
@@ -122,7 +120,7 @@ class Parity:
 
 def measure(
     model: MaskModel,
-    encoder: TextEncoder,
+    encoder: TorchTextEncoder,
     bundle: Bundle,
     options: ExportOptions,
     photos: Sequence[npt.NDArray[np.uint8]],
@@ -156,7 +154,7 @@ def measure(
         exact_fast=float(np.mean([first == second for first, second in orders])),
         text=text,
         raw=raw,
-        scores_bar=SCORES_FCCLIP if model.config.family == "fcclip" else SCORES,
+        scores_bar=model.score_tolerance,
     )
 
 

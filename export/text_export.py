@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from ..bundle.manifest import TensorSpec, TextSpec
-from ..segmenter.text.encoder import TextEncoder
+from ..segmenter.text.encoder import TorchTextEncoder
 from .onnx_writer import Port, to_onnx
 from .options import TextPrecision
 from .weights import store_int8
@@ -13,7 +13,7 @@ from .weights import store_int8
 OUTPUT = "text_embeddings"
 
 
-def export_text(encoder: TextEncoder, precision: TextPrecision) -> onnx.ModelProto:
+def export_text(encoder: TorchTextEncoder, precision: TextPrecision) -> onnx.ModelProto:
     """The graph of `encoder`, for any number of texts."""
     example = encoder.tokenize(["a photo of a bicycle", "sky", "traffic light"])
     ports = [
@@ -26,7 +26,7 @@ def export_text(encoder: TextEncoder, precision: TextPrecision) -> onnx.ModelPro
     return model
 
 
-def text_spec(encoder: TextEncoder) -> TextSpec:
+def text_spec(encoder: TorchTextEncoder) -> TextSpec:
     """How the manifest describes `encoder`."""
     config = encoder.config
     return TextSpec(
@@ -40,6 +40,6 @@ def text_spec(encoder: TextEncoder) -> TextSpec:
     )
 
 
-def _inputs(encoder: TextEncoder) -> tuple[TensorSpec, ...]:
+def _inputs(encoder: TorchTextEncoder) -> tuple[TensorSpec, ...]:
     # Tokenizers pad to the longest of a batch, so the length is free.
     return tuple(TensorSpec(name, "int64", ("N", "L")) for name in encoder.inputs)

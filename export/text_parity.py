@@ -12,7 +12,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import TOKENIZER
 from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
 from ..runtime.vocabulary.text_encoder import clean
-from ..segmenter.text.encoder import TextEncoder
+from ..segmenter.text.encoder import TorchTextEncoder
 from ..segmenter.text.minilm import package_folder
 
 VECTORS = 1e-4  # largest absolute difference of an element of a unit vector, FP32
@@ -59,7 +59,7 @@ class TextParity:
         return found
 
 
-def compare_text(encoder: TextEncoder, runtime: RuntimeText, bundle: Bundle) -> TextParity:
+def compare_text(encoder: TorchTextEncoder, runtime: RuntimeText, bundle: Bundle) -> TextParity:
     """Encode words of the tokenizer's own vocabulary on both sides, and tokenise `HARD` on both sides."""
     # Nine templates and a wider network make CLIP's names some twenty times the work of a sentence encoder's.
     names = words(encoder.tokenizer, 500 if encoder.config.kind == "minilm" else 16)
@@ -85,7 +85,7 @@ def words(tokenizer: Tokenizer, count: int) -> list[str]:
     return known[:: max(1, len(known) // count)][:count]
 
 
-def tokenizer_mismatches(encoder: TextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
+def tokenizer_mismatches(encoder: TorchTextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
     """Strings whose ids differ from open_clip's, or from those of the sentence encoder's own file."""
     if encoder.config.kind == "minilm":
         source = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from .config import BackboneConfig
 from .convnext import ConvNeXt
-
-Features = tuple[Tensor, Tensor, Tensor, Tensor]  # res2..res5, each (B, C, H / stride, W / stride)
+from .features import Features
 
 
 def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite0:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..bundle.errors import CheckpointError, UsageError
 
 BackboneKind = Literal["clip_resnet", "convnext", "efficientnet_lite0"]
-Family = Literal["gkc", "fcclip"]
 TextKind = Literal["clip", "minilm"]
 
 
@@ -74,7 +74,7 @@ class SegmenterConfig:
     text: TextConfig
     pixel_mean: tuple[float, float, float]  # RGB, of values 0..255
     pixel_std: tuple[float, float, float]
-    family: Family = "gkc"
+    family: str = "gkc"  # which checkpoint layout, and so which model class, see `layouts.registry`
     seen_names: int = 0  # fcclip: names whose vectors the model holds as those it was trained with
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def mini() -> SegmenterConfig:
 PRESETS = {"gkc_r50": gkc_r50, "gkc_r101": gkc_r101, "mini": mini}
 
 
-def preset(name: str) -> SegmenterConfig:
-    """A preset by name; raises `UsageError` naming those there are."""
-    if name not in PRESETS:
-        raise UsageError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
-    return PRESETS[name]()
+def preset(name: str, presets: Mapping[str, Callable[[], SegmenterConfig]] = PRESETS) -> SegmenterConfig:
+    """One of `presets` by name; raises `UsageError` naming those there are."""
+    if name not in presets:
+        raise UsageError(f"no preset {name!r}; there are: {', '.join(presets)}")
+    return presets[name]()

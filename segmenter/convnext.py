@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .backbone import Features
+from .features import Features
 
 EPS = 1e-6  # of every layer norm
 
@@ -44,7 +42,7 @@ class Block(nn.Module):
         return x + change.permute(0, 3, 1, 2)
 
 
-class Stage(nn.Module):
+class ConvNeXtStage(nn.Module):
     """Blocks at one stride; every stage but the first halves the map before them."""
 
     def __init__(self, inputs: int, channels: int, blocks: int) -> None:
@@ -69,7 +67,7 @@ class ConvNeXt(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, width, 4, stride=4), ChannelNorm(width))
         inputs = (width, *self.channels)
         self.stages = nn.ModuleList(
-            Stage(inputs[stage], self.channels[stage], blocks) for stage, blocks in enumerate(layers)
+            ConvNeXtStage(inputs[stage], self.channels[stage], blocks) for stage, blocks in enumerate(layers)
         )
 
     def forward(self, x: Tensor) -> Features:

@@ -92,6 +92,9 @@ class FCClip(MaskModel):
     """
 
     family = "fcclip"
+    score_tolerance = (
+        1e-3  # every mask is thresholded twice more, to pool features under it, where one bit moves a mean
+    )
     seen_vectors: Tensor
 
     def __init__(self, config: SegmenterConfig) -> None:
@@ -154,6 +157,10 @@ class FCClip(MaskModel):
         nearest = (unit.reshape(classes * names, dim) @ self.seen_vectors.T).amax(-1)
         same: Tensor = (nearest > SAME_NAME).to(text_embeddings.dtype)
         return same.view(classes, names).amax(-1)
+
+    def training_vectors(self) -> Tensor | None:
+        """See `MaskModel`."""
+        return self.seen_vectors
 
     def set_seen_vectors(self, vectors: Tensor) -> None:
         """Take `vectors` (N, D), of any length, for those of the training names."""

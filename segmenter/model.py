@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..bundle.errors import UsageError
 from .backbone import build_backbone
-from .config import Family, SegmenterConfig
+from .config import SegmenterConfig
 from .deformable import DeformableAttention, Formulation
 from .pixel_decoder import PixelDecoder
 from .query_decoder import QueryDecoder, QueryState
@@ -31,7 +31,9 @@ class SegmenterOutput:
 class MaskModel(nn.Module):
     """What every family shares: backbone, pixel decoder, query decoder. A family adds how queries are classified."""
 
-    family: ClassVar[Family]
+    family: ClassVar[str]
+    # Largest difference of a confidence that an exact export may show on 99 % of the pixels where labels agree.
+    score_tolerance: ClassVar[float] = 1e-4
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -53,6 +55,10 @@ class MaskModel(nn.Module):
     def forward(self, image: Tensor, text_embeddings: Tensor, depth: int | None = None) -> SegmenterOutput:
         """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks and classes of the last (or `depth`-th) layer."""
         raise NotImplementedError
+
+    def training_vectors(self) -> Tensor | None:
+        """Unit vectors (N, D) of the training names where the model itself holds them, in the vocabulary's order."""
+        return None
 
     def use_formulation(self, formulation: Formulation) -> None:
         """Choose how deformable attention samples; results are equal."""
@@ -78,7 +84,7 @@ class MaskModel(nn.Module):
         return states
 
 
-class Segmenter(MaskModel):
+class SegmenterModel(MaskModel):
     """GKC: CLIP-like backbone, pixel decoder, query decoder, cosine classifier against text vectors."""
 
     family = "gkc"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .backbone import Features
 from .config import PixelDecoderConfig
 from .deformable import DeformableAttention, Sizes, pixel_centres
+from .features import Features
 from .position import sine_position
 
 LEVELS = 3  # token levels handed to the queries: strides 32, 16, 8, in this order everywhere

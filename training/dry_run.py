@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.datasets import SegmentationDataset
 from ..segmenter.config import SegmenterConfig
-from ..segmenter.model import Segmenter
+from ..segmenter.model import SegmenterModel
 from .distributed import Ranks
 from .losses.objective import Objective
 from .recipes import Recipe
@@ -46,7 +46,7 @@ def estimate(objective: Objective, crop: int, images: int) -> Memory:
     )
 
 
-def _kept_bytes(model: Segmenter, crop: int) -> int:
+def _kept_bytes(model: SegmenterModel, crop: int) -> int:
     """Bytes that the forward pass of one image keeps for the backward pass."""
     sizes: dict[int, int] = {}
 
@@ -77,7 +77,7 @@ def describe(
     for dataset, weight in train:
         numbers = (len(dataset), len(dataset.skipped), len(dataset.classes))
         data.add_row(dataset.name, *map(str, numbers), f"{weight / weights:.0%}")
-    objective = Objective(Segmenter(config), recipe.losses, AUTOCAST[options.precision])
+    objective = Objective(SegmenterModel(config), recipe.losses, AUTOCAST[options.precision])
     parts = Table("part", "parameters")
     extra = [(f"{name} (training only)", part) for name, part in objective.named_children() if name != "model"]
     for name, module in (*objective.model.named_children(), *extra):

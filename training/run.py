@@ -20,9 +20,9 @@ from ..data.datasets import SegmentationDataset, open_dataset
 from ..data.names.concepts import reconcile
 from ..segmenter.checkpoint import load_checkpoint
 from ..segmenter.config import SegmenterConfig, TextConfig, preset
-from ..segmenter.model import Segmenter
+from ..segmenter.model import SegmenterModel
 from ..segmenter.text.clip_text_weights import give_text_tower
-from ..segmenter.text.encoder import TextEncoder, load_text_encoder
+from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from .distillation.region_cache import RegionVectors, teach_regions
 from .distillation.teachers import load_teacher
 from .distributed import Ranks, process_group
@@ -147,13 +147,15 @@ def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list
     return splits
 
 
-def _model(config: SegmenterConfig, recipe: Recipe, options: RunOptions) -> tuple[Segmenter, dict[str, Any] | None]:
+def _model(
+    config: SegmenterConfig, recipe: Recipe, options: RunOptions
+) -> tuple[SegmenterModel, dict[str, Any] | None]:
     """The model as the first step finds it, and the provenance of the checkpoint it starts from."""
     torch.manual_seed(recipe.train.seed)
-    model = Segmenter(config)
+    model = SegmenterModel(config)
     if options.start is not None:
         started, extras = load_checkpoint(options.start)
-        if not isinstance(started, Segmenter) or _but_text(started.config) != _but_text(config):
+        if not isinstance(started, SegmenterModel) or _but_text(started.config) != _but_text(config):
             raise CheckpointError(
                 f"{options.start} holds another model than {recipe.preset}; start from one of its kind"
             )
@@ -172,7 +174,7 @@ def _but_text(config: SegmenterConfig) -> SegmenterConfig:
 
 def _taught(
     name: str,
-    encoder: TextEncoder,
+    encoder: TorchTextEncoder,
     datasets: list[SegmentationDataset],
     options: RunOptions,
     ranks: Ranks,

@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..bundle.errors import CheckpointError, DatasetError, UsageError
 from ..bundle.files import replacing
 from ..data.datasets import SegmentationDataset
-from ..segmenter.checkpoint import read_torch, save_checkpoint, write_torch
-from ..segmenter.model import Segmenter
-from ..segmenter.text.encoder import TextEncoder
+from ..segmenter.checkpoint import save_checkpoint
+from ..segmenter.model import SegmenterModel
+from ..segmenter.text.encoder import TorchTextEncoder
+from ..segmenter.weights import read_torch, write_torch
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, share_batch_norms, summed
@@ -89,8 +90,8 @@ class Trainer:
 
     def __init__(
         self,
-        model: Segmenter,
-        encoder: TextEncoder,
+        model: SegmenterModel,
+        encoder: TorchTextEncoder,
         train: list[tuple[SegmentationDataset, float]],
         val: list[SegmentationDataset],
         folder: Path,

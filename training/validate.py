@@ -16,14 +16,14 @@ from ..bundle.errors import DatasetError
 from ..bundle.letterbox import PAD_BGR, Letterbox
 from ..bundle.metrics import IoU, confusion, intersection_over_union
 from ..data.datasets import SegmentationDataset
-from ..segmenter.model import Segmenter, semantic_scores
+from ..segmenter.model import SegmenterModel, semantic_scores
 from .splits import Split, score
 
 _log = logging.getLogger("ovs_edge.training")
 
 
 def count_confusion(
-    model: Segmenter,
+    model: SegmenterModel,
     dataset: SegmentationDataset,
     vectors: Tensor,
     view: int,
@@ -39,7 +39,7 @@ def count_confusion(
 
 
 def count_confusions(
-    model: Segmenter,
+    model: SegmenterModel,
     dataset: SegmentationDataset,
     vocabularies: Sequence[Tensor],
     view: int,
@@ -77,7 +77,7 @@ def validation_scores(
 
 @torch.no_grad()
 def predictions(
-    model: Segmenter,
+    model: SegmenterModel,
     photo: npt.NDArray[np.uint8],
     vocabularies: Sequence[Tensor],
     view: int,
@@ -101,7 +101,7 @@ def predictions(
 
 
 def validate(
-    model: Segmenter, dataset: SegmentationDataset, vectors: Tensor, view: int, depth: int | None = None
+    model: SegmenterModel, dataset: SegmentationDataset, vectors: Tensor, view: int, depth: int | None = None
 ) -> IoU:
     """IoU over the whole split, see `count_confusion`."""
     return intersection_over_union(count_confusion(model, dataset, vectors, view, depth))

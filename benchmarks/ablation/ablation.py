@@ -28,8 +28,8 @@ from ...data.datasets import SegmentationDataset, open_dataset
 from ...runtime.vocabulary.background import names
 from ...runtime.vocabulary.out_of_vocabulary import read_words
 from ...segmenter.config import preset
-from ...segmenter.model import Segmenter
-from ...segmenter.text.encoder import TextEncoder, load_text_encoder
+from ...segmenter.model import SegmenterModel
+from ...segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ...training.distillation.region_cache import RegionVectors, teach_regions
 from ...training.distillation.teachers import load_teacher
 from ...training.losses.losses import LossOptions
@@ -180,7 +180,7 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     material = prepare(options)
     torch.manual_seed(seed)
     config = preset("mini")
-    model = Segmenter(config)
+    model = SegmenterModel(config)
     load_pretrained(model)
     model.backbone.requires_grad_(False)  # what few steps would change in it does not pay for their time
     encoder = load_text_encoder(config.text)
@@ -199,7 +199,9 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     return result
 
 
-def evaluate(model: Segmenter, material: Material, encoder: TextEncoder, view: int, arm: str, seed: int) -> RunResult:
+def evaluate(
+    model: SegmenterModel, material: Material, encoder: TorchTextEncoder, view: int, arm: str, seed: int
+) -> RunResult:
     """Both vocabularies on the evaluation photos, the plain names, and the reserved ones in their place: as they are,
     and read through the names of the training, as the runtime does it."""
     plain = [category.names[0] for category in material.test.classes]
@@ -247,7 +249,7 @@ _FIGURES = (
 )  # fmt: skip
 
 
-def _teach(options: AblationOptions, material: Material, encoder: TextEncoder) -> RegionVectors:
+def _teach(options: AblationOptions, material: Material, encoder: TorchTextEncoder) -> RegionVectors:
     datasets = [dataset for dataset, _ in material.train]
     return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
 

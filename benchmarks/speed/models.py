@@ -6,9 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ...segmenter.checkpoint import build_model, load_checkpoint
-from ...segmenter.config import preset
-from ...segmenter.layouts.presets import FCCLIP_PRESETS
+from ...segmenter.checkpoint import load_checkpoint
+from ...segmenter.layouts.registry import any_preset, build_model
 from ...segmenter.model import MaskModel
 
 
@@ -16,6 +15,6 @@ def open_model(name: str) -> MaskModel:
     """The model in eval mode; raises `CheckpointError`, or `UsageError` for what is neither."""
     if Path(name).is_file():
         return load_checkpoint(Path(name))[0]
-    config = FCCLIP_PRESETS[name]() if name in FCCLIP_PRESETS else preset(name)
+    config = any_preset(name)
     torch.manual_seed(0)
     return build_model(config).eval()

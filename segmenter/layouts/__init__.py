@@ -1,1 +1,1 @@
-"""Layouts of published checkpoints: GKC and FC-CLIP."""
+"""Layouts of published checkpoints, one a module; `registry` lists them."""

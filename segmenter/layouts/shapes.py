@@ -12,38 +12,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ...bundle.errors import CheckpointError
-from ..config import (
-    CLIP_TEMPLATES,
-    BackboneConfig,
-    PixelDecoderConfig,
-    QueryDecoderConfig,
-    SegmenterConfig,
-    TextConfig,
-)
+from ..config import BackboneConfig, PixelDecoderConfig, QueryDecoderConfig, TextConfig
 
 CONTEXT_LENGTH, VOCABULARY = 77, 49408  # of CLIP's tokenizer: a tower of other sizes could not be fed
 _LEVELS = 3
 _CHANNELS_PER_HEAD = 32
 _NORM_GROUPS = 32
 _TEXT_CHANNELS_PER_HEAD = 64
-
-# The prompts FC-CLIP's numbers were measured with.
-FCCLIP_TEMPLATES = (
-    "a photo of a {}.",
-    "This is a photo of a {}",
-    "There is a {} in the scene",
-    "There is the {} in the scene",
-    "a photo of a {} in the scene",
-    "a photo of a small {}.",
-    "a photo of a medium {}.",
-    "a photo of a large {}.",
-    "This is a photo of a small {}.",
-    "This is a photo of a medium {}.",
-    "This is a photo of a large {}.",
-    "There is a small {} in the scene.",
-    "There is a medium {} in the scene.",
-    "There is a large {} in the scene.",
-)
 
 # Mean and standard deviation of each channel, RGB, of values 0..255.
 IMAGENET_PIXELS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
@@ -61,14 +36,17 @@ _PIXEL = r"sem_seg_head\.pixel_decoder\."
 _QUERY = r"sem_seg_head\.predictor\."
 
 
-class Shapes:
+Source = tuple[str, int, int]  # pattern of a parameter's name, axis, factor from that axis's size to the number
+
+
+class ShapeReader:
     """Names and shapes of a file's parameters, asked for what they have in common."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], origin: str) -> None:
         self.shapes, self.origin = shapes, origin
 
-    def number(self, what: str, *sources: tuple[str, int, int]) -> int:
-        """The size that most tensors show. A source is (pattern of the name, axis, factor from size to number).
+    def number(self, what: str, *sources: Source) -> int:
+        """The size that most tensors of `sources` show.
 
         Raises `CheckpointError` when no tensor shows it, or as many say one thing as another.
         """
@@ -95,31 +73,8 @@ class Shapes:
         return 1 + max(index for index, tensors in found.items() if 2 * tensors > whole)
 
 
-def read_config(shapes: Mapping[str, tuple[int, ...]], family: str, origin: str) -> SegmenterConfig:
-    """Config of a published file of `family`; raises `CheckpointError` for shapes that make no such model."""
-    read = Shapes(shapes, origin)
-    tower = "text_encoder" if family == "gkc" else "backbone.clip_model"
-    text = _text(read, family, tower)
-    backbone, name = _backbone(read, family)
-    if family == "gkc" and text is None:
-        # The towers of CLIP's R50 and R101 are known; their weights must come from elsewhere.
-        text = TextConfig("clip", _gkc_dim(read), CONTEXT_LENGTH, 12, 512, 8, VOCABULARY, True, CLIP_TEMPLATES)
-    if text is None:
-        raise CheckpointError(f"{origin}: parameters missing: {tower}.text_projection and the rest of the text encoder")
-    mean, std = IMAGENET_PIXELS if family == "gkc" else CLIP_PIXELS
-    return SegmenterConfig(
-        name=f"{family}_{name}",
-        backbone=backbone,
-        pixel_decoder=_pixel_decoder(read),
-        query_decoder=_query_decoder(read),
-        text=text,
-        pixel_mean=mean,
-        pixel_std=std,
-        family="gkc" if family == "gkc" else "fcclip",
-    )
-
-
-def _pixel_decoder(read: Shapes) -> PixelDecoderConfig:
+def read_pixel_decoder(read: ShapeReader) -> PixelDecoderConfig:
+    """Config of the pixel decoder under `sem_seg_head`."""
     layer = _PIXEL + r"transformer\.encoder\.layers\.\d+\."
     channels = read.number(
         "the pixel decoder's width", (layer + r"norm[12]\.(weight|bias)", 0, 1), (layer + r"linear2\.weight", 0, 1)
@@ -151,7 +106,8 @@ def _pixel_decoder(read: Shapes) -> PixelDecoderConfig:
     )
 
 
-def _query_decoder(read: Shapes) -> QueryDecoderConfig:
+def read_query_decoder(read: ShapeReader) -> QueryDecoderConfig:
+    """Config of the query decoder under `sem_seg_head`."""
     layer = _QUERY + r"transformer_ffn_layers\.\d+\."
     width = read.number(
         "the query decoder's width", (_QUERY + r"transformer_\w+_layers\.\d+\.norm\.(weight|bias)", 0, 1)
@@ -176,8 +132,9 @@ def _heads(channels: int, where: str, origin: str) -> int:
     return channels // _CHANNELS_PER_HEAD
 
 
-def _backbone(read: Shapes, family: str) -> tuple[BackboneConfig, str]:
-    visual = r"backbone\." if family == "gkc" else r"backbone\.clip_model\.visual\."
+def read_backbone(read: ShapeReader, visual: str) -> tuple[BackboneConfig, str]:
+    """Config of CLIP's image tower without its pooling, and its short name; its parameters begin with the pattern
+    `visual`."""
     stages = tuple(read.count(visual + rf"trunk\.stages\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
     if any(stages):
         width = read.number(
@@ -198,23 +155,7 @@ def _backbone(read: Shapes, family: str) -> tuple[BackboneConfig, str]:
         (visual + r"conv3\.weight", 0, 1),
         (visual + r"layer1\.\d+\.bn[12]\.(weight|bias)", 0, 1),
     )
-    grid = _grid(read) if family == "fcclip" else 0
-    return BackboneConfig("clip_resnet", layers, width, grid), _RESNETS.get((layers, width), "resnet")
-
-
-def _grid(read: Shapes) -> int:
-    name = "backbone.clip_model.visual.attnpool.positional_embedding"
-    shape = read.shapes.get(name)
-    if shape is None:
-        raise CheckpointError(
-            f"{read.origin}: parameters missing: {name}; it tells the grid of CLIP's attention pooling"
-        )
-    grid = pool_grid(shape)
-    if not grid:
-        raise CheckpointError(
-            f"{read.origin}: parameters of another shape: {name} {shape}, expected one row and a square grid of rows"
-        )
-    return grid
+    return BackboneConfig("clip_resnet", layers, width), _RESNETS.get((layers, width), "resnet")
 
 
 def pool_grid(shape: tuple[int, ...] | None) -> int:
@@ -224,38 +165,29 @@ def pool_grid(shape: tuple[int, ...] | None) -> int:
     return side if side * side == rows else 0
 
 
-def _gkc_dim(read: Shapes) -> int:
-    heads = r"(embed_proj|aux_embed_porj_\d+)\.1\.(weight|bias)"
-    return read.number("the length of a text vector", (heads, 0, 1), ("non_object_embedding", 1, 1))
+def read_text(
+    read: ShapeReader, tower: str, vector: tuple[Source, ...], templates: tuple[str, ...]
+) -> TextConfig | None:
+    """Config of the CLIP text tower under the name `tower`, None if there is none.
 
-
-def _text(read: Shapes, family: str, tower: str) -> TextConfig | None:
+    `vector` are the sources of the length of a text vector, see `ShapeReader.number`.
+    """
     prefix = re.escape(tower) + r"\."
     block = prefix + r"transformer\.resblocks\.\d+\."
     layers = read.count(prefix + r"transformer\.resblocks\.(\d+)\.")
     if not layers:
         return None
     width = read.number("the text encoder's width", (block + r"ln_[12]\.(weight|bias)", 0, 1))
-    if family == "gkc":
-        dim = _gkc_dim(read)
-    else:
-        last = _QUERY + r"class_embed\.layers\.2\."
-        dim = read.number(
-            "the length of a text vector",
-            (prefix + "text_projection", 1, 1),
-            (last + "(weight|bias)", 0, 1),
-            (r"void_embedding\.weight", 1, 1),
-        )
     # OpenAI trained its towers with the approximation, LAION its ConvNeXts with the exact function.
     exact = any("clip_model.visual.trunk." in name for name in read.shapes)
     return TextConfig(
         kind="clip",
-        dim=dim,
+        dim=read.number("the length of a text vector", *vector),
         context_length=CONTEXT_LENGTH,
         layers=layers,
         width=width,
         heads=max(1, width // _TEXT_CHANNELS_PER_HEAD),
         vocabulary=VOCABULARY,
         quick_gelu=not exact,
-        templates=CLIP_TEMPLATES if family == "gkc" else FCCLIP_TEMPLATES,
+        templates=templates,
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...bundle.errors import CheckpointError, OvsError
 from ..config import TextConfig
+from ..weights import load_weights
 
 FUTURE = -1e4  # attention bias of a later token: exp() of it is 0 in FP32, and FP16 holds it
 
@@ -114,8 +115,6 @@ def text_state(clip_state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def clip_text(config: TextConfig, state: dict[str, Tensor], origin: str) -> ClipText:
     """The encoder with the weights of `state`, frozen, in eval mode; raises `CheckpointError`."""
-    from ..checkpoint import load_weights
-
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{origin}: its text encoder is not a dict of tensors; write the checkpoint again")
     model = ClipText(config)

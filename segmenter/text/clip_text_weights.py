@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ...bundle.errors import CheckpointError, UsageError
-from ..checkpoint import read_torch
 from ..config import TextConfig
 from ..model import MaskModel
+from ..weights import read_torch
 from .clip_text import clip_text, load_clip_text, text_state
 
 _WRAPPERS = ("state_dict", "model")  # keys under which training code keeps a state

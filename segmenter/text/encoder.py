@@ -17,7 +17,7 @@ from .tokenizers import clean_clip, clip_tokenizer, minilm_tokenizer
 _BATCH = 64  # texts of one run
 
 
-class TextEncoder:
+class TorchTextEncoder:
     """A frozen encoder with its tokenizer and prompt templates."""
 
     def __init__(self, config: TextConfig, model: nn.Module, tokenizer: Tokenizer) -> None:
@@ -59,12 +59,12 @@ class TextEncoder:
         return clean_clip(text) if self.cleaning == "clip" else text
 
 
-def load_text_encoder(config: TextConfig, state: dict[str, Any] | None = None, origin: str = "") -> TextEncoder:
+def load_text_encoder(config: TextConfig, state: dict[str, Any] | None = None, origin: str = "") -> TorchTextEncoder:
     """The encoder of a config; `state` holds a CLIP text tower's weights when the checkpoint `origin` brings its own.
 
     Raises `CheckpointError` for weights that do not fit or cannot be had, `MissingExtraError` for a missing package.
     """
     if config.kind == "minilm":
-        return TextEncoder(config, load_minilm(config), minilm_tokenizer(config))
+        return TorchTextEncoder(config, load_minilm(config), minilm_tokenizer(config))
     model = load_clip_text(config) if state is None else clip_text(config, state, origin)
-    return TextEncoder(config, model, clip_tokenizer(config))
+    return TorchTextEncoder(config, model, clip_tokenizer(config))

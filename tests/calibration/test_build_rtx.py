@@ -40,7 +40,7 @@ from ovs_edge.runtime.capture.demo import photo_folder
 from ovs_edge.runtime.engines.plan import Plan, Profile, Target
 from ovs_edge.runtime.engines.tensorrt_api import load
 from ovs_edge.segmenter.config import preset
-from ovs_edge.segmenter.model import Segmenter
+from ovs_edge.segmenter.model import SegmenterModel
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 
@@ -100,7 +100,9 @@ def _r50_fp16() -> onnx.ModelProto:
     config = preset("gkc_r50")
     config = dataclasses.replace(config, pixel_decoder=dataclasses.replace(config.pixel_decoder, layers=1))
     torch.manual_seed(0)
-    model = export_segmenter(Segmenter(config).eval(), resolve(config, ExportRequest(size=(64, 64), decoder_layers=1)))
+    model = export_segmenter(
+        SegmenterModel(config).eval(), resolve(config, ExportRequest(size=(64, 64), decoder_layers=1))
+    )
     path = exported.folder() / "r50.onnx"
     onnx.save(model, str(path))
     return halved(folded(path))

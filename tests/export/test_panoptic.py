@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.reference import published_file, small_model
+from support.reference import decoder_layout, published_file, small_model
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import CheckpointError
@@ -16,7 +16,6 @@ from ovs_edge.export.bundle_writer import _stuff
 from ovs_edge.export.cli import main
 from ovs_edge.runtime.engines.onnx_runtime import OnnxSession
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.segmenter.layouts.account import not_needed
 from ovs_edge.segmenter.layouts.coco_names import COCO_STUFF
 from ovs_edge.segmenter.text.clip_text import ClipText
 
@@ -26,7 +25,7 @@ SIZE = (64, 96)
 def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     model = small_model("gkc")
     state = published_file(model, ClipText(model.config.text).state_dict())
-    for part in not_needed(model.config, {}):
+    for part in decoder_layout(model.config.family).not_needed(model.config, {}):
         state |= {name: torch.ones(shape) for name, shape in part.items()}
     torch.save({"model": state}, tmp_path / "small.pth")
     (tmp_path / "photos").mkdir()

@@ -10,15 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.reference import FOLDER, needs_reference, published_file, small_config
+from support.reference import FOLDER, decoder_layout, needs_reference, published_file, small_config
 
 from ovs_edge.bundle.errors import CheckpointError
-from ovs_edge.segmenter.checkpoint import build_model
 from ovs_edge.segmenter.config import SegmenterConfig, gkc_r101
-from ovs_edge.segmenter.layouts.account import Account, account_for, not_needed
-from ovs_edge.segmenter.layouts.parameter_names import recognise
-from ovs_edge.segmenter.layouts.presets import FCCLIP_PRESETS
-from ovs_edge.segmenter.layouts.shapes import read_config
+from ovs_edge.segmenter.layouts.account import Account
+from ovs_edge.segmenter.layouts.fcclip import FCCLIP_PRESETS
+from ovs_edge.segmenter.layouts.registry import build_model, recognise
 from ovs_edge.segmenter.model import MaskModel
 from ovs_edge.segmenter.text.clip_text import ClipText
 
@@ -65,7 +63,7 @@ def _whole(config: SegmenterConfig) -> Shapes:
     with torch.device("meta"):
         file = published_file(_built(config), ClipText(config.text).state_dict())
     shapes = {name: tuple(value.shape) for name, value in file.items()}
-    for part in not_needed(config, {}):
+    for part in decoder_layout(config.family).not_needed(config, {}):
         shapes |= part
     return shapes
 
@@ -79,10 +77,13 @@ def _reference(family: str) -> Shapes:
 
 def _account(shapes: Shapes) -> Account:
     """Read a file of `shapes` as far as its values matter."""
-    family = recognise(set(shapes))
-    assert family is not None
-    model = _built(read_config(shapes, family, "file"))
-    return account_for(model, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, "file")
+    found = recognise(shapes.keys())
+    assert found is not None
+    layout = decoder_layout(found.family)
+    model = _built(layout.read_config(shapes, "file"))
+    return layout.account_for(
+        model, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, "file"
+    )
 
 
 def _changed(shapes: Shapes, name: str, change: str) -> tuple[Shapes, str]:
@@ -115,7 +116,7 @@ def test_the_whole_reference_is_known(family: str) -> None:
     shapes = _reference(family)
     account = _account(shapes)
     assert {*account.model, *account.text, *account.not_needed} == set(shapes)
-    assert shapes == {**_whole(_built(read_config(shapes, family, "file")).config), **_grid(shapes)}
+    assert shapes == {**_whole(_built(decoder_layout(family).read_config(shapes, "file")).config), **_grid(shapes)}
 
 
 def _grid(shapes: Shapes) -> Shapes:

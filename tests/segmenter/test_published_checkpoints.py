@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.reference import published_file, small_config
+from support.reference import decoder_layout, published_file, small_config
 from torch import Tensor
 
 from ovs_edge.bundle.errors import CheckpointError
-from ovs_edge.segmenter.checkpoint import build_model, load_checkpoint, save_checkpoint
+from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import SegmenterConfig
 from ovs_edge.segmenter.fcclip import FCClip
-from ovs_edge.segmenter.layouts.account import account_for, not_needed
 from ovs_edge.segmenter.layouts.coco_names import COCO_PANOPTIC, COCO_STUFF, COCO_THINGS
+from ovs_edge.segmenter.layouts.fcclip import FCCLIP_TEMPLATES
 from ovs_edge.segmenter.layouts.name_vectors import name_vectors
 from ovs_edge.segmenter.layouts.published import from_published, load_published
-from ovs_edge.segmenter.layouts.shapes import FCCLIP_TEMPLATES
+from ovs_edge.segmenter.layouts.registry import build_model
 from ovs_edge.segmenter.model import MaskModel
 from ovs_edge.segmenter.text.clip_text import ClipText
 from ovs_edge.segmenter.text.tokenizers import clip_tokenizer
@@ -49,7 +49,7 @@ def _published(family: str, backbone: str) -> tuple[MaskModel, State, State]:
     model = build_model(small_config(family, backbone)).eval()
     text = ClipText(model.config.text).state_dict()
     state = published_file(model, text)
-    for part in not_needed(model.config, {}):
+    for part in decoder_layout(family).not_needed(model.config, {}):
         state |= {name: torch.ones(shape) for name, shape in part.items()}
     return model, text, state
 
@@ -68,7 +68,7 @@ def test_round_trip(published: tuple[MaskModel, State, State]) -> None:
     assert extras["training_vocabulary"] == VOCABULARY
     assert set(extras["text_encoder"]) == set(text)
     assert all(torch.equal(extras["text_encoder"][name], value) for name, value in text.items())
-    account = account_for(model, state, "file")
+    account = decoder_layout(model.config.family).account_for(model, state, "file")
     assert len(account.model) + len(account.text) + len(account.not_needed) == len(state)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.segmenter.convnext import ConvNeXt
 from ovs_edge.segmenter.fcclip import AttentionPool, FCClip, MeanPool, ensemble
-from ovs_edge.segmenter.model import Segmenter
+from ovs_edge.segmenter.model import SegmenterModel
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ def test_impossible_requests() -> None:
     with pytest.raises(UsageError, match="multiples of 32"):
         model(torch.zeros(1, 3, 60, 96), _unit(2, 1, 48))
     with pytest.raises(UsageError, match="family"):
-        Segmenter(small_config("fcclip"))
+        SegmenterModel(small_config("fcclip"))
     mini = dataclasses.replace(small_config("fcclip").backbone, kind="efficientnet_lite0")
     with pytest.raises(UsageError, match="image tower"):
         FCClip(dataclasses.replace(small_config("fcclip"), backbone=mini))

@@ -7,13 +7,12 @@ import json
 
 import pytest
 import torch
-from support.reference import FOLDER, needs_reference, published_file
+from support.reference import FOLDER, decoder_layout, needs_reference, published_file
 from torch import nn
 
-from ovs_edge.segmenter.checkpoint import build_model
 from ovs_edge.segmenter.config import SegmenterConfig, gkc_r50, gkc_r101
-from ovs_edge.segmenter.layouts.presets import FCCLIP_PRESETS, fcclip_convnext_large, fcclip_r50
-from ovs_edge.segmenter.layouts.shapes import read_config
+from ovs_edge.segmenter.layouts.fcclip import FCCLIP_PRESETS, fcclip_convnext_large, fcclip_r50
+from ovs_edge.segmenter.layouts.registry import build_model
 from ovs_edge.segmenter.text.clip_text import ClipText
 
 Shapes = dict[str, tuple[int, ...]]
@@ -51,19 +50,21 @@ def test_clip_inside_is_open_clips(name: str) -> None:
 @pytest.mark.parametrize("name", FCCLIP_PRESETS)
 def test_config_comes_back_from_shapes(name: str) -> None:
     config = FCCLIP_PRESETS[name]()
-    assert dataclasses.replace(read_config(_file(config), "fcclip", "file"), seen_names=config.seen_names) == config
+    read = decoder_layout("fcclip").read_config(_file(config), "file")
+    assert dataclasses.replace(read, seen_names=config.seen_names) == config
 
 
 def test_gkc_config_comes_back_from_shapes() -> None:
     for config in (gkc_r50(), gkc_r101()):
-        assert read_config(_file(config), "gkc", "file") == config
+        assert decoder_layout("gkc").read_config(_file(config), "file") == config
 
 
 @needs_reference
 @pytest.mark.parametrize("config", [gkc_r50(), fcclip_r50()], ids=["gkc", "fcclip"])
 def test_config_of_the_reference(config: SegmenterConfig) -> None:
     shapes = json.loads((FOLDER / f"{config.name}_state.json").read_text())
-    read = read_config({name: tuple(shape) for name, shape in shapes.items()}, config.family, "file")
+    layout = decoder_layout(config.family)
+    read = layout.read_config({name: tuple(shape) for name, shape in shapes.items()}, "file")
     assert dataclasses.replace(read, seen_names=config.seen_names) == config
 
 

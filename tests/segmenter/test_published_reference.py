@@ -15,7 +15,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from support.reference import FOLDER, NAMES_BAR, Case, needs_reference, published_file, reference_state, small_model
+from support.reference import (
+    FOLDER,
+    NAMES_BAR,
+    Case,
+    decoder_layout,
+    needs_reference,
+    published_file,
+    reference_state,
+    small_model,
+)
 from support.tiny_bundle import build
 
 from ovs_edge.bundle.bundle import Bundle
@@ -27,7 +36,6 @@ from ovs_edge.runtime.vocabulary.text_encoder import TextEncoder
 from ovs_edge.segmenter.deformable import Formulation
 from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.layouts.name_vectors import name_vectors
-from ovs_edge.segmenter.layouts.parameter_names import TEXT_PREFIX
 from ovs_edge.segmenter.layouts.published import from_published
 from ovs_edge.segmenter.model import MaskModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
@@ -115,7 +123,7 @@ def test_names_of_the_layouts(loaded: Loaded) -> None:
     model, extras, _ = loaded
     known = set(json.loads((FOLDER / f"{model.config.family}_r50_state.json").read_text()))
     assert set(published_file(model, extras["text_encoder"])) <= known
-    assert any(name.startswith(TEXT_PREFIX[model.config.family]) for name in known)
+    assert any(name.startswith(decoder_layout(model.config.family).text_prefix) for name in known)
 
 
 @needs_reference

@@ -21,7 +21,7 @@ from ovs_edge.export.text_parity import HARD, words
 from ovs_edge.runtime.vocabulary.text_encoder import clean
 from ovs_edge.segmenter.config import TextConfig, gkc_r50
 from ovs_edge.segmenter.text.clip_text import ClipText, clip_text, load_clip_text, text_state
-from ovs_edge.segmenter.text.encoder import TextEncoder
+from ovs_edge.segmenter.text.encoder import TorchTextEncoder
 from ovs_edge.segmenter.text.tokenizers import clean_clip, clip_tokenizer
 
 CONFIG = gkc_r50().text
@@ -39,9 +39,9 @@ def published() -> SimpleTokenizer:
     return SimpleTokenizer()
 
 
-def encoder(config: TextConfig) -> TextEncoder:
+def encoder(config: TextConfig) -> TorchTextEncoder:
     torch.manual_seed(0)
-    return TextEncoder(config, ClipText(config), clip_tokenizer(config))
+    return TorchTextEncoder(config, ClipText(config), clip_tokenizer(config))
 
 
 def padded(ids: list[int]) -> list[int]:

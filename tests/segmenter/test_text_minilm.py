@@ -11,18 +11,18 @@ from tokenizers import Tokenizer
 from ovs_edge.export.text_export import export_text, text_spec
 from ovs_edge.export.text_parity import HARD, tokenizer_mismatches, words
 from ovs_edge.segmenter.config import mini
-from ovs_edge.segmenter.text.encoder import TextEncoder, load_text_encoder
+from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.segmenter.text.minilm import package_folder
 
 TEXTS = ["cat", "a photo of a traffic light", "sky", "", "🚲 bicycle", "word " * 300]
 
 
 @pytest.fixture(scope="module")
-def encoder() -> TextEncoder:
+def encoder() -> TorchTextEncoder:
     return load_text_encoder(mini().text)
 
 
-def test_vectors_are_those_of_the_published_model(encoder: TextEncoder) -> None:
+def test_vectors_are_those_of_the_published_model(encoder: TorchTextEncoder) -> None:
     transformers = pytest.importorskip("transformers", reason="the independent BERT to compare with")
     theirs = transformers.BertModel.from_pretrained(str(package_folder())).eval()
     ids, mask = encoder.tokenize(TEXTS)
@@ -34,19 +34,19 @@ def test_vectors_are_those_of_the_published_model(encoder: TextEncoder) -> None:
     assert (found - expected).abs().max() <= 1e-5
 
 
-def test_near_names_are_near(encoder: TextEncoder) -> None:
+def test_near_names_are_near(encoder: TorchTextEncoder) -> None:
     names = ["car", "automobile", "cat", "kitten", "sky"]
     cosine = (encoder.encode(names) @ encoder.encode(names).T).numpy()
     np.testing.assert_allclose(np.diag(cosine), 1, atol=1e-5)
     assert cosine[0, 1] > max(cosine[0, 2:]) and cosine[2, 3] > max(cosine[2, [0, 1, 4]])
 
 
-def test_padding_changes_no_vector(encoder: TextEncoder) -> None:
+def test_padding_changes_no_vector(encoder: TorchTextEncoder) -> None:
     alone = torch.cat([encoder.encode([text]) for text in TEXTS])
     assert (alone - encoder.encode(TEXTS)).abs().max() <= 1e-5
 
 
-def test_tokenizer(encoder: TextEncoder) -> None:
+def test_tokenizer(encoder: TorchTextEncoder) -> None:
     tokenizer = Tokenizer.from_str(encoder.tokenizer.to_str())
     assert tokenizer_mismatches(encoder, tokenizer, HARD) == []
     lengths = [len(entry.ids) for entry in tokenizer.encode_batch(["cat", "traffic light"])]
@@ -55,7 +55,7 @@ def test_tokenizer(encoder: TextEncoder) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_exported_graph(encoder: TextEncoder, precision: str) -> None:
+def test_exported_graph(encoder: TorchTextEncoder, precision: str) -> None:
     model = export_text(encoder, precision)  # type: ignore[arg-type]
     session = exported.session(model)
     shapes = [(value.name, value.shape) for value in session.get_inputs()]
@@ -78,7 +78,7 @@ def test_exported_graph(encoder: TextEncoder, precision: str) -> None:
         assert model.ByteSize() < 24e6
 
 
-def test_manifest_entry(encoder: TextEncoder) -> None:
+def test_manifest_entry(encoder: TorchTextEncoder) -> None:
     spec = text_spec(encoder)
     assert (spec.encoder, spec.dim, spec.context_length, spec.cleaning) == ("minilm", 384, 128, "none")
     assert [entry.name for entry in spec.inputs] == ["input_ids", "attention_mask"]

@@ -21,13 +21,13 @@ from ovs_edge.export.options import ExportOptions, ExportRequest, resolve
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import SegmenterConfig, preset
-from ovs_edge.segmenter.model import Segmenter
+from ovs_edge.segmenter.model import SegmenterModel
 
 SIZE = (64, 96)  # height, width of the small exports
 VOCABULARY = [["sky"], ["road", "street"], ["cat"], ["person", "pedestrian"], ["building"]]
 
 
-def lively(config: SegmenterConfig, size: tuple[int, int] = SIZE) -> Segmenter:
+def lively(config: SegmenterConfig, size: tuple[int, int] = SIZE) -> SegmenterModel:
     """A model of random weights that paints photos in many labels, as a trained one would.
 
     Batch norms take their statistics from real photos, queries keep apart, mask logits are spread over the sigmoid, and
@@ -35,7 +35,7 @@ def lively(config: SegmenterConfig, size: tuple[int, int] = SIZE) -> Segmenter:
     Residual branches are weak, as training makes them: strong ones amplify rounding from block to block.
     """
     torch.manual_seed(0)
-    model = Segmenter(config)
+    model = SegmenterModel(config)
     photos = torch.from_numpy(np.concatenate(photo_inputs(None, size))[..., ::-1].copy()).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         for name, module in model.named_modules():
@@ -90,10 +90,10 @@ def checkpoint() -> Path:
 
 
 @functools.cache
-def mini() -> Segmenter:
+def mini() -> SegmenterModel:
     """The model of `checkpoint`; shared, so change nothing."""
     model, _ = load_checkpoint(checkpoint())
-    assert isinstance(model, Segmenter)
+    assert isinstance(model, SegmenterModel)
     return model
 
 

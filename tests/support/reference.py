@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from ovs_edge.segmenter.checkpoint import build_model
 from ovs_edge.segmenter.config import (
     BackboneConfig,
     PixelDecoderConfig,
@@ -21,8 +20,8 @@ from ovs_edge.segmenter.config import (
     SegmenterConfig,
     TextConfig,
 )
-from ovs_edge.segmenter.layouts.account import not_needed
-from ovs_edge.segmenter.layouts.parameter_names import OURS_ALONE, TEXT_PREFIX, published_name
+from ovs_edge.segmenter.layouts.mask2former import OURS_ALONE, Mask2FormerLayout
+from ovs_edge.segmenter.layouts.registry import build_model, layout_of
 from ovs_edge.segmenter.model import MaskModel
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -138,15 +137,22 @@ def small_model(family: str, backbone: str = "clip_resnet") -> MaskModel:
     return model
 
 
+def decoder_layout(family: str) -> Mask2FormerLayout:
+    """The layout of `family`, one with Mask2Former's decoders."""
+    layout = layout_of(family)
+    assert isinstance(layout, Mask2FormerLayout)
+    return layout
+
+
 def published_file(model: MaskModel, text: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """The state dict as the published file of `model` would hold it, with what inference does not need."""
-    config = model.config
+    config, layout = model.config, decoder_layout(model.config.family)
     state = {
-        published_name(name, config): value.clone()
+        layout.published_name(name, config): value.clone()
         for name, value in model.state_dict().items()
         if name not in OURS_ALONE
     }
-    state |= {TEXT_PREFIX[config.family] + name: value for name, value in (text or {}).items()}
-    for part in not_needed(config, {}):
+    state |= {layout.text_prefix + name: value for name, value in (text or {}).items()}
+    for part in layout.not_needed(config, {}):
         state |= {name: torch.ones(shape) for name, shape in part.items()}
     return state

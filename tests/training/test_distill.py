@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.data.datasets import open_dataset
 from ovs_edge.segmenter.config import mini
-from ovs_edge.segmenter.model import Segmenter
+from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.distillation.distill import (
     Distillation,
@@ -125,7 +125,7 @@ def test_classification_over_drawn_names_by_hand() -> None:
 def test_names_of_what_an_image_does_not_show_compete_with_those_drawn() -> None:
     """At first all cosines are noise, so each further name takes its share of the probability."""
     torch.manual_seed(0)
-    objective = Objective(Segmenter(mini()), LossOptions(points=64, drawn=1, absent=True)).train()
+    objective = Objective(SegmenterModel(mini()), LossOptions(points=64, drawn=1, absent=True)).train()
     batch, names, regions = _batch()
     many = torch.nn.functional.normalize(torch.randn(500, 384, generator=chance(3)), dim=-1)
     losses = [
@@ -166,7 +166,7 @@ def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
 
 def test_every_trained_part_learns() -> None:
     torch.manual_seed(0)
-    objective = Objective(Segmenter(mini()), LossOptions(points=64, drawn=1, region=1, pairs=1)).train()
+    objective = Objective(SegmenterModel(mini()), LossOptions(points=64, drawn=1, region=1, pairs=1)).train()
     batch, names, regions = _batch()
     objective(batch, names, regions, [chance(1), chance(2)]).total.backward()
     without = [name for name, value in objective.named_parameters() if value.grad is None]
@@ -203,7 +203,7 @@ def test_a_step_leaves_teacher_and_text_as_they_are(kind: str, tmp_path: Path, m
     options = TrainOptions(steps=1, batch=4, crop=64, view=64, warmup=1, workers=0, names="draw")
     losses = LossOptions(points=64, drawn=1, absent=True, region=1, pairs=1)
     trainer = Trainer(
-        Segmenter(mini()), encoder, [(dataset, 1.0)], [], tmp_path / "run", options, losses, regions=regions
+        SegmenterModel(mini()), encoder, [(dataset, 1.0)], [], tmp_path / "run", options, losses, regions=regions
     )
 
     taken: list[Tensor] = []
@@ -250,7 +250,7 @@ def test_a_weight_adds_its_term_at_every_depth(term: str, monkeypatch: pytest.Mo
     totals = []
     for weight in (1.0, 3.0):
         torch.manual_seed(0)
-        objective = Objective(Segmenter(mini()), LossOptions(points=64, **{term: weight})).train()
+        objective = Objective(SegmenterModel(mini()), LossOptions(points=64, **{term: weight})).train()
         batch, names, regions = _batch()
         values.clear()
         totals.append(float(objective(batch, names, regions, [chance(1), chance(2)]).total.detach()))
@@ -262,7 +262,7 @@ def test_distillation_without_a_teacher_is_refused(tmp_path: Path) -> None:
     data = write_index_masks(tmp_path / "shapes", photos=2)
     encoder = load_text_encoder(mini().text)
     train = [(open_dataset(data, "train"), 1.0)]
-    model = Segmenter(mini())
+    model = SegmenterModel(mini())
     for options, losses, words in (
         (TrainOptions(), LossOptions(region=1), "no teacher"),
         (TrainOptions(), LossOptions(drawn=1), "the names are 'random'"),

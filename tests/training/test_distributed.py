@@ -45,7 +45,7 @@ _SCRIPT = """
     from torch import nn
 
     from ovs_edge.segmenter.config import mini
-    from ovs_edge.segmenter.model import Segmenter
+    from ovs_edge.segmenter.model import SegmenterModel
     from ovs_edge.segmenter.text.encoder import load_text_encoder
     from ovs_edge.data.datasets import open_dataset
     from ovs_edge.training.distributed import Ranks, process_group, share_batch_norms, shared_count, summed
@@ -57,7 +57,7 @@ _SCRIPT = """
 
     def train(data, folder, ranks):
         torch.manual_seed(0)
-        model = Segmenter(mini())
+        model = SegmenterModel(mini())
         # Maps of a backbone with random weights hardly differ from pixel to pixel: norms would enlarge rounding errors.
         load_pretrained(model)
         dataset = open_dataset(data, "train")

@@ -20,8 +20,8 @@ from support.photos import write_coco_panoptic, write_index_masks
 from ovs_edge.bundle.errors import CheckpointError, DatasetError
 from ovs_edge.data.datasets import open_dataset
 from ovs_edge.segmenter.config import mini
-from ovs_edge.segmenter.model import Segmenter
-from ovs_edge.segmenter.text.encoder import TextEncoder, load_text_encoder
+from ovs_edge.segmenter.model import SegmenterModel
+from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.training.distillation.region_cache import RegionVectors
 from ovs_edge.training.losses.losses import LossOptions
 from ovs_edge.training.photos.batches import CropDataset
@@ -31,21 +31,21 @@ OPTIONS = TrainOptions(steps=2, batch=4, crop=64, view=64, warmup=1, validate_ev
 
 
 @pytest.fixture(scope="module")
-def encoder() -> TextEncoder:
+def encoder() -> TorchTextEncoder:
     return load_text_encoder(mini().text)
 
 
 def _trainer(
     data: Path,
     output: Path,
-    encoder: TextEncoder,
+    encoder: TorchTextEncoder,
     options: TrainOptions = OPTIONS,
     losses: LossOptions | None = None,
     regions: RegionVectors | None = None,
 ) -> Trainer:
     torch.manual_seed(0)
     train, val = open_dataset(data, "train"), open_dataset(data, "val")
-    return Trainer(Segmenter(mini()), encoder, [(train, 1.0)], [val], output, options, losses, regions=regions)
+    return Trainer(SegmenterModel(mini()), encoder, [(train, 1.0)], [val], output, options, losses, regions=regions)
 
 
 def _run(trainer: Trainer) -> int:
@@ -63,7 +63,7 @@ def _damage(folder: Path) -> None:
 
 
 def test_bad_files_are_skipped_counted_and_named(
-    tmp_path: Path, encoder: TextEncoder, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, encoder: TorchTextEncoder, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_index_masks(tmp_path / "shapes")
     _damage(folder)
@@ -90,7 +90,7 @@ def test_a_truncated_photo_does_not_pass_for_a_whole_one(tmp_path: Path) -> None
     assert open_dataset(folder, "train").load(0).image.shape == (80, 112, 3)
 
 
-def test_photos_without_any_label_train_without_harm(tmp_path: Path, encoder: TextEncoder) -> None:
+def test_photos_without_any_label_train_without_harm(tmp_path: Path, encoder: TorchTextEncoder) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     for path in (folder / "masks/train").iterdir():
         cv2.imwrite(str(path), np.full((80, 112), 255, np.uint8))
@@ -101,13 +101,13 @@ def test_photos_without_any_label_train_without_harm(tmp_path: Path, encoder: Te
     assert all(bool(torch.isfinite(value).all()) for value in trainer.model.parameters())
 
 
-def test_empty_annotations_are_listed(tmp_path: Path, encoder: TextEncoder) -> None:
+def test_empty_annotations_are_listed(tmp_path: Path, encoder: TorchTextEncoder) -> None:
     folder = write_coco_panoptic(tmp_path / "coco")
     assert open_dataset(folder, "train").skipped == ("2.jpg: empty annotation",)
     assert _run(_trainer(folder, tmp_path / "run", encoder)) == 0
 
 
-def test_a_category_without_synonyms_goes_by_its_plain_name(tmp_path: Path, encoder: TextEncoder) -> None:
+def test_a_category_without_synonyms_goes_by_its_plain_name(tmp_path: Path, encoder: TorchTextEncoder) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     (folder / "classes.json").write_text(json.dumps(["grass", "zorbical quux", "sky"]))
     options = replace(OPTIONS, names="draw")
@@ -119,7 +119,7 @@ def test_a_category_without_synonyms_goes_by_its_plain_name(tmp_path: Path, enco
 
 
 def test_a_reading_process_that_dies_is_one_error(
-    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, encoder: TorchTextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     trainer = _trainer(folder, tmp_path / "run", encoder, replace(OPTIONS, workers=1))
@@ -130,7 +130,7 @@ def test_a_reading_process_that_dies_is_one_error(
 
 
 def test_a_full_disk_stops_at_once_and_keeps_the_last_state(
-    tmp_path: Path, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, encoder: TorchTextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     trainer = _trainer(folder, tmp_path / "run", encoder)

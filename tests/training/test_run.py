@@ -21,7 +21,7 @@ from ovs_edge.data.datasets import SegmentationDataset, open_dataset
 from ovs_edge.data.names.category_names import CategoryNames
 from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import mini
-from ovs_edge.segmenter.model import Segmenter
+from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.cli import train
 from ovs_edge.training.distillation.region_cache import RegionVectors
@@ -46,7 +46,7 @@ def _trainer(data: Path, output: Path, options: TrainOptions = OPTIONS, losses: 
     dataset = open_dataset(data, "train")
     regions = _regions(len(dataset)) if losses else None
     return Trainer(
-        Segmenter(mini()),
+        SegmenterModel(mini()),
         load_text_encoder(mini().text),
         [(dataset, 1.0)],
         [open_dataset(data, "val")],
@@ -125,7 +125,7 @@ def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, 
 def test_training_goes_on_from_a_model(shapes: Path, tmp_path: Path) -> None:
     """With tiny steps its weights hardly move; the new file tells where they came from, also after a resume."""
     torch.manual_seed(5)
-    save_checkpoint(tmp_path / "first.pt", Segmenter(mini()), [["grass"]], {"step": 7})
+    save_checkpoint(tmp_path / "first.pt", SegmenterModel(mini()), [["grass"]], {"step": 7})
     common = [
         "--data", str(shapes), "--batch", "2", "--crop", "64", "--view", "64", "--workers", "0", "--threads", "1",
         "--lr", "1e-7",
@@ -147,9 +147,9 @@ def test_training_goes_on_from_a_model(shapes: Path, tmp_path: Path) -> None:
     assert "holds another model than mini" in refused.stderr
 
 
-def _narrow() -> Segmenter:
+def _narrow() -> SegmenterModel:
     config = mini()
-    return Segmenter(replace(config, query_decoder=replace(config.query_decoder, queries=8)))
+    return SegmenterModel(replace(config, query_decoder=replace(config.query_decoder, queries=8)))
 
 
 def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_names_of_other_datasets_compete_where_they_mean_something_else(shapes: 
 
     torch.manual_seed(0)
     options = replace(OPTIONS, names="plain", rivals=True)
-    trainer = Trainer(Segmenter(mini()), encoder, [(one, 1.0) for one in both], [], tmp_path, options)
+    trainer = Trainer(SegmenterModel(mini()), encoder, [(one, 1.0) for one in both], [], tmp_path, options)
     plain = trainer.vocabularies[0].names(torch.Generator())
     widened = trainer._with_rivals(0, plain)
     assert torch.equal(widened[: len(plain)], plain)

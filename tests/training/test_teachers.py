@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ovs_edge.bundle.errors import CheckpointError, UsageError
 from ovs_edge.data.datasets import SegmentationDataset, open_dataset
 from ovs_edge.segmenter.config import BackboneConfig, gkc_r50, mini
-from ovs_edge.segmenter.model import Segmenter
-from ovs_edge.segmenter.text.encoder import TextEncoder, load_text_encoder
+from ovs_edge.segmenter.model import SegmenterModel
+from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.training.distillation.region_cache import teach_regions
 from ovs_edge.training.distillation.regions import class_regions, region_crop
 from ovs_edge.training.distillation.teachers import ClipTeacher, ImageNetTeacher, imagenet_names, load_teacher
@@ -162,20 +162,20 @@ def test_a_clip_teacher_from_a_file(tiny_clip: tuple[str, Any]) -> None:
 def test_a_backbone_starts_from_a_clip_on_disk(tiny_clip: tuple[str, Any]) -> None:
     tag, clip = tiny_clip
     config = dataclasses.replace(gkc_r50(), backbone=BackboneConfig("clip_resnet", (1, 1, 1, 1), 8))
-    model = Segmenter(config)
+    model = SegmenterModel(config)
     load_pretrained(model, tag)
     trunk = clip.visual.state_dict()
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, trunk[name]), name
     with pytest.raises(CheckpointError, match="of another shape"):
         load_pretrained(
-            Segmenter(dataclasses.replace(config, backbone=BackboneConfig("clip_resnet", (1, 1, 1, 1), 16))), tag
+            SegmenterModel(dataclasses.replace(config, backbone=BackboneConfig("clip_resnet", (1, 1, 1, 1), 16))), tag
         )
 
 
-def _encoder_of(dim: int) -> TextEncoder:
+def _encoder_of(dim: int) -> TorchTextEncoder:
     """Only its config is read."""
-    encoder = object.__new__(TextEncoder)
+    encoder = object.__new__(TorchTextEncoder)
     encoder.config = dataclasses.replace(gkc_r50().text, dim=dim)
     return encoder
 

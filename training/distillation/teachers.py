@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...bundle.errors import UsageError, require
 from ...segmenter.backbone import EfficientNetLite0, imagenet_state
 from ...segmenter.config import TextConfig
-from ...segmenter.text.encoder import TextEncoder
+from ...segmenter.text.encoder import TorchTextEncoder
 from ..pretrained import open_clip_model, packaged_lite0
 
 
@@ -109,7 +109,9 @@ class ClipTeacher:
         return self
 
 
-def load_teacher(name: str, encoder: TextEncoder, device: torch.device | None = None) -> ImageNetTeacher | ClipTeacher:
+def load_teacher(
+    name: str, encoder: TorchTextEncoder, device: torch.device | None = None
+) -> ImageNetTeacher | ClipTeacher:
     """The teacher `name`, see the head of this module, for a model that speaks with `encoder`.
 
     Raises `UsageError` for a name that is none or a teacher of another space, `CheckpointError` for weights that cannot
@@ -137,7 +139,7 @@ def imagenet_names() -> list[str]:
     return list(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def _imagenet_teacher(encoder: TextEncoder) -> ImageNetTeacher:
+def _imagenet_teacher(encoder: TorchTextEncoder) -> ImageNetTeacher:
     packaged = packaged_lite0()
     network = Lite0Classifier()
     network.trunk.load_state_dict(imagenet_state(packaged))

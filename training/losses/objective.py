@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...segmenter.model import Segmenter
+from ...segmenter.model import SegmenterModel
 from ...segmenter.query_decoder import QueryState
 from ..distillation.distill import Distiller, Regions, distill
 from ..distributed import shared_count
@@ -35,7 +35,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: Segmenter,
+        model: SegmenterModel,
         losses: LossOptions,
         autocast: torch.dtype | None = None,
         means: tuple[Tensor, Tensor] | None = None,

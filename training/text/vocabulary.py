@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...data.datasets import SegmentationDataset
 from ...data.names.category_names import distinct_names
 from ...runtime.vocabulary.background import Background, Spellings, names
-from ...segmenter.text.encoder import TextEncoder
+from ...segmenter.text.encoder import TorchTextEncoder
 from .diversify import draw_name
 
 NamesMode = Literal["plain", "random", "draw", "max", "mean"]
@@ -27,7 +27,7 @@ class DatasetVocabulary:
     def __init__(
         self,
         dataset: SegmentationDataset,
-        encoder: TextEncoder,
+        encoder: TorchTextEncoder,
         mode: NamesMode = "random",
         plain_share: float = 0.5,
     ) -> None:
@@ -99,7 +99,7 @@ def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
     return [list(words) for words in merged.values()]
 
 
-def rival_names(datasets: list[SegmentationDataset], encoder: TextEncoder) -> list[list[str]]:
+def rival_names(datasets: list[SegmentationDataset], encoder: TorchTextEncoder) -> list[list[str]]:
     """For each dataset the plain names of the others' categories that mean none of its own.
 
     Told apart as the runtime does it, where all of these names compete in silence with what is asked for. A model that
