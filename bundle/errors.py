@@ -95,3 +95,8 @@ def exit_on_error(command: Callable[[], object]) -> None:
         # The reader of a pipe (`| head`) went away; silence Python's own flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def note(text: str) -> None:
+    """Print one line for the user on standard error: something works otherwise than might be expected."""
+    print(f"note: {' '.join(text.split())}", file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +47,17 @@ class Vocabulary:
 
 
 def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
-    """Parse `"person,bike|bicycle|cycle"`, or `"@file"` with one class a line (`#` starts a comment line).
+    """Parse `"person,bike|bicycle|cycle"`, or `"@file"` with one class per line (`#` starts a comment line).
 
     White space is collapsed and control characters are refused. Classes that differ in case only are one class, and so
     are repeated names. Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
     """
-    if text.startswith("@"):
-        entries = _read_list(Path(text[1:]))
-    else:
-        entries = text.split(",")
+    entries = _read_list(Path(text[1:])) if text.startswith("@") else text.split(",")
+    return parse_class_entries(entries, limit)
+
+
+def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames, ...]:
+    """One class for each entry, `"bike|bicycle"` or a name that may hold commas; else as `parse_classes`."""
     classes: list[ClassNames] = []
     owner: dict[str, str] = {}
     for entry in entries:

@@ -49,7 +49,7 @@ class LabelledPhotos:
     def mean_iou(self, segmenter: Segmenter, tick: Callable[[], None]) -> float:
         """All classes compete, each photo at its own size; the segmenter has no background and no threshold."""
         segmenter.set_classes(self.classes)
-        count = len(segmenter.asked.labels)
+        count = len(segmenter.active.labels)
         if count != len(self.classes):
             raise DatasetError(f"{self.name}: two of the {len(self.classes)} classes share a name; rename one")
         counts = np.zeros((count, count + 1), np.int64)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..bundle.bundle import Bundle
 from ..bundle.errors import ParityError
 from ..bundle.vocabulary import stack_names
+from ..runtime.engines.engine import EngineOptions
 from ..runtime.engines.onnx_runtime import OnnxSession
 from ..runtime.engines.session import RawOutputs
 from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
@@ -136,7 +137,7 @@ def measure(
     if trained is not None:
         vocabularies.append((TRAINING, trained))
     reference = Reference(model, options, photos)
-    with OnnxSession(bundle, "fp32", 0, "cpu") as session:
+    with OnnxSession(bundle, EngineOptions(provider="cpu")) as session:
         rows = compare_segmenter(reference, session.run, vocabularies, tell)
         raw = None
         if options.task == "panoptic":

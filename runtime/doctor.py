@@ -15,15 +15,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .command_line import run_command
+from .engines.child_import import PATIENCE, import_in_child
+from .engines.engine import Finding
+from .engines.registry import engines
 
-_PATIENCE = 20.0  # seconds for a child process; the first import after an installation is slow
 _EXTRAS = {  # of the device, and what each is for
     "cpu": "inference on the CPU, and OpenCV",
     "window": "windows",
@@ -35,20 +37,10 @@ _EXTRAS = {  # of the device, and what each is for
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
-
-    topic: str
-    state: str  # "ok", "note" (works, with a limit worth knowing) or "missing"
-    text: str  # what was found
-    remedy: str | None = None  # what to do, where there is something
-
-
 def examine(root: Path = Path("/")) -> list[Finding]:
     """Everything there is to say; `root` stands in for the file system's in tests. Never raises."""
     findings = []
-    opencv = _child("cv2", "print(cv2.__version__); print(cv2.getBuildInformation())")
+    opencv = import_in_child("cv2", "print(cv2.__version__); print(cv2.getBuildInformation())")
     probes: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("system", lambda: _system(root)),
         ("model", _model),
@@ -65,25 +57,6 @@ def examine(root: Path = Path("/")) -> list[Finding]:
         except Exception as error:  # noqa: BLE001 - a probe that fails says so, and the others go on
             findings.append(Finding(topic, "note", f"could not be examined ({type(error).__name__}: {error})"))
     return findings
-
-
-def _child(module: str, code: str) -> tuple[bool, str]:
-    """Import `module` in a child and run `code`: whether that worked, and the output or the reason."""
-    try:
-        ran = subprocess.run(
-            [sys.executable, "-c", f"import {module}\n{code}"],
-            capture_output=True, text=True, timeout=_PATIENCE, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return False, f"importing {module} takes longer than {_PATIENCE:g} s"
-    except OSError as error:
-        return False, str(error)
-    if ran.returncode == 0:
-        return True, ran.stdout.strip()
-    if ran.returncode < 0:
-        return False, f"importing {module} crashes (signal {-ran.returncode})"
-    last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
-    return False, last[0][:300]
 
 
 def _read(path: Path) -> str | None:
@@ -178,43 +151,9 @@ def _cameras(root: Path) -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    imported, found = _child("onnxruntime", "print(onnxruntime.__version__, *onnxruntime.get_available_providers())")
-    if imported:
-        version, *providers = found.splitlines()[-1].split()
-        yield Finding("engines", "ok", f"onnxruntime {version}: {' '.join(providers)}")
-    else:
-        yield Finding("engines", "missing", found, "pip install 'ovs-edge[cpu]', or 'ovs-edge[cuda]' for an NVIDIA GPU")
-    both = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
-    if len(both) > 1:
-        remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
-        yield Finding("engines", "note", "onnxruntime and onnxruntime-gpu overwrite each other", remedy)
-    yield from _tensorrt()
-    system = Path("/usr/lib/python3/dist-packages/tensorrt")
-    if system.is_dir() and sys.prefix != sys.base_prefix and not _child("tensorrt", "")[0]:
-        remedy = "python3 -m venv --system-site-packages .venv"
-        yield Finding("engines", "note", "JetPack's tensorrt is hidden from this virtual environment", remedy)
-
-
-def _tensorrt() -> Iterator[Finding]:
-    """TensorRT, and what its plans need besides."""
-    here = False
-    for module in ("tensorrt", "tensorrt_rtx"):
-        imported, found = _child(module, f"print({module}.__version__)")
-        version = found.splitlines()[-1] if imported and found else ""
-        if imported and module == "tensorrt" and version.split(".")[0] in ("7", "8", "9"):
-            yield Finding("engines", "note", f"tensorrt {version}", "plans need TensorRT 10 or newer: update JetPack")
-        elif imported:
-            here = True
-            yield Finding("engines", "ok", f"{module} {version}")
-        elif "No module named" not in found:
-            yield Finding("engines", "note", found, "it comes with JetPack or from NVIDIA, and must fit the driver")
-    if here:
-        imported, found = _child("pycuda.driver", "print(pycuda.VERSION_TEXT)")
-        if imported:
-            yield Finding("engines", "ok", f"pycuda {found.splitlines()[-1]}: TensorRT plans can run")
-        else:
-            remedy = "with the CUDA toolkit on the PATH: pip install 'ovs-edge[tensorrt]'"
-            yield Finding("engines", "note", f"TensorRT plans cannot run: {found}", remedy)
+    """What each engine says of its packages."""
+    for engine in engines():
+        yield from engine.examine()
 
 
 def _gpu(root: Path) -> Iterator[Finding]:
@@ -223,7 +162,7 @@ def _gpu(root: Path) -> Iterator[Finding]:
         query = "--query-gpu=name,driver_version,memory.total,power.limit"
         ran = subprocess.run(
             [program, query, "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=_PATIENCE, check=False, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if ran.returncode == 0 and ran.stdout.strip():
             for line in ran.stdout.strip().splitlines():

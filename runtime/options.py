@@ -10,12 +10,12 @@ from typer import Option
 
 from ..bundle.errors import UsageError
 from .capture.options import Flip
+from .engines.registry import providers
 
 WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
 _MOST_FRAMES = 10**9
 _MOST_THREADS = 4096
 
-PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
 TASKS = ("auto", "semantic", "panoptic")
 
 
@@ -133,14 +133,17 @@ class RunOptions:
     )
     provider: Annotated[
         str,
-        Option(help="Execution provider: auto, cpu, cuda or tensorrt (uses the cached plan, or builds one now)."),
+        Option(
+            help=f"Execution provider: {', '.join(providers())}; tensorrt uses the cached plan of ovs-build, or builds one "
+            "now."
+        ),
     ] = "auto"
     plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None
     threads: Annotated[int, Option(min=0, max=_MOST_THREADS, help="CPU threads of the network; 0: one per core.")] = 0
     max_frames: Annotated[int | None, Option(min=1, max=_MOST_FRAMES, help="Stop after this number of frames.")] = None
 
     def __post_init__(self) -> None:
-        _choice("provider", self.provider, PROVIDERS)
+        _choice("provider", self.provider, providers())
         _choice("task", self.task, TASKS)
         _share("threshold", self.threshold, "a confidence")
         _share("opacity", self.opacity, "a number")

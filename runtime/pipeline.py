@@ -28,9 +28,8 @@ from ..bundle.errors import SourceError
 from .capture.source import Source
 from .draw.overlay import Style, banner, draw
 from .frame import Frame
-from .inference.frame_processor import Steps
+from .inference.frame_processor import ActiveClasses, FrameProcessor, Inferred, Prepared
 from .inference.prediction import Prediction
-from .segmenter import Asked, Inferred, Prepared
 from .sinks.sink import Holding, Sink
 from .status import Status
 from .threads.channel import Channel, Ended
@@ -81,7 +80,7 @@ class _Line:
     def __init__(
         self,
         source: Source,
-        segmenter: Steps,
+        segmenter: FrameProcessor,
         sinks: Sequence[Sink],
         style: Style | Callable[[], Style],
         max_frames: int | None,
@@ -167,9 +166,9 @@ class _Line:
             self.lost = error
 
     def _infer(self) -> None:
-        for frame, prepared, asked, place in self._taken():
+        for frame, prepared, active, place in self._taken():
             start = time.perf_counter()
-            inferred = self._segmenter.infer(prepared, asked)
+            inferred = self._segmenter.infer(prepared, active)
             self._infer_seconds = time.perf_counter() - start
             self._inferred.put((frame, inferred), place)
         with self._lock:
@@ -178,7 +177,7 @@ class _Line:
         if last:
             self._inferred.finish()
 
-    def _taken(self) -> Iterator[tuple[Frame, Prepared, Asked, int]]:
+    def _taken(self) -> Iterator[tuple[Frame, Prepared, ActiveClasses, int]]:
         """Frames as they come, each with the classes asked for by then and its place in the order of all."""
         while True:
             with self._taking:
@@ -186,7 +185,7 @@ class _Line:
                     frame, prepared = self._prepared.take()
                 except Ended:
                     return
-                taken = frame, prepared, self._segmenter.asked, self._inferred.place()
+                taken = frame, prepared, self._segmenter.active, self._inferred.place()
             yield taken
 
     def _draw(self) -> None:
@@ -204,7 +203,7 @@ class _Line:
 
 def run(
     source: Source,
-    segmenter: Steps,
+    segmenter: FrameProcessor,
     sinks: Sequence[Sink],
     style: Style | Callable[[], Style],
     max_frames: int | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ..bundle.errors import note
 from ..bundle.vocabulary import parse_classes
 from .capture.loop import LoopedSource
 from .capture.options import CaptureOptions, parse_size
@@ -75,14 +76,14 @@ def _load(options: RunOptions, frames: Source) -> Segmenter:
         options.model,
         options.precision,
         options.threads,
-        options.provider,  # type: ignore[arg-type]
-        options.background,
-        options.threshold,
-        options.task,  # type: ignore[arg-type]
-        [name for entry in stuff for name in entry.names],
-        options.plan,
-        options.force,
-        options.exact_words,
+        options.provider,
+        background=options.background,
+        threshold=options.threshold,
+        task=options.task,
+        stuff=[name for entry in stuff for name in entry.names],
+        exact_words=options.exact_words,
+        plan=options.plan,
+        force=options.force,
         side_by_side=not frames.live and frames.total != 1 and options.keyframes == 1,
     )
 
@@ -151,11 +152,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def note(text: str) -> None:
-    """Print one line for the user on standard error."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _report(summary: Summary, *, to_stderr: bool) -> None:

@@ -4,92 +4,68 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..bundle.errors import BundleError, UsageError
-from ..bundle.letterbox import Letterbox
 from ..bundle.manifest import Manifest, Task
-from ..bundle.vocabulary import ClassNames, Vocabulary, parse_classes, stack_names
-from .engines.session import Provider, RawOutputs, Session, open_session
+from .engines.engine import EngineOptions
+from .engines.registry import open_session
+from .engines.session import Session
 from .frame import Frame
+from .inference.frame_processor import ActiveClasses, Inferred, Prepared, Smoother
+from .inference.keyframes import Keyframes
 from .inference.panoptic import Stuff, frame_segments
 from .inference.prediction import NOTHING, Prediction
 from .inference.preprocess import to_frame, to_input
-from .vocabulary.background import GROUPS, Background, names, room, with_background
+from .inference.smoothing import TemporalSmoother
+from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from .inference.keyframes import Keyframes
-    from .inference.smoothing import TemporalSmoother
-
-THRESHOLD = 0.3  # default least confidence of a painted pixel
-
-Progress = Callable[[int, int], None]
-
-
-class Encoder(Protocol):
-    """Turns names into unit vectors (N, D); `TextEncoder`, or a table in tests."""
-
-    def encode(self, names: Sequence[str], progress: Progress | None = None) -> npt.NDArray[np.float32]: ...
-
-    def preload(self) -> None: ...
+THRESHOLD = 0.3  # default confidence threshold
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is being looked for. Replaced as one value, so that no frame ever sees half a change."""
+class SegmenterOptions:
+    """How a segmenter labels pixels, apart from the engine it runs on."""
 
-    vocabulary: Vocabulary  # the asked classes, then the background class if there is one
-    shown: int  # how many of them are asked; a label from here on is background
-    things: tuple[bool, ...]  # of each asked class: whether its instances are told apart
-    version: int = 0  # counts the changes of classes of one segmenter
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels of the asked classes."""
-        return self.vocabulary.labels[: self.shown]
+    background: str = "auto"  # background classes: "auto" (the trained names), "none", or names such as "wall,floor"
+    threshold: float = THRESHOLD  # confidence threshold, 0..1: pixels below it get no label
+    task: str = "auto"  # "semantic", "panoptic", or "auto": what the bundle can do
+    stuff: Sequence[str] = ()  # panoptic: classes without instances, besides those that the bundle lists
+    exact_words: bool = False  # leave out-of-vocabulary names as they are (vocabulary/out_of_vocabulary.py)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A frame made ready for the network."""
+class LoadOptions(TypedDict, total=False):
+    """Further keyword arguments of `Segmenter.load`: those of `SegmenterOptions` and of `EngineOptions`."""
 
-    image: npt.NDArray[np.uint8]  # (H, W, 3) BGR, the frame itself
-    tensor: npt.NDArray[np.uint8]  # (1, h, w, 3) BGR, the network's input
-    letterbox: Letterbox  # how the frame lies in it
-    timings: dict[str, float]  # step -> milliseconds
-
-
-@dataclass(frozen=True)
-class Inferred:
-    """A frame that has been through the network, and the classes it was asked for: the two never part."""
-
-    prepared: Prepared
-    asked: Asked
-    labels: npt.NDArray[np.integer]  # (1, h, w), index into the asked vocabulary's classes
-    confidence: npt.NDArray[np.float32]  # (1, h, w), of the winning class
-    raw: RawOutputs | None  # everything the graph gives, for panoptic segmentation
-    timings: dict[str, float]  # step -> milliseconds
+    background: str
+    threshold: float
+    task: str
+    stuff: Sequence[str]
+    exact_words: bool
+    plan: str | Path | None
+    force: bool
+    side_by_side: bool
 
 
-Rivals = list[tuple[Sequence[str], npt.NDArray[np.float32]]]  # names of each background class, their vectors (S, D)
-
-
-class Smoother(Protocol):
-    """Steadies labels from frame to frame. Holds state: one for each stream of frames, called in their order."""
-
-    def apply(self, inferred: Inferred) -> Inferred:
-        """`inferred` with steadier labels and confidence; must not change the arrays it is given."""
-        ...
+def _task(name: str, manifest: Manifest) -> Task:
+    if name == "auto":
+        return manifest.graph.task
+    if name == "semantic":
+        return "semantic"
+    if name == "panoptic":
+        return "panoptic"
+    raise UsageError(f"the task is {name!r}, expected auto, semantic or panoptic")
 
 
 class Segmenter:
@@ -101,43 +77,28 @@ class Segmenter:
     """
 
     def __init__(
-        self,
-        manifest: Manifest,
-        session: Session,
-        encoder: Encoder,
-        background: str = "auto",
-        threshold: float = THRESHOLD,
-        task: Task | Literal["auto"] = "auto",
-        stuff: Sequence[str] = (),
-        exact_words: bool = False,
+        self, manifest: Manifest, session: Session, encoder: Encoder, options: SegmenterOptions | None = None
     ) -> None:
-        """`background` is "auto", "none" or names such as "wall,floor" (background.py says why it is needed).
-
-        `threshold` 0..1: pixels whose confidence is below it get no label. `task` "auto" is what the bundle can do.
-        `stuff` names classes whose regions count as one segment, besides those the bundle knows of.
-        `exact_words` takes words as they are, where others are read through a trained name (familiar.py).
-        """
-        self._task: Task = manifest.graph.task if task == "auto" else task
+        """Raises `UsageError` for a task that the bundle cannot do."""
+        options = SegmenterOptions() if options is None else options
+        self._task: Task = _task(options.task, manifest)
         if self._task == "panoptic" and manifest.graph.task != "panoptic":
             raise UsageError(
                 f"the bundle {manifest.name} gives classes but no segments; make one that does with: "
                 "ovs-export --task panoptic, or run with --task semantic"
             )
-        if stuff and self._task != "panoptic":
+        if options.stuff and self._task != "panoptic":
             raise UsageError(
                 "classes were named as stuff, which matters to panoptic segmentation only; use such a bundle"
             )
-        self._stuff = Stuff(manifest, stuff)
+        self._stuff = Stuff(manifest, options.stuff)
         self._manifest = manifest
         self._session = session
         self._encoder = encoder
-        self._background = background
-        # Measured on sentence vectors alone; CLIP's, which were trained with pictures, stay as published models know them.
-        self._reads = not exact_words and manifest.text.encoder == "minilm"
-        self.threshold = threshold
+        self._class_vectors = ClassVectors(manifest, encoder, options.background, exact_words=options.exact_words)
+        self.threshold = options.threshold
         self.smoother: Smoother | None = None
-        self._trained: Background | None = None
-        self._asked: Asked | None = None
+        self._active: ActiveClasses | None = None
         self._version = 0
         self._running = threading.BoundedSemaphore(session.at_once)
 
@@ -147,29 +108,27 @@ class Segmenter:
         bundle: str | Path | None = None,
         precision: str = "fp32",
         threads: int = 0,
-        provider: Provider = "auto",
-        background: str = "auto",
-        threshold: float = THRESHOLD,
-        task: Task | Literal["auto"] = "auto",
-        stuff: Sequence[str] = (),
-        plan: str | Path | None = None,
-        force: bool = False,
-        exact_words: bool = False,
-        side_by_side: bool = False,
+        provider: str = "auto",
+        **options: Unpack[LoadOptions],
     ) -> Segmenter:
-        """Open a bundle folder, or the embedded one, with the TensorRT plan in the folder `plan` if one is named.
+        """Open a bundle folder, or the embedded one.
 
-        `force` also runs a precision that failed its comparison with FP32. `side_by_side` lets a CPU work on several
-        frames at once, which is what recordings want: more of them a second, but each takes longer.
+        `precision` is one of the bundle's, `threads` those of the CPU (0: one per core), `provider` an engine's name
+        or "auto". `plan` is the folder of a TensorRT plan to use. `force` runs a precision even if it failed its
+        comparison with FP32. `side_by_side` lets a CPU work on several frames at once: more frames per second of a
+        recording, at a longer latency of each. The other options are those of `SegmenterOptions`.
         Raises `BundleError`, `PlanError`, `UsageError`, `MissingExtraError`.
         """
         from ..models import default_bundle
         from .vocabulary.text_encoder import TextEncoder
 
+        rest: dict[str, Any] = dict(options)
+        plan, force = rest.pop("plan", None), rest.pop("force", False)
+        several = rest.pop("side_by_side", False)
+        engine = EngineOptions(precision, threads, provider, None if plan is None else Path(plan), several)
+        chosen = SegmenterOptions(**rest)
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
-        session = open_session(opened, precision, threads, provider, None if plan is None else Path(plan), side_by_side)
-        encoder = TextEncoder(opened, threads)
-        return cls(opened.manifest, session, encoder, background, threshold, task, stuff, exact_words)
+        return cls(opened.manifest, open_session(opened, engine), TextEncoder(opened, threads), chosen)
 
     @property
     def manifest(self) -> Manifest:
@@ -198,43 +157,25 @@ class Segmenter:
         return self._task
 
     @property
-    def asked(self) -> Asked:
-        """The classes now asked for; raises `UsageError` before the first `set_classes`."""
-        if self._asked is None:
+    def active(self) -> ActiveClasses:
+        """The classes in use; raises `UsageError` before the first `set_classes`."""
+        if self._active is None:
             raise UsageError('no classes are set; call set_classes("person,bike|bicycle") first')
-        return self._asked
+        return self._active
 
-    def set_classes(self, classes: str | Iterable[str], progress: Progress | None = None) -> Asked:
+    def set_classes(self, classes: str | Iterable[str], progress: Progress | None = None) -> ActiveClasses:
         """Look for other classes from the next frame on. No export, no reload; known names cost no encoding.
 
-        `classes` is as `parse_classes` reads it, `"person,bike|bicycle"` or `"@file"`, or a sequence of such entries.
+        `classes` is a text as `parse_classes` reads it, `"person,bike|bicycle"` or `"@file"`, or a list of entries:
+        `["sofa, couch", "bike|bicycle"]` is two classes, for a list is taken literally except for `|`.
         If it raises, the classes stay as they were. May be called from another thread than `predict`.
         """
-        # The leading comma is an empty entry, which counts for nothing: an entry that starts with @ is no file.
-        text = classes if isinstance(classes, str) else "," + ",".join(classes)
-        limit = self._manifest.graph.max_classes - self._reserved()
-        parsed = parse_classes(text, max(limit, 1))
-        flat = names(entry.names for entry in parsed)
-        given = self._given_background(flat)
-        words = [*flat, *names(given)]
-        vectors = self._encoder.encode(words, progress)
-        read = vectors
-        if self._reads and (trained := self._trained_names(progress)) is not None:
-            read = trained.read(vectors)
-        row = {name: index for index, name in enumerate(words)}
-
-        def rows(entry: Sequence[str]) -> npt.NDArray[np.float32]:
-            return read[[row[name] for name in entry]]
-
-        stacked = stack_names([rows(entry.names) for entry in parsed], vectors.shape[1])
-        rivals: Rivals = [(entry, rows(entry)) for entry in given]
-        if self._background == "auto":
-            rivals = self._trained_rivals(parsed, flat, vectors, progress)
-        vocabulary = with_background(Vocabulary(parsed, stacked), rivals)
+        parsed = self._class_vectors.parse(classes)
+        vocabulary = self._class_vectors.vocabulary(parsed, progress)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
-        self._asked = Asked(vocabulary, len(parsed), things, self._version)
-        return self._asked
+        self._active = ActiveClasses(vocabulary, len(parsed), things, self._version)
+        return self._active
 
     def preload(self) -> None:
         """Load what encodes unknown names now, instead of with the first of them. Raises `BundleError`."""
@@ -250,39 +191,39 @@ class Segmenter:
         tensor, letterbox = to_input(image, self._manifest.input_size)
         return Prepared(image, tensor, letterbox, {"preprocess": (time.perf_counter() - start) * 1e3})
 
-    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
-        """Second step: the network, with `asked` or the classes asked for at this moment.
+    def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
+        """Second step: the network, with `active` or the classes of this moment.
 
         May be called from several threads: `at_once` of them run, the others wait.
         """
         with self._running:
-            if asked is None:
-                asked = self.asked  # read once: `set_classes` may replace it while this frame is under way
+            if active is None:
+                active = self.active  # read once: `set_classes` may replace it while this frame is under way
             start = time.perf_counter()
             raw = None
             if self._task == "panoptic":
-                raw = self._session.run_raw(prepared.tensor, asked.vocabulary.vectors)
+                raw = self._session.run_raw(prepared.tensor, active.vocabulary.vectors)
                 labels, confidence = raw.labels, raw.confidence
             else:
-                labels, confidence = self._session.run(prepared.tensor, asked.vocabulary.vectors)
+                labels, confidence = self._session.run(prepared.tensor, active.vocabulary.vectors)
             timings = {**prepared.timings, "model": (time.perf_counter() - start) * 1e3}
-        self._check(labels, confidence, len(asked.vocabulary.classes))
-        return Inferred(prepared, asked, labels, confidence, raw, timings)
+        self._check(labels, confidence, len(active.vocabulary.classes))
+        return Inferred(prepared, active, labels, confidence, raw, timings)
 
     def finish(self, inferred: Inferred) -> Prediction:
         """Third step, in the order of the frames: smoothing, and the maps brought to the frame's size."""
         start = time.perf_counter()
         if self.smoother is not None:
             inferred = self.smoother.apply(inferred)
-        asked, letterbox = inferred.asked, inferred.prepared.letterbox
+        active, letterbox = inferred.active, inferred.prepared.letterbox
         index = inferred.labels[0].astype(np.int32)
-        index[index >= asked.shown] = NOTHING
+        index[index >= active.shown] = NOTHING
         index, score = to_frame(index, inferred.confidence[0].astype(np.float32, copy=False), letterbox)
         index[score < self._threshold] = NOTHING
         raw = inferred.raw
-        ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, asked.labels, asked.things)
+        ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, active.labels, active.things)
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
-        return Prediction(index, score, asked.labels, timings, segments, ids, asked.version)
+        return Prediction(index, score, active.labels, timings, segments, ids, active.version)
 
     def stream(
         self, source: str | Path | int | Iterable[Frame], smooth: float = 0.0, keyframes: int = 1
@@ -296,9 +237,6 @@ class Segmenter:
         >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.9):
         ...     print(frame.index, [region.label for region in prediction.regions()])
         """
-        from .inference.keyframes import Keyframes
-        from .inference.smoothing import TemporalSmoother
-
         smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
         if isinstance(source, (str, Path, int)):
             from .capture.registry import open_source
@@ -326,45 +264,6 @@ class Segmenter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.__exit__(kind, error, trace)
-
-    def _given_background(self, asked: Sequence[str]) -> list[tuple[str, ...]]:
-        """Names of each background class that the user gave."""
-        if self._background in ("auto", "none"):
-            return []
-        given = [entry.names for entry in parse_classes(self._background, self._manifest.graph.max_classes)]
-        folded = {name.casefold() for name in asked}
-        if both := [name for name in names(given) if name.casefold() in folded]:
-            raise UsageError(f"{both[0]!r} is asked for as a class and as background; keep it in one of the two")
-        return given
-
-    def _trained_rivals(
-        self,
-        parsed: tuple[ClassNames, ...],
-        asked: list[str],
-        vectors: npt.NDArray[np.float32],
-        progress: Progress | None,
-    ) -> Rivals:
-        """Background classes of the names that the model was trained with."""
-        trained = self._trained_names(progress)
-        if trained is None:
-            return []
-        most = room(len(parsed), max(len(entry.names) for entry in parsed))
-        return [(group, trained.vectors(group)) for group in trained.groups(trained.away_from(asked, vectors), most)]
-
-    def _trained_names(self, progress: Progress | None) -> Background | None:
-        """The names the model was trained with; None where the bundle tells of none."""
-        classes = self._manifest.training_vocabulary
-        if self._trained is None and classes:
-            self._trained = Background(classes, self._encoder.encode(names(classes), progress), self._manifest.related)
-        return self._trained
-
-    def _reserved(self) -> int:
-        """How many of the graph's classes the background may take."""
-        if self._background == "none":
-            return 0
-        if self._background == "auto":
-            return min(GROUPS, len(self._manifest.training_vocabulary))
-        return len(parse_classes(self._background, self._manifest.graph.max_classes))
 
     def _check(self, labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.float32], classes: int) -> None:
         sound = labels.ndim == 3 and labels.shape[0] == 1 and labels.size and labels.shape == confidence.shape

@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from ...bundle.errors import DatasetError
 from ...data.labelled import VOID, LabelledFile, LabelledPhotos
+from ...runtime.inference.frame_processor import ActiveClasses
 from ...runtime.inference.prediction import Prediction
 from ...runtime.opencv import cv2
-from ...runtime.segmenter import Asked, Segmenter
+from ...runtime.segmenter import Segmenter
 from .class_list import entries
 
 LEAST_SHARE = 0.02  # of a photo that a class must cover to be asked for
@@ -220,7 +221,7 @@ class _Asker:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self._known: dict[tuple[str, ...], Asked] = {}
+        self._known: dict[tuple[str, ...], ActiveClasses] = {}
 
     def ask(
         self, image: npt.NDArray[np.uint8], names: tuple[str, ...], thresholds: Sequence[float]

@@ -22,7 +22,8 @@ from ...bundle.errors import UsageError, require
 from ...bundle.manifest import Task
 from ...runtime.engines.plan import Plan
 from ...runtime.engines.session import RawOutputs
-from ...runtime.segmenter import Progress, Segmenter
+from ...runtime.segmenter import Segmenter, SegmenterOptions
+from ...runtime.vocabulary.class_vectors import Progress
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,13 +84,14 @@ def open_stage(path: Path, stage: Stage, threads: int, stuff: Sequence[str] | No
         assert stage.checkpoint is not None
         bundle = Bundle.open(path)
         reference = TorchReference(bundle, stage.checkpoint, threads)
-        return Segmenter(bundle.manifest, reference, reference, "none", 0.0, task, words)
+        return Segmenter(bundle.manifest, reference, reference, SegmenterOptions("none", 0.0, task, words))
+    options: Any = {"background": "none", "threshold": 0.0, "task": task, "stuff": words}
     if stage.name == PLAN:
         assert stage.plan is not None
         precision = Plan.open(stage.plan).sidecar.precision
-        return Segmenter.load(path, precision, threads, "tensorrt", "none", 0.0, task, words, stage.plan)
+        return Segmenter.load(path, precision, threads, "tensorrt", plan=stage.plan, **options)
     # Forced: how far off a precision is that failed its comparison is just what may be asked for.
-    return Segmenter.load(path, stage.name, threads, "cpu", "none", 0.0, task, words, force=True)
+    return Segmenter.load(path, stage.name, threads, "cpu", force=True, **options)
 
 
 class TorchReference:
@@ -118,11 +120,11 @@ class TorchReference:
         self._options = resolve(self._model.config, request)
 
     def encode(self, names: Sequence[str], progress: Progress | None = None) -> npt.NDArray[np.float32]:
-        """See `runtime.segmenter.Encoder`."""
+        """See `runtime.vocabulary.class_vectors.Encoder`."""
         return np.asarray(self._text.encode(names).numpy(), np.float32)
 
     def preload(self) -> None:
-        """See `runtime.segmenter.Encoder`: loaded already."""
+        """See `runtime.vocabulary.class_vectors.Encoder`: loaded already."""
 
     def run(
         self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]

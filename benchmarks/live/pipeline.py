@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from ...runtime.capture.registry import open_source
 from ...runtime.draw.overlay import Style
+from ...runtime.inference.frame_processor import Prepared
 from ...runtime.inference.smoothing import STRENGTH, TemporalSmoother
 from ...runtime.pipeline import run
-from ...runtime.segmenter import Prepared, Segmenter
+from ...runtime.segmenter import Segmenter
 from ...runtime.sinks.sink import Sink
 from ...runtime.sinks.video_files.video_sink import VideoSink
 from ...runtime.status import Status

@@ -29,7 +29,8 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError, UsageError
 from ...runtime.capture.live.live_source import LiveSource
 from ...runtime.draw.overlay import Style
-from ...runtime.engines.session import open_session
+from ...runtime.engines.engine import EngineOptions
+from ...runtime.engines.registry import open_session
 from ...runtime.inference.smoothing import TemporalSmoother
 from ...runtime.interaction import Interaction
 from ...runtime.opencv import cv2
@@ -244,7 +245,7 @@ def measure_soak(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # Not the user's cache: it would be full of names that nobody wants.
         encoder = TextEncoder(bundle, threads, folder / "cache")
-        session = open_session(bundle, "fp32", threads, "cpu")
+        session = open_session(bundle, EngineOptions("fp32", threads, "cpu"))
         segmenter = stack.enter_context(Segmenter(bundle.manifest, session, encoder))
         segmenter.set_classes("person,bike,car,dog,chair")
         segmenter.smoother = TemporalSmoother() if segmenter.task == "semantic" else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, require
-from ...runtime.engines.session import Provider, RawOutputs, Session, open_session
+from ...runtime.engines.engine import EngineOptions
+from ...runtime.engines.registry import open_session
+from ...runtime.engines.session import RawOutputs, Session
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,7 +58,7 @@ def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> 
         return BoundSession(bundle, precision, _DEVICE_PROVIDERS[backend])
     if backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}; expected {', '.join(BACKENDS)}, auto or all")
-    return open_session(bundle, precision, threads, cast(Provider, backend))
+    return open_session(bundle, EngineOptions(precision, threads, backend))
 
 
 class BoundSession:

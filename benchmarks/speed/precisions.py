@@ -14,7 +14,8 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import UsageError
 from ...bundle.stopwatch import burst_times
 from ...runtime.capture.photos import read_photo
-from ...runtime.engines.session import open_session
+from ...runtime.engines.engine import EngineOptions
+from ...runtime.engines.registry import open_session
 from ...runtime.inference.preprocess import to_input
 from ...runtime.vocabulary.text_encoder import TextEncoder
 from ..report.table import table
@@ -46,7 +47,9 @@ def measure_precisions(path: Path, photo: Path, threads: int, rounds: int) -> Pr
     vectors = TextEncoder(bundle, threads).encode(names)[:, None]
     timed = [precision for precision in _CPU if precision in manifest.precisions]
     with ExitStack() as stack:
-        sessions = [stack.enter_context(open_session(bundle, precision, threads, "cpu")) for precision in timed]
+        sessions = [
+            stack.enter_context(open_session(bundle, EngineOptions(precision, threads, "cpu"))) for precision in timed
+        ]
         medians = np.median(burst_times([partial(session.run, image, vectors) for session in sessions], rounds), axis=0)
     return PrecisionsResult(
         bundle=manifest.name,

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import OvsError, UsageError
-from ...runtime.segmenter import Segmenter
+from ...runtime.segmenter import Segmenter, SegmenterOptions
 from ...runtime.vocabulary.text_encoder import TextEncoder
 from ..machine.conditions import Conditions, Watch, doubts
 from ..machine.power import Reader, energy_per_frame, find_reader
@@ -231,7 +231,7 @@ def _of_bundle(
     encoder = TextEncoder(bundle, matrix.threads)
     contenders = []
     for count in matrix.classes or (None,):
-        segmenter = Segmenter(manifest, session, encoder, background="auto" if count is None else "none")
+        segmenter = Segmenter(manifest, session, encoder, SegmenterOptions("auto" if count is None else "none"))
         asked = segmenter.set_classes(FIRST_NAMES if count is None else _names(bundle, count))
         vectors = asked.vocabulary.vectors
         subject = Subject(

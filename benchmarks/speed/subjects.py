@@ -14,8 +14,9 @@ import numpy.typing as npt
 from ...bundle.errors import SourceError
 from ...runtime.capture.registry import open_source
 from ...runtime.draw.overlay import Style, draw
+from ...runtime.inference.frame_processor import ActiveClasses
 from ...runtime.opencv import cv2
-from ...runtime.segmenter import Asked, Segmenter
+from ...runtime.segmenter import Segmenter
 
 STAGES = ("decode", "preprocess", "upload", "infer", "download", "postprocess", "overlay", "encode")
 _PICTURES = 32  # different frames, in turn: no input is in a cache because it was the last one, too
@@ -69,11 +70,13 @@ class Contender(Protocol):
 class BundleContender:
     """A bundle, by the very steps that `ovs-run` takes: JPEG in, JPEG with the labels drawn out."""
 
-    def __init__(self, subject: Subject, bundle_digest: str, segmenter: Segmenter, session: Any, asked: Asked) -> None:
+    def __init__(
+        self, subject: Subject, bundle_digest: str, segmenter: Segmenter, session: Any, active: ActiveClasses
+    ) -> None:
         """`session` is the segmenter's; one that times its copies has `timings`."""
         self.subject = subject
         self.bundle_digest: str | None = bundle_digest
-        self._segmenter, self._session, self._asked = segmenter, session, asked
+        self._segmenter, self._session, self._active = segmenter, session, active
         self._style = Style()
 
     def frame(self, picture: Picture) -> dict[str, float]:
@@ -83,7 +86,7 @@ class BundleContender:
         marks.append(time.perf_counter())
         prepared = self._segmenter.prepare(image)
         marks.append(time.perf_counter())
-        inferred = self._segmenter.infer(prepared, self._asked)
+        inferred = self._segmenter.infer(prepared, self._active)
         marks.append(time.perf_counter())
         prediction = self._segmenter.finish(inferred)
         marks.append(time.perf_counter())

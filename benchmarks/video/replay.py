@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.inference.frame_processor import ActiveClasses, Inferred, Prepared
 from ...runtime.inference.prediction import Prediction
-from ...runtime.segmenter import Asked, Inferred, Prepared, Segmenter
+from ...runtime.segmenter import Segmenter
 
 
 class Replay:
@@ -19,13 +20,13 @@ class Replay:
         self.answer: Inferred | None = None
 
     @property
-    def asked(self) -> Asked:
-        return self._segmenter.asked
+    def active(self) -> ActiveClasses:
+        return self._segmenter.active
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         return self._segmenter.prepare(image)
 
-    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
+    def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
         assert self.answer is not None
         return self.answer
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data.clips import Clip
+from ...runtime.inference.frame_processor import Prepared
 from ...runtime.inference.keyframes import Keyframes
 from ...runtime.inference.prediction import Prediction
 from ...runtime.inference.smoothing import TemporalSmoother
 from ...runtime.opencv import cv2
-from ...runtime.segmenter import Prepared, Segmenter
+from ...runtime.segmenter import Segmenter
 from .metrics import Flicker, mask_iou, unmoving
 from .replay import Replay
 

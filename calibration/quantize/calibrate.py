@@ -22,7 +22,7 @@ from ...bundle.files import cache_folder, replacing
 from ...bundle.manifest import LabelledVerdict, Manifest, Verdict
 from ...bundle.processor import Processor
 from ...runtime.engines.onnx_runtime import open_graph
-from ...runtime.segmenter import Segmenter
+from ...runtime.segmenter import Segmenter, SegmenterOptions
 from ...runtime.vocabulary.text_encoder import TextEncoder
 from ..graph.constant_folding import folded
 from ..graph.layers import Layer, find_layers, groups
@@ -228,7 +228,7 @@ class _Work:
         encoder, manifest = TextEncoder(self._bundle, self._options.threads), self._bundle.manifest
 
         def mean_iou(photos: LabelledPhotos, of: Any, what: str) -> float:
-            segmenter = Segmenter(manifest, TrialSession(of), encoder, "none", 0.0, "semantic")
+            segmenter = Segmenter(manifest, TrialSession(of), encoder, SegmenterOptions("none", 0.0, "semantic"))
             return photos.mean_iou(segmenter, self._ticks(f"{what}: {photos.name}", len(photos.pairs)))
 
         if not self._ious:

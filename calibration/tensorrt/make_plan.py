@@ -16,6 +16,7 @@ import onnx
 from ...bundle.bundle import Bundle, written_whole
 from ...bundle.errors import ParityError, PlanError, UsageError
 from ...bundle.files import cache_folder
+from ...runtime.engines.engine import EngineOptions
 from ...runtime.engines.onnx_runtime import OnnxSession
 from ...runtime.engines.plan import (
     ENGINE,
@@ -204,7 +205,10 @@ def make_plan(
             (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
             if pictures is None:
                 return Outcome(candidate, work, built, None)
-            with open_session(Plan.open(work)) as session, OnnxSession(bundle, candidate.precision, 0, "cpu") as other:
+            with (
+                open_session(Plan.open(work)) as session,
+                OnnxSession(bundle, EngineOptions(candidate.precision, provider="cpu")) as other,
+            ):
                 panoptic = bundle.manifest.graph.task == "panoptic"
                 parity = compare_plan(session, other, pictures, vocabularies, candidate.precision, tell, panoptic)
             sidecar = replace(sidecar, parity=parity.to_dict())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,79 +14,109 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
-from ...bundle.errors import BundleError, UsageError, require
-from ...bundle.processor import has_vnni, usable_cores
-from .session import Provider, RawOutputs
+from ...bundle.errors import BundleError, UsageError, note, require
+from ...bundle.processor import has_vnni, usable_cores, usable_processors
+from .child_import import import_in_child
+from .engine import Engine, EngineOptions, Finding, Obstacle
+from .session import RawOutputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_FATAL_ONLY = 4
 _MOST_AT_ONCE = 4  # frames side by side; each has activations of its own
-_CUDA = ("CUDAExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
+_CUDA_PROVIDER = "CUDAExecutionProvider"
+_CUDA = (_CUDA_PROVIDER, {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
+_GPU_BUILD = "pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
 
 
-def open_graph(path: Path, threads: int, provider: Provider, arena: bool = True, exact: bool = False) -> Any:
-    """An `onnxruntime.InferenceSession` of the file at `path`.
+def open_graph(path: Path, threads: int, provider: str = "cpu", *, arena: bool = True, exact: bool = False) -> Any:
+    """An `onnxruntime.InferenceSession` of the file at `path`, on the provider "cpu" or "cuda".
 
     `arena` False returns memory to the system after each run: right for a graph that runs now and then. `exact` computes
     INT8 layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
     """
     ort = require("onnxruntime", "cpu")
-    if threads < 0:
-        raise UsageError(f"{threads} threads were asked for, expected 1 or more, or 0 for the engine's own choice")
-    if provider == "cuda" and not on_gpu(provider):
-        raise UsageError(
-            "this onnxruntime has no CUDA provider; use --provider cpu, or install the GPU build in place of the "
-            "other: pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
-        )
+    if provider == "cuda" and (problem := cuda_obstacle()) is not None:
+        raise UsageError(f"{problem.text}; use --provider cpu")
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = capped(threads)
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
     if exact:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if on_gpu(provider):
-        providers.insert(0, _CUDA)
+    providers: list[Any] = [_CUDA] if provider == "cuda" else []
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        session = ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # the binding raises a dozen unrelated types
         raise BundleError(f"onnxruntime cannot load {path} ({error}); export the bundle again") from error
-    if provider == "cuda" and _CUDA[0] not in session.get_providers():
+    if provider == "cuda" and _CUDA_PROVIDER not in session.get_providers():
         raise UsageError("onnxruntime found no usable CUDA device; check nvidia-smi, or use --provider cpu")
     return session
 
 
-def on_gpu(provider: Provider) -> bool:
-    """Whether a graph opened with `provider` runs on a GPU."""
-    return provider != "cpu" and _CUDA[0] in require("onnxruntime", "cpu").get_available_providers()
+def capped(threads: int) -> int:
+    """`threads`, at most as many as there are processors to run them: more would only wait for each other.
+
+    Raises `UsageError` for a negative number.
+    """
+    if threads < 0:
+        raise UsageError(f"{threads} threads were asked for, expected 1 or more, or 0 for one per core")
+    most = len(usable_processors())
+    if threads > most:
+        _note_once(f"{threads} threads were asked for, this process may use {most} processors; using {most}")
+    return min(threads, most)
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)
+
+
+@cache
+def cuda_obstacle() -> Obstacle | None:
+    """Why ONNX Runtime cannot use a GPU here, found out once; None where it can.
+
+    The build lists its CUDA provider even where CUDA's libraries are missing; so the provider's library is loaded.
+    """
+    ort = require("onnxruntime", "cpu")
+    if _CUDA_PROVIDER not in ort.get_available_providers():
+        return Obstacle(f"this onnxruntime has no CUDA provider (the GPU build has it: {_GPU_BUILD})")
+    folder = Path(str(ort.__file__)).parent / "capi"
+    library = folder / "libonnxruntime_providers_cuda.so"
+    if not library.is_file():  # another system, or a build that is put together otherwise
+        return None
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return Obstacle(f"no usable CUDA ({error})", unexpected=True)
+    return None
 
 
 class OnnxSession:
     """A bundle's segmenter in ONNX Runtime."""
 
-    def __init__(
-        self, bundle: Bundle, precision: str, threads: int, provider: Provider, side_by_side: bool = False
-    ) -> None:
-        """See `open_session`."""
+    def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        """`options.provider` is "cpu" or "cuda"."""
+        precision, threads, provider = options.precision, capped(options.threads), options.provider
         self._path = bundle.graph(precision)
         verdict = bundle.manifest.verdicts.get(precision)
         if verdict is not None and verdict.needs == "vnni" and not (has_vnni() or bundle.force):
             raise UsageError(
-                f"{precision} of {bundle.path} was made for processors with VNNI; this one has none, and its sums would run "
-                "over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
+                f"{precision} of {bundle.path} was made for processors with VNNI; this one has none, and its sums would "
+                "run over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
             )
-        # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
-        if precision == "int8-cpu" and provider == "auto":
-            provider = "cpu"  # its kernels are the CPU's; a GPU would send every product there and back
         self.at_once = 1
-        if side_by_side and not on_gpu(provider):
+        if options.side_by_side and provider == "cpu":
             # Every caller's thread works on its own frame, and the engine's are shared by all of them.
             cores = threads or usable_cores()
             self.at_once = max(1, min(cores, _MOST_AT_ONCE))
             threads = cores - self.at_once + 1
+        # `int8` is TensorRT's form of INT8; a CPU has its own, `int8-cpu`.
         self._session = open_graph(self._path, threads, provider, exact=precision == "int8")
 
     def run(
@@ -99,6 +133,8 @@ class OnnxSession:
     def _run(
         self, outputs: list[str], image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
     ) -> list[Any]:
+        if self._session is None:
+            raise UsageError("the segmenter is closed; open another with Segmenter.load")
         feeds = {"image": image, "text_embeddings": text_embeddings}
         try:
             return list(self._session.run(outputs, feeds))
@@ -115,3 +151,42 @@ class OnnxSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
+
+
+def _cuda_suits(options: EngineOptions) -> Obstacle | None:
+    if options.precision == "int8-cpu":
+        return Obstacle("int8-cpu is for CPUs; a GPU would send every product there and back")
+    return cuda_obstacle()
+
+
+def _examine_cpu() -> Iterator[Finding]:
+    listed = "print(onnxruntime.__version__, *onnxruntime.get_available_providers())"
+    imported, found = import_in_child("onnxruntime", listed)
+    if imported:
+        release, *providers = found.splitlines()[-1].split()
+        yield Finding("engines", "ok", f"onnxruntime {release}: {' '.join(providers)}")
+    else:
+        yield Finding("engines", "missing", found, "pip install 'ovs-edge[cpu]', or 'ovs-edge[cuda]' for an NVIDIA GPU")
+    if all(map(_installed, ("onnxruntime", "onnxruntime-gpu"))):
+        remedy = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
+        yield Finding("engines", "note", "onnxruntime and onnxruntime-gpu overwrite each other", remedy)
+
+
+def _examine_cuda() -> Iterator[Finding]:
+    probe = f"found = {__name__}.cuda_obstacle()\nprint(found.text if found and found.unexpected else '')"
+    imported, found = import_in_child(__name__, probe)
+    if imported and found:
+        remedy = "install the CUDA and cuDNN libraries that this onnxruntime-gpu was built for"
+        yield Finding("engines", "note", found, remedy)
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+CPU = Engine("cpu", OnnxSession, obstacle=lambda options: None, examine=_examine_cpu)
+CUDA = Engine("cuda", OnnxSession, obstacle=_cuda_suits, examine=_examine_cuda)

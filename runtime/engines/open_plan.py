@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...bundle.bundle import Bundle
-from ...bundle.errors import PlanError
+from ...bundle.errors import PlanError, note
+from .child_import import import_in_child
 from .cuda import find_gpu
+from .engine import Engine, EngineOptions, Finding
 from .plan import Plan, Target, fitting
 from .tensorrt import TensorRTSession
-from .tensorrt_api import load
+from .tensorrt_api import MODULES, load
 
 BUILD = "ovs_edge.calibration.build_cli"  # `ovs-build`; run as a program, since a device may do without its packages
 
@@ -31,13 +34,17 @@ def open_plan(bundle: Bundle, precision: str, named: Path | None = None) -> Tens
     try:
         plan = fitting(bundle, precision, here)
     except PlanError as error:
-        print(f"{error}; building it now, which takes minutes", file=sys.stderr, flush=True)
+        note(f"{error}; building it now, which takes minutes")
         command = [sys.executable, "-m", BUILD, str(bundle.path), "--precision", precision]
         command += ["--force"] if bundle.force else []
         if (code := subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode) != 0:
             raise PlanError(f"ovs-build failed (exit code {code}); its message is above") from error
         plan = fitting(bundle, precision, here)
     return TensorRTSession(plan)
+
+
+def _open(bundle: Bundle, options: EngineOptions) -> TensorRTSession:
+    return open_plan(bundle, options.precision, options.plan)
 
 
 def _named(bundle: Bundle, precision: str, path: Path) -> Plan:
@@ -54,7 +61,34 @@ def _named(bundle: Bundle, precision: str, path: Path) -> Plan:
             f"run it with --precision {sidecar.precision}"
         )
     if not plan.compared:
-        print(
-            f"the plan {path} was never compared with ONNX Runtime on a GPU: its labels may be wrong", file=sys.stderr
-        )
+        note(f"the plan {path} was never compared with ONNX Runtime on a GPU: its labels may be wrong")
     return plan
+
+
+def _examine() -> Iterator[Finding]:
+    """TensorRT, and what its plans need besides."""
+    here = False
+    for module in MODULES:
+        imported, found = import_in_child(module, f"print({module}.__version__)")
+        version = found.splitlines()[-1] if imported and found else ""
+        if imported and module == "tensorrt" and version.split(".")[0] in ("7", "8", "9"):
+            yield Finding("engines", "note", f"tensorrt {version}", "plans need TensorRT 10 or newer: update JetPack")
+        elif imported:
+            here = True
+            yield Finding("engines", "ok", f"{module} {version}")
+        elif "No module named" not in found:
+            yield Finding("engines", "note", found, "it comes with JetPack or from NVIDIA, and must fit the driver")
+    if here:
+        imported, found = import_in_child("pycuda.driver", "print(pycuda.VERSION_TEXT)")
+        if imported:
+            yield Finding("engines", "ok", f"pycuda {found.splitlines()[-1]}: TensorRT plans can run")
+        else:
+            remedy = "with the CUDA toolkit on the PATH: pip install 'ovs-edge[tensorrt]'"
+            yield Finding("engines", "note", f"TensorRT plans cannot run: {found}", remedy)
+    system = Path("/usr/lib/python3/dist-packages/tensorrt")
+    if system.is_dir() and sys.prefix != sys.base_prefix and not import_in_child("tensorrt")[0]:
+        remedy = "python3 -m venv --system-site-packages .venv"
+        yield Finding("engines", "note", "JetPack's tensorrt is hidden from this virtual environment", remedy)
+
+
+TENSORRT = Engine("tensorrt", _open, examine=_examine)

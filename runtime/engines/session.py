@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.bundle import Bundle
-from ...bundle.errors import UsageError
-
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 @dataclass(frozen=True)
@@ -50,34 +44,12 @@ class Session(Protocol):
         """`run` with the queries' masks and classes as well; only for a bundle whose task is panoptic."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        """The session itself."""
+        ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def open_session(
-    bundle: Bundle,
-    precision: str = "fp32",
-    threads: int = 0,
-    provider: Provider = "auto",
-    plan: Path | None = None,
-    side_by_side: bool = False,
-) -> Session:
-    """Load the bundle's segmenter. `threads` 0 leaves the number to the engine; `plan` is a folder of `ovs-build`.
-
-    `side_by_side` lets a CPU work on several frames at once rather than on one with all its cores.
-
-    Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
-    `PlanError` for a plan.
-    """
-    if plan is not None and provider not in ("auto", "tensorrt"):
-        raise UsageError(f"a plan runs on TensorRT, the provider is {provider!r}; leave one of the two out")
-    if plan is not None or provider == "tensorrt":
-        from .open_plan import open_plan
-
-        return open_plan(bundle, precision, plan)
-    from .onnx_runtime import OnnxSession
-
-    return OnnxSession(bundle, precision, threads, provider, side_by_side)
+    ) -> None:
+        """Free the engine."""
+        ...

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from ...bundle.errors import UsageError
 from ..opencv import cv2
-from ..segmenter import Asked, Prepared, Segmenter
+from ..segmenter import Segmenter
 from ..threads.newest_task import NewestTaskWorker
+from .frame_processor import ActiveClasses, Prepared
 from .prediction import NOTHING, Prediction
 from .preprocess import to_frame
 
@@ -74,8 +75,8 @@ class Inspector:
         height, width = prediction.labels.shape
         if not (0 <= x < width and 0 <= y < height):
             raise UsageError(f"the point {x}, {y} is outside the picture of {width}x{height}; click inside it")
-        asked = self._segmenter.asked
-        if asked.version != prediction.version:
+        active = self._segmenter.active
+        if active.version != prediction.version:
             raise UsageError("the classes have changed since this picture; click on a newer one")
         mask = _region(prediction, x, y)
         ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -84,35 +85,35 @@ class Inspector:
             label=None if index == NOTHING else prediction.classes[index],
             share=float(np.count_nonzero(mask) / mask.size),
             box=(int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1),
-            guesses=self._guesses(question, asked, mask),
+            guesses=self._guesses(question, active, mask),
         )
 
-    def _guesses(self, question: _Question, asked: Asked, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
+    def _guesses(self, question: _Question, active: ActiveClasses, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
         prepared = self._segmenter.prepare(question.image)
-        vectors = asked.vocabulary.vectors.copy()
+        vectors = active.vocabulary.vectors.copy()
         guesses: list[Guess] = []
         left = 1.0  # probability that no guess so far has taken
         for _ in range(_ROUNDS):
             if not vectors.any():
                 break
-            vocabulary = replace(asked.vocabulary, vectors=vectors.copy())
-            winner, share = self._winner(prepared, replace(asked, vocabulary=vocabulary), mask)
+            vocabulary = replace(active.vocabulary, vectors=vectors.copy())
+            winner, share = self._winner(prepared, replace(active, vocabulary=vocabulary), mask)
             score, left = left * share, left * (1 - share)
-            if winner < asked.shown:
-                guesses.append(Guess(asked.labels[winner], score))
+            if winner < active.shown:
+                guesses.append(Guess(active.labels[winner], score))
                 vectors[winner] = 0
             else:  # the background may be several classes; to a person it is one
                 guesses.append(Guess(None, score))
-                vectors[asked.shown :] = 0
+                vectors[active.shown :] = 0
             if left < _UNLIKELY:
                 break
         likely = [guess for guess in guesses if guess.score >= _UNLIKELY]
         return tuple(sorted(likely or guesses[:1], key=lambda guess: -guess.score))
 
-    def _winner(self, prepared: Prepared, asked: Asked, mask: npt.NDArray[np.bool_]) -> tuple[int, float]:
+    def _winner(self, prepared: Prepared, active: ActiveClasses, mask: npt.NDArray[np.bool_]) -> tuple[int, float]:
         """The class with the most pixels of the region, the background counted as one, and its mean confidence."""
-        inferred = self._segmenter.infer(prepared, asked)
-        labels = np.minimum(inferred.labels[0].astype(np.int32), asked.shown)
+        inferred = self._segmenter.infer(prepared, active)
+        labels = np.minimum(inferred.labels[0].astype(np.int32), active.shown)
         index, confidence = to_frame(labels, inferred.confidence[0].astype(np.float32), prepared.letterbox)
         inside = index[mask]
         winner = int(np.bincount(inside).argmax())

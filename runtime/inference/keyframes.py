@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from ...bundle.errors import UsageError
 from ..opencv import cv2
-from ..segmenter import Asked, Inferred, Prepared
-from .frame_processor import Steps
+from .frame_processor import ActiveClasses, FrameProcessor, Inferred, Prepared
 from .motion import Grey, another_scene, changed, thumbnail, view
 from .prediction import Prediction
 
@@ -38,7 +37,7 @@ class Keyframes:
     A frame after a cut, with other classes or of another size is a key frame, whenever it comes.
     """
 
-    def __init__(self, segmenter: Steps, every: int) -> None:
+    def __init__(self, segmenter: FrameProcessor, every: int) -> None:
         """`every` 1 is every frame. Raises `UsageError` for a number outside 1..30."""
         if not 1 <= every <= MOST:
             raise UsageError(f"the network is to see every {every}th frame, expected a number from 1 to {MOST}")
@@ -50,9 +49,9 @@ class Keyframes:
         self._since = 0  # frames since the key frame
 
     @property
-    def asked(self) -> Asked:
-        """See `Segmenter.asked`."""
-        return self._segmenter.asked
+    def active(self) -> ActiveClasses:
+        """See `Segmenter.active`."""
+        return self._segmenter.active
 
     @property
     def at_once(self) -> int:
@@ -63,17 +62,17 @@ class Keyframes:
         """See `Segmenter.prepare`."""
         return self._segmenter.prepare(image)
 
-    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
+    def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
         """See `Segmenter.infer`. Between key frames, `timings` has "flow" instead of "model"."""
         if self._every == 1:
-            return self._segmenter.infer(prepared, asked)
-        asked = self.asked if asked is None else asked
+            return self._segmenter.infer(prepared, active)
+        active = self.active if active is None else active
         start = time.perf_counter()
         seen, key = view(prepared), self._key
         small = thumbnail(seen)
         self._since += 1
-        if key is None or self._since >= self._every or self._renewed(key, prepared, asked, small):
-            inferred = self._segmenter.infer(prepared, asked)
+        if key is None or self._since >= self._every or self._renewed(key, prepared, active, small):
+            inferred = self._segmenter.infer(prepared, active)
             if inferred.raw is not None:
                 raise UsageError("key frames are for semantic segmentation; use --task semantic, or no --keyframes")
             self._key, self._since = _Key(inferred, seen), 0
@@ -88,8 +87,8 @@ class Keyframes:
         """See `Segmenter.finish`."""
         return self._segmenter.finish(inferred)
 
-    def _renewed(self, key: _Key, prepared: Prepared, asked: Asked, small: Grey) -> bool:
-        if key.inferred.asked.version != asked.version:
+    def _renewed(self, key: _Key, prepared: Prepared, active: ActiveClasses, small: Grey) -> bool:
+        if key.inferred.active.version != active.version:
             return True
         if key.inferred.prepared.letterbox != prepared.letterbox or min(prepared.letterbox.scaled) < _LEAST_SIDE:
             return True

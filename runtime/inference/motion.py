@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..opencv import cv2
-from ..segmenter import Prepared
+from .frame_processor import Prepared
 
 Grey = npt.NDArray[np.uint8]  # (h, w)
 Floats = npt.NDArray[np.float32]

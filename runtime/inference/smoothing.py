@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ...bundle.errors import UsageError
 from ...bundle.letterbox import Letterbox
 from ..opencv import cv2
-from ..segmenter import Inferred
+from .frame_processor import Inferred
 from .motion import Floats, Grey, another_scene, changed, thumbnail, view
 
 STRENGTH = 0.9  # default; see benchmarks/results/smoothing.json for what it does
@@ -68,20 +68,20 @@ class TemporalSmoother:
         """
         if self._off or inferred.raw is not None:
             return inferred
-        asked, letterbox = inferred.asked, inferred.prepared.letterbox
+        active, letterbox = inferred.active, inferred.prepared.letterbox
         height, width = letterbox.scaled_in(inferred.labels.shape[1:])
         # Which background class wins is seen by nobody.
-        unseen = min(asked.shown, int(np.iinfo(inferred.labels.dtype).max))
+        unseen = min(active.shown, int(np.iinfo(inferred.labels.dtype).max))
         labels = np.minimum(inferred.labels[0, :height, :width], inferred.labels.dtype.type(unseen))
         confidence = inferred.confidence[0, :height, :width]
         small, old = thumbnail(view(inferred.prepared)), self._state
-        if old is not None and (old.version, old.letterbox) == (asked.version, letterbox):
+        if old is not None and (old.version, old.letterbox) == (active.version, letterbox):
             change = changed(old.small, small)
             if not another_scene(old.small, small, change):
                 self._state = self._next(old, small, change, labels, confidence)
                 return _replaced(inferred, self._state)
         self._state = _State(
-            asked.version, letterbox, small, labels, np.full_like(confidence, _FIRST), confidence.copy()
+            active.version, letterbox, small, labels, np.full_like(confidence, _FIRST), confidence.copy()
         )
         return inferred
 

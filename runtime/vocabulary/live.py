@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ...bundle.vocabulary import ClassNames
-from ..segmenter import Asked, Segmenter
+from ..inference.frame_processor import ActiveClasses
+from ..segmenter import Segmenter
 from ..threads.newest_task import NewestTaskWorker, Superseded
 
 MOST_PRESETS = 9  # one for each key
@@ -49,7 +50,9 @@ class LiveVocabulary:
         self.presets = tuple(presets)
         self.on_change = on_change
         self._segmenter = segmenter
-        self._worker: NewestTaskWorker[Classes, Asked] = NewestTaskWorker("vocabulary", self._encode, segmenter.preload)
+        self._worker: NewestTaskWorker[Classes, ActiveClasses] = NewestTaskWorker(
+            "vocabulary", self._encode, segmenter.preload
+        )
         self._lock = threading.Lock()
         self._requested = 0  # requests so far, and how many have had their answer
         self._answered = 0
@@ -59,15 +62,15 @@ class LiveVocabulary:
     @property
     def state(self) -> VocabularyState:
         """As of now."""
-        asked = self._segmenter.asked
-        classes = asked.vocabulary.classes[: asked.shown]
-        return VocabularyState(classes, asked.version, self._requested > self._answered, self._error)
+        active = self._segmenter.active
+        classes = active.vocabulary.classes[: active.shown]
+        return VocabularyState(classes, active.version, self._requested > self._answered, self._error)
 
     def start(self) -> None:
         """Load the text encoder now, in the background, so that the first change is as quick as the others."""
         self._worker.start()
 
-    def request(self, classes: Classes) -> Future[Asked]:
+    def request(self, classes: Classes) -> Future[ActiveClasses]:
         """Look for `classes`, given as to `Segmenter.set_classes`, as soon as they are encoded.
 
         The future's result is what is looked for from the next frame on. It raises `UsageError` for what is no list of
@@ -79,7 +82,7 @@ class LiveVocabulary:
         future.add_done_callback(self._answer)
         return future
 
-    def preset(self, number: int) -> Future[Asked] | None:
+    def preset(self, number: int) -> Future[ActiveClasses] | None:
         """Request preset `number`, counted from 1; None if there is no such preset."""
         return self.request(self.presets[number - 1]) if 1 <= number <= len(self.presets) else None
 
@@ -105,10 +108,10 @@ class LiveVocabulary:
             self._watched[0].join()
         self._worker.close()
 
-    def _encode(self, classes: Classes) -> Asked:
+    def _encode(self, classes: Classes) -> ActiveClasses:
         return self._segmenter.set_classes(classes)
 
-    def _answer(self, future: Future[Asked]) -> None:
+    def _answer(self, future: Future[ActiveClasses]) -> None:
         error = None if future.cancelled() else future.exception()
         with self._lock:
             self._answered += 1
@@ -124,15 +127,17 @@ class LiveVocabulary:
         stop: threading.Event,
         refused: Callable[[str], None] | None,
     ) -> None:
-        def tell(future: Future[Asked]) -> None:
+        def tell(future: Future[ActiveClasses]) -> None:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, Superseded) and refused is not None:
                 refused(str(error))
 
+        last = seen
         while not stop.wait(_POLL):
-            now = _signature(path)
-            if now is not None and now != seen:
-                seen = now
+            before, last = last, _signature(path)
+            # Read once it has stayed the same for one interval: an editor may still be writing it.
+            if last is not None and last == before and last != seen:
+                seen = last
                 self.request(f"@{path}").add_done_callback(tell)
 
 

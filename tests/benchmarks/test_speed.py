@@ -28,7 +28,8 @@ from ovs_edge.benchmarks.speed.subjects import Picture, Subject, load_pictures
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.models import default_bundle
-from ovs_edge.runtime.engines.session import open_session
+from ovs_edge.runtime.engines.engine import EngineOptions
+from ovs_edge.runtime.engines.registry import open_session
 
 ECHO = "import sys\nfor line in sys.stdin:\n    assert open(line.strip(), 'rb').read(2) == b'\\xff\\xd8'\n    print('{}', flush=True)"
 
@@ -298,7 +299,7 @@ def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     rng = np.random.default_rng(0)
     image, vectors = rng.integers(0, 256, (1, 48, 64, 3), np.uint8), rng.standard_normal((5, 2, 3)).astype(np.float32)
-    with open_session(bundle, threads=1, provider="cpu") as plain:
+    with open_session(bundle, EngineOptions(threads=1, provider="cpu")) as plain:
         expected = plain.run(image, vectors)
     with BoundSession(bundle, "fp32", "CPUExecutionProvider", "cpu") as bound:
         found = bound.run(image, vectors)

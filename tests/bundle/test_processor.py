@@ -15,7 +15,8 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.bundle.processor import has_vnni, processor
 from ovs_edge.bundle.stopwatch import burst_times
-from ovs_edge.runtime.engines.session import open_session
+from ovs_edge.runtime.engines.engine import EngineOptions
+from ovs_edge.runtime.engines.registry import open_session
 
 
 @pytest.fixture
@@ -60,12 +61,12 @@ def test_full_range_weights_are_refused_without_vnni(cpuinfo: Path, tiny_bundle:
     (tiny_bundle / MANIFEST).write_text(changed.to_json())
     cpuinfo.write_text("flags : avx2\n")
     with pytest.raises(UsageError, match=r"made for processors with VNNI.*--cpu x86"):
-        open_session(Bundle.open(tiny_bundle), "int8-cpu", 1)
-    with open_session(Bundle.open(tiny_bundle, force=True), "int8-cpu", 1):
+        open_session(Bundle.open(tiny_bundle), EngineOptions("int8-cpu", 1))
+    with open_session(Bundle.open(tiny_bundle, force=True), EngineOptions("int8-cpu", 1)):
         pass
     has_vnni.cache_clear()
     cpuinfo.write_text("flags : avx_vnni\n")
-    with open_session(Bundle.open(tiny_bundle), "int8-cpu", 1):
+    with open_session(Bundle.open(tiny_bundle), EngineOptions("int8-cpu", 1)):
         pass
 
 

@@ -14,6 +14,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import CheckpointError
 from ovs_edge.export.bundle_writer import _stuff
 from ovs_edge.export.cli import main
+from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.onnx_runtime import OnnxSession
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.segmenter.layouts.coco_names import COCO_STUFF
@@ -51,7 +52,7 @@ def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     assert 0 <= manifest.parity["raw"]["mask_logits"] < 1e-3 and 0 <= manifest.parity["raw"]["class_logits"] < 1e-3
     image = np.zeros((1, *SIZE, 3), np.uint8)
     vectors = np.random.default_rng(0).standard_normal((5, 2, manifest.text.dim)).astype(np.float32)
-    with OnnxSession(bundle, "fp32", 1, "cpu") as session:
+    with OnnxSession(bundle, EngineOptions(threads=1, provider="cpu")) as session:
         raw, (labels, confidence) = session.run_raw(image, vectors), session.run(image, vectors)
     np.testing.assert_array_equal(raw.labels, labels)
     np.testing.assert_array_equal(raw.confidence, confidence)

@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ovs_edge.runtime import doctor
-from ovs_edge.runtime.doctor import Finding, examine
+from ovs_edge.runtime.doctor import examine
+from ovs_edge.runtime.engines import onnx_runtime, open_plan
+from ovs_edge.runtime.engines.engine import Finding
+from ovs_edge.runtime.engines.open_plan import TENSORRT
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from ovs_edge.runtime.doctor import main; main()"]
 
@@ -36,7 +40,7 @@ def test_modules_that_crash_fail_or_hang_are_told_not_suffered(tmp_path: Path) -
     (tmp_path / "cv2.py").write_text("import os; os.abort()")
     (tmp_path / "onnxruntime.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')")
     (tmp_path / "tensorrt.py").write_text("import time; time.sleep(60)")
-    code = "from ovs_edge.runtime import doctor; doctor._PATIENCE = 1.0; doctor.main()"
+    code = "from ovs_edge.runtime import doctor; from ovs_edge.runtime.engines import child_import; doctor.PATIENCE = 1.0; child_import.PATIENCE = 1.0; doctor.main()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "DISPLAY": ":77", "PATH": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, env=environment
@@ -46,6 +50,12 @@ def test_modules_that_crash_fail_or_hang_are_told_not_suffered(tmp_path: Path) -
     assert "libcudart.so.12" in ran.stdout
     assert "importing tensorrt takes longer" in ran.stdout
     assert "no NVIDIA GPU" in ran.stdout
+
+
+def _imports(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], tuple[bool, str]]) -> None:
+    """`answer(module)` stands in for every import in a child process."""
+    for user in (doctor, onnx_runtime, open_plan):
+        monkeypatch.setattr(user, "import_in_child", lambda module, code="": answer(module))
 
 
 def test_a_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +71,7 @@ def test_a_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(doctor, "_child", lambda module, code: (False, f"No module named {module!r}"))
+    _imports(monkeypatch, lambda module: (False, f"No module named {module!r}"))
     monkeypatch.setattr("shutil.which", lambda program: None)
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("video10"))
     findings = examine(tmp_path)
@@ -85,10 +95,8 @@ def test_a_jetson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_tensorrt_plans_need(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], says: str) -> None:
     missing = "No module named {!r}"
-    monkeypatch.setattr(
-        doctor, "_child", lambda module, code: (module in answers, answers.get(module) or missing.format(module))
-    )
-    assert says in "\n".join(f"{found.text} -> {found.remedy}" for found in doctor._tensorrt())
+    _imports(monkeypatch, lambda module: (module in answers, answers.get(module) or missing.format(module)))
+    assert says in "\n".join(f"{found.text} -> {found.remedy}" for found in TENSORRT.examine())
 
 
 def test_two_packages_of_one_module_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +125,7 @@ def test_a_probe_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -
     def broken(root: Path) -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr(doctor, "_child", lambda module, code: (False, "none"))
+    _imports(monkeypatch, lambda module: (False, "none"))
     monkeypatch.setattr(doctor, "_cameras", broken)
     findings = examine()
     assert "could not be examined (RuntimeError: surprise)" in _texts(findings, "cameras")

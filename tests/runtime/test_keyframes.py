@@ -10,8 +10,9 @@ from support.scripted import Scripted, frames, textured
 from support.tiny_bundle import build
 
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.inference.frame_processor import ActiveClasses, Inferred, Prepared
 from ovs_edge.runtime.inference.keyframes import Keyframes
-from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared, Segmenter
+from ovs_edge.runtime.segmenter import Segmenter
 
 SIZE = (96, 128)
 WIDE = textured(96, 256)
@@ -68,7 +69,7 @@ def test_a_cut_new_classes_and_a_new_size_are_key_frames() -> None:
     assert steps.calls == 2
     steps.change(["c"], version=2)
     found = _run(keyframes, [dark] * 3)
-    assert steps.calls == 3 and all(inferred.asked.version == 2 for inferred in found)
+    assert steps.calls == 3 and all(inferred.active.version == 2 for inferred in found)
     _run(keyframes, [np.ascontiguousarray(dark[:40])] * 3)
     assert steps.calls == 4
 
@@ -107,11 +108,11 @@ def test_a_stream_shows_the_network_every_nth_frame(tiny_bundle: Path) -> None:
 
 def test_a_failing_network_leaves_the_next_frame_a_key_frame() -> None:
     class Failing(Steps):
-        def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
+        def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
             if self.calls == 1:
                 self.calls += 1
                 raise RuntimeError("out of memory")
-            return super().infer(prepared, asked)
+            return super().infer(prepared, active)
 
     keyframes = Keyframes(Failing(SIZE, lambda count: _object(0)), 2)
     _run(keyframes, [_window(0)] * 2)

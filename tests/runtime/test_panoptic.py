@@ -30,7 +30,7 @@ from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.panoptic import Stuff, frame_segments
 from ovs_edge.runtime.inference.prediction import Prediction, Segment
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.segmenter import Segmenter, SegmenterOptions
 from ovs_edge.runtime.sinks.json_lines import describe
 from ovs_edge.runtime.status import Status
 
@@ -169,7 +169,7 @@ def test_outputs_that_do_not_fit(panoptic_bundle: Path, masks: tuple[int, ...], 
         lambda image, vectors: (np.zeros(masks, np.float32), np.zeros(classes, np.float32)),
     )
     manifest = Bundle.open(panoptic_bundle, verify=False).manifest
-    segmenter = Segmenter(manifest, session, Table(), background="none", exact_words=True)
+    segmenter = Segmenter(manifest, session, Table(), SegmenterOptions("none", exact_words=True))
     segmenter.set_classes("red,blue")
     with pytest.raises(BundleError, match="mask_logits"):
         segmenter.predict(scene())

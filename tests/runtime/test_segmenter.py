@@ -19,11 +19,12 @@ from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import Manifest
 from ovs_edge.bundle.processor import usable_cores
 from ovs_edge.runtime.capture.registry import open_source
+from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.memory import MemorySession
-from ovs_edge.runtime.engines.session import open_session
+from ovs_edge.runtime.engines.registry import open_session
 from ovs_edge.runtime.inference.prediction import NOTHING, Prediction
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.segmenter import Segmenter, SegmenterOptions
 
 RED, GREEN, BLUE, GREY = (0, 0, 255), (0, 255, 0), (255, 0, 0), (128, 128, 128)
 
@@ -118,7 +119,7 @@ def test_zero_rows_change_nothing(tiny_bundle: Path, names: list[str], padding: 
     image = np.random.default_rng(seed).integers(0, 256, (1, HEIGHT, WIDTH, 3), np.uint8)
     padded = np.zeros((len(names) + padding, 1 + synonyms, 3), np.float32)
     padded[: len(names), :1] = vectors
-    with open_session(bundle, threads=1) as session:
+    with open_session(bundle, EngineOptions(threads=1)) as session:
         labels, confidence = session.run(image, vectors)
         with_padding, also_confidence = session.run(image, padded)
     if set(names) != {"unicorn"}:  # a class whose only name is a zero row never wins
@@ -128,7 +129,10 @@ def test_zero_rows_change_nothing(tiny_bundle: Path, names: list[str], padding: 
 
 
 @pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (3, 3), (9, 4)])
-def test_a_cpu_takes_several_frames_side_by_side(tiny_bundle: Path, threads: int, at_once: int) -> None:
+def test_a_cpu_takes_several_frames_side_by_side(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
+) -> None:
+    monkeypatch.setattr("ovs_edge.runtime.engines.onnx_runtime.usable_processors", lambda: list(range(16)))
     with Segmenter.load(tiny_bundle, threads=threads, side_by_side=True) as segmenter:
         assert segmenter.at_once == at_once
     with Segmenter.load(tiny_bundle, threads=threads) as segmenter:
@@ -143,7 +147,7 @@ def test_a_failed_change_leaves_the_classes(segmenter: Segmenter) -> None:
     for wrong in ("", "x" * 5000, ",".join(map(str, range(10_000)))):
         with pytest.raises(UsageError):
             segmenter.set_classes(wrong)
-    assert segmenter.asked.labels == ("red",)
+    assert segmenter.active.labels == ("red",)
 
 
 def test_classes_as_a_list(segmenter: Segmenter) -> None:
@@ -211,7 +215,9 @@ def test_classes_change_between_frames_never_within(tiny_bundle: Path) -> None:
         winner = int(vectors[:, 0, 0].argmax())
         return np.full((1, HEIGHT, WIDTH), winner, np.int32), np.ones((1, HEIGHT, WIDTH), np.float32)
 
-    segmenter = Segmenter(_manifest(tiny_bundle), MemorySession(answer), Table(), background="none", exact_words=True)
+    segmenter = Segmenter(
+        _manifest(tiny_bundle), MemorySession(answer), Table(), SegmenterOptions("none", exact_words=True)
+    )
     vocabularies = [("1", "9"), ("7", "3", "2"), ("5",)]
     segmenter.set_classes(vocabularies[0])
     done = threading.Event()
@@ -245,7 +251,7 @@ def test_classes_change_between_frames_never_within(tiny_bundle: Path) -> None:
 )
 def test_a_graph_that_breaks_the_contract_is_named(tiny_bundle: Path, answer: tuple[np.ndarray, np.ndarray]) -> None:
     session = MemorySession(lambda image, vectors: answer)
-    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none", exact_words=True)
+    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), SegmenterOptions("none", exact_words=True))
     segmenter.set_classes("1")
     with pytest.raises(BundleError, match="expected"):
         segmenter.predict(stripes(RED))
@@ -257,7 +263,7 @@ def test_a_coarse_label_map_covers_the_frame(tiny_bundle: Path) -> None:
     labels = np.zeros((1, HEIGHT // 4, WIDTH // 4), np.int32)
     labels[..., 6:] = 1  # frame 48x24 lies in columns 0..24 of 64, 0..6 of 16
     session = MemorySession(lambda image, vectors: (labels, np.ones(labels.shape, np.float32)))
-    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), background="none", exact_words=True)
+    segmenter = Segmenter(_manifest(tiny_bundle), session, Table(), SegmenterOptions("none", exact_words=True))
     segmenter.set_classes("1,2")
     assert (segmenter.predict(np.zeros((96, 48, 3), np.uint8)).labels == 0).all()
 

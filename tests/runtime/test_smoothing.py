@@ -15,9 +15,10 @@ from support.scripted import Scripted, frames, textured
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.engines.session import RawOutputs
+from ovs_edge.runtime.inference.frame_processor import Inferred
 from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.inference.smoothing import STRENGTH, TemporalSmoother
-from ovs_edge.runtime.segmenter import Inferred, Segmenter
+from ovs_edge.runtime.segmenter import Segmenter
 
 SIZE = (64, 96)
 STILL = textured(*SIZE)

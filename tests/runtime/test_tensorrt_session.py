@@ -16,12 +16,15 @@ from support.plans import make_plan
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import MissingExtraError, PlanError, UsageError
 from ovs_edge.runtime.engines.cuda import find_gpu
+from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.onnx_runtime import OnnxSession
 from ovs_edge.runtime.engines.plan import Plan
 from ovs_edge.runtime.engines.tensorrt import TensorRTSession
 from ovs_edge.runtime.segmenter import Segmenter
 
 SHAPE = (1, tiny_bundle.HEIGHT, tiny_bundle.WIDTH, 3)
+
+CPU = EngineOptions(threads=1, provider="cpu")
 
 
 def _image(seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -45,7 +48,7 @@ def plan(tiny_bundle: Path, tmp_path: Path) -> Plan:
 def test_labels_are_those_of_onnx_runtime_at_any_number_of_classes(
     trt: fake_gpu.TensorRT, plan: Plan, tiny_bundle: Path
 ) -> None:
-    with TensorRTSession(plan) as session, OnnxSession(Bundle.open(tiny_bundle), "fp32", 1, "cpu") as reference:
+    with TensorRTSession(plan) as session, OnnxSession(Bundle.open(tiny_bundle), CPU) as reference:
         for classes, names in ((1, 1), (4, 2), (5, 2), (3, 5), (16, 5), (1, 1)):
             image, vectors = _image(classes), _vectors(classes, names)
             labels, confidence = session.run(image, vectors)
@@ -85,7 +88,7 @@ def test_panoptic_columns_come_without_the_padding(trt: fake_gpu.TensorRT, tmp_p
     image, vectors = _image(), _vectors(3, 2)
     with (
         TensorRTSession(make_plan(bundle, tmp_path / "panoptic.plan")) as session,
-        OnnxSession(bundle, "fp32", 1, "cpu") as reference,
+        OnnxSession(bundle, CPU) as reference,
     ):
         found, expected = session.run_raw(image, vectors), reference.run_raw(image, vectors)
     assert found.class_logits.shape == (1, 6, 4)

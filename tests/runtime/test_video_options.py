@@ -48,7 +48,7 @@ def test_from_options_to_labels(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--task", "semantic", "--smooth", "1.5"], "expected 0 (off) to 1"),
+        (["--task", "semantic", "--smooth", "1.5"], "expected a number from 0 to 1"),
         (["--keyframes", "0"], "expected a number from 1 to 30"),
         (["--smooth", "0.5", "--task", "panoptic"], "use --task semantic"),
     ],

@@ -175,7 +175,7 @@ def test_runner_ups_follow_the_softmax(segmenter: Segmenter) -> None:
     inspector = Inspector(segmenter)
     info = inspector.ask(image, prediction, 30, 20).result(20)
     names = {guess.label: guess.score for guess in info.guesses}
-    asked = segmenter.asked
+    asked = segmenter.active
     unit = asked.vocabulary.vectors / np.maximum(np.linalg.norm(asked.vocabulary.vectors, axis=2, keepdims=True), 1e-6)
     logits = 20 * (unit @ (image[0, 0] / np.linalg.norm(image[0, 0])))
     logits[~asked.vocabulary.vectors.any(axis=2)] = -np.inf

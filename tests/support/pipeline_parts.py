@@ -13,7 +13,7 @@ from support.tiny_bundle import HEIGHT, WIDTH
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.runtime.engines.memory import MemorySession
 from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.segmenter import Segmenter
+from ovs_edge.runtime.segmenter import Segmenter, SegmenterOptions
 from ovs_edge.runtime.status import PLAYING, Status
 
 
@@ -93,7 +93,7 @@ def pretend(bundle: Path, seconds: float = 0.0, failure: Exception | None = None
 
     manifest = Bundle.open(bundle, verify=False).manifest
     segmenter = Segmenter(
-        manifest, MemorySession(answer, at_once=at_once), Table(), background="none", exact_words=True
+        manifest, MemorySession(answer, at_once=at_once), Table(), SegmenterOptions("none", exact_words=True)
     )
     segmenter.set_classes("one,two")
     return segmenter

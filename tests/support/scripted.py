@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from ovs_edge.bundle.vocabulary import ClassNames, Vocabulary
 from ovs_edge.runtime.frame import Frame
+from ovs_edge.runtime.inference.frame_processor import ActiveClasses, Inferred, Prepared
 from ovs_edge.runtime.inference.preprocess import to_input
-from ovs_edge.runtime.segmenter import Asked, Inferred, Prepared
 
 Labels = npt.NDArray[np.int32]
 
@@ -27,18 +27,18 @@ class Scripted:
         """Ask for other classes."""
         entries = tuple(ClassNames(name, (name,)) for name in classes)
         vocabulary = Vocabulary(entries, np.ones((len(entries), 1, 3), np.float32))
-        self.asked = Asked(vocabulary, len(entries), (True,) * len(entries), version)
+        self.active = ActiveClasses(vocabulary, len(entries), (True,) * len(entries), version)
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         return Prepared(image, *to_input(image, self.size), {})
 
     at_once = 1
 
-    def infer(self, prepared: Prepared, asked: Asked | None = None) -> Inferred:
+    def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
         labels = self.answer(self.calls)[None]
         self.calls += 1
         confidence = np.full(labels.shape, 0.8, np.float32)
-        return Inferred(prepared, asked or self.asked, labels, confidence, None, {"model": 1.0})
+        return Inferred(prepared, active or self.active, labels, confidence, None, {"model": 1.0})
 
     def see(self, image: npt.NDArray[np.uint8]) -> Inferred:
         """Both steps."""

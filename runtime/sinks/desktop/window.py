@@ -15,11 +15,11 @@ import numpy.typing as npt
 from ....bundle.errors import OvsError, SinkError
 from ...draw.overlay import draw, write_lines
 from ...frame import Frame
+from ...inference.frame_processor import ActiveClasses
 from ...inference.inspector import RegionInfo
 from ...inference.prediction import Prediction
 from ...interaction import Interaction
 from ...opencv import cv2
-from ...segmenter import Asked
 from ...status import Status
 from ..picture import PictureSink
 from .keyboard import HELP, Action, Keyboard
@@ -61,7 +61,7 @@ class WindowSink:
         self._keyboard = Keyboard()
         self._shown: tuple[Frame, Prediction, Image] | None = None  # the picture without what is written over it
         self._answer: Future[RegionInfo] | None = None
-        self._change: Future[Asked] | None = None
+        self._change: Future[ActiveClasses] | None = None
         self._message: tuple[str, ...] = ()
         self._until = 0.0  # time.monotonic() at which the message goes
         self._drawn: tuple[Image, tuple[str, ...]] | None = None  # what the window shows
@@ -107,7 +107,7 @@ class WindowSink:
 
     def _relabel(self) -> None:
         """Label the photo anew when classes or settings have changed."""
-        now = self._interaction.segmenter.asked.version, self._interaction.controls.settings
+        now = self._interaction.segmenter.active.version, self._interaction.controls.settings
         if now != self._labelled and self._shown is not None:
             frame, self._labelled = self._shown[0], now
             prediction = self._interaction.segmenter.predict(frame.image)

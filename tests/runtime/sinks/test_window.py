@@ -139,13 +139,13 @@ def test_a_stream_in_the_window(desk: tuple[Screen, Segmenter, Interaction], tmp
     written = screen.shown[-1]
     assert (written[:100] == plain[:100]).all() and (written[150:] != plain[150:]).any()  # the line, at the bottom
     screen.keys = [*keys("een"), 13]
-    while segmenter.asked.labels != ("green",):
+    while segmenter.active.labels != ("green",):
         assert show(sink, segmenter)
     screen.keys = keys("c,\r")  # no class: said, and nothing changes
     before = len(screen.shown)
     while not (len(screen.shown) > before + 5 and (screen.shown[-1][180:] != plain[180:]).any()):
         assert show(sink, segmenter)
-    assert segmenter.asked.labels == ("green",)
+    assert segmenter.active.labels == ("green",)
     screen.keys = keys("+1s7h")
     for _ in range(6):
         assert show(sink, segmenter, "clip_7")
@@ -179,7 +179,7 @@ def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, In
     first = draw(halves(200, 200), segmenter.predict(halves(200, 200)), PLAIN)
 
     def relabelled() -> bool:
-        return segmenter.asked.labels == ("green",) and (screen.shown[-1][:100, 150:] != first[:100, 150:]).any()
+        return segmenter.active.labels == ("green",) and (screen.shown[-1][:100, 150:] != first[:100, 150:]).any()
 
     # Another key asks for the next photo once this one is seen with the new classes, and not before.
     screen.later = lambda: ord(" ") if relabelled() else -1

@@ -71,14 +71,14 @@ def test_foreign_sites_are_refused(viewer: Viewer, headers: dict[str, str], stat
     async def work() -> None:
         async with client(viewer) as session:
             given = {"Content-Type": "application/json", **headers}
-            before = viewer.segmenter.asked.version
+            before = viewer.segmenter.active.version
             async with session.post("/classes", data='{"classes": ["blue"]}', headers=given) as answer:
                 assert answer.status == status
             if status != 415:
                 with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                     await session.ws_connect("/live", headers=headers)
                 assert refused.value.status == status
-            assert viewer.segmenter.asked.version == before
+            assert viewer.segmenter.active.version == before
 
     within(work())
 

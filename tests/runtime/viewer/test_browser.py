@@ -52,10 +52,10 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
     await page.press("/")
     assert await page.value(FOCUS) == "name"
     await page.type("lawn|green")
-    version = segmenter.asked.version + 1
+    version = segmenter.active.version + 1
     await page.press("Enter")
     await page.until(f"{CHIPS} === 'red,lawn' && document.body.dataset.version == '{version}'")
-    assert segmenter.asked.vocabulary.classes[1].names == ("lawn", "green")
+    assert segmenter.active.vocabulary.classes[1].names == ("lawn", "green")
     await page.until(f"{pixel.format(48)} !== '{plain}'")
     await page.until("document.querySelector('#announce').textContent === 'Looking for red, lawn'")
     # A class that cannot be: the reason is said, and nothing is lost.
@@ -116,7 +116,7 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
     fetched = "fetch(document.querySelector('#recordings a').href).then((answer) => answer.blob())"
     assert await page.value(f"{fetched}.then((file) => file.size)") == (recordings / name).stat().st_size > 0
     # A preset by its number.
-    version = segmenter.asked.version + 1
+    version = segmenter.active.version + 1
     await page.press("2")
     await page.until(f"{CHIPS} === 'green,blue' && document.body.dataset.version == '{version}'")
     # What is here: by arrow keys and Enter on the picture.
@@ -196,11 +196,11 @@ def test_quick_edits_add_up_and_one_that_is_refused_is_said(
 
     async def in_force(page: Page, segmenter: Segmenter, labels: str) -> None:
         for _ in range(300):
-            if ",".join(segmenter.asked.vocabulary.labels[: segmenter.asked.shown]) == labels:
+            if ",".join(segmenter.active.vocabulary.labels[: segmenter.active.shown]) == labels:
                 break
             await asyncio.sleep(0.02)
-        assert ",".join(segmenter.asked.vocabulary.labels[: segmenter.asked.shown]) == labels
-        await page.until(f"{CHIPS} === '{labels}' && document.body.dataset.version == '{segmenter.asked.version}'")
+        assert ",".join(segmenter.active.vocabulary.labels[: segmenter.active.shown]) == labels
+        await page.until(f"{CHIPS} === '{labels}' && document.body.dataset.version == '{segmenter.active.version}'")
 
     async def work(url: str, interaction: Interaction) -> None:
         segmenter = interaction.segmenter
@@ -228,7 +228,7 @@ def test_quick_edits_add_up_and_one_that_is_refused_is_said(
             assert "at most 300" in await page.value("document.querySelector('#problem').textContent")
             assert await page.value("document.querySelector('#name').value.length") == 400
             await page.value("document.querySelector('#name').value = ''")
-            assert segmenter.asked.vocabulary.classes[1].names == ("red", "brick")
+            assert segmenter.active.vocabulary.classes[1].names == ("red", "brick")
             # A list that came from elsewhere in between is not undone: an edit is made to what is there then.
             other = interaction.vocabulary.request("blue,sky")
             await add(page, "green")

@@ -1,0 +1,61 @@
+"""What a module declares to become an engine: a value of `--provider`, how it opens a bundle, whether it can here.
+
+    ENGINE = Engine("mine", open=lambda bundle, options: MySession(bundle.graph(options.precision)))
+
+and one line in registry.py name it. See docs/extending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...bundle.bundle import Bundle
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which of a bundle's graphs to run, on what, and how."""
+
+    precision: str = "fp32"  # one of the bundle's
+    threads: int = 0  # of the CPU; 0: one per core
+    provider: str = "auto"  # an engine's name, or "auto"
+    plan: Path | None = None  # folder of a TensorRT plan to use
+    side_by_side: bool = False  # let a CPU work on several frames at once, rather than on one with all its cores
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `ovs-doctor`."""
+
+    topic: str
+    state: str  # "ok", "note" (works, with a limit worth knowing) or "missing"
+    text: str  # what was found
+    remedy: str | None = None  # what to do, where there is something
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why an engine cannot be used on this machine."""
+
+    text: str
+    unexpected: bool = False  # it is installed, so the user should hear why another engine is used
+
+
+def _nothing() -> Iterator[Finding]:
+    return iter(())
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One value of `--provider`."""
+
+    name: str
+    open: Callable[[Bundle, EngineOptions], Session]
+    # Why `--provider auto` passes over this engine, given the options; None: it is used.
+    obstacle: Callable[[EngineOptions], Obstacle | None] = lambda options: Obstacle("only used when it is named")
+    examine: Callable[[], Iterator[Finding]] = _nothing  # for ovs-doctor

@@ -1,0 +1,61 @@
+"""All engines, and how a bundle gets the session of one. To add an engine, write a module and add its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ...bundle.errors import UsageError, note
+from .engine import Engine, EngineOptions
+
+if TYPE_CHECKING:
+    from ...bundle.bundle import Bundle
+    from .session import Session
+
+# Value of --provider -> module:name of its `Engine`; `--provider auto` takes the first that can be used.
+ENGINES = {
+    "cuda": ".onnx_runtime:CUDA",
+    "cpu": ".onnx_runtime:CPU",
+    "tensorrt": ".open_plan:TENSORRT",
+}
+AUTO = "auto"
+
+
+def providers() -> tuple[str, ...]:
+    """Values of `--provider`."""
+    return (AUTO, *sorted(ENGINES))
+
+
+def engines() -> Iterator[Engine]:
+    """Every engine, in the order in which `auto` tries them. Their packages need not be installed."""
+    for entry in ENGINES.values():
+        module, name = entry.split(":")
+        yield getattr(import_module(module, __package__), name)
+
+
+def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Session:
+    """Load the bundle's segmenter.
+
+    Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
+    `PlanError` for a plan, `MissingExtraError` where the engine is not installed.
+    """
+    options = EngineOptions() if options is None else options
+    if options.plan is not None and options.provider not in (AUTO, "tensorrt"):
+        raise UsageError(f"a plan runs on TensorRT, the provider is {options.provider!r}; leave one of the two out")
+    if options.provider not in providers():
+        raise UsageError(f"the provider is {options.provider!r}, expected one of: {', '.join(providers())}")
+    name = "tensorrt" if options.plan is not None else options.provider
+    if name != AUTO:
+        return next(engine for engine in engines() if engine.name == name).open(bundle, replace(options, provider=name))
+    reasons: list[str] = []
+    for engine in engines():
+        obstacle = engine.obstacle(options)
+        if obstacle is None:
+            if reasons:
+                note(f"{'; '.join(reasons)}; running on {engine.name}")
+            return engine.open(bundle, replace(options, provider=engine.name))
+        if obstacle.unexpected:
+            reasons.append(obstacle.text)
+    raise UsageError("no engine can be used here; run ovs-doctor")
