@@ -103,9 +103,9 @@ def soak(
 ) -> None:
     """Memory, threads, descriptors and age of frames over time, with other classes every five seconds."""
     from ..models import default_bundle
-    from .live.soak import Sample, measure_soak
+    from .live.soak import ProcessSample, measure_soak
 
-    def tell(sample: Sample) -> None:
+    def tell(sample: ProcessSample) -> None:
         print(
             f"{sample.seconds:7.1f} s  {sample.memory_mib:8.1f} MiB  {sample.threads} threads  "
             f"{sample.descriptors} descriptors  {sample.frames} frames  age {sample.age_ms:.0f} ms",

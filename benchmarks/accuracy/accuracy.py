@@ -14,7 +14,7 @@ from ...data.names.category_names import category_names
 from ...runtime.segmenter import Segmenter
 from ...training.splits import Split, SplitScore, score
 from .boundary import boundary_counts, boundary_iou
-from .class_list import Asked
+from .class_list import ClassQuery
 from .panoptic_quality import SegmentCounts, match_segments
 
 
@@ -70,7 +70,7 @@ class AccuracyResult:
     skipped: tuple[str, ...] = ()  # photos left out, and why
 
 
-def count_photo(segmenter: Segmenter, asked: Asked, photo: LabelledPhoto) -> Counts:
+def count_photo(segmenter: Segmenter, asked: ClassQuery, photo: LabelledPhoto) -> Counts:
     """Run one photo at its own size and count."""
     prediction = segmenter.predict(photo.image)
     truth = asked.truth(photo.truth)
@@ -93,13 +93,13 @@ def count_photos(
     indices: Iterable[int],
     synonyms: bool = False,
     on_photo: Callable[[], None] = lambda: None,
-) -> tuple[Counts, Asked]:
+) -> tuple[Counts, ClassQuery]:
     """Counts of the photos `indices`, and the classes as they were asked for.
 
     The segmenter must have no background and no threshold: every pixel counts. Raises `UsageError`, `DatasetError`,
     `SourceError`.
     """
-    asked = Asked(segmenter, photos.classes, synonyms)
+    asked = ClassQuery(segmenter, photos.classes, synonyms)
     total = Counts.zero(len(asked), segmenter.task == "panoptic" and photos.stuff is not None)
     for index in indices:
         total += count_photo(segmenter, asked, photos.load(index))

@@ -51,7 +51,7 @@ def _plain(name: str) -> str:
     return " ".join(name.replace(",", " ").replace("|", " ").split())
 
 
-class Asked:
+class ClassQuery:
     """A data set's classes as a segmenter was asked for them.
 
     Two categories may share a plain name ("table" in COCO): they are one class to a user, and one here.

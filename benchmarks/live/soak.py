@@ -58,7 +58,7 @@ _THINGS = ("kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "
 
 
 @dataclass(frozen=True)
-class Sample:
+class ProcessSample:
     """The process at one moment."""
 
     seconds: float  # since the first frame
@@ -90,7 +90,7 @@ class SoakResult:
     age_last_ms: float
     age_first_minute: float  # median age over median time in the network, of the first minute's frames
     age_last_minute: float  # the same of the last minute's
-    samples: tuple[Sample, ...] = field(repr=False)
+    samples: tuple[ProcessSample, ...] = field(repr=False)
 
 
 class _Loop:
@@ -124,14 +124,14 @@ class _Loop:
         self._capture.release()
 
 
-class _Watch:
+class _SoakSink:
     """A sink that changes the classes, takes samples, and ends the run when its time is over."""
 
     wants_picture = False
     place: str | None = None
 
-    def __init__(self, vocabulary: LiveVocabulary, minutes: float, tell: Callable[[Sample], None]) -> None:
-        self.samples: list[Sample] = []
+    def __init__(self, vocabulary: LiveVocabulary, minutes: float, tell: Callable[[ProcessSample], None]) -> None:
+        self.samples: list[ProcessSample] = []
         self.changes = 0
         self.first: list[tuple[float, float]] = []  # age and time in the network of the first minute's frames
         self._last: deque[tuple[float, float, float]] = deque()  # time of arrival, age, time in the network
@@ -235,7 +235,7 @@ class _Viewer:
 
 
 def measure_soak(
-    path: Path, clip: Path, minutes: float, unpaced: bool, threads: int, tell: Callable[[Sample], None]
+    path: Path, clip: Path, minutes: float, unpaced: bool, threads: int, tell: Callable[[ProcessSample], None]
 ) -> SoakResult:
     """Run for `minutes` in this process, saving the video; `tell` hears of every sample."""
     if not Path("/proc/self/statm").is_file():
@@ -252,7 +252,7 @@ def measure_soak(
         interaction = Interaction.of(segmenter, Style())
         stack.callback(interaction.close)
         source = LiveSource(clip.name, lambda: _Loop(clip, unpaced))
-        watch = _Watch(interaction.vocabulary, minutes, tell)
+        watch = _SoakSink(interaction.vocabulary, minutes, tell)
         sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, live=source.live), watch]
         viewer = None
         if importlib.util.find_spec("aiohttp") is not None:
@@ -272,7 +272,7 @@ def measure_soak(
     begin, end = [sample for sample in samples if sample.seconds >= settled][:few], samples[-few:]
     tenth = max(1, len(samples) // 10)
 
-    def gained(count: Callable[[Sample], int]) -> int:
+    def gained(count: Callable[[ProcessSample], int]) -> int:
         return round(median(map(count, end)) - median(map(count, begin)))
 
     return SoakResult(
@@ -302,11 +302,11 @@ def _ratio(times: list[tuple[float, float]]) -> float:
     return float(median(ages) / median(models))
 
 
-def _sample(seconds: float, frames: int, age_ms: float, model_ms: float) -> Sample:
+def _sample(seconds: float, frames: int, age_ms: float, model_ms: float) -> ProcessSample:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     threads = re.search(r"Threads:\s+(\d+)", Path("/proc/self/status").read_text())
     assert threads is not None
-    return Sample(
+    return ProcessSample(
         seconds=round(seconds, 1),
         memory_mib=round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2),
         threads=int(threads[1]),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .state import Board, read_board
+from .system_state import SystemState, read_system_state
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,7 +40,7 @@ class Conditions:
     warnings: tuple[str, ...]  # why the figures may not be trusted; empty on a quiet machine
 
 
-class Watch:
+class ConditionMonitor:
     """Observes the machine during a `with` block; `conditions` afterwards."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -48,7 +48,7 @@ class Watch:
         self._root = root
         self._mine = {os.getpid()}
         self._over = threading.Event()
-        self._boards: list[Board] = []
+        self._boards: list[SystemState] = []
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self.conditions: Conditions | None = None
 
@@ -57,7 +57,7 @@ class Watch:
         self._mine.add(pid)
 
     def __enter__(self) -> Self:
-        self._boards.append(read_board(self._root))
+        self._boards.append(read_system_state(self._root))
         self._start = monotonic()
         self._before = self._times()
         self._thread.start()
@@ -69,7 +69,7 @@ class Watch:
         self._over.set()
         self._thread.join()
         after, seconds = self._times(), monotonic() - self._start
-        self._boards.append(read_board(self._root))
+        self._boards.append(read_system_state(self._root))
         others = stolen = None
         if self._before is not None and after is not None:
             total, busy, steal, mine = (new - old for new, old in zip(after, self._before, strict=True))
@@ -90,7 +90,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(_PERIOD):
-            self._boards.append(read_board(self._root))
+            self._boards.append(read_system_state(self._root))
 
     def _times(self) -> tuple[float, float, float, float] | None:
         """Ticks so far: of all cores, busy, stolen, and of the processes that are measured."""
@@ -143,7 +143,7 @@ class Watch:
         return found
 
 
-def doubts(rounds: Sequence[Sequence[float]]) -> list[str]:
+def sample_warnings(rounds: Sequence[Sequence[float]]) -> list[str]:
     """What speaks against one row's samples, given in the order they were taken."""
     values = np.concatenate([np.asarray(part, float) for part in rounds])
     found = []

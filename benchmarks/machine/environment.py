@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...bundle.processor import usable_processors
-from .state import Board, read_board
+from .system_state import SystemState, read_system_state
 
 _PACKAGES = (
     "ovs-edge", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy", "opencv-python-headless", "torch",
@@ -28,7 +28,7 @@ class Environment:
     system: str
     python: str
     packages: dict[str, str]  # those that decide speed
-    board: Board  # clocks, power mode, temperature, driver: what the system says of them
+    board: SystemState  # clocks, power mode, temperature, driver: what the system says of them
 
     @classmethod
     def here(cls) -> Environment:
@@ -47,7 +47,7 @@ class Environment:
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             packages=packages,
-            board=read_board(),
+            board=read_system_state(),
         )
 
 

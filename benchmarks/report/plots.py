@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..speed.subjects import STAGES
+from ..speed.runners import STAGES
 from .speed_tables import size_of
 
 _COLOURS = {

@@ -14,7 +14,7 @@ _SLOWEST = 12  # modules of a profile that are named
 
 
 def speed_tables(document: dict[str, Any]) -> str:
-    """Every contender's frame, what a new process costs, and what speaks against the figures."""
+    """Every runner's frame, what a new process costs, and what speaks against the figures."""
     result = document["speed"]
     threads = sorted({row["subject"]["threads"] for row in result["rows"] if row["subject"]["input_size"]})
     header = ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"]

@@ -14,7 +14,7 @@ from ...bundle.errors import UsageError
 from ..options import Output, Precision, Threads, positive, write_result
 
 if TYPE_CHECKING:
-    from .compare import Comparison
+    from .compare import ResultComparison
     from .speed import SpeedResult
 
 
@@ -92,7 +92,7 @@ def speed(
         check(comparison.changes, regression / 100, [*comparison.warnings, *all_doubts(result)])
 
 
-def _compare(before: dict[str, Any], after: dict[str, Any], allowed: float) -> Comparison:
+def _compare(before: dict[str, Any], after: dict[str, Any], allowed: float) -> ResultComparison:
     """Print every change, what only one of the two has, and where the machines differ."""
     from ..machine.environment import Environment
     from .compare import CONFIDENCE, compare

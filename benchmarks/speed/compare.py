@@ -67,7 +67,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ResultComparison:
     """Two results, row by row."""
 
     changes: tuple[Change, ...]
@@ -76,7 +76,7 @@ class Comparison:
     warnings: tuple[str, ...]  # what besides the bundle differs between the two
 
 
-def compare(before: dict[str, Any], after: dict[str, Any]) -> Comparison:
+def compare(before: dict[str, Any], after: dict[str, Any]) -> ResultComparison:
     """Rows that both documents have, by their titles and threads.
 
     Rows of one title, such as those of a/mini.ovs and b/mini.ovs, are told apart by their bundles where both documents
@@ -96,7 +96,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> Comparison:
             for what in ("total", "infer"):
                 if what in first["rounds"] and what in second["rounds"]:
                     changes.append(change(title, what, first["rounds"][what], second["rounds"][what]))
-    return Comparison(
+    return ResultComparison(
         tuple(changes),
         tuple(_named(key) for key in old if key not in new for _ in old[key]),
         tuple(_named(key) for key in new if key not in old for _ in new[key]),

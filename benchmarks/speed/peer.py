@@ -20,7 +20,7 @@ from ...bundle.errors import SourceError, UsageError
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.inference.preprocess import to_input
 from ...runtime.opencv import cv2
-from .subjects import STAGES, Picture, Subject
+from .runners import STAGES, Picture, Subject
 
 _START = 300.0  # seconds that a program has for its first answer: it may load torch
 _PATIENCE = 60.0  # seconds for each later one
@@ -71,7 +71,7 @@ class OnnxPeer:
         self.subject = Subject(path.name, f"peer-{provider}", input_size=used, threads=threads)
 
     def frame(self, picture: Picture) -> dict[str, float]:
-        """See `Contender.frame`."""
+        """See `FrameRunner.frame`."""
         marks = [time.perf_counter()]
         image = cv2.imdecode(picture.jpeg, cv2.IMREAD_COLOR)
         marks.append(time.perf_counter())
@@ -134,7 +134,7 @@ class CommandPeer:
         return self._process.pid
 
     def frame(self, picture: Picture) -> dict[str, float]:
-        """See `Contender.frame`."""
+        """See `FrameRunner.frame`."""
         assert self._process.stdin is not None
         start = time.perf_counter()
         try:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import require
-from ..machine.conditions import Watch, doubts
+from ..machine.conditions import ConditionMonitor, sample_warnings
 
 _KERNEL = "_kernel_time"  # what ends the names of a profile's node events
 _BLOCKED = "_nchwc"  # likewise, of kernels that the engine has moved to its blocked layout
@@ -29,7 +29,7 @@ _PLAIN = {"FusedConv": "Conv", "QLinearConv": "Conv", "ConvInteger": "Conv", "QL
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerTime:
     """One torch module's own part of the network."""
 
     module: str  # dotted name
@@ -39,7 +39,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Profile:
+class LayerProfile:
     """One bundle and precision on this machine."""
 
     bundle: str
@@ -50,11 +50,11 @@ class Profile:
     runs: int
     network_ms: float  # a run, mean, with the profiler at work
     kernels_ms: float  # of that, the kernels; the rest is between them
-    layers: tuple[Layer, ...]  # slowest first
+    layers: tuple[LayerTime, ...]  # slowest first
     doubts: tuple[str, ...]  # why the figures may not be trusted
 
 
-def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> Profile:
+def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> LayerProfile:
     """Profile ONNX Runtime on the CPU, with random pictures and vectors. Needs the `onnx` package."""
     ort, onnx = require("onnxruntime", "cpu"), require("onnx", "export")
     path, (height, width) = bundle.graph(precision), bundle.manifest.input_size
@@ -69,7 +69,7 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
         options.optimized_model_filepath = f"{folder}/optimized.onnx"
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         warm = max(3, runs // 5)
-        watch = Watch()
+        watch = ConditionMonitor()
         with watch:
             for _ in range(warm + runs):
                 image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
@@ -88,8 +88,8 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
             operators[module][operator] = None
     total = sum(spent.values())
     assert watch.conditions is not None
-    layers = [Layer(name, tuple(operators[name]), round(ms, 4), round(ms / total, 4)) for name, ms in spent.items()]
-    return Profile(
+    layers = [LayerTime(name, tuple(operators[name]), round(ms, 4), round(ms / total, 4)) for name, ms in spent.items()]
+    return LayerProfile(
         bundle=bundle.manifest.name,
         precision=precision,
         input_size=(height, width),
@@ -99,7 +99,7 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
         network_ms=round(sum(event["dur"] for event in whole) / 1e3 / runs, 3),
         kernels_ms=round(total, 3),
         layers=tuple(sorted(layers, key=lambda layer: -layer.ms)),
-        doubts=(*watch.conditions.warnings, *doubts([[event["dur"] / 1e3] for event in whole])),
+        doubts=(*watch.conditions.warnings, *sample_warnings([[event["dur"] / 1e3] for event in whole])),
     )
 
 
@@ -146,7 +146,7 @@ def _module(node: str) -> str:
     return node.rpartition("/")[0] or _NO_MODULE
 
 
-def grouped(profile: Profile, depth: int) -> list[tuple[str, float]]:
+def grouped(profile: LayerProfile, depth: int) -> list[tuple[str, float]]:
     """Milliseconds by the first `depth` parts of the modules' names, slowest first."""
     sums: dict[str, float] = defaultdict(float)
     for layer in profile.layers:

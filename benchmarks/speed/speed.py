@@ -1,6 +1,6 @@
 """Speed of bundles, precisions, engines and class counts side by side, each stage of a frame by itself.
 
-All contenders take turns in short bursts, in another order each round, so that a busy moment or a clock that falls
+All runners take turns in short bursts, in another order each round, so that a busy moment or a clock that falls
 hits all alike. The first frame of a burst is not timed: the caches are the predecessor's, and so may be the cores,
 on which an engine's threads go on waiting for work for a while.
 """
@@ -23,18 +23,18 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import OvsError, UsageError
 from ...runtime.segmenter import Segmenter, SegmenterOptions
 from ...runtime.vocabulary.text_encoder import TextEncoder
-from ..machine.conditions import Conditions, Watch, doubts
+from ..machine.conditions import ConditionMonitor, Conditions, sample_warnings
 from ..machine.power import Reader, energy_per_frame, find_reader
 from .backends import available_backends, open_backend, why_not
 from .peer import CommandPeer, OnnxPeer
+from .runners import STAGES, BundleRunner, FrameRunner, Picture, Subject, load_pictures
 from .startup import FIRST_NAMES, Start, measure_start
-from .subjects import STAGES, BundleContender, Contender, Picture, Subject, load_pictures
 
 BURST = 4  # timed frames in a row
 _WARM_ROUNDS = 3  # before the first that counts
 _LEAST_ROUNDS = 4  # fewer say nothing about the spread
 _CAMERA = 1000 / 30  # milliseconds between two frames of the live source that is modelled
-_ENERGY_SECONDS = 3.0  # of each contender by itself
+_ENERGY_SECONDS = 3.0  # of each runner by itself
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Matrix:
     backends: tuple[str, ...] = ("auto",)  # of `BACKENDS`; auto is what ovs-run takes; all is every one that is here
     classes: tuple[int, ...] = ()  # K; empty: five names and the automatic background, as ovs-run starts
     threads: int = 2  # of the CPU; 0: the engine's own choice
-    runs: int = 100  # timed frames of each contender
+    runs: int = 100  # timed frames of each runner
     seconds: float | None = None  # instead of `runs`: for so long in all
     source: str | None = None  # of the frames, as for ovs-run; None: synthetic pictures
     peers: tuple[Path, ...] = ()  # ONNX files; run in ONNX Runtime, on CUDA beside bundles on a GPU
@@ -76,7 +76,7 @@ class Live:
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One contender."""
+    """One runner."""
 
     subject: Subject
     title: str  # of the subject
@@ -111,7 +111,7 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
             closing.callback(reader.close)
         pictures = load_pictures(matrix.source, Path(folder))
         wanted, left_out = _combinations(bundles, matrix)
-        contenders: list[Contender] = []
+        runners: list[FrameRunner] = []
         starts: list[Start] = []
         for bundle, precision, backend in wanted:
             name = f"{bundle.path.name} {precision} {backend}"
@@ -121,7 +121,7 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
                 if matrix.start:
                     tell(f"starting {name}")
                     starts.append(measure_start(bundle, precision, backend, matrix.threads, pictures[0].path))
-                contenders += opened
+                runners += opened
             except OvsError as error:
                 # What was asked for by its name must be there; what "all" found need not work.
                 if "all" not in (*matrix.precisions, *matrix.backends):
@@ -131,45 +131,45 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
         for path, provider in product(matrix.peers, _beside([backend for _, _, backend in wanted])):
             tell(f"opening {path.name} {provider}")
             try:
-                contenders.append(OnnxPeer(path, matrix.threads, size, provider))
+                runners.append(OnnxPeer(path, matrix.threads, size, provider))
             except OvsError as error:
                 if "all" not in matrix.backends or provider == "cpu":
                     raise
                 left_out.append(f"{path.name} {provider}: {error}")
-        watch = Watch()
+        watch = ConditionMonitor()
         for command in matrix.commands:
             peer = CommandPeer(command)
             closing.callback(peer.close)
             watch.own(peer.pid)
-            contenders.append(peer)
-        if not contenders:
+            runners.append(peer)
+        if not runners:
             raise UsageError(f"nothing is left to measure: {'; '.join(left_out) or 'no bundle and no peer was named'}")
-        times = interleaved(contenders, pictures, matrix.runs, matrix.seconds, tell, watch)
-        rows = [_row(one, times[index], pictures, reader) for index, one in enumerate(contenders)]
+        times = interleaved(runners, pictures, matrix.runs, matrix.seconds, tell, watch)
+        rows = [_row(one, times[index], pictures, reader) for index, one in enumerate(runners)]
     assert watch.conditions is not None
     return SpeedResult(tuple(rows), tuple(starts), watch.conditions, tuple(left_out))
 
 
-Times = list[list[dict[str, float]]]  # of one contender: rounds of frames, each stage -> milliseconds
+Times = list[list[dict[str, float]]]  # of one runner: rounds of frames, each stage -> milliseconds
 
 
 def interleaved(
-    contenders: Sequence[Contender],
+    runners: Sequence[FrameRunner],
     pictures: Sequence[Picture],
     runs: int,
     seconds: float | None,
     tell: Callable[[str], None],
-    watch: Watch,
+    watch: ConditionMonitor,
 ) -> list[Times]:
-    """Bursts in turn, in an order that is drawn anew for each round; every contender gets the same frames."""
-    order = list(range(len(contenders)))
+    """Bursts in turn, in an order that is drawn anew for each round; every runner gets the same frames."""
+    order = list(range(len(runners)))
     draw = random.Random(0)
-    times: list[Times] = [[] for _ in contenders]
+    times: list[Times] = [[] for _ in runners]
 
     def burst(index: int, turn: int) -> list[dict[str, float]]:
         first = turn * (BURST + 1)  # no frame of the round before
         frames = [pictures[(first + step) % len(pictures)] for step in range(BURST + 1)]
-        return [contenders[index].frame(picture) for picture in frames][1:]
+        return [runners[index].frame(picture) for picture in frames][1:]
 
     def done() -> bool:
         if seconds is None:
@@ -221,15 +221,13 @@ def _usual(here: Sequence[str]) -> str:
     return "cuda" if "cuda" in here else "cpu"
 
 
-def _of_bundle(
-    bundle: Bundle, precision: str, backend: str, matrix: Matrix, closing: ExitStack
-) -> list[BundleContender]:
-    """One contender for each number of classes, all of one session."""
+def _of_bundle(bundle: Bundle, precision: str, backend: str, matrix: Matrix, closing: ExitStack) -> list[BundleRunner]:
+    """One runner for each number of classes, all of one session."""
     manifest = bundle.manifest
     session = open_backend(bundle, precision, backend, matrix.threads)
     closing.enter_context(session)
     encoder = TextEncoder(bundle, matrix.threads)
-    contenders = []
+    runners = []
     for count in matrix.classes or (None,):
         segmenter = Segmenter(manifest, session, encoder, SegmenterOptions("auto" if count is None else "none"))
         asked = segmenter.set_classes(FIRST_NAMES if count is None else _names(bundle, count))
@@ -245,8 +243,8 @@ def _of_bundle(
             names=vectors.shape[1],
             threads=matrix.threads,
         )
-        contenders.append(BundleContender(subject, bundle.digest, segmenter, session, asked))
-    return contenders
+        runners.append(BundleRunner(subject, bundle.digest, segmenter, session, asked))
+    return runners
 
 
 def _names(bundle: Bundle, count: int) -> list[str]:
@@ -255,19 +253,19 @@ def _names(bundle: Bundle, count: int) -> list[str]:
     return known + [f"object {number}" for number in range(count - len(known))]
 
 
-def _row(contender: Contender, times: Times, pictures: Sequence[Picture], reader: Reader | None) -> SpeedRow:
+def _row(runner: FrameRunner, times: Times, pictures: Sequence[Picture], reader: Reader | None) -> SpeedRow:
     frames = [frame for part in times for frame in part]
     totals = [frame["total"] for frame in frames]
-    energy = energy_per_frame(_each(contender, pictures), reader, _ENERGY_SECONDS)
+    energy = energy_per_frame(_each(runner, pictures), reader, _ENERGY_SECONDS)
     rounds: dict[str, tuple[tuple[float, ...], ...]] = {
         key: tuple(tuple(round(frame[key], 3) for frame in part) for part in times)
         for key in ("total", "infer")
         if key in frames[0]
     }
     return SpeedRow(
-        subject=contender.subject,
-        title=contender.subject.title,
-        bundle_digest=contender.bundle_digest,
+        subject=runner.subject,
+        title=runner.subject.title,
+        bundle_digest=runner.bundle_digest,
         frames=len(frames),
         stages={name: _spread([frame[name] for frame in frames]) for name in STAGES if name in frames[0]},
         total=_spread(totals),
@@ -275,18 +273,18 @@ def _row(contender: Contender, times: Times, pictures: Sequence[Picture], reader
         live=live_model(totals),
         joules=energy[0] if energy else None,
         power_source=energy[1] if energy else None,
-        doubts=tuple(doubts(rounds["total"])),
+        doubts=tuple(sample_warnings(rounds["total"])),
         rounds=rounds,
     )
 
 
-def _each(contender: Contender, pictures: Sequence[Picture]) -> Callable[[], object]:
+def _each(runner: FrameRunner, pictures: Sequence[Picture]) -> Callable[[], object]:
     """One frame after the other."""
     state = {"next": 0}
 
     def run() -> object:
         state["next"] += 1
-        return contender.frame(pictures[state["next"] % len(pictures)])
+        return runner.frame(pictures[state["next"] % len(pictures)])
 
     return run
 

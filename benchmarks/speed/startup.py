@@ -128,7 +128,7 @@ def main() -> None:
     from ...runtime.opencv import cv2
     from ...runtime.segmenter import Segmenter
     from ...runtime.vocabulary.text_encoder import TextEncoder
-    from ..machine.state import memory_of_gpu
+    from ..machine.system_state import memory_of_gpu
     from .backends import open_backend
 
     folder, precision, backend, threads, picture, cache = sys.argv[1:]

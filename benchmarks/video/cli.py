@@ -83,14 +83,14 @@ def _clips(
 ) -> list[VideoRow]:
     from ...data.clips import Clip, davis_clips
     from ...runtime.segmenter import Segmenter
-    from .comparison_strip import Strip
+    from .comparison_image import ComparisonImage
     from .video import measure_clip
 
     chosen = [clip for folder in folders for clip in davis_clips(folder)] + [Clip(file.stem, file) for file in files]
     names = [clip.name for clip in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{names.count(twice[0])} clips are called {twice[0]!r}, expected a name for each; rename one")
-    strip = Strip(modes[0], modes[1])
+    strip = ComparisonImage(modes[0], modes[1])
     rows: list[VideoRow] = []
     # As semantic, whatever the bundle can: labels are what is compared, and panoptic frames are not smoothed.
     with Segmenter.load(path, precision, threads, "cpu", task="semantic", force=True) as segmenter:

@@ -20,7 +20,7 @@ from ...runtime.inference.keyframes import Keyframes
 from ...runtime.inference.prediction import Prediction
 from ...runtime.inference.smoothing import TemporalSmoother
 from ...runtime.segmenter import Segmenter
-from ..accuracy.class_list import Asked
+from ..accuracy.class_list import ClassQuery
 from ..accuracy.panoptic_quality import PanopticFrame, SegmentCounts, SegmentLinker, match_window
 from .consistency import LENGTHS, Consistency, ConsistencyCounter
 from .replay import Replay
@@ -73,7 +73,7 @@ class SequenceRow:
 class _Run:
     """One mode on its way through the clips of a data set."""
 
-    def __init__(self, mode: Mode, replay: Replay, asked: Asked, stuff: npt.NDArray[np.bool_] | None) -> None:
+    def __init__(self, mode: Mode, replay: Replay, asked: ClassQuery, stuff: npt.NDArray[np.bool_] | None) -> None:
         self.mode, self._replay, self._asked, self._stuff = mode, replay, asked, stuff
         self.pixels = np.zeros((len(asked), len(asked) + 1), np.int64)
         self.consistency = {length: Consistency() for length in LENGTHS}
@@ -134,7 +134,7 @@ def measure_sequences(
     The segmenter must have no background and no threshold: every pixel counts. Raises `UsageError`, `DatasetError`,
     `SourceError`.
     """
-    asked = Asked(segmenter, videos.classes, synonyms)
+    asked = ClassQuery(segmenter, videos.classes, synonyms)
     panoptic = segmenter.task == "panoptic" and videos.stuff is not None
     stuff = asked.of_labels(videos.stuff) if panoptic and videos.stuff is not None else None
     replay = Replay(segmenter)
@@ -184,7 +184,7 @@ def _play(
 def _row(
     run: _Run,
     videos: LabelledVideos,
-    asked: Asked,
+    asked: ClassQuery,
     frames: int,
     synonyms: bool,
     stuff: npt.NDArray[np.bool_] | None,

@@ -17,14 +17,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from ovs_edge.benchmarks.cli import main
-from ovs_edge.benchmarks.machine.conditions import Watch, doubts
+from ovs_edge.benchmarks.machine.conditions import ConditionMonitor, sample_warnings
 from ovs_edge.benchmarks.machine.power import Reader, energy_per_frame
 from ovs_edge.benchmarks.report.report import tables
+from ovs_edge.benchmarks.speed import compare, speed
 from ovs_edge.benchmarks.speed.backends import BoundSession, open_backend
 from ovs_edge.benchmarks.speed.compare import change
 from ovs_edge.benchmarks.speed.peer import CommandPeer, OnnxPeer
-from ovs_edge.benchmarks.speed.speed import compare, interleaved, live_model, speed
-from ovs_edge.benchmarks.speed.subjects import Picture, Subject, load_pictures
+from ovs_edge.benchmarks.speed.runners import Picture, Subject, load_pictures
+from ovs_edge.benchmarks.speed.speed import interleaved, live_model
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.models import default_bundle
@@ -224,7 +225,7 @@ def test_turns_cancel_what_hits_both() -> None:
 
 
 class _Counter:
-    """A contender that notes when it was called, and with what."""
+    """A runner that notes when it was called, and with what."""
 
     bundle_digest: str | None = None
 
@@ -241,8 +242,8 @@ def test_contenders_take_turns_with_the_same_fresh_frames(tmp_path: Path) -> Non
     log: list[tuple[str, Path]] = []
     pictures = load_pictures(None, tmp_path)
     assert len({picture.path.read_bytes() for picture in pictures}) == len(pictures)
-    contenders = [_Counter(name, log) for name in "abc"]
-    times = interleaved(contenders, pictures, 20, None, lambda step: None, Watch())
+    runners = [_Counter(name, log) for name in "abc"]
+    times = interleaved(runners, pictures, 20, None, lambda step: None, ConditionMonitor())
     assert [len(part) for part in times] == [5] * 3 and len(times[0][0]) == 4
     timed = log[-5 * 3 * 5 :]
     bursts = [timed[index : index + 5] for index in range(0, len(timed), 5)]
@@ -291,7 +292,7 @@ def test_energy_knows_nothing_of_what_ran_before() -> None:
     ],
 )
 def test_doubtful_samples(rounds: Sequence[Sequence[float]], words: list[str]) -> None:
-    found = doubts(rounds)
+    found = sample_warnings(rounds)
     assert len(found) == len(words) and all(word in line for word, line in zip(words, found, strict=True))
 
 

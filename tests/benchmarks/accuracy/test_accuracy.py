@@ -16,8 +16,9 @@ import pytest
 from support import tiny_bundle as tiny
 from support.plans import make_plan
 
-from ovs_edge.benchmarks.accuracy.accuracy import counting, measure_accuracy
-from ovs_edge.benchmarks.accuracy.class_list import Asked, entries
+from ovs_edge.benchmarks.accuracy import counting
+from ovs_edge.benchmarks.accuracy.accuracy import measure_accuracy
+from ovs_edge.benchmarks.accuracy.class_list import ClassQuery, entries
 from ovs_edge.benchmarks.accuracy.counting import PORTION, Job, measure
 from ovs_edge.benchmarks.accuracy.stages import Stage, choose_stages
 from ovs_edge.benchmarks.report.accuracy_tables import line_table
@@ -152,7 +153,7 @@ def test_names_that_classes_share(tiny_bundle: Path) -> None:
     assert entries(classes, False) == ["red", "table", "grass", "Table", "crimson"]
     assert entries(classes, True) == ["red", "table", "grass|lawn", "Table|board", "crimson|a b"]
     with Segmenter.load(tiny_bundle, background="none") as segmenter:
-        asked = Asked(segmenter, classes, True)
+        asked = ClassQuery(segmenter, classes, True)
     assert asked.labels == ("red", "table", "grass", "board", "crimson") or asked.labels[:3] == (
         "red",
         "table",
@@ -170,7 +171,7 @@ def test_a_class_of_several_things_is_asked_for_by_all_of_them(tiny_bundle: Path
     assert entries(classes, False) == ["red|green", "blue", "cyan"]
     assert entries(classes, True) == ["red|green|lawn", "blue", "cyan"]
     with Segmenter.load(tiny_bundle, background="none") as segmenter:
-        asked = Asked(segmenter, classes, False)
+        asked = ClassQuery(segmenter, classes, False)
     assert asked.labels == ("red or green", "blue", "cyan or blue")
     assert [asked.index(index) for index in range(3)] == [0, 1, 2]
 

@@ -56,7 +56,7 @@ class Picture:
     path: Path  # the same in a file, for those that run in another process
 
 
-class Contender(Protocol):
+class FrameRunner(Protocol):
     """One row of the table."""
 
     subject: Subject
@@ -67,7 +67,7 @@ class Contender(Protocol):
         ...
 
 
-class BundleContender:
+class BundleRunner:
     """A bundle, by the very steps that `ovs-run` takes: JPEG in, JPEG with the labels drawn out."""
 
     def __init__(
@@ -80,7 +80,7 @@ class BundleContender:
         self._style = Style()
 
     def frame(self, picture: Picture) -> dict[str, float]:
-        """See `Contender.frame`."""
+        """See `FrameRunner.frame`."""
         marks = [time.perf_counter()]
         image = cv2.imdecode(picture.jpeg, cv2.IMREAD_COLOR)
         marks.append(time.perf_counter())

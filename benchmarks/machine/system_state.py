@@ -21,7 +21,7 @@ _COOLERS = ("fan", "pwm")  # cooling devices that cool without slowing
 
 
 @dataclass(frozen=True)
-class Board:
+class SystemState:
     """What sysfs and the driver say; whatever is not there is None or empty."""
 
     governor: str | None = None  # of CPU 0
@@ -38,7 +38,7 @@ class Board:
     throttle_counts: dict[str, int] = field(default_factory=dict)  # counters that grow when it is slowed
 
 
-def read_board(root: Path = Path("/")) -> Board:
+def read_system_state(root: Path = Path("/")) -> SystemState:
     """The machine now. `root` stands in for the file system's in tests. Never raises."""
     cpus = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
     clocks = [_number(cpu / "scaling_cur_freq") for cpu in cpus]
@@ -49,7 +49,7 @@ def read_board(root: Path = Path("/")) -> Board:
     gpu = _gpu() if root == Path("/") else {}
     load = (_text(root / "proc/loadavg") or "").split()
     release = _text(root / "etc/nv_tegra_release")
-    return Board(
+    return SystemState(
         governor=_text(cpus[0] / "scaling_governor") if cpus else None,
         clocks_mhz=tuple(clock // 1000 for clock in clocks if clock is not None),
         highest_mhz=max((clock // 1000 for clock in highest if clock is not None), default=None),

@@ -22,7 +22,7 @@ _QUALITY = 80  # of the JPEG
 Image = npt.NDArray[np.uint8]
 
 
-class Strip:
+class ComparisonImage:
     """Keeps, of all frames it is shown, the neighbours between which smoothing holds back the most changes."""
 
     def __init__(self, plain: Mode, smoothed: Mode) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from ovs_edge.benchmarks.cli import main
-from ovs_edge.benchmarks.live.class_change import soak
+from ovs_edge.benchmarks.live import soak
 from ovs_edge.benchmarks.machine.environment import Environment
 from ovs_edge.benchmarks.report.report import tables
-from ovs_edge.benchmarks.speed.speed import startup
+from ovs_edge.benchmarks.speed import startup
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.bundle.processor import usable_cores

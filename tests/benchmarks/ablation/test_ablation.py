@@ -144,7 +144,7 @@ def test_summary_table_and_plot(options: AblationOptions, tmp_path: Path) -> Non
 
 
 def test_shipped_splits_keep_tuning_and_figures_apart() -> None:
-    folder = Path(__file__).parents[2] / "benchmarks" / "ablation"
+    folder = Path(__file__).parents[3] / "benchmarks" / "ablation"
     figures, tuning = (read_split(folder / f"{name}.json") for name in ("split", "tuning_split"))
     assert not set(figures.unseen) & set(tuning.unseen)
     assert figures.reserved == tuning.reserved

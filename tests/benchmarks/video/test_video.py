@@ -196,7 +196,7 @@ def test_the_layout_of_davis_itself(tmp_path: Path, clips: Path) -> None:
 
 def test_a_real_clip_is_steadier() -> None:
     """The embedded model on a street that stands still, where that clip lies beside the repository."""
-    path = Path(__file__).parents[3] / "shared" / "data" / "pedestrians.avi"
+    path = Path(__file__).parents[4] / "shared" / "data" / "pedestrians.avi"
     if not path.is_file():
         pytest.skip(f"no clip at {path}")
     with Segmenter.load() as segmenter:

@@ -10,9 +10,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ovs_edge.benchmarks.machine.conditions import Watch
+from ovs_edge.benchmarks.machine.conditions import ConditionMonitor
 from ovs_edge.benchmarks.machine.power import Meter, find_reader
-from ovs_edge.benchmarks.machine.state import Board, read_board
+from ovs_edge.benchmarks.machine.system_state import SystemState, read_system_state
 
 Write = Callable[[str, object], None]
 
@@ -42,7 +42,7 @@ def _monitor(write: Write, number: int, rails: dict[str, tuple[int, int]]) -> No
 
 def test_nothing_is_required(tmp_path: Path, write: Write) -> None:
     assert find_reader(tmp_path) is None
-    assert read_board(tmp_path) == Board()
+    assert read_system_state(tmp_path) == SystemState()
     with Meter(None) as meter:
         pass
     assert meter.power is None
@@ -116,7 +116,7 @@ def _jetson(write: Write) -> None:
 
 def test_a_jetson(tmp_path: Path, write: Write) -> None:
     _jetson(write)
-    assert read_board(tmp_path) == Board(
+    assert read_system_state(tmp_path) == SystemState(
         governor="schedutil",
         clocks_mhz=(1510,) * 4,
         highest_mhz=1510,
@@ -133,7 +133,7 @@ def test_a_throttled_busy_machine_is_told(tmp_path: Path, write: Write) -> None:
     _jetson(write)
     write("proc/stat", "cpu  1000 0 500 8000 0 0 0 0 0 0")
     write(f"proc/{os.getpid()}/stat", f"{os.getpid()} (a name) R " + "0 " * 10 + "100 50 0 0")
-    watch = Watch(tmp_path)
+    watch = ConditionMonitor(tmp_path)
     with watch:
         # 1000 ticks: 400 busy, 250 of them ours, 50 stolen.
         write("proc/stat", "cpu  1300 0 600 8550 0 0 0 50 0 0")
@@ -159,7 +159,7 @@ def test_a_throttled_busy_machine_is_told(tmp_path: Path, write: Write) -> None:
 def test_a_quiet_one_is_not(tmp_path: Path, write: Write) -> None:
     _jetson(write)
     write("proc/stat", "cpu  1000 0 500 8000 0 0 0 0 0 0")
-    watch = Watch(tmp_path)
+    watch = ConditionMonitor(tmp_path)
     with watch:
         write("proc/stat", "cpu  1010 0 500 8990 0 0 0 0 0 0")
     assert watch.conditions is not None and watch.conditions.warnings == ()
@@ -174,7 +174,7 @@ def test_what_a_peer_starts_is_measured_too(tmp_path: Path, write: Write) -> Non
 
     write("proc/stat", "cpu  0 0 0 0 0 0 0 0 0 0")
     times(0, 0)
-    watch = Watch(tmp_path)
+    watch = ConditionMonitor(tmp_path)
     watch.own(70)
     with watch:
         write("proc/stat", "cpu  1600 0 0 8400 0 0 0 0 0 0")  # 900 of 1600 busy ticks are a stranger's

@@ -25,7 +25,7 @@ from ovs_edge.benchmarks.accuracy.panoptic_quality import (
 from ovs_edge.benchmarks.video.consistency import Consistency, ConsistencyCounter
 from ovs_edge.bundle.metrics import confusion, intersection_over_union
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 Labels = npt.NDArray[np.int32]
 
 
