@@ -1,4 +1,6 @@
-"""`NAME.ovs/`: a folder with the graphs, the tokenizer and the manifest. Opened with its digests checked, written whole.
+"""`NAME.ovs/`: a folder with the graphs, the tokenizer and the manifest.
+
+Its digests are checked when it is opened. It is written whole or not at all.
 
 NAME.ovs/
   segmenter.onnx       image, text vectors -> labels, confidence
@@ -34,7 +36,7 @@ class Bundle:
     force: bool = False  # whether a precision that failed its comparison is given out, too
 
     @classmethod
-    def open(cls, path: str | Path, verify: bool = True, force: bool = False) -> Bundle:
+    def open(cls, path: str | Path, *, verify: bool = True, force: bool = False) -> Bundle:
         """Read the manifest and compare every file's digest. Raises `BundleError`."""
         path = Path(path)
         if not path.exists():

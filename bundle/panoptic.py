@@ -94,7 +94,7 @@ def panoptic_segments(
     """Panoptic map (H, W), 0 where there is no segment, and its segments in the order of their ids.
 
     mask_logits (Q, h, w); class_probability (Q, K + 1) in 0..1, "no object" last; things (K,) tells which classes are
-    countable. `resize` tells how the map's rows and columns are made of the masks'; by default they are the same. Raises
+    countable. `resize` gives how the map's rows and columns are made of the masks'; by default they are equal. Raises
     `UsageError` for shapes that do not fit.
     """
     options = options or PanopticOptions()

@@ -21,7 +21,7 @@ def burst_times(
 ) -> npt.NDArray[np.float64]:
     """Milliseconds (rounds, actions): the median of a burst of each action, the actions in turns.
 
-    Turns, since a machine's speed drifts: compare within a row. Bursts, since an engine's threads spin for a while after
+    In turns, since a machine's speed drifts: compare within a row. In bursts, since an engine's threads spin on after
     a run, and take the cores from whichever comes next: the first runs of a burst are not counted. `enough` is asked
     after each round and may end the measurement early.
     """

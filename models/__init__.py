@@ -1,4 +1,4 @@
-"""The bundle that comes with the package: `mini`, trained and exported by this code. See MODEL_CARD.md beside this file."""
+"""The bundle that comes with the package, trained and exported by this code. MODEL_CARD.md describes it."""
 
 from __future__ import annotations
 

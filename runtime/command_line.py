@@ -88,6 +88,7 @@ def _version_option() -> Any:
 
     @holder.command()
     def hold(
+        *,
         print_version: Annotated[
             bool,
             typer.Option(
@@ -103,7 +104,7 @@ def _version_option() -> Any:
     return get_command(holder).params[0]
 
 
-def _show_version(value: bool) -> None:
+def _show_version(value: Any) -> None:
     if value:
         try:
             found = version("ovs-edge")

@@ -52,6 +52,7 @@ class Controls:
 
     def change(
         self,
+        *,
         threshold: float | None = None,
         opacity: float | None = None,
         outlines: bool | None = None,

@@ -39,24 +39,26 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 def examine(root: Path = Path("/")) -> list[Finding]:
     """Everything there is to say; `root` stands in for the file system's in tests. Never raises."""
-    findings = []
     opencv = import_in_child("cv2", "print(cv2.__version__); print(cv2.getBuildInformation())")
     probes: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("system", lambda: _system(root)),
         ("model", _model),
-        ("OpenCV", lambda: _opencv(*opencv)),
+        ("OpenCV", lambda: _opencv(imported=opencv[0], build=opencv[1])),
         ("display", lambda: _display(opencv[1])),
         ("cameras", lambda: _cameras(root)),
         ("engines", _engines),
         ("GPU", lambda: _gpu(root)),
         ("extras", _extras),
     ]
-    for topic, probe in probes:
-        try:
-            findings += list(probe())
-        except Exception as error:  # noqa: BLE001 - a probe that fails says so, and the others go on
-            findings.append(Finding(topic, "note", f"could not be examined ({type(error).__name__}: {error})"))
-    return findings
+    return [finding for topic, probe in probes for finding in _findings(topic, probe)]
+
+
+def _findings(topic: str, probe: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of `probe`; if it fails, that is one, and the other probes go on."""
+    try:
+        return list(probe())
+    except Exception as error:  # noqa: BLE001 - whatever a probe meets, the report goes on
+        return [Finding(topic, "note", f"could not be examined ({type(error).__name__}: {error})")]
 
 
 def _read(path: Path) -> str | None:
@@ -101,7 +103,7 @@ def _build(build: str, word: str) -> str:
     return found[1].strip() if found and found[1].strip() else "NO"
 
 
-def _opencv(imported: bool, build: str) -> Iterator[Finding]:
+def _opencv(*, imported: bool, build: str) -> Iterator[Finding]:
     names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
     installed = [name for name in names if _version(name)]
     if not imported:
@@ -206,6 +208,7 @@ def _extras() -> Iterator[Finding]:
 
 @app.command()
 def doctor(
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for a bug report or a program.")] = False,
 ) -> None:
     """Say what this machine has for ovs-run, what is missing, and what to install."""

@@ -134,8 +134,8 @@ class RunOptions:
     provider: Annotated[
         str,
         Option(
-            help=f"Execution provider: {', '.join(providers())}; tensorrt uses the cached plan of ovs-build, or builds one "
-            "now."
+            help=f"Execution provider: {', '.join(providers())}; tensorrt uses the cached plan of ovs-build, or builds "
+            "one now."
         ),
     ] = "auto"
     plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None

@@ -21,6 +21,7 @@ from .engines.registry import open_session
 from .engines.session import Session
 from .frame import Frame
 from .inference.frame_processor import ActiveClasses, Inferred, Prepared, Smoother
+from .inference.input_image import as_bgr
 from .inference.keyframes import Keyframes
 from .inference.panoptic import Stuff, frame_segments
 from .inference.prediction import NOTHING, Prediction
@@ -30,6 +31,8 @@ from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+    ImageLike = npt.NDArray[Any] | str | Path | Any  # Any: a PIL.Image
 
 THRESHOLD = 0.3  # default confidence threshold
 
@@ -101,6 +104,7 @@ class Segmenter:
         self._active: ActiveClasses | None = None
         self._version = 0
         self._running = threading.BoundedSemaphore(session.at_once)
+        self._closed = False
 
     @classmethod
     def load(
@@ -181,12 +185,17 @@ class Segmenter:
         """Load what encodes unknown names now, instead of with the first of them. Raises `BundleError`."""
         self._encoder.preload()
 
-    def predict(self, image: npt.NDArray[np.uint8]) -> Prediction:
-        """Segment one image (H, W, 3) uint8 BGR, of any size and aspect."""
-        return self.finish(self.infer(self.prepare(image)))
+    def predict(self, image: ImageLike, *, rgb: bool = False) -> Prediction:
+        """Segment one picture of any size and aspect.
+
+        `image` is (H, W, 3) uint8 BGR as OpenCV reads it, or RGB with `rgb`; a path, a PIL.Image, a grey, 16-bit or
+        float picture is converted as inference/input_image.py says. Raises `TypeError` or `ValueError` for anything
+        else, `SourceError` for a file that is no photo, `UsageError` before `set_classes` and after `close`.
+        """
+        return self.finish(self.infer(self.prepare(as_bgr(image, rgb=rgb))))
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
-        """First of the three steps of `predict`, which may run in three threads: scale the frame for the network."""
+        """First of the three steps of `predict`, which may run in three threads: scale a frame (H, W, 3) uint8 BGR."""
         start = time.perf_counter()
         tensor, letterbox = to_input(image, self._manifest.input_size)
         return Prepared(image, tensor, letterbox, {"preprocess": (time.perf_counter() - start) * 1e3})
@@ -197,6 +206,8 @@ class Segmenter:
         May be called from several threads: `at_once` of them run, the others wait.
         """
         with self._running:
+            if self._closed:
+                raise UsageError("the segmenter is closed; open another with Segmenter.load")
             if active is None:
                 active = self.active  # read once: `set_classes` may replace it while this frame is under way
             start = time.perf_counter()
@@ -212,9 +223,12 @@ class Segmenter:
 
     def finish(self, inferred: Inferred) -> Prediction:
         """Third step, in the order of the frames: smoothing, and the maps brought to the frame's size."""
+        return self._finish(inferred, self.smoother)
+
+    def _finish(self, inferred: Inferred, smoother: Smoother | None) -> Prediction:
         start = time.perf_counter()
-        if self.smoother is not None:
-            inferred = self.smoother.apply(inferred)
+        if smoother is not None:
+            inferred = smoother.apply(inferred)
         active, letterbox = inferred.active, inferred.prepared.letterbox
         index = inferred.labels[0].astype(np.int32)
         index[index >= active.shown] = NOTHING
@@ -226,18 +240,19 @@ class Segmenter:
         return Prediction(index, score, active.labels, timings, segments, ids, active.version)
 
     def stream(
-        self, source: str | Path | int | Iterable[Frame], smooth: float = 0.0, keyframes: int = 1
+        self, source: str | Path | int | Iterable[Frame], smooth: float | None = None, keyframes: int = 1
     ) -> Iterator[tuple[Frame, Prediction]]:
         """Segment frame after frame of a file, folder, URL or device as `ovs-run --source` takes it, or of any frames.
 
-        A number is a camera's, as OpenCV counts them; of a camera, each next frame is the newest.
-        `smooth` 0..1 steadies labels where the picture stands still (smoothing.py), `keyframes` N shows the network
-        every Nth frame only (keyframes.py). Raises `SourceError`, `UsageError`.
+        A number is a camera's index; a camera always gives its newest frame. `smooth` 0..1 is the strength of temporal
+        smoothing (inference/smoothing.py) in this stream; without it, `smoother` smooths if it is set. `keyframes` N
+        runs the network on every Nth frame only (inference/keyframes.py). Raises `SourceError`, `UsageError`.
 
         >>> for frame, prediction in segmenter.stream("clip.mp4", smooth=0.9):
         ...     print(frame.index, [region.label for region in prediction.regions()])
         """
-        smoother, steps = TemporalSmoother(smooth), Keyframes(self, keyframes)
+        smoother = self.smoother if smooth is None else TemporalSmoother(smooth)
+        steps = Keyframes(self, keyframes)
         if isinstance(source, (str, Path, int)):
             from .capture.registry import open_source
 
@@ -251,10 +266,16 @@ class Segmenter:
             yield from self._stream(source, smoother, steps)
 
     def _stream(
-        self, frames: Iterable[Frame], smoother: TemporalSmoother, steps: Keyframes
+        self, frames: Iterable[Frame], smoother: Smoother | None, steps: Keyframes
     ) -> Iterator[tuple[Frame, Prediction]]:
         for frame in frames:
-            yield frame, self.finish(smoother.apply(steps.infer(steps.prepare(frame.image))))
+            yield frame, self._finish(steps.infer(steps.prepare(frame.image)), smoother)
+
+    def close(self) -> None:
+        """Free the engine. Afterwards, `infer` and `predict` raise `UsageError`; closing again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._session.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
@@ -263,7 +284,7 @@ class Segmenter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.__exit__(kind, error, trace)
+        self.close()
 
     def _check(self, labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.float32], classes: int) -> None:
         sound = labels.ndim == 3 and labels.shape[0] == 1 and labels.size and labels.shape == confidence.shape

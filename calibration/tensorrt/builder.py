@@ -18,15 +18,8 @@ from ...bundle.errors import MissingExtraError, PlanError
 from ...bundle.files import replacing
 from ...runtime.engines.cuda import Cuda
 from ...runtime.engines.plan import Profile
-from ...runtime.engines.tensorrt_api import (
-    MSDA_PLUGIN,
-    Builder,
-    IBuilderConfig,
-    INetworkDefinition,
-    Log,
-    TensorRT,
-    load,
-)
+from ...runtime.engines.tensorrt_api import MSDA_PLUGIN, Log, TensorRT, load
+from ...runtime.engines.tensorrt_protocols import Builder, IBuilderConfig, INetworkDefinition
 from .network import Layer, check_layers, read_layers, stated_types
 
 Step = Callable[[str, int, int], bool]  # phase, done, of -> whether to go on

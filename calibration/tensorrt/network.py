@@ -14,7 +14,8 @@ import onnx
 from onnx import TensorProto, shape_inference
 
 from ...bundle.errors import PlanError
-from ...runtime.engines.tensorrt_api import INetworkDefinition, TensorRT, kind, type_name
+from ...runtime.engines.tensorrt_api import TensorRT, kind, type_name
+from ...runtime.engines.tensorrt_protocols import INetworkDefinition
 
 _FLOATS = {"float32", "float16", "bfloat16", "fp8", "int8"}  # types that a computation may be rounded to
 _STATED = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.INT8: "int8"}

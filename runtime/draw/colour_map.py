@@ -19,7 +19,7 @@ _MOST_NAMED = 3  # connected parts of a class that get its name; an instance get
 
 
 @dataclass(frozen=True)
-class Layer:
+class ColourMap:
     """Regions with a colour and a name each."""
 
     index: npt.NDArray[np.int32]  # (H, W), a region's number, -1 where there is none
@@ -37,9 +37,9 @@ class Layer:
         return self.index.astype(np.uint8) if len(self.palette) <= _MOST_IN_A_BYTE else self.index
 
 
-def layer(
+def colour_map(
     prediction: Prediction, own: Mapping[str, tuple[int, int, int]] | None = None, hidden: frozenset[str] = frozenset()
-) -> Layer:
+) -> ColourMap:
     """Things in shades of their class's colour, numbered where there are several; all else in its class's colour.
 
     `own` gives labels a colour (BGR) in place of the palette's; labels in `hidden` are not painted.
@@ -54,7 +54,7 @@ def layer(
         if veiled.any():
             shown = np.where(veiled, NOTHING, np.arange(len(classes))).astype(np.int32)
             index = np.concatenate([np.array([NOTHING], np.int32), shown])[index + 1]
-        return Layer(
+        return ColourMap(
             index=index,
             palette=palette,
             names=classes,
@@ -85,7 +85,7 @@ def layer(
     if veiled.any():
         gone = np.array([False, *(veiled[segment.index] for segment in segments)])
         index = np.where(gone[ids], np.int32(-1), index)
-    return Layer(
+    return ColourMap(
         index=index,
         palette=np.array(tints, np.uint8).reshape(-1, 3),
         names=tuple(names),

@@ -13,7 +13,7 @@ from ...bundle.errors import UsageError
 from ..inference.prediction import Prediction
 from ..opencv import cv2
 from ..status import Status
-from .colour_map import Layer, layer, pixel_counts
+from .colour_map import ColourMap, colour_map, pixel_counts
 from .palette import text_colour
 from .text import draw_text, drawable, text_width
 
@@ -51,7 +51,7 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just 
 
 def draw(image: Image, prediction: Prediction, style: Style, status: Status | None = None) -> Image:
     """A picture (H, W, 3) BGR like `image` with `prediction` drawn on it; `image` stays as it is."""
-    painted = layer(prediction, style.colours, style.hidden)
+    painted = colour_map(prediction, style.colours, style.hidden)
     canvas = _filled(image, painted, style.opacity)
     if style.outlines:
         _outline(canvas, painted)
@@ -67,10 +67,10 @@ def draw(image: Image, prediction: Prediction, style: Style, status: Status | No
 
 def fill(image: Image, prediction: Prediction, opacity: float) -> Image:
     """`image` with every pixel of a class, or of a segment, tinted; the rest is untouched."""
-    return _filled(image, layer(prediction), opacity)
+    return _filled(image, colour_map(prediction), opacity)
 
 
-def _filled(image: Image, painted: Layer, opacity: float) -> Image:
+def _filled(image: Image, painted: ColourMap, opacity: float) -> Image:
     """Colours come by table lookup."""
     palette, numbers = painted.palette, painted.numbers
     if numbers.dtype == np.uint8:
@@ -86,7 +86,7 @@ def _filled(image: Image, painted: Layer, opacity: float) -> Image:
     return cast(Image, cv2.addWeighted(image, 1 - opacity, tint, opacity, 0, dst=tint))
 
 
-def _outline(canvas: Image, painted: Layer) -> None:
+def _outline(canvas: Image, painted: ColourMap) -> None:
     width = max(1, round(min(canvas.shape[:2]) / 320))
     margin = width + 2
     for index in painted.present:
@@ -95,15 +95,16 @@ def _outline(canvas: Image, painted: Layer) -> None:
         mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
         # A contour climbs the label map's cells in steps; a little tolerance draws the slope they stand for.
-        smooth = [cv2.approxPolyDP(contour, _STEP, True) for contour in contours]
-        cv2.polylines(canvas, smooth, True, painted.palette[index].tolist(), width, cv2.LINE_AA)
+        smooth = [cv2.approxPolyDP(contour, _STEP, closed=True) for contour in contours]
+        colour = painted.palette[index].tolist()
+        cv2.polylines(canvas, smooth, isClosed=True, color=colour, thickness=width, lineType=cv2.LINE_AA)
 
 
 def _text_size(image: Image) -> int:
     return int(np.clip(round(min(image.shape[:2]) / 28), 11, 40))
 
 
-def _regions(painted: Layer, size: tuple[int, int]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+def _regions(painted: ColourMap, size: tuple[int, int]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
     """Number and mask, at `size` (width, height), of the connected regions large enough to be named, largest first."""
     numbers = cv2.resize(painted.numbers, size, interpolation=cv2.INTER_NEAREST)
     found = []
@@ -111,14 +112,17 @@ def _regions(painted: Layer, size: tuple[int, int]) -> list[tuple[int, npt.NDArr
         mask = (numbers == index).view(np.uint8)
         _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         areas = stats[1:, cv2.CC_STAT_AREA]
-        for part in np.argsort(-areas, kind="stable")[: painted.most_named[index]]:
-            if areas[part] >= _SMALLEST_NAMED * numbers.size:
-                found.append((int(areas[part]), int(index), (parts == part + 1).view(np.uint8)))
+        largest = np.argsort(-areas, kind="stable")[: painted.most_named[index]]
+        found += [
+            (int(areas[part]), int(index), (parts == part + 1).view(np.uint8))
+            for part in largest
+            if areas[part] >= _SMALLEST_NAMED * numbers.size
+        ]
     found.sort(key=lambda region: -region[0])
     return [(index, mask) for _, index, mask in found]
 
 
-def _names(canvas: Image, painted: Layer, size: int, taken: list[Box]) -> None:
+def _names(canvas: Image, painted: ColourMap, size: int, taken: list[Box]) -> None:
     """Write each region's name at the point deepest inside it where it covers nothing written before."""
     palette = painted.palette
     height, width = canvas.shape[:2]
@@ -151,7 +155,7 @@ def _names(canvas: Image, painted: Layer, size: int, taken: list[Box]) -> None:
         draw_text(canvas, text, (x0 + pad, base), size, text_colour(palette[index]))
 
 
-def _legend(canvas: Image, classes: tuple[str, ...], painted: Layer, size: int) -> list[Box]:
+def _legend(canvas: Image, classes: tuple[str, ...], painted: ColourMap, size: int) -> list[Box]:
     """Every class that was asked for, those that are seen first, each with its share. Returns the panel's box."""
     shares = np.where(painted.hidden, 0, painted.shares)
     order = sorted(range(len(shares)), key=lambda index: (-float(shares[index] > 0), index))

@@ -1,8 +1,8 @@
 """Colours of classes: fixed by name, and never two alike in one vocabulary.
 
-A name's hash picks its colour, so "person" looks the same in every run and every vocabulary. Only where an earlier name
-has already taken a similar one does a class move on to another. Instances of a class have shades of it. Colours are spaced in OKLab (Ottosson 2020), where
-equal distances look equally different.
+A name's hash picks its colour, so "person" looks the same in every run and every vocabulary. A class gets another
+colour only if an earlier name has a similar one. Instances of a class have shades of its colour. Colours are spaced in
+OKLab (Ottosson 2020), where equal distances look equally different.
 """
 
 from __future__ import annotations
@@ -78,12 +78,10 @@ def colours(names: Sequence[str]) -> npt.NDArray[np.uint8]:
     chosen = np.zeros(len(names), np.int64)
     for index, name in enumerate(names):
         digest = hashlib.sha256(name.casefold().encode("utf-8", "surrogatepass")).digest()
-        # The first ring is the most legible, so that is where every name would like to be.
-        wish = int.from_bytes(digest[:8], "big") % _HUES
-        if nearest[wish] >= _APART:
-            pick = wish
-        else:
-            pick = int(nearest.argmax())  # the farthest from all that are taken
+        # The first ring is the most legible, so a name's first choice is in it.
+        choice = int.from_bytes(digest[:8], "big") % _HUES
+        # Otherwise the colour that is farthest from all that are taken.
+        pick = choice if nearest[choice] >= _APART else int(nearest.argmax())
         chosen[index] = pick
         nearest = np.minimum(nearest, np.linalg.norm(lab - lab[pick], axis=1))
     return bgr[chosen]

@@ -94,7 +94,7 @@ class Cuda:
 
     def buffer(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """Zeros in memory both sides can reach; the context must be current."""
-        return Buffer(self._cuda, self.stream, shape, dtype, self.gpu.integrated)
+        return Buffer(self._cuda, self.stream, shape, dtype, shared=self.gpu.integrated)
 
     def close(self) -> None:
         """Give the context back; it must not be current, and buffers must be freed before."""
@@ -109,7 +109,7 @@ class Buffer:
     Where CPU and GPU share their memory, both sides see the same bytes, and `upload` and `download` have nothing to do.
     """
 
-    def __init__(self, cuda: Any, stream: Any, shape: tuple[int, ...], dtype: str, shared: bool) -> None:
+    def __init__(self, cuda: Any, stream: Any, shape: tuple[int, ...], dtype: str, *, shared: bool) -> None:
         self._cuda, self._stream = cuda, stream
         flags = cuda.host_alloc_flags.DEVICEMAP if shared else 0
         self.array: npt.NDArray[Any] = cuda.pagelocked_empty(shape, np.dtype(dtype), mem_flags=flags)

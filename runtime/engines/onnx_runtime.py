@@ -34,8 +34,8 @@ _GPU_BUILD = "pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
 def open_graph(path: Path, threads: int, provider: str = "cpu", *, arena: bool = True, exact: bool = False) -> Any:
     """An `onnxruntime.InferenceSession` of the file at `path`, on the provider "cpu" or "cuda".
 
-    `arena` False returns memory to the system after each run: right for a graph that runs now and then. `exact` computes
-    INT8 layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
+    `arena` False returns memory to the system after each run: for a graph that runs now and then. `exact` computes INT8
+    layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
     """
     ort = require("onnxruntime", "cpu")
     if provider == "cuda" and (problem := cuda_obstacle()) is not None:

@@ -7,8 +7,8 @@ A plan is a folder, in the user's cache or where `ovs-build -o` put it:
     layers.json   what the engine was made of, for `ovs-build --inspect`; nothing runs by it
 
 TensorRT runs what it deserialises, and crashes on what was built for another version. So the sidecar is compared with
-this machine, and the engine's digest with the sidecar, before a byte is deserialised. A digest tells damage and mix-ups,
-not malice: whoever can rewrite the engine can rewrite the sidecar, so take plans from those whose programs you would run.
+this machine, and the engine's digest with the sidecar, before anything is deserialised. The digest detects damage and
+mix-ups, not manipulation: an engine is code, so use plans only from sources whose programs you would run.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Plan:
         return found
 
     def engine(self, here: Target) -> bytes:
-        """The engine's bytes, to be deserialised as they are; raises `PlanError` unless they are what was built, for here."""
+        """The engine's bytes, unchanged since they were built; raises `PlanError` if they are not for this machine."""
         if reasons := self.strangers(here):
             raise PlanError(f"the plan {self.path} does not fit: {'; '.join(reasons)}; build it here with ovs-build")
         data, damage = self._read()

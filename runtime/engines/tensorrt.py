@@ -1,7 +1,7 @@
-"""TensorRT: a plan at work on an NVIDIA GPU. Written against the documented interfaces and untested on a GPU.
+"""TensorRT: runs a plan on an NVIDIA GPU. Written against the documented interfaces and untested on a GPU.
 
-The classes are padded with zero rows to one of the plan's profiles: a shape that the engine has not seen stalls it, and a
-zero row is no class. Text vectors go to the GPU when they change, and not with every frame.
+The classes are padded with zero rows to one of the plan's profiles: a shape that the engine has not seen stalls it, and
+a zero row is no class. Text vectors go to the GPU when they change, and not with every frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ...bundle.manifest import TensorSpec
 from .cuda import Buffer, Cuda
 from .plan import Plan, Profile, Target
 from .session import RawOutputs
-from .tensorrt_api import MSDA_PLUGIN, ICudaEngine, IExecutionContext, Log, load, type_name
+from .tensorrt_api import MSDA_PLUGIN, Log, load, type_name
+from .tensorrt_protocols import ICudaEngine, IExecutionContext
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +36,7 @@ class TensorRTSession:
     at_once = 1
 
     def __init__(self, plan: Plan) -> None:
-        """Raises `MissingExtraError` without TensorRT or pycuda, `PlanError` where the plan does not fit or not load."""
+        """Raises `MissingExtraError` without TensorRT or pycuda, `PlanError` where the plan does not fit or load."""
         self._plan = plan
         self._manifest = plan.sidecar.manifest
         self._profiles = plan.sidecar.profiles
@@ -59,8 +60,8 @@ class TensorRTSession:
         self._logger = self._trt.logger(self._log)
         if self._plan.sidecar.formulation == "plugin" and self._trt.plugin_version(MSDA_PLUGIN, self._logger) is None:
             raise PlanError(
-                f"the plan {self._plan.path} needs {MSDA_PLUGIN}, which {self._trt.module} {self._trt.version} does not "
-                "have here; install libnvinfer_plugin, or build it again with --msda gridsample or gather"
+                f"the plan {self._plan.path} needs {MSDA_PLUGIN}, which {self._trt.module} {self._trt.version} here "
+                "does not have; install libnvinfer_plugin, or build it again with --msda gridsample or gather"
             )
         self._runtime = self._trt.runtime(self._logger)
         engine = self._runtime.deserialize_cuda_engine(data)

@@ -1,8 +1,6 @@
 """TensorRT's Python API, as far as it is used: the module `tensorrt`, 10 and 11, or `tensorrt_rtx`, which shares it.
 
-The protocols list every method and attribute that is called on TensorRT's objects, under the names of its classes. So
-the type checker refuses any other, and a test looks each of them up in the recorded surfaces of the versions. Nothing
-but this module touches the modules themselves.
+Nothing but this module touches the modules themselves; tensorrt_protocols.py lists what may be called on their objects.
 
 Networks are strongly typed: the engine computes in the types that the graph states. TensorRT 8 is left out, with its
 builder flags for types and its INT8 calibrator: there the engine chooses types by itself, and what it chose cannot be
@@ -13,163 +11,26 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ...bundle.errors import MissingExtraError
+from .tensorrt_protocols import (
+    Builder,
+    IBuilderConfig,
+    ICudaEngine,
+    IExecutionContext,
+    IGridSampleLayer,
+    ILayer,
+    INetworkDefinition,
+    OnnxParser,
+    Runtime,
+)
 
 MODULES = ("tensorrt", "tensorrt_rtx")  # in the order they are tried
 MSDA_PLUGIN = "MultiscaleDeformableAttnPlugin_TRT"  # deformable attention's own kernel
 
 # TensorRT's type -> numpy's name
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
-
-
-class IHostMemory(Protocol):
-    """A serialised engine or timing cache."""
-
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-
-
-class ITensor(Protocol):
-    """A tensor of a network."""
-
-    name: str
-    dtype: Any
-    shape: Any
-
-
-class ILayer(Protocol):
-    """A layer of a network."""
-
-    name: str
-    type: Any
-    num_inputs: int
-    num_outputs: int
-
-    def get_input(self, index: int) -> ITensor | None: ...
-
-    def get_output(self, index: int) -> ITensor: ...
-
-
-class IGridSampleLayer(ILayer, Protocol):
-    """Bilinear sampling, or so one hopes."""
-
-    interpolation_mode: Any
-
-
-class INetworkDefinition(Protocol):
-    """A parsed graph."""
-
-    num_layers: int
-    num_inputs: int
-    num_outputs: int
-
-    def get_layer(self, index: int) -> ILayer: ...
-
-    def get_input(self, index: int) -> ITensor: ...
-
-    def get_output(self, index: int) -> ITensor: ...
-
-
-class ParserError(Protocol):
-    """One complaint of the parser."""
-
-    def desc(self) -> str: ...
-
-
-class OnnxParser(Protocol):
-    """Reads ONNX into a network."""
-
-    num_errors: int
-
-    def parse_from_file(self, path: str) -> bool: ...
-
-    def get_error(self, index: int) -> ParserError: ...
-
-
-class IOptimizationProfile(Protocol):
-    """One range of shapes the engine is made for."""
-
-    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None: ...
-
-
-class ITimingCache(Protocol):
-    """What earlier builds measured."""
-
-    def serialize(self) -> IHostMemory: ...
-
-
-class IBuilderConfig(Protocol):
-    """How to build."""
-
-    builder_optimization_level: int
-    profiling_verbosity: Any
-    progress_monitor: Any
-
-    def add_optimization_profile(self, profile: IOptimizationProfile) -> int: ...
-
-    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...
-
-    def clear_flag(self, flag: Any) -> None: ...
-
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache: ...
-
-    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool: ...
-
-    def get_timing_cache(self) -> ITimingCache | None: ...
-
-
-class Builder(Protocol):
-    """Where it begins."""
-
-    def create_network(self, flags: int) -> INetworkDefinition: ...
-
-    def create_builder_config(self) -> IBuilderConfig: ...
-
-    def create_optimization_profile(self) -> IOptimizationProfile: ...
-
-    def build_serialized_network(self, network: INetworkDefinition, config: IBuilderConfig) -> IHostMemory | None: ...
-
-
-class IExecutionContext(Protocol):
-    """An engine at work."""
-
-    profiler: Any
-
-    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool: ...
-
-    def set_input_shape(self, name: str, shape: Any) -> bool: ...
-
-    def set_tensor_address(self, name: str, memory: int) -> bool: ...
-
-    def execute_async_v3(self, stream_handle: int) -> bool: ...
-
-
-class EngineInspector(Protocol):
-    """What an engine is made of."""
-
-    def get_engine_information(self, format: Any) -> str: ...
-
-
-class ICudaEngine(Protocol):
-    """A deserialised engine."""
-
-    num_io_tensors: int
-    num_optimization_profiles: int
-
-    def get_tensor_name(self, index: int) -> str: ...
-
-    def get_tensor_dtype(self, name: str) -> Any: ...
-
-    def create_execution_context(self) -> IExecutionContext | None: ...
-
-    def create_engine_inspector(self) -> EngineInspector: ...
-
-
-class Runtime(Protocol):
-    """Loads engines."""
-
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None: ...
 
 
 class Log:
@@ -329,11 +190,18 @@ def load(module: str | None = None) -> TensorRT:
     """`module`, or the first that is installed. Raises `MissingExtraError`."""
     reasons = []
     for name in MODULES if module is None else (module,):
-        try:
-            return TensorRT(importlib.import_module(name))
-        except (ImportError, OSError) as error:
-            reasons.append(f"{name}: {error}")
+        found = _imported(name)
+        if isinstance(found, TensorRT):
+            return found
+        reasons.append(f"{name}: {found}")
     raise MissingExtraError(
         f"no TensorRT here ({'; '.join(reasons)}); on a Jetson it comes with JetPack, and a virtual environment needs "
         "--system-site-packages; elsewhere from NVIDIA, or for RTX cards: pip install 'ovs-edge[rtx]'"
     )
+
+
+def _imported(name: str) -> TensorRT | Exception:
+    try:
+        return TensorRT(importlib.import_module(name))
+    except (ImportError, OSError) as error:
+        return error

@@ -92,7 +92,7 @@ def to_coco(
     return entries
 
 
-def encode_rle(mask: Mask, compressed: bool = True) -> dict[str, Any]:
+def encode_rle(mask: Mask, *, compressed: bool = True) -> dict[str, Any]:
     """COCO's RLE of a mask (H, W): `size` [H, W] and `counts`, text if `compressed`, else a list of run lengths."""
     pixels = np.asarray(mask, np.bool_).ravel(order="F")
     starts = np.flatnonzero(np.diff(pixels, prepend=False))  # where a run of other pixels begins

@@ -48,7 +48,7 @@ class Prediction:
     version: int = 0  # of the classes asked for: two predictions of one version have the same vocabulary
 
     def mask(self, label: str) -> npt.NDArray[np.bool_]:
-        """Pixels (H, W) of the class `label`, all False where it was not found. `UsageError` if it was not asked for."""
+        """Pixels (H, W) of the class `label`, all False if it was not found. `UsageError` for another label."""
         if label not in self.classes:
             asked = ", ".join(map(repr, self.classes[:20]))
             raise UsageError(f"no class {label!r} was asked for, expected one of {asked}")

@@ -17,7 +17,7 @@ class Ended(Exception):
 class Channel(Generic[Item]):
     """At most `size` items between writers and readers, in the order of their places: by default, of arrival."""
 
-    def __init__(self, size: int = 1, newest: bool = False) -> None:
+    def __init__(self, size: int = 1, *, newest: bool = False) -> None:
         """`newest`: the one writer never waits, he replaces what nobody has taken yet; else he waits for room."""
         self._items: dict[int, Item] = {}  # by place
         self._first = 0  # the place whose item is due

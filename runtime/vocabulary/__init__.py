@@ -1,1 +1,1 @@
-"""Classes: names to text vectors, background classes, cached vectors, and changes of classes while frames are processed."""
+"""Class names to text vectors: encoder, cache, background classes, out-of-vocabulary names, changes while running."""

@@ -102,7 +102,7 @@ def test_what_tensorrt_plans_need(monkeypatch: pytest.MonkeyPatch, answers: dict
 def test_two_packages_of_one_module_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda package: "1.0")
     build = "5.0.0\n  Video I/O:\n    FFMPEG:                      YES\n    GStreamer:                   YES (1.20.3)\n"
-    texts = "\n".join(found.text for found in doctor._opencv(True, build))
+    texts = "\n".join(found.text for found in doctor._opencv(imported=True, build=build))
     assert "overwrite each other's cv2: opencv-python opencv-python-headless" in texts
     assert "GStreamer YES (1.20.3), windows NO" in texts and "without GStreamer" not in texts
 

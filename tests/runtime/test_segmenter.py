@@ -152,6 +152,11 @@ def test_a_failed_change_leaves_the_classes(segmenter: Segmenter) -> None:
 
 def test_classes_as_a_list(segmenter: Segmenter) -> None:
     assert segmenter.set_classes(["red|crimson", "@sky"]).labels == ("red", "@sky")
+    active = segmenter.set_classes(["sofa, couch", "red|crimson"])
+    assert [entry.names for entry in active.vocabulary.classes[: active.shown]] == [
+        ("sofa, couch",),
+        ("red", "crimson"),
+    ]
 
 
 def test_a_stream_of_a_camera_by_its_number(

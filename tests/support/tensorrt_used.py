@@ -6,17 +6,14 @@ import ast
 import inspect
 from pathlib import Path
 
-from ovs_edge.runtime.engines import cuda, tensorrt_api
-
-# Our own names among the classes of that module; all others are protocols named after TensorRT's classes.
-_OWN = {"Log", "TensorRT"}
+from ovs_edge.runtime.engines import cuda, tensorrt_api, tensorrt_protocols
 
 
 def protocols() -> dict[str, list[str]]:
     """TensorRT's classes -> methods and attributes that the protocols promise. The type checker refuses all others."""
     found = {}
-    for name, kind in vars(tensorrt_api).items():
-        if inspect.isclass(kind) and kind.__module__ == tensorrt_api.__name__ and name not in _OWN:
+    for name, kind in vars(tensorrt_protocols).items():
+        if inspect.isclass(kind) and kind.__module__ == tensorrt_protocols.__name__:
             members = {*inspect.get_annotations(kind), *(m for m in vars(kind) if not m.startswith("_"))}
             found[name] = sorted(members)
     return found

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.vocabulary.centring import unit
-from ovs_edge.runtime.vocabulary.out_of_vocabulary import SHARE, read_words, spoken_for
+from ovs_edge.runtime.vocabulary.out_of_vocabulary import SHARE, read_words, trained_name_of
 
 
 def _names(count: int = 12, dim: int = 32) -> np.ndarray:
@@ -26,7 +26,7 @@ def _near(name: np.ndarray, seed: int, far: float = 0.6) -> np.ndarray:
 def test_a_word_moves_towards_the_name_it_stands_for() -> None:
     trained = _names()
     word = _near(trained[3], 1)
-    read, rows = read_words(word[None], trained), spoken_for(word[None], trained)
+    read, rows = read_words(word[None], trained), trained_name_of(word[None], trained)
     assert rows == [3]
     assert np.allclose(read[0], unit((SHARE * trained[3] + (1 - SHARE) * word)[None])[0], atol=1e-6)
     assert read[0] @ trained[3] > word @ trained[3] + 0.05
@@ -35,7 +35,7 @@ def test_a_word_moves_towards_the_name_it_stands_for() -> None:
 def test_of_two_words_the_nearer_one_speaks_for_a_name() -> None:
     trained = _names()
     words = np.stack([_near(trained[3], 1, 0.7), _near(trained[3], 2, 0.2)])
-    read, rows = read_words(words, trained), spoken_for(words, trained)
+    read, rows = read_words(words, trained), trained_name_of(words, trained)
     assert rows == [None, 3]
     assert np.array_equal(read[0], words[0])
 
@@ -43,7 +43,7 @@ def test_of_two_words_the_nearer_one_speaks_for_a_name() -> None:
 def test_trained_names_stay_what_they_are_and_keep_others_off() -> None:
     trained = _names()
     words = np.stack([trained[3], _near(trained[3], 1, 0.3)])
-    read, rows = read_words(words, trained), spoken_for(words, trained)
+    read, rows = read_words(words, trained), trained_name_of(words, trained)
     assert rows == [3, None]
     assert np.array_equal(read, words)
 
@@ -51,17 +51,17 @@ def test_trained_names_stay_what_they_are_and_keep_others_off() -> None:
 def test_far_words_and_few_names_change_nothing() -> None:
     trained = _names()
     far = -trained.mean(0, keepdims=True)
-    assert spoken_for(far, trained) == [None]
+    assert trained_name_of(far, trained) == [None]
     word = _near(trained[3], 1)[None]
-    read, rows = read_words(word, trained[:5]), spoken_for(word, trained[:5])
+    read, rows = read_words(word, trained[:5]), trained_name_of(word, trained[:5])
     assert rows == [None] and np.array_equal(read, word)
-    assert spoken_for(word[:0], trained) == []
+    assert trained_name_of(word[:0], trained) == []
 
 
 @given(st.integers(1, 9), st.integers(0, 2**16))
-def test_every_name_is_spoken_for_once_and_vectors_stay_unit(count: int, seed: int) -> None:
+def test_every_name_is_trained_name_of_once_and_vectors_stay_unit(count: int, seed: int) -> None:
     words = unit(np.random.default_rng(seed).standard_normal((count, 32)).astype(np.float32))
-    read, rows = read_words(words, _names()), spoken_for(words, _names())
+    read, rows = read_words(words, _names()), trained_name_of(words, _names())
     taken = [row for row in rows if row is not None]
     assert len(rows) == count and len(set(taken)) == len(taken)
     assert np.allclose(np.linalg.norm(read, axis=1), 1, atol=1e-5)

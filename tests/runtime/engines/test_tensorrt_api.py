@@ -12,7 +12,7 @@ from support import fake_gpu, tensorrt_used
 
 from ovs_edge.runtime.engines.tensorrt_api import MSDA_PLUGIN, Log, TensorRT, load
 
-SURFACES = json.loads((Path(__file__).parents[1] / "support" / "tensorrt_surface.json").read_text())
+SURFACES = json.loads((Path(__file__).parents[2] / "support" / "tensorrt_surface.json").read_text())
 VERSIONS = [version for version in SURFACES if version.startswith("tensorrt")]
 
 

@@ -21,7 +21,7 @@ from ovs_edge.bundle.letterbox import Letterbox
 from ovs_edge.bundle.manifest import Manifest
 from ovs_edge.bundle.panoptic import panoptic_segments
 from ovs_edge.runtime.cli import main
-from ovs_edge.runtime.draw.colour_map import layer
+from ovs_edge.runtime.draw.colour_map import colour_map
 from ovs_edge.runtime.draw.overlay import Style, draw, fill
 from ovs_edge.runtime.draw.palette import SHADES, _bgr_to_oklab, _candidates, colours, shades
 from ovs_edge.runtime.engines.memory import MemorySession
@@ -205,7 +205,7 @@ def test_the_picture_tells_instances_apart(panoptic_bundle: Path) -> None:
     with Segmenter.load(panoptic_bundle, threads=1) as segmenter:
         segmenter.set_classes("red,sky")
         prediction = segmenter.predict(scene())
-    painted = layer(prediction)
+    painted = colour_map(prediction)
     assert painted.names == ("red #1", "sky", "red #2")
     image = np.zeros_like(scene())
     filled = fill(image, prediction, 1)
@@ -235,7 +235,7 @@ def test_neighbours_in_a_crowd_have_different_shades() -> None:
     ids = np.repeat(np.random.default_rng(0).permutation(count) + 1, 5)[None].repeat(9, 0).astype(np.int32)
     segments = tuple(Segment(number, 0, "person", True, 45, (0, 0, 1, 1), 1.0) for number in range(1, count + 1))
     labels = np.zeros(ids.shape, np.int32)
-    painted = layer(Prediction(labels, np.ones(ids.shape, np.float32), ("person",), {}, segments, ids))
+    painted = colour_map(Prediction(labels, np.ones(ids.shape, np.float32), ("person",), {}, segments, ids))
     row = painted.palette[painted.index[0, ::5]]
     assert (row[1:] != row[:-1]).any(1).all()
     assert painted.shares == pytest.approx([1]) and painted.names[-1] == f"person #{count}"

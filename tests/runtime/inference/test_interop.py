@@ -107,7 +107,7 @@ def test_known_runs() -> None:
 @given(MASKS)
 def test_masks_come_back_whole(mask: np.ndarray) -> None:
     for compressed in (True, False):
-        np.testing.assert_array_equal(decode_rle(encode_rle(mask, compressed)), mask)
+        np.testing.assert_array_equal(decode_rle(encode_rle(mask, compressed=compressed)), mask)
 
 
 # pycocotools hands numpy 2 an array interface of numpy 1.

@@ -187,3 +187,19 @@ def test_a_stream_is_smoothed_and_single_images_are_not(tiny_bundle: Path) -> No
         assert labels(0) == [1, 0] * 4
         assert labels(STRENGTH) == [1] * 8
         assert int(segmenter.predict(images[1]).labels[20, 20]) == 0
+
+
+def test_a_stream_is_smoothed_once(tiny_bundle: Path) -> None:
+    seen: list[Inferred] = []
+
+    class Counting:
+        def apply(self, inferred: Inferred) -> Inferred:
+            seen.append(inferred)
+            return inferred
+
+    shown = frames([np.zeros((48, 64, 3), np.uint8)] * 3)
+    with Segmenter.load(tiny_bundle, threads=1) as segmenter:
+        segmenter.set_classes("red")
+        segmenter.smoother = Counting()
+        assert len(list(segmenter.stream(shown))) == 3 and len(seen) == 3
+        assert len(list(segmenter.stream(shown, smooth=0.9))) == 3 and len(seen) == 3

@@ -1,0 +1,82 @@
+"""The registry of engines: one line adds one, `auto` takes the first that can be used and says why another cannot."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.engines import onnx_runtime, registry
+from ovs_edge.runtime.engines.engine import Engine, EngineOptions, Finding, Obstacle
+from ovs_edge.runtime.engines.memory import MemorySession
+from ovs_edge.runtime.engines.registry import engines, open_session, providers
+
+
+def test_the_engines_there_are() -> None:
+    assert providers() == ("auto", "cpu", "cuda", "tensorrt")
+    assert [engine.name for engine in engines()] == list(registry.ENGINES)
+
+
+def test_one_module_and_one_line_add_an_engine(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[EngineOptions] = []
+
+    def open_it(bundle: Bundle, options: EngineOptions) -> MemorySession:
+        opened.append(options)
+        return MemorySession(lambda image, vectors: (np.zeros((1, 1, 1), np.int32), np.ones((1, 1, 1), np.float32)))
+
+    module = ModuleType("my_engine")
+    module.ENGINE = Engine("mine", open_it, examine=lambda: iter([Finding("engines", "ok", "mine 1.0")]))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_engine", module)
+    monkeypatch.setitem(registry.ENGINES, "mine", "my_engine:ENGINE")
+    assert isinstance(open_session(Bundle.open(tiny_bundle), EngineOptions(provider="mine")), MemorySession)
+    assert opened == [EngineOptions(provider="mine")] and "mine" in providers()
+    assert [finding.text for engine in engines() if engine.name == "mine" for finding in engine.examine()] == [
+        "mine 1.0"
+    ]
+
+
+def test_auto_says_why_it_passes_over_an_engine(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CUDA build without CUDA's libraries: the CPU is used in full, and one line says why."""
+    monkeypatch.setattr(
+        onnx_runtime, "cuda_obstacle", lambda: Obstacle("no usable CUDA (libcublasLt.so.13: no such file)", True)
+    )
+    monkeypatch.setattr(onnx_runtime, "usable_cores", lambda: 2)
+    with open_session(Bundle.open(tiny_bundle), EngineOptions(side_by_side=True)) as session:
+        assert session.at_once == 2
+    assert capsys.readouterr().err == "note: no usable CUDA (libcublasLt.so.13: no such file); running on cpu\n"
+    with pytest.raises(UsageError, match=r"libcublasLt.so.13.*--provider cpu"):
+        open_session(Bundle.open(tiny_bundle), EngineOptions(provider="cuda"))
+    monkeypatch.setattr(onnx_runtime, "cuda_obstacle", lambda: Obstacle("no CUDA provider"))
+    with open_session(Bundle.open(tiny_bundle)):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_more_threads_than_processors_are_capped_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(onnx_runtime, "usable_processors", lambda: [0, 1, 4])
+    onnx_runtime._note_once.cache_clear()
+    assert [onnx_runtime.capped(count) for count in (0, 1, 3, 4, 10**30, 4)] == [0, 1, 3, 3, 3, 3]
+    assert capsys.readouterr().err.count("note: 4 threads were asked for, this process may use 3") == 1
+    with pytest.raises(UsageError, match="-1 threads"):
+        onnx_runtime.capped(-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (EngineOptions(provider="tpu"), "expected one of: auto, cpu, cuda, tensorrt"),
+        (EngineOptions(provider="cpu", plan=Path("x")), "leave one of the two out"),
+    ],
+)
+def test_what_is_refused(tiny_bundle: Path, options: EngineOptions, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        open_session(Bundle.open(tiny_bundle), options)
