@@ -84,10 +84,10 @@ def _to_uint8(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if kind in (np.float16, np.float32, np.float64):
         if not np.isfinite(image).all():
             raise ValueError("the picture holds NaN or infinity, expected floats from 0 to 1")
-        low, high = float(image.min()), float(image.max())
-        if low < 0 or high > 1:
+        least, most = float(image.min()), float(image.max())
+        if least < 0 or most > 1:
             raise ValueError(
-                f"the picture holds floats from {low:g} to {high:g}, expected 0 to 1; for 0 to 255 use "
+                f"the picture holds floats from {least:g} to {most:g}, expected 0 to 1; for 0 to 255 use "
                 "image.astype(numpy.uint8)"
             )
         return np.asarray(np.rint(image.astype(np.float32) * 255), np.uint8)
