@@ -116,7 +116,7 @@ def build(
     from .tensorrt.make_plan import AUTO, PlanOptions, default_profiles, make_plan, parse_profiles
     from .tensorrt.photos import read_pictures
     from .tensorrt.report import add_row, print_layers, print_parity
-    from .tensorrt.reuse import any_kept
+    from .tensorrt.reuse import newest_cached
 
     opened = Bundle.open(bundle, force=force)
     most = opened.manifest.graph.max_classes
@@ -131,7 +131,7 @@ def build(
     )
     gpu = _gpu(console)
     looks = gpu is None and inspect and output is None and not rebuild  # there is nothing to hold a plan against
-    if looks and (plan := any_kept(opened, precision)) is not None:
+    if looks and (plan := newest_cached(opened, precision)) is not None:
         _inspect(plan, False, console)
         return
     trt = load(None if engine is None else engine.value)
@@ -200,10 +200,10 @@ def _gpu(console: Console) -> Gpu | None:
 
 def _kept(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures, console: Console) -> Plan | None:
     """The cached plan that is what was asked for; None after a line that says why it is built."""
-    from .tensorrt.reuse import kept
+    from .tensorrt.reuse import find_cached
 
     try:
-        return kept(bundle, options, here, pictures)
+        return find_cached(bundle, options, here, pictures)
     except PlanError as error:
         console.print(f"{error}; building", soft_wrap=True)
         return None

@@ -1,7 +1,7 @@
-"""The graph every precision starts from: what depends on weights alone computed, batch norms merged into convolutions.
+"""Folds constants and batch norms: the graph that every precision starts from.
 
-An engine does the same when it loads the file, but in whatever type the file states. Done here, first, a merged weight is
-rounded once, and a quantiser sees the values that will be multiplied.
+An engine does the same when it loads a file, but in the types of the file. Done here, in FP32, a folded weight is
+rounded once, and the quantiser sees the values that will be multiplied.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ import onnx
 
 from ...bundle.errors import BundleError, require
 
-# They rename nodes, or merge two whose names tell different modules; engines do both by themselves.
-_KEPT_APART = ["MatMulAddFusion", "TransposeOptimizer"]
+# These rename nodes or fuse nodes of two modules; engines do both by themselves.
+_DISABLED = ["MatMulAddFusion", "TransposeOptimizer"]
 _STANDARD = ("", "ai.onnx")
 
 
-def folded(path: Path) -> onnx.ModelProto:
-    """The graph at `path` through ONNX Runtime's basic optimisations; nodes keep the names of their torch modules.
+def fold_constants(path: Path) -> onnx.ModelProto:
+    """The graph at `path` after ONNX Runtime's basic optimisations; nodes keep the names of their torch modules.
 
     Raises `BundleError` for a graph that does not load.
     """
     ort = require("onnxruntime", "calibrate")
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "folded.onnx"
+        target = Path(folder) / "graph.onnx"
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(target)
         options.log_severity_level = 3
         try:
-            ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_KEPT_APART
-            )
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_DISABLED)
         except Exception as error:  # the binding raises a dozen unrelated types
             raise BundleError(f"onnxruntime cannot load {path} ({error}); export the bundle again") from error
         model = onnx.load(str(target))
@@ -42,7 +40,7 @@ def folded(path: Path) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(domains)
     for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"/{node.op_type}.{index}"  # everything after this tells nodes apart by name
+        node.name = node.name or f"/{node.op_type}.{index}"  # later steps identify nodes by name
     return model
 
 

@@ -1,7 +1,7 @@
-"""Deformable attention's other formulation: every GridSample of a graph, spelt out with Gather.
+"""Replaces every GridSample of a graph by Gather and arithmetic: the second formulation of deformable attention.
 
-Some versions of TensorRT compile GridSample wrongly. The four neighbours of each place are fetched as whole rows of
-channels, and mixed by how near they are: the same sum, of operators that every compiler gets right.
+Some versions of TensorRT miscompile GridSample. Here the four neighbours of each sampling location are gathered as
+rows of channels and interpolated: the same result, from operators that every compiler supports.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .rewriting import attributes
 _NUMPY = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
 
-def to_gather(model: onnx.ModelProto) -> onnx.ModelProto:
+def replace_grid_samples(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` without GridSample. Raises `PlanError` for a sampling that is not this model's kind."""
-    # Strict, since the sizes of what is sampled are needed.
+    # Strict: the sizes of the sampled maps are needed.
     typed = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     values = {value.name: value.type.tensor_type for value in (*typed.graph.value_info, *typed.graph.input)}
     result = onnx.ModelProto()
@@ -34,17 +34,17 @@ def to_gather(model: onnx.ModelProto) -> onnx.ModelProto:
             maps, grid = values[node.input[0]], values[node.input[1]]
         except KeyError as error:
             raise PlanError(f"{node.name} samples {error}, whose size is unknown; export the bundle again") from error
-        spelt = _Spelt(node, maps, grid)
-        nodes += spelt.nodes
-        result.graph.initializer.extend(spelt.constants)
+        sampling = _GatherSampling(node, maps, grid)
+        nodes += sampling.nodes
+        result.graph.initializer.extend(sampling.constants)
     del result.graph.node[:]
     result.graph.node.extend(nodes)
     onnx.checker.check_model(result)
     return result
 
 
-class _Spelt:
-    """The nodes that take the place of one GridSample: maps (N, C, H, W), grid (N, h, w, 2) in -1..1 -> (N, C, h, w)."""
+class _GatherSampling:
+    """The nodes that replace one GridSample: maps (N, C, H, W), grid (N, h, w, 2) in -1..1 -> (N, C, h, w)."""
 
     def __init__(self, node: NodeProto, maps: Any, grid: Any) -> None:
         self.nodes: list[NodeProto] = []
@@ -79,13 +79,13 @@ class _Spelt:
         self._as(mixed, self._type, maps.elem_type, node.output[0])
 
     def _coordinate(self, grid: str, axis: int, side: int, shape: tuple[int, int]) -> str:
-        """Places along one axis in pixels, -0.5 at the map's edge, shaped (N, h * w)."""
+        """Locations along one axis in pixels, -0.5 at the map's edge, shaped (N, h * w)."""
         one = self._op("Gather", grid, self._constant(np.array(axis, np.int64)), axis=3)
         scaled = self._op("Mul", self._op("Add", one, self._float(1)), self._float(side / 2))
         return self._reshape(self._op("Sub", scaled, self._float(0.5)), shape)
 
     def _neighbour(self, place: str, low: str, step: int, side: int) -> tuple[str, str, str]:
-        """The nearest pixel to a neighbour that exists, the neighbour's share, and whether it exists."""
+        """Index of the neighbour clipped to the map, its weight, and whether it lies inside the map."""
         at = self._op("Add", low, self._float(1)) if step else low
         held = self._op("Clip", at, self._float(0), self._float(side - 1))
         far = self._op("Abs", self._op("Sub", place, at))
@@ -116,7 +116,7 @@ class _Spelt:
 
 
 def check_sampling(node: NodeProto) -> None:
-    """Raise `PlanError` unless a GridSample interpolates, between pixels' centres, and finds zeros outside."""
+    """Raise `PlanError` unless a GridSample is bilinear, with zero padding and unaligned corners."""
     settings = attributes(node)
     kind = (
         settings.get("mode", b"bilinear"),

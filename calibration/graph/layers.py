@@ -1,4 +1,4 @@
-"""Which layers of a graph may become INT8, and which stand or fall together."""
+"""Layers of a graph that may be quantised, and their groups."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ import numpy as np
 import onnx
 from onnx import NodeProto, numpy_helper, shape_inference
 
-from ..quantize.fp16 import wide_nodes
+from ..quantize.fp16 import fp32_nodes
 from .constant_folding import module_of
 
-# Eight bits are too few for positions, for weights that are summed to one, and for the last word on a class.
+# Eight bits are too few for positions and attention weights.
 _NEVER = ("sampling_offsets", "attention_weights")
 _FFN = ("linear1", "linear2", "pwconv1", "pwconv2", "ffn", "mlp")
 _PROJECTION = ("attn", "proj")
-_LARGE = 2**10  # elements of a weight; below, quantising an input costs more than the product
+_LARGE = 2**10  # elements of a weight; below, quantising the input costs more than the product
 
 
 @dataclass(frozen=True)
-class Layer:
+class QuantizableLayer:
     """A convolution or a matrix product whose weight is a constant."""
 
     node: str  # name in the graph: torch module and operator
-    group: str  # layers are quantised, or left out, by groups
-    source: str  # tensor it reads
-    target: str  # tensor it writes
+    group: str  # layers are quantised or left out by groups
+    source: str  # input tensor
+    target: str  # output tensor
     weight: str  # initializer
     axis: int  # of the weight's output channels
     work: int  # multiply-adds of one frame, 0 where shapes are not known
 
 
-def find_layers(model: onnx.ModelProto) -> list[Layer]:
-    """Layers of the folded graph that may be quantised, in its order.
+def find_layers(model: onnx.ModelProto) -> list[QuantizableLayer]:
+    """Layers of the graph that may be quantised, in its order; constants must be folded.
 
-    Never: sampling offsets, attention weights, products of two activations (attention, masks), norms, the cosine.
+    Never quantised: sampling offsets, attention weights, products of two activations (attention, masks), norms, cosine.
     """
     typed = shape_inference.infer_shapes(model)
     weights = {tensor.name: tensor for tensor in typed.graph.initializer}
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in typed.graph.value_info
     }
-    wide = wide_nodes(typed.graph.node)
+    fp32 = fp32_nodes(typed.graph.node)
     found = []
     for node in typed.graph.node:
-        if node.op_type not in ("Conv", "MatMul") or node.name in wide or node.input[1] not in weights:
+        if node.op_type not in ("Conv", "MatMul") or node.name in fp32 or node.input[1] not in weights:
             continue
         module = module_of(node)
         weight = weights[node.input[1]]
-        if any(part in module for part in _NEVER) or int(np.prod(weight.dims)) < _LARGE and node.op_type == "MatMul":
+        small = node.op_type == "MatMul" and int(np.prod(weight.dims)) < _LARGE
+        if small or any(part in module for part in _NEVER):
             continue
         axis = 0 if node.op_type == "Conv" else len(weight.dims) - 1
         positions = int(np.prod(shapes.get(node.output[0], [0]))) // weight.dims[axis]
         found.append(
-            Layer(
+            QuantizableLayer(
                 node.name,
                 group_of(module, node.op_type),
                 node.input[0],
@@ -68,7 +69,7 @@ def find_layers(model: onnx.ModelProto) -> list[Layer]:
 
 
 def group_of(module: str, operator: str) -> str:
-    """`backbone.stages.2`, `pixel_decoder.convolutions`, `query_decoder.ffn`, `heads`, …"""
+    """Group of a module's layer: `backbone.stages.2`, `pixel_decoder.convolutions`, `query_decoder.ffn`, `heads`, …"""
     parts = module.removeprefix("model.").split(".")
     if parts[0] == "backbone":
         length = 3 if len(parts) > 2 and parts[1] == "stages" else 2
@@ -83,7 +84,7 @@ def group_of(module: str, operator: str) -> str:
     return "heads"
 
 
-def groups(layers: Sequence[Layer]) -> list[str]:
+def group_names(layers: Sequence[QuantizableLayer]) -> list[str]:
     """Names of the groups, in the order of the graph."""
     return list(dict.fromkeys(layer.group for layer in layers))
 
@@ -97,7 +98,7 @@ def readers(nodes: Sequence[NodeProto]) -> dict[str, list[NodeProto]]:
     return found
 
 
-def weight_values(model: onnx.ModelProto, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
+def weight_values(model: onnx.ModelProto, layers: Sequence[QuantizableLayer]) -> dict[str, np.ndarray]:
     """Values of the layers' weights by name."""
     wanted = {layer.weight for layer in layers}
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in wanted}

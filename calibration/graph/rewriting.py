@@ -1,4 +1,4 @@
-"""A graph while its nodes are replaced by others."""
+"""Replaces nodes of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .layers import readers
 RUNTIME = "com.microsoft"  # domain of ONNX Runtime's own operators
 
 
-class Graph:
-    """The graph with what a rewrite asks of it; nodes are dropped and added, then `settle` puts them in order."""
+class EditableGraph:
+    """A graph with look-ups for rewrites. `replace` collects changes; `apply` makes them and sorts the nodes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
@@ -27,10 +27,10 @@ class Graph:
         self.shapes = _shapes(model)
         self._dropped: set[str] = set()
         self._added: list[NodeProto] = []
-        self.settle()
+        self.apply()
 
-    def settle(self) -> None:
-        """Take out what was dropped, put in what was added, in an order that can be run."""
+    def apply(self) -> None:
+        """Remove and add the nodes of all `replace` calls, in topological order."""
         waiting = [node for node in self.graph.node if node.name not in self._dropped] + self._added
         known = {value.name for value in self.graph.input} | set(self.values) | {""}
         ordered: list[NodeProto] = []
@@ -49,34 +49,34 @@ class Graph:
         self.readers = readers(self.nodes)
 
     def value(self, name: str) -> npt.NDArray[Any] | None:
-        """A constant, if it is one."""
+        """The value of a constant, None for another tensor."""
         return numpy_helper.to_array(self.values[name]) if name in self.values else None
 
     def constant(self, name: str, value: npt.NDArray[np.generic]) -> str:
-        """Add one, under a name that has to be new."""
+        """Add a constant under a new name; returns the name."""
         assert name not in self.values
         self.graph.initializer.append(numpy_helper.from_array(value, name))
         self.values[name] = self.graph.initializer[-1]
         return name
 
     def only_reader(self, name: str) -> NodeProto | None:
-        """The node that alone reads a tensor."""
+        """The node that reads a tensor, if there is only one and the tensor is no output."""
         found = self.readers.get(name, [])
         return found[0] if len(found) == 1 and name not in self.outputs else None
 
     def replace(self, old: Iterable[NodeProto], new: Iterable[NodeProto]) -> None:
-        """From the next `settle` on."""
+        """Replace nodes at the next `apply`."""
         self._dropped.update(node.name for node in old)
         self._added += new
 
 
 def attributes(node: NodeProto) -> dict[str, Any]:
-    """What is set of a node's attributes, by name; text is bytes."""
+    """A node's attributes by name; text is bytes."""
     return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
 
 
-def keep_needed(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:
-    """Let the graph have those of `nodes`, in their order, that an output depends on."""
+def keep_used_nodes(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:
+    """Set the graph's nodes to those of `nodes` that an output depends on, in their order."""
     wanted = {value.name for value in graph.output}
     kept = []
     for node in reversed(nodes):
@@ -88,7 +88,7 @@ def keep_needed(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """Sizes by tensor, 0 where one is not known."""
+    """Shapes by tensor, 0 for an unknown size."""
     found = shape_inference.infer_shapes(model).graph
     return {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -1,4 +1,4 @@
-"""Bundle to bundle: further precisions beside FP32, each with the verdict of a comparison."""
+"""Adds precisions to a bundle: quantises its graph, compares each with FP32, and writes the new bundle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,86 +24,85 @@ from ...bundle.processor import Processor
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.segmenter import Segmenter, SegmenterOptions
 from ...runtime.vocabulary.text_encoder import TextEncoder
-from ..graph.constant_folding import folded
-from ..graph.layers import Layer, find_layers, groups
+from ..graph.constant_folding import fold_constants
+from ..graph.layers import QuantizableLayer, find_layers, group_names
 from ..labelled import LabelledPhotos
-from .comparison import Maps, TrialSession, compare, load, milliseconds, run
-from .cpu_rewrites import FORMS, before_ranges
-from .fp16 import half_tensors, halved, rounded
-from .layer_selection import Bench, Choice, Group, choose
-from .qdq import CPU, TENSORRT, Scheme, chosen, images, observed, quantised
+from ..options import Precision
+from .comparison import GraphSession, OutputMaps, compare, milliseconds, open_model, run_sample
+from .cpu_rewrites import REWRITES_VERSION, rewrite_for_cpu
+from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
+from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
+from .qdq import CPU, TENSORRT, Scheme, convolution_inputs, layers_of_groups, observed_tensors, quantize_layers
 from .ranges import Method, Statistics, all_finite, find_statistics, runs
 from .report import PLOT, REPORT, plot
-from .samples import Samples, read_samples
+from .samples import SampleSplit, read_samples
 
-Precision = Literal["fp16", "int8", "int8-cpu"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 BARS: dict[Precision, float] = {"fp16": 0.99, "int8": 0.97, "int8-cpu": 0.97}
 
-# From 19 on, Q/DQ nodes take FP16; at 20 GridSample's mode has another name (see the exporter).
+# Q/DQ nodes take FP16 from opset 19 on; at 20 GridSample's mode has another name (see the exporter).
 _OPSET = 19
-_SCANNED = 2  # pictures on which every FP16 tensor is looked at
+_SCANNED = 2  # images on which every FP16 tensor is checked for infinities
 
 Tell = Callable[[str, int, int], None]  # step, done, of
 
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """What to write, from what, and what counts as good."""
+    """Which precisions to write, from which images, and their acceptance thresholds."""
 
     images: str  # folder, glob or video
     precisions: tuple[Precision, ...]
-    bars: dict[Precision, float]  # least share of equal labels
+    bars: dict[Precision, float]  # acceptance thresholds: least share of labels equal to FP32's
     method: Method = "percentile"
-    pictures: int = 96  # at most
+    pictures: int = 96  # largest number of images
     labelled: tuple[Path, ...] = ()  # folders of photos with masks
-    without: frozenset[str] = frozenset()  # groups that stay as they are
+    without: frozenset[str] = frozenset()  # groups that are not quantised
     processor: Processor = "x86"  # that int8-cpu is for
     threads: int = 0  # of ONNX Runtime; 0: one per core
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one precision."""
+class PrecisionOutcome:
+    """Result of one precision."""
 
     precision: Precision
     verdict: Verdict
-    choice: Choice | None  # of an INT8 precision
-    milliseconds: tuple[float, float] | None  # of FP32 and of this, where this machine is what it is for
+    choice: LayerChoice | None  # of an INT8 precision
+    milliseconds: tuple[float, float] | None  # of FP32 and of this precision; int8-cpu only
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Everything that was written."""
+class CalibrationResult:
+    """Result of a calibration."""
 
     manifest: Manifest
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PrecisionOutcome, ...]
     warnings: tuple[str, ...]
 
 
-def calibrate(bundle: Bundle, target: Path, options: CalibrationOptions, tell: Tell) -> Calibration:
+def calibrate(bundle: Bundle, target: Path, options: CalibrationOptions, tell: Tell) -> CalibrationResult:
     """Write `target`, the bundle with `options.precisions`; `target` may be the bundle itself.
 
-    Nothing changes on disk before everything is computed. Raises `UsageError`, `SourceError`, `DatasetError`,
-    `BundleError`; a precision past its bar does not raise, its verdict tells.
+    Nothing is written before everything is computed. Raises `UsageError`, `SourceError`, `DatasetError`,
+    `BundleError`. A precision below its threshold does not raise: see `PrecisionOutcome.verdict`.
     """
     labelled = [LabelledPhotos(folder) for folder in options.labelled]
-    tell("reading pictures", 0, 0)
+    tell("reading images", 0, 0)
     samples = read_samples(options.images, options.pictures, bundle, options.threads)
-    work = _Work(bundle, samples, labelled, options, tell)
+    work = _Calibrator(bundle, samples, labelled, options, tell)
     made = {precision: work.make(precision) for precision in options.precisions}
     outcomes = tuple(outcome for _, outcome in made.values())
     manifest = _write(bundle, target, {name: model for name, (model, _) in made.items()}, outcomes, samples, options)
-    return Calibration(manifest, outcomes, samples.warnings)
+    return CalibrationResult(manifest, outcomes, samples.warnings)
 
 
-class _Work:
-    """What the precisions share."""
+class _Calibrator:
+    """Makes and compares one precision after the other; keeps what they share."""
 
     def __init__(
         self,
         bundle: Bundle,
-        samples: Samples,
+        samples: SampleSplit,
         labelled: list[LabelledPhotos],
         options: CalibrationOptions,
         tell: Tell,
@@ -111,14 +110,14 @@ class _Work:
         self._bundle, self._samples, self._labelled = bundle, samples, labelled
         self._options, self._tell = options, tell
         path = bundle.graph("fp32")
-        self._base = folded(path)
-        known = groups(find_layers(self._base))
+        self._base = fold_constants(path)
+        known = group_names(find_layers(self._base))
         if unknown := sorted(options.without - set(known)):
             raise UsageError(f"there is no group {unknown[0]!r} to leave out; this model has: {', '.join(known)}")
         self._fp32 = open_graph(path, options.threads, "cpu")
-        self._expected: dict[int, Maps] = {}
+        self._expected: dict[int, OutputMaps] = {}
         self._ious: list[float] = []
-        # What was measured is looked up, not measured again: the same pictures then give the same files, bit by bit.
+        # Measurements are cached by this key, so that the same images give the same files, bit by bit.
         self._origin = [
             sha256(path),
             samples.digest,
@@ -127,34 +126,34 @@ class _Work:
             importlib.metadata.version("onnxruntime"),
         ]
 
-    def make(self, precision: Precision) -> tuple[onnx.ModelProto, Outcome]:
-        """The graph in `precision`, and how it fares."""
+    def make(self, precision: Precision) -> tuple[onnx.ModelProto, PrecisionOutcome]:
+        """The graph in `precision` and its comparison with FP32."""
         if precision == "fp16":
-            model = halved(self._base)
+            model = convert_to_fp16(self._base)
             return model, self._outcome(precision, model, None)
         scheme = TENSORRT if precision == "int8" else CPU[self._options.processor]
-        base = before_ranges(self._base) if scheme.whole else self._base
+        base = rewrite_for_cpu(self._base) if scheme.whole else self._base
         layers = find_layers(base)
         statistics = self._statistics(precision, base, layers)
         choice = self._choice(precision, scheme, base, layers, statistics)
-        layers = chosen(layers, choice.names)
+        layers = layers_of_groups(layers, choice.names)
         if scheme is TENSORRT:
             newer = version_converter.convert_version(base, _OPSET)
-            model = halved(quantised(newer, layers, statistics, scheme))
+            model = convert_to_fp16(quantize_layers(newer, layers, statistics, scheme))
         else:
-            model = quantised(base, layers, statistics, scheme)
+            model = quantize_layers(base, layers, statistics, scheme)
         return model, self._outcome(precision, model, choice)
 
-    def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[Layer]) -> Statistics:
+    def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[QuantizableLayer]) -> Statistics:
         feeds = [sample.feeds for sample in self._samples.learn]
         total = runs(self._options.method, len(feeds))
         tick = self._ticks(f"{precision}: ranges", total)
 
         def measure() -> dict[str, Any]:
-            names, pictures = observed(base, layers), images(base, layers)
+            names, pictures = observed_tensors(base, layers), convolution_inputs(base, layers)
             return asdict(find_statistics(base, names, pictures, feeds, self._options.method, tick))
 
-        found = _remembered([*self._origin, "statistics", _digest(base)], measure)
+        found = _cached([*self._origin, "statistics", _digest(base)], measure)
         return Statistics({name: (low, high) for name, (low, high) in found["ranges"].items()}, found["means"])
 
     def _choice(
@@ -162,47 +161,47 @@ class _Work:
         precision: Precision,
         scheme: Scheme,
         base: onnx.ModelProto,
-        layers: list[Layer],
+        layers: list[QuantizableLayer],
         statistics: Statistics,
-    ) -> Choice:
+    ) -> LayerChoice:
         samples, bar = self._samples.choose, self._options.bars[precision]
 
         def measure() -> dict[str, Any]:
-            bench = Bench(
+            bench = SelectionInputs(
                 base, layers, statistics, scheme, self._fp32,
                 [self._truth(sample) for sample in samples], samples, self._options.threads,
             )  # fmt: skip
-            step = self._ticks(f"{precision}: choosing layers", len(groups(layers)) + 1)
-            return asdict(choose(bench, bar, self._options.without, step))
+            step = self._ticks(f"{precision}: choosing layers", len(group_names(layers)) + 1)
+            return asdict(choose_layers(bench, bar, self._options.without, step))
 
         state = [
             precision,
             _digest(base),
-            FORMS,
+            REWRITES_VERSION,
             scheme.activation.__name__,
             scheme.weight_limit,
             bar,
             sorted(self._options.without),
             self._options.threads,
         ]
-        found = _remembered([*self._origin, "choice", state], measure)
-        return Choice(tuple(Group(**group) for group in found["groups"]), found["agreement"])
+        found = _cached([*self._origin, "choice", state], measure)
+        return LayerChoice(tuple(LayerGroup(**group) for group in found["groups"]), found["agreement"])
 
-    def _outcome(self, precision: Precision, model: onnx.ModelProto, choice: Choice | None) -> Outcome:
-        exact = precision != "int8-cpu"
-        trial = rounded(model) if exact else model
-        session = load(trial, self._options.threads, exact)
+    def _outcome(self, precision: Precision, model: onnx.ModelProto, choice: LayerChoice | None) -> PrecisionOutcome:
+        on_gpu = precision != "int8-cpu"
+        compared = emulate_fp16(model) if on_gpu else model
+        session = open_model(compared, self._options.threads, exact=on_gpu)
         samples = self._samples.judge
         found = compare(
             [self._truth(sample) for sample in samples],
             session,
             samples,
-            self._ticks(f"{precision}: judging", len(samples)),
+            self._ticks(f"{precision}: comparing with fp32", len(samples)),
         )
         finite = found.finite
-        if exact:
-            names = half_tensors(trial)
-            finite = finite and all_finite(trial, names, [sample.feeds for sample in samples[:_SCANNED]])
+        if on_gpu:
+            names = fp16_tensors(compared)
+            finite = finite and all_finite(compared, names, [sample.feeds for sample in samples[:_SCANNED]])
         verdict = Verdict(
             photos=len(samples),
             agreement=round(found.agreement, 6),
@@ -215,20 +214,20 @@ class _Work:
             needs="vnni" if precision == "int8-cpu" and self._options.processor == "vnni" else "",
         )
         times = None
-        if not exact:
+        if not on_gpu:
             state = [_digest(model), self._options.threads]
-            before, after = _remembered(
+            before, after = _cached(
                 [*self._origin, "milliseconds", state],
                 lambda: {"times": np.median(milliseconds([self._fp32, session], samples), axis=0).tolist()},
             )["times"]
             times = before, after
-        return Outcome(precision, verdict, choice, times)
+        return PrecisionOutcome(precision, verdict, choice, times)
 
     def _labelled_verdicts(self, precision: Precision, session: Any) -> tuple[LabelledVerdict, ...]:
         encoder, manifest = TextEncoder(self._bundle, self._options.threads), self._bundle.manifest
 
         def mean_iou(photos: LabelledPhotos, of: Any, what: str) -> float:
-            segmenter = Segmenter(manifest, TrialSession(of), encoder, SegmenterOptions("none", 0.0, "semantic"))
+            segmenter = Segmenter(manifest, GraphSession(of), encoder, SegmenterOptions("none", 0.0, "semantic"))
             return photos.mean_iou(segmenter, self._ticks(f"{what}: {photos.name}", len(photos.pairs)))
 
         if not self._ious:
@@ -240,13 +239,13 @@ class _Work:
             for photos, fp32 in zip(self._labelled, self._ious, strict=True)
         )
 
-    def _truth(self, sample: Any) -> Maps:
+    def _truth(self, sample: Any) -> OutputMaps:
         if id(sample) not in self._expected:
-            self._expected[id(sample)] = run(self._fp32, sample)
+            self._expected[id(sample)] = run_sample(self._fp32, sample)
         return self._expected[id(sample)]
 
     def _ticks(self, what: str, total: int) -> Callable[[], None]:
-        """To be called `total` times."""
+        """A callback that reports one more of `total` steps."""
         done = 0
 
         def tick() -> None:
@@ -261,8 +260,8 @@ def _digest(model: onnx.ModelProto) -> str:
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _remembered(key: list[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `measure` gave for this key, here or in an earlier run; anything odd in the cache is measured again."""
+def _cached(key: list[Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of `measure` for this key, from the cache if it is there; an unreadable entry is measured again."""
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     path = cache_folder("calibration") / f"{name}.json"
     try:
@@ -271,14 +270,14 @@ def _remembered(key: list[Any], measure: Callable[[], dict[str, Any]]) -> dict[s
             return found
     except (OSError, ValueError):
         pass
-    # Through JSON in either case, so that a cached value is the same as a measured one.
+    # Through JSON in both cases, so that a cached value equals a measured one.
     text = json.dumps(measure())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, hashlib.sha256(text.encode()).hexdigest()[:8]) as work:
             work.write_text(text, encoding="utf-8")
     except OSError:
-        pass  # a cache that cannot be written costs time only
+        pass  # without a cache only time is lost
     result: dict[str, Any] = json.loads(text)
     return result
 
@@ -287,8 +286,8 @@ def _write(
     bundle: Bundle,
     target: Path,
     models: dict[Precision, onnx.ModelProto],
-    outcomes: tuple[Outcome, ...],
-    samples: Samples,
+    outcomes: tuple[PrecisionOutcome, ...],
+    samples: SampleSplit,
     options: CalibrationOptions,
 ) -> Manifest:
     manifest = bundle.manifest
@@ -315,9 +314,9 @@ def _write(
 
 
 def _report(
-    bundle: Bundle, outcomes: tuple[Outcome, ...], samples: Samples, options: CalibrationOptions
+    bundle: Bundle, outcomes: tuple[PrecisionOutcome, ...], samples: SampleSplit, options: CalibrationOptions
 ) -> dict[str, Any]:
-    """What is kept with the bundle: how each precision came about; those of an earlier calibration stay."""
+    """`calibration.json`: how each precision was made. Entries of an earlier calibration stay."""
     earlier: dict[str, Any] = {}
     if REPORT in bundle.manifest.digests:
         earlier = json.loads((bundle.path / REPORT).read_text(encoding="utf-8"))["precisions"]

@@ -1,4 +1,4 @@
-"""One graph beside another: how far its labels are from FP32's, and how long it takes."""
+"""Compares a graph with FP32: share of equal labels, and time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import onnx
 from ...bundle.stopwatch import burst_times
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.engines.session import RawOutputs
-from .samples import Sample
+from .samples import CalibrationSample
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _OUTPUTS = ["labels", "confidence"]
-_RARE = 0.001  # of all pixels; a class of fewer shows nothing but chance
+_RARE = 0.001  # share of all pixels; classes below it are not reported
 _ROUNDS = 8  # of a timing, at most
-_SECONDS, _FEWEST = 5.0, 2  # after so long, so many will do: large networks are measured more easily
-_LARGE, _SHORT = 0.1, {"untimed": 1, "burst": 2}  # seconds a run, from which on bursts are short
+_SECONDS, _FEWEST = 5.0, 2  # after so many seconds, so many rounds are enough
+_LARGE, _SHORT_BURSTS = 0.1, {"untimed": 1, "burst": 2}  # seconds a run, above which bursts are short
 
 
-class TrialSession:
-    """An ONNX Runtime session as a `Session`, for the runtime's own segmenter."""
+class GraphSession:
+    """An ONNX Runtime session as a runtime `Session`, so that a `Segmenter` can use it."""
 
     at_once = 1
 
@@ -47,7 +47,7 @@ class TrialSession:
         return labels, confidence
 
     def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
-        """Not needed for classes."""
+        """Not supported: semantic segmentation does not need it."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -59,48 +59,51 @@ class TrialSession:
 
 
 @dataclass(frozen=True)
-class Maps:
-    """What a graph gives for a sample, without the padding around the picture."""
+class OutputMaps:
+    """Outputs of a graph for one sample, without the letterbox padding."""
 
     labels: npt.NDArray[np.integer]  # (h, w)
     confidence: npt.NDArray[np.float32]  # (h, w)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Labels against FP32's."""
+class GraphComparison:
+    """Labels compared with FP32's."""
 
     agreement: float  # share of pixels with the same label, mean over samples
     worst: float  # the same, of the worst sample
     confidence_shift: float  # mean absolute difference of the confidence
     finite: bool  # every confidence is a number
-    classes: dict[str, float]  # name -> share of the pixels FP32 gives it that keep it; rare classes left aside
+    classes: dict[str, float]  # name -> share of FP32's pixels of this class that keep it; without rare classes
 
 
-def load(model: onnx.ModelProto, threads: int, exact: bool = False) -> Any:
-    """An ONNX Runtime session of a graph in memory: INT8 as a CPU computes it, or `exact` as in `open_graph`."""
+def open_model(model: onnx.ModelProto, threads: int, *, exact: bool = False) -> Any:
+    """An ONNX Runtime CPU session of a graph in memory; for `exact` see `open_graph`."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trial.onnx"
+        path = Path(folder) / "graph.onnx"
         path.write_bytes(model.SerializeToString())
         return open_graph(path, threads, "cpu", exact=exact)
 
 
-def run(session: Any, sample: Sample) -> Maps:
-    """Labels and confidence of the picture's own pixels."""
+def run_sample(session: Any, sample: CalibrationSample) -> OutputMaps:
+    """Labels and confidence of the image, without the padding."""
     labels, confidence = session.run(_OUTPUTS, sample.feeds)
     height, width = sample.letterbox.scaled_in(labels.shape[1:])
-    return Maps(labels[0, :height, :width], confidence[0, :height, :width])
+    return OutputMaps(labels[0, :height, :width], confidence[0, :height, :width])
 
 
 def compare(
-    expected: Sequence[Maps], session: Any, samples: Sequence[Sample], tick: Callable[[], None] = lambda: None
-) -> Comparison:
-    """Run every sample and compare it with what FP32 gave."""
+    expected: Sequence[OutputMaps],
+    session: Any,
+    samples: Sequence[CalibrationSample],
+    tick: Callable[[], None] = lambda: None,
+) -> GraphComparison:
+    """Run every sample and compare its outputs with FP32's, `expected`; `tick` is called after each."""
     equal, shifts, finite = [], [], True
     total: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     for truth, sample in zip(expected, samples, strict=True):
-        found = run(session, sample)
+        found = run_sample(session, sample)
         same = found.labels == truth.labels
         equal.append(float(same.mean()))
         finite = finite and bool(np.isfinite(found.confidence).all())
@@ -110,7 +113,7 @@ def compare(
             pixels = np.bincount(truth.labels[where].ravel(), minlength=count)
             counter.update({name: int(n) for name, n in zip(sample.words.labels, pixels, strict=True) if n})
         tick()
-    return Comparison(
+    return GraphComparison(
         agreement=float(np.mean(equal)),
         worst=min(equal),
         confidence_shift=float(np.mean(shifts)),
@@ -119,17 +122,17 @@ def compare(
     )
 
 
-def milliseconds(sessions: Sequence[Any], samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-    """Times (rounds, sessions) on the sample with the fewest classes, where the layers themselves weigh most.
+def milliseconds(sessions: Sequence[Any], samples: Sequence[CalibrationSample]) -> npt.NDArray[np.float64]:
+    """Milliseconds (rounds, sessions) of interleaved runs, see `burst_times`: compare within a row.
 
-    The sessions take turns, see `burst_times`: compare within a row.
+    The sample with the fewest classes is used, so that the layers take the largest share.
     """
     feeds = min(samples, key=lambda sample: len(sample.words.labels)).feeds
     actions = [partial(session.run, _OUTPUTS, feeds) for session in sessions]
     actions[0]()
     begin = time.perf_counter()
     actions[0]()
-    bursts = _SHORT if time.perf_counter() - begin > _LARGE else {}
+    bursts = _SHORT_BURSTS if time.perf_counter() - begin > _LARGE else {}
     begin = time.perf_counter()
     return burst_times(
         actions, _ROUNDS, enough=lambda done: done >= _FEWEST and time.perf_counter() - begin > _SECONDS, **bursts

@@ -15,31 +15,40 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper
 
-from ..graph.rewriting import RUNTIME, Graph, attributes
+from ..graph.rewriting import RUNTIME, EditableGraph, attributes
 
-FORMS = 1  # counts up with every change of what is below: what was measured with other forms says nothing of these
+REWRITES_VERSION = (
+    1  # counts up with every change of what is below: what was measured with other forms says nothing of these
+)
 _MANY_ROWS = 128  # of a norm, from which on the other kernel is quicker
 
 
-def before_ranges(model: onnx.ModelProto) -> onnx.ModelProto:
+def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy for which ranges are to be found: it has fewer tensors to quantise."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    graph = Graph(result)
-    _constants_behind_products(graph)
-    graph.settle()
+    graph = EditableGraph(result)
+    _add_constants_after_products(graph)
+    graph.apply()
     return result
 
 
-def after_rounding(model: onnx.ModelProto) -> None:
+def rewrite_quantised(model: onnx.ModelProto) -> None:
     """Rewrite the quantised graph in place."""
-    graph = Graph(model)
-    for rewrite in (_plain_products, _saturating_relus, _row_norms, _halved_maps, _upsampled_plane, _wide_stem):
+    graph = EditableGraph(model)
+    for rewrite in (
+        _fuse_integer_products,
+        _drop_saturated_relus,
+        _layer_norms_as_instance_norms,
+        _downsample_by_convolution,
+        _upsample_by_products,
+        _rewrite_stem,
+    ):
         rewrite(graph)
-        graph.settle()
+        graph.apply()
 
 
-def _constants_behind_products(graph: Graph) -> None:
+def _add_constants_after_products(graph: EditableGraph) -> None:
     """Positions and levels, which are added to a map before its keys and values are made: added behind the product.
 
     (x + c) W + b is x W + (c W + b). Keys and values then read the same bytes, those of the map itself.
@@ -56,31 +65,31 @@ def _constants_behind_products(graph: Graph) -> None:
             constant = _constant_of(graph, maker, rows[-1:], rows)
             if constant is None or rows[-1] != len(weight):
                 break
-            total = total + _of(graph, constant)
+            total = total + _constant_value(graph, constant)
             source = next(name for name in maker.input if name != constant)
         if bias is None or source == node.input[0]:
             continue
-        moved = total @ weight.astype(np.float64) + _of(graph, bias)
+        moved = total @ weight.astype(np.float64) + _constant_value(graph, bias)
         node.input[0] = source
         place = list(after.input).index(bias)
         after.input[place] = graph.constant(f"{node.name}.moved", moved.astype(np.float32))
 
 
-def _of(graph: Graph, name: str) -> npt.NDArray[np.float64]:
+def _constant_value(graph: EditableGraph, name: str) -> npt.NDArray[np.float64]:
     """A constant that is there."""
     value = graph.value(name)
     assert value is not None
     return value.astype(np.float64)
 
 
-def _constant_of(graph: Graph, node: NodeProto, *shapes: Sequence[int]) -> str | None:
+def _constant_of(graph: EditableGraph, node: NodeProto, *shapes: Sequence[int]) -> str | None:
     """The one constant of a node's two inputs, if it has one of these shapes."""
     found = [name for name in node.input if name in graph.values]
     fits = len(found) == 1 and tuple(graph.values[found[0]].dims) in {tuple(shape) for shape in shapes}
     return found[0] if fits else None
 
 
-def _plain_products(graph: Graph) -> None:
+def _fuse_integer_products(graph: EditableGraph) -> None:
     """An INT8 product and its bias in one kernel; left to themselves, they become a Gemm, which stays in FP32.
 
     Signed bytes are ARM's: their kernel is slow on x86, where such a graph may be tried, but ONNX Runtime changes their
@@ -99,7 +108,7 @@ def _plain_products(graph: Graph) -> None:
             bias = _constant_of(graph, after, weight.shape[1:])
         if zero is not None and zero.dtype == np.int8:
             if bias is not None and after is not None:
-                apart = _of(graph, bias).astype(np.float32)[None, None]
+                apart = _constant_value(graph, bias).astype(np.float32)[None, None]
                 after.input[list(after.input).index(bias)] = graph.constant(f"{node.name}.apart", apart)
             continue
         inputs = [left.input[0], right.input[0], left.input[1], right.input[1], left.input[2], right.input[2]]
@@ -114,7 +123,7 @@ def _plain_products(graph: Graph) -> None:
         )
 
 
-def _saturating_relus(graph: Graph) -> None:
+def _drop_saturated_relus(graph: EditableGraph) -> None:
     """A ReLU before a QuantizeLinear whose least value is zero: saturation does its work."""
     for node in graph.nodes:
         after = graph.only_reader(node.output[0]) if node.op_type == "Relu" else None
@@ -126,7 +135,7 @@ def _saturating_relus(graph: Graph) -> None:
             graph.replace([node], [])
 
 
-def _row_norms(graph: Graph) -> None:
+def _layer_norms_as_instance_norms(graph: EditableGraph) -> None:
     """Norms of sums of many rows as instance norms of as many channels.
 
     ONNX Runtime makes one kernel of sum and norm, which takes three times as long as the two do.
@@ -162,7 +171,7 @@ def _row_norms(graph: Graph) -> None:
         )  # fmt: skip
 
 
-def _halved_maps(graph: Graph) -> None:
+def _downsample_by_convolution(graph: EditableGraph) -> None:
     """INT8 maps brought to a half, a quarter, an eighth, by a convolution: each output is the mean of the middle four
     pixels of those it stands for. The kernel has the sizes that are quick, 3x3 or 5x5, with zeros around the four."""
     for node in graph.nodes:
@@ -197,7 +206,7 @@ def _halved_maps(graph: Graph) -> None:
         )  # fmt: skip
 
 
-def _reduction(graph: Graph, node: NodeProto) -> int:
+def _reduction(graph: EditableGraph, node: NodeProto) -> int:
     """The whole factor by which a linear resize makes both sides smaller, 0 where it is none."""
     before, after = graph.shapes.get(node.input[0], []), graph.shapes.get(node.output[0], [])
     if not (_linear(node) and len(before) == len(after) == 4 and min(before + after) > 0):
@@ -213,7 +222,7 @@ def _linear(resize: NodeProto) -> bool:
     return settings.get("mode") == b"linear" and centred and not settings.get("antialias", 0)
 
 
-def _upsampled_plane(graph: Graph) -> None:
+def _upsample_by_products(graph: EditableGraph) -> None:
     """One plane made larger as two small products: the kernel of Resize takes a single plane on a single thread."""
     for node in graph.nodes:
         if node.op_type != "Resize" or not _linear(node):
@@ -244,7 +253,7 @@ def _interpolation(before: int, after: int) -> npt.NDArray[np.float32]:
     return matrix
 
 
-def _wide_stem(graph: Graph) -> None:
+def _rewrite_stem(graph: EditableGraph) -> None:
     """The first convolution on four columns at a time: three colours are too few for the INT8 kernel, twelve are not.
 
     (1, H, W, 3) bytes are (1, H, W / 4, 12) without moving one. A 3x3 kernel with stride 2 then is one of 3x2 with
@@ -253,11 +262,13 @@ def _wide_stem(graph: Graph) -> None:
     """
     for node in graph.nodes:
         if node.op_type == "Conv" and (parts := _stem_parts(graph, node)) is not None:
-            _widen_stem(graph, node, *parts)
+            _write_stem(graph, node, *parts)
             return
 
 
-def _stem_parts(graph: Graph, node: NodeProto) -> tuple[NodeProto, NodeProto, NodeProto, NodeProto, NodeProto] | None:
+def _stem_parts(
+    graph: EditableGraph, node: NodeProto
+) -> tuple[NodeProto, NodeProto, NodeProto, NodeProto, NodeProto] | None:
     """Transpose, DQ, weight's DQ, bias's DQ and Q around a quantised 3x3 convolution of the camera's bytes."""
     near, weight, bias = (graph.makers.get(name) for name in (*node.input, "", "")[:3])
     after = graph.only_reader(node.output[0])
@@ -285,8 +296,8 @@ def _stem_parts(graph: Graph, node: NodeProto) -> tuple[NodeProto, NodeProto, No
     return (turned, near, weight, bias, after) if fits else None
 
 
-def _widen_stem(
-    graph: Graph,
+def _write_stem(
+    graph: EditableGraph,
     node: NodeProto,
     turned: NodeProto,
     near: NodeProto,

@@ -1,7 +1,7 @@
-"""FP16, written into the graph: strongly typed engines compute what the file states and nothing else.
+"""Converts a graph to FP16: strongly typed engines compute in the types that the file states.
 
-Weights and activations become FP16, but for what loses by it: the pixels' normalisation, sampling locations and the
-sampling itself, norms, softmax and the cosine. Inputs and outputs keep their types.
+Weights and activations become FP16, except where that loses accuracy: the normalisation of pixels, sampling locations
+and the sampling itself, norms, softmax and the cosine. Inputs and outputs keep their types.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 _LARGEST = float(np.finfo(np.float16).max)
 
 # Sums of squares, exponentials and angles: large and small values in one reduction.
-_WIDE = frozenset(
-    {"LayerNormalization", "Softmax", "GridSample", "Floor", "ReduceL2", "ReduceMean", "Exp", "Log", "Pow", "Sqrt", "Sin", "Cos"}
+_FP32_OPERATORS = frozenset(
+    {
+        "LayerNormalization", "Softmax", "GridSample", "Floor", "ReduceL2", "ReduceMean",
+        "Exp", "Log", "Pow", "Sqrt", "Sin", "Cos",
+    }
 )  # fmt: skip
 _SHOWN = ".exact"  # ends the name of an FP16 tensor's FP32 copy
 _SAMPLING = frozenset({"GridSample", "Floor"})  # the two formulations of deformable attention
-# Inputs that the standard types by themselves, whatever the first input is.
+# Inputs that the ONNX standard wants in FP32, whatever the type of the first input.
 _OWN_TYPE = {"Resize": (1, 2)}
 
 
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model`, folded and in FP32, with FP16 wherever it holds; every edge between the two types is a Cast."""
+def convert_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` (constants folded, FP32) in FP16, with a Cast on every edge between the two types."""
     typed = shape_inference.infer_shapes(model)
     graph = typed.graph
-    wide = wide_nodes(graph.node)
+    wide = fp32_nodes(graph.node)
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     types.update({name: tensor.data_type for name, tensor in weights.items()})
     outputs = {value.name for value in graph.output}
-    now = dict(types)  # what each tensor is from here on
+    now = dict(types)  # present type of each tensor
     nodes: list[NodeProto] = []
-    made: dict[tuple[str, int], str] = {}  # (tensor, type) -> the same in that type
+    made: dict[tuple[str, int], str] = {}  # (tensor, type) -> its copy in that type
 
     def as_type(name: str, wanted: int) -> str:
         if types.get(name) != _FLOAT or now[name] == wanted:
@@ -73,23 +76,19 @@ def halved(model: onnx.ModelProto) -> onnx.ModelProto:
     return shape_inference.infer_shapes(typed, check_type=True, strict_mode=True)
 
 
-def wide_nodes(nodes: Iterable[NodeProto]) -> set[str]:
-    """Names of the nodes that stay FP32.
-
-    By operator; by module, for deformable attention's own arithmetic and the cosine, which stands in the model itself.
-    What the graph's wrapper does before the first convolution is the camera's bytes and their normalisation.
-    """
+def fp32_nodes(nodes: Iterable[NodeProto]) -> set[str]:
+    """Names of the nodes that stay FP32: by operator, and all nodes of the modules that sample or compute the cosine."""
     nodes = list(nodes)
     sampling = {module_of(node) for node in nodes if node.op_type in _SAMPLING}
     norms = {module_of(node) for node in nodes if node.op_type == "ReduceL2"}
-    return {node.name for node in nodes if node.op_type in _WIDE or module_of(node) in sampling | norms}
+    return {node.name for node in nodes if node.op_type in _FP32_OPERATORS or module_of(node) in sampling | norms}
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """An FP16 graph that a CPU computes as a device would: in FP32, each FP16 tensor rounded as it is written.
+def emulate_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of an FP16 graph for the CPU: it computes in FP32 and rounds each FP16 tensor, as a GPU would.
 
-    Left to itself, ONNX Runtime joins operators that have no FP16 form on a CPU and drops the roundings between them, so
-    that a measurement would flatter the file.
+    ONNX Runtime itself fuses operators without an FP16 kernel on a CPU and drops the roundings between them: the graph
+    would look more accurate than it is.
     """
     typed = shape_inference.infer_shapes(model)
     graph = typed.graph
@@ -99,7 +98,7 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     computed = {name for node in graph.node for name in node.output}
     nodes = [_cast(name, f"{name}{_SHOWN}", _FLOAT) for name in half if name not in computed]
     for node in graph.node:
-        inside = node.op_type == "Cast"  # which is a rounding itself
+        inside = node.op_type == "Cast"  # rounds by itself
         for place, name in enumerate(node.input):
             if types.get(name) == _HALF and not inside:
                 node.input[place] = f"{name}{_SHOWN}"
@@ -116,15 +115,15 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     return typed
 
 
-def half_tensors(model: onnx.ModelProto) -> list[str]:
-    """Tensors of a graph of `rounded` that show, in FP32, what each FP16 tensor holds."""
+def fp16_tensors(model: onnx.ModelProto) -> list[str]:
+    """Tensors of a graph of `emulate_fp16` that hold, in FP32, the values of its FP16 tensors."""
     weights = {tensor.name for tensor in model.graph.initializer}
     casts = (node for node in model.graph.node if node.op_type == "Cast" and node.output[0].endswith(_SHOWN))
     return [node.output[0] for node in casts if node.input[0] not in weights]
 
 
 def _retype(node: NodeProto) -> None:
-    """Attributes that name FP32 name FP16."""
+    """Change FP32 to FP16 in the attributes of a node."""
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
             attribute.i = _HALF
@@ -133,7 +132,7 @@ def _retype(node: NodeProto) -> None:
 
 
 def _half(tensor: TensorProto, name: str) -> TensorProto:
-    """The nearest FP16 values that are finite, and not zero unless they were."""
+    """The nearest finite FP16 values; a value that is not zero does not become zero."""
     value = numpy_helper.to_array(tensor)
     half = np.clip(value, -_LARGEST, _LARGEST).astype(np.float16)
     least = np.copysign(np.finfo(np.float16).smallest_subnormal, value).astype(np.float16)
@@ -145,7 +144,7 @@ def _cast(source: str, target: str, kind: int) -> NodeProto:
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Remove the FP32 originals that nothing reads any more."""
+    """Remove initializers that no node reads."""
     read = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ..graph.layers import Layer, groups
-from .comparison import Maps, compare, load, milliseconds
-from .qdq import Scheme, chosen, quantised
+from ..graph.layers import QuantizableLayer, group_names
+from .comparison import OutputMaps, compare, milliseconds, open_model
+from .qdq import Scheme, layers_of_groups, quantize_layers
 from .ranges import Statistics
-from .samples import Sample
+from .samples import CalibrationSample
 
 _MARGIN = 0.5  # of what the bar allows is kept in hand: among pictures not seen yet, some will do worse than any so far
 
 
 @dataclass(frozen=True)
-class Group:
+class LayerGroup:
     """A group of layers, the damage when it alone is quantised, and what it saves where all others are.
 
     A layer in INT8 between two that are not pays for the way in and out, so that no group alone would save anything.
@@ -34,10 +34,10 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerChoice:
     """Every group with its fate."""
 
-    groups: tuple[Group, ...]  # in the order of the graph
+    groups: tuple[LayerGroup, ...]  # in the order of the graph
     agreement: float  # of all that was kept, on the pictures for choosing
 
     @property
@@ -47,56 +47,58 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Bench:
+class SelectionInputs:
     """What every trial needs."""
 
     model: onnx.ModelProto  # folded, FP32
-    layers: Sequence[Layer]
+    layers: Sequence[QuantizableLayer]
     statistics: Statistics
     scheme: Scheme
     reference: Any  # session of the FP32 graph
-    expected: Sequence[Maps]  # its labels
-    samples: Sequence[Sample]
+    expected: Sequence[OutputMaps]  # its labels
+    samples: Sequence[CalibrationSample]
     threads: int
 
     def session(self, names: frozenset[str]) -> Any:
         """The graph with these groups in INT8, as its engine would compute it."""
-        model = quantised(self.model, chosen(self.layers, names), self.statistics, self.scheme)
-        return load(model, self.threads, exact=not self.scheme.whole)
+        model = quantize_layers(self.model, layers_of_groups(self.layers, names), self.statistics, self.scheme)
+        return open_model(model, self.threads, exact=not self.scheme.whole)
 
 
-def choose(bench: Bench, bar: float, without: frozenset[str], tick: Callable[[], None]) -> Choice:
+def choose_layers(
+    inputs: SelectionInputs, bar: float, without: frozenset[str], tick: Callable[[], None]
+) -> LayerChoice:
     """Measure each group, quantise all that save something, then fewer until the agreement holds.
 
     What is left out first does most damage for what it saves. `without` names groups that are never quantised; `tick`
     is called before each group, and at last.
     """
-    total = sum(layer.work for layer in bench.layers) or 1
+    total = sum(layer.work for layer in inputs.layers) or 1
     damage: dict[str, float] = {}
     saved: dict[str, float] = {}
-    names = [name for name in groups(bench.layers) if name not in without]
-    everything = bench.session(frozenset(names))
+    names = [name for name in group_names(inputs.layers) if name not in without]
+    everything = inputs.session(frozenset(names))
     for name in names:
         tick()
-        alone = bench.session(frozenset({name}))
-        damage[name] = 1 - compare(bench.expected, alone, bench.samples).agreement
-        if bench.scheme.whole:
-            others = bench.session(frozenset(names) - {name})
-            fp32, before, after = milliseconds([bench.reference, others, everything], bench.samples).T
+        alone = inputs.session(frozenset({name}))
+        damage[name] = 1 - compare(inputs.expected, alone, inputs.samples).agreement
+        if inputs.scheme.whole:
+            others = inputs.session(frozenset(names) - {name})
+            fp32, before, after = milliseconds([inputs.reference, others, everything], inputs.samples).T
             saved[name] = float(np.median(before - after) / np.median(fp32))
         else:
-            saved[name] = sum(layer.work for layer in chosen(bench.layers, {name})) / total
+            saved[name] = sum(layer.work for layer in layers_of_groups(inputs.layers, {name})) / total
     kept = [name for name in names if saved[name] > 0]
     kept.sort(key=lambda name: damage[name] / saved[name])
     tick()
     while True:
-        agreement = compare(bench.expected, bench.session(frozenset(kept)), bench.samples).agreement
+        agreement = compare(inputs.expected, inputs.session(frozenset(kept)), inputs.samples).agreement
         if agreement >= bar + _MARGIN * (1 - bar) or not kept:
             break
         kept.pop()
     found = []
-    for name in groups(bench.layers):
-        layers = chosen(bench.layers, {name})
+    for name in group_names(inputs.layers):
+        layers = layers_of_groups(inputs.layers, {name})
         work = sum(layer.work for layer in layers) / total
-        found.append(Group(name, len(layers), work, damage.get(name, 0.0), saved.get(name, 0.0), name in kept))
-    return Choice(tuple(found), agreement)
+        found.append(LayerGroup(name, len(layers), work, damage.get(name, 0.0), saved.get(name, 0.0), name in kept))
+    return LayerChoice(tuple(found), agreement)

@@ -16,9 +16,9 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from ...bundle.processor import Processor
-from ..graph.layers import Layer, readers
-from ..graph.rewriting import keep_needed
-from .cpu_rewrites import after_rounding
+from ..graph.layers import QuantizableLayer, readers
+from ..graph.rewriting import keep_used_nodes
+from .cpu_rewrites import rewrite_quantised
 from .ranges import Statistics
 
 _SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight, from which on larger ones are cut
@@ -46,7 +46,7 @@ TENSORRT = Scheme(np.int8, True, 127, False, True)
 
 
 @dataclass(frozen=True)
-class Chain:
+class IntegerChain:
     """What is computed between two quantised tensors besides the layers themselves."""
 
     activation: dict[str, NodeProto]  # a layer's or sum's output -> the ReLU or clip that alone reads it
@@ -54,7 +54,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraInput:
     """Where the graph makes numbers of the camera's bytes, (x - zero) * scale, the same for all colours."""
 
     image: str  # uint8 (1, H, W, 3)
@@ -63,7 +63,7 @@ class Camera:
     zero: int
 
 
-def camera(model: onnx.ModelProto) -> Camera | None:
+def find_camera_input(model: onnx.ModelProto) -> CameraInput | None:
     """Read it off the folded graph; None where colours are treated differently, or a mean is no byte."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     users = readers(list(model.graph.node))
@@ -82,10 +82,10 @@ def camera(model: onnx.ModelProto) -> Camera | None:
     mean, deviation = found
     if mean != np.rint(mean) or not 0 <= mean <= 255 or deviation <= 0:
         return None
-    return Camera(model.graph.input[0].name, name, np.float32(1) / np.float32(deviation), int(mean))
+    return CameraInput(model.graph.input[0].name, name, np.float32(1) / np.float32(deviation), int(mean))
 
 
-def chain(model: onnx.ModelProto) -> Chain:
+def find_integer_chain(model: onnx.ModelProto) -> IntegerChain:
     """Read it off the folded graph."""
     nodes = list(model.graph.node)
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -103,12 +103,12 @@ def chain(model: onnx.ModelProto) -> Chain:
         for node in nodes
         if node.op_type == "MaxPool" or node.op_type == "Add" and not any(name in constants for name in node.input)
     )
-    return Chain(activation, carriers)
+    return IntegerChain(activation, carriers)
 
 
-def observed(model: onnx.ModelProto, layers: Sequence[Layer]) -> list[str]:
+def observed_tensors(model: onnx.ModelProto, layers: Sequence[QuantizableLayer]) -> list[str]:
     """Every tensor that some choice of layers would quantise."""
-    parts = chain(model)
+    parts = find_integer_chain(model)
     names = []
     for layer in layers:
         names += [layer.source, _end(parts, layer.target)]
@@ -116,14 +116,14 @@ def observed(model: onnx.ModelProto, layers: Sequence[Layer]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def images(model: onnx.ModelProto, layers: Sequence[Layer]) -> list[str]:
+def convolution_inputs(model: onnx.ModelProto, layers: Sequence[QuantizableLayer]) -> list[str]:
     """Inputs of the convolutions among `layers`."""
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
     return list(dict.fromkeys(layer.source for layer in layers if layer.node in convolutions))
 
 
-def quantised(
-    model: onnx.ModelProto, layers: Sequence[Layer], statistics: Statistics, scheme: Scheme
+def quantize_layers(
+    model: onnx.ModelProto, layers: Sequence[QuantizableLayer], statistics: Statistics, scheme: Scheme
 ) -> onnx.ModelProto:
     """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed`.
 
@@ -134,7 +134,9 @@ def quantised(
 
 
 class _Writer:
-    def __init__(self, model: onnx.ModelProto, layers: Sequence[Layer], statistics: Statistics, scheme: Scheme) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, layers: Sequence[QuantizableLayer], statistics: Statistics, scheme: Scheme
+    ) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._graph = self._model.graph
@@ -142,11 +144,11 @@ class _Writer:
         self._ranges, self._means, self._scheme = dict(statistics.ranges), statistics.means, scheme
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         self._outputs = {value.name for value in self._graph.output}
-        self._chain = chain(self._model)
+        self._chain = find_integer_chain(self._model)
         self._makers = {name: node for node in self._graph.node for name in node.output}
         self._dropped: set[str] = set()
         self._params: dict[str, tuple[np.float32, int]] = {}  # tensor -> scale, zero point
-        self._camera = camera(self._model) if scheme.activation is np.uint8 else None
+        self._camera = find_camera_input(self._model) if scheme.activation is np.uint8 else None
         if self._camera is not None:
             self._params[self._camera.normalised] = self._camera.scale, self._camera.zero
 
@@ -175,7 +177,7 @@ class _Writer:
         del self._graph.node[:]
         self._graph.node.extend(result)
         if self._scheme.whole:
-            after_rounding(self._model)
+            rewrite_quantised(self._model)
         self._drop_unread()
         return self._model
 
@@ -247,7 +249,7 @@ class _Writer:
             scale = scale.astype(np.float16).astype(np.float32)
         return np.where(scale > 0, scale, np.float32(1))
 
-    def _narrow(self, node: NodeProto, layer: Layer) -> list[NodeProto]:
+    def _narrow(self, node: NodeProto, layer: QuantizableLayer) -> list[NodeProto]:
         """Let the node read its weight, and its bias where the scheme wants it, from INT8 and INT32."""
         value = numpy_helper.to_array(self._weights[layer.weight])
         scale = self._held(_weight_scale(value, layer.axis, self._scheme.weight_limit))
@@ -299,7 +301,7 @@ class _Writer:
         self._graph.initializer.append(numpy_helper.from_array(value, name))
 
     def _drop_unread(self) -> None:
-        keep_needed(self._graph, list(self._graph.node))
+        keep_used_nodes(self._graph, list(self._graph.node))
         read = self._outputs.union(*(node.input for node in self._graph.node))
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:], self._graph.value_info[:]
@@ -319,10 +321,10 @@ def _weight_scale(value: npt.NDArray[np.float32], axis: int, limit: int) -> npt.
     return result
 
 
-def _end(parts: Chain, name: str) -> str:
+def _end(parts: IntegerChain, name: str) -> str:
     return parts.activation[name].output[0] if name in parts.activation else name
 
 
-def chosen(layers: Sequence[Layer], groups: Collection[str]) -> list[Layer]:
+def layers_of_groups(layers: Sequence[QuantizableLayer], groups: Collection[str]) -> list[QuantizableLayer]:
     """The layers of some groups."""
     return [layer for layer in layers if layer.group in groups]

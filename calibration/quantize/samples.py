@@ -28,7 +28,7 @@ _COMMON = ("person", "car", "road", "building", "tree", "grass", "sky", "water",
 
 
 @dataclass(frozen=True)
-class Words:
+class EncodedVocabulary:
     """A vocabulary as the graph takes it."""
 
     labels: tuple[str, ...]  # K
@@ -36,12 +36,12 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Sample:
+class CalibrationSample:
     """A picture with a vocabulary."""
 
     image: npt.NDArray[np.uint8]  # (1, H, W, 3) BGR
     letterbox: Letterbox  # where in it the picture lies
-    words: Words
+    words: EncodedVocabulary
 
     @property
     def feeds(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -50,12 +50,12 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleSplit:
     """Pictures in three parts, so that what judges has not been seen before."""
 
-    learn: tuple[Sample, ...]  # show the ranges
-    choose: tuple[Sample, ...]  # decide which layers are quantised
-    judge: tuple[Sample, ...]  # give the verdict
+    learn: tuple[CalibrationSample, ...]  # show the ranges
+    choose: tuple[CalibrationSample, ...]  # decide which layers are quantised
+    judge: tuple[CalibrationSample, ...]  # give the verdict
     warnings: tuple[str, ...]
 
     @property
@@ -71,7 +71,7 @@ class Samples:
         return state.hexdigest()
 
 
-def read_samples(source: str, count: int, bundle: Bundle, threads: int) -> Samples:
+def read_samples(source: str, count: int, bundle: Bundle, threads: int) -> SampleSplit:
     """Up to `count` pictures, evenly spread over a folder, a glob or a video.
 
     They take turns in learning, choosing and judging. Pictures that cannot be read, or show
@@ -91,14 +91,14 @@ def read_samples(source: str, count: int, bundle: Bundle, threads: int) -> Sampl
     if len(pictures) < FEW:
         warnings.append(f"only {len(pictures)} pictures: the verdict is a rough one; {FEW} or more are better")
     samples = [
-        Sample(image, letterbox, vocabularies[index // 3 % len(vocabularies)])
+        CalibrationSample(image, letterbox, vocabularies[index // 3 % len(vocabularies)])
         for index, (image, letterbox) in enumerate(pictures)
     ]
     parts = [tuple(samples[start::3]) for start in range(3)]
-    return Samples(parts[0], parts[1], parts[2] or parts[1], tuple(warnings))
+    return SampleSplit(parts[0], parts[1], parts[2] or parts[1], tuple(warnings))
 
 
-def make_vocabularies(bundle: Bundle, encoder: TextEncoder) -> list[Words]:
+def make_vocabularies(bundle: Bundle, encoder: TextEncoder) -> list[EncodedVocabulary]:
     """Vocabularies of several K and S: all training names with synonyms, half of them, and a handful."""
     trained = bundle.manifest.training_vocabulary or tuple((name,) for name in _COMMON)
     most = min(_CLASSES, bundle.manifest.graph.max_classes)
@@ -107,7 +107,9 @@ def make_vocabularies(bundle: Bundle, encoder: TextEncoder) -> list[Words]:
     for classes, names in ((trained, _NAMES), (trained[::2], 1), (handful, 2)):
         taken = classes[:most]
         vectors = [encoder.encode(entry[:names]) for entry in taken]
-        result.append(Words(tuple(entry[0] for entry in taken), stack_names(vectors, bundle.manifest.text.dim)))
+        result.append(
+            EncodedVocabulary(tuple(entry[0] for entry in taken), stack_names(vectors, bundle.manifest.text.dim))
+        )
     return result
 
 

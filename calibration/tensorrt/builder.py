@@ -20,7 +20,7 @@ from ...runtime.engines.cuda import Cuda
 from ...runtime.engines.plan import Profile
 from ...runtime.engines.tensorrt_api import MSDA_PLUGIN, Log, TensorRT, load
 from ...runtime.engines.tensorrt_protocols import Builder, IBuilderConfig, INetworkDefinition
-from .network import Layer, check_layers, read_layers, stated_types
+from .network import EngineLayer, check_layers, read_layers, stated_types
 
 Step = Callable[[str, int, int], bool]  # phase, done, of -> whether to go on
 
@@ -41,18 +41,18 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltEngine:
     """What came of it."""
 
     sha256: str  # of the engine
     size: int  # of the engine, bytes
     seconds: float
     peak_mib: float  # most resident memory of the building process
-    layers: tuple[Layer, ...]  # of the network, before the engine fused them
+    layers: tuple[EngineLayer, ...]  # of the network, before the engine fused them
     warnings: tuple[str, ...] = ()  # what went wrong beside the engine
 
 
-def build(request: BuildRequest, step: Step) -> Built:
+def build(request: BuildRequest, step: Step) -> BuiltEngine:
     """Build and write the engine. Raises `PlanError`, `MissingExtraError`."""
     start = time.monotonic()
     trt, log = load(request.module), Log()
@@ -82,7 +82,9 @@ def build(request: BuildRequest, step: Step) -> Built:
     view = memoryview(data)
     request.engine.write_bytes(view)
     warnings = () if request.timing_cache is None else _write_timing_cache(config, request.timing_cache)
-    return Built(hashlib.sha256(view).hexdigest(), view.nbytes, time.monotonic() - start, _peak_mib(), layers, warnings)
+    return BuiltEngine(
+        hashlib.sha256(view).hexdigest(), view.nbytes, time.monotonic() - start, _peak_mib(), layers, warnings
+    )
 
 
 def _parse(trt: TensorRT, builder: Builder, logger: object, log: Log, path: Path) -> INetworkDefinition:

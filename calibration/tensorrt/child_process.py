@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import MissingExtraError, OvsError, PlanError
-from .builder import BuildRequest, Built, build
+from .builder import BuildRequest, BuiltEngine, build
 
 Progress = Callable[[str, int, int], None]  # phase, done, of
 
@@ -48,7 +48,7 @@ def check_memory(graph: Path, available: int | None) -> None:
         )
 
 
-def build_in_child(request: BuildRequest, progress: Progress, work: Callable[..., Built] = build) -> Built:
+def build_in_child(request: BuildRequest, progress: Progress, work: Callable[..., BuiltEngine] = build) -> BuiltEngine:
     """`build`, supervised. Raises what it raises, and `PlanError` with advice when the child dies.
 
     `work` stands in for `build` in tests; it must be a module's function.
@@ -91,12 +91,12 @@ def build_in_child(request: BuildRequest, progress: Progress, work: Callable[...
             child.close()
 
 
-def _expect(value: Any) -> Built:
-    assert isinstance(value, Built)
+def _expect(value: Any) -> BuiltEngine:
+    assert isinstance(value, BuiltEngine)
     return value
 
 
-def _child(work: Callable[..., Built], request: BuildRequest, sending: Connection) -> None:
+def _child(work: Callable[..., BuiltEngine], request: BuildRequest, sending: Connection) -> None:
     def step(phase: str, done: int, of: int) -> bool:
         try:
             sending.send(("step", phase, done, of))

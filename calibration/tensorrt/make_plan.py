@@ -33,12 +33,12 @@ from ...runtime.engines.plan import (
 from ...runtime.engines.session import Session
 from ...runtime.engines.tensorrt import TensorRTSession
 from ...runtime.engines.tensorrt_api import MSDA_PLUGIN
-from ..graph.gather_sampling import to_gather
-from .builder import BuildRequest, Built
+from ..graph.gather_sampling import replace_grid_samples
+from .builder import BuildRequest, BuiltEngine
 from .child_process import Progress, available_bytes, build_in_child, check_memory
 from .parity import PlanParity, compare_plan, make_vocabularies
 from .photos import GENERATED, Pictures
-from .plugin import to_plugin
+from .plugin import replace_with_plugin
 
 # Padded sizes of the text vectors. The silent background gives its classes up to 48 names each, and with more than 128
 # classes fewer; the names a user may give to one class end at 64.
@@ -79,12 +79,12 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlanOutcome:
     """One engine that was built."""
 
     candidate: Candidate
     folder: Path  # where it lies
-    built: Built
+    built: BuiltEngine
     parity: PlanParity | None  # None: there is no GPU to run it on
 
 
@@ -135,9 +135,11 @@ def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidat
     return [Candidate(precision, formulation) for precision in precisions for formulation in formulations]
 
 
-def choose(wanted: Sequence[Candidate], build: Callable[[Candidate], Outcome], fastest: bool, tell: Tell) -> Outcome:
+def choose(
+    wanted: Sequence[Candidate], build: Callable[[Candidate], PlanOutcome], fastest: bool, tell: Tell
+) -> PlanOutcome:
     """The fastest outcome that passes, or the first; raises the first failure where none does."""
-    passed: list[Outcome] = []
+    passed: list[PlanOutcome] = []
     failure: Exception | None = None
     for candidate in wanted:
         try:
@@ -168,7 +170,7 @@ def make_plan(
     tell: Tell,
     progress: Progress,
     open_session: Open = TensorRTSession,
-) -> tuple[Outcome, Path | None]:
+) -> tuple[PlanOutcome, Path | None]:
     """Build, compare, publish. Returns what was chosen and where it is, None if it was not kept.
 
     `open_session` runs plans on the GPU, on `pictures`. Those are None where there is no GPU: then nothing can be
@@ -187,7 +189,7 @@ def make_plan(
     vocabularies = [] if pictures is None else make_vocabularies(bundle, options.profiles)
     with tempfile.TemporaryDirectory(prefix="ovs-build-") as folder:
 
-        def build(candidate: Candidate) -> Outcome:
+        def build(candidate: Candidate) -> PlanOutcome:
             tell(f"building {candidate.precision}, {candidate.formulation}")
             work = Path(folder) / f"{candidate.precision}-{candidate.formulation}"
             work.mkdir()
@@ -204,7 +206,7 @@ def make_plan(
                 sidecar = replace(sidecar, chosen_from=tuple(map(str, wanted)))
             (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
             if pictures is None:
-                return Outcome(candidate, work, built, None)
+                return PlanOutcome(candidate, work, built, None)
             with (
                 open_session(Plan.open(work)) as session,
                 OnnxSession(bundle, EngineOptions(candidate.precision, provider="cpu")) as other,
@@ -213,7 +215,7 @@ def make_plan(
                 parity = compare_plan(session, other, pictures, vocabularies, candidate.precision, tell, panoptic)
             sidecar = replace(sidecar, parity=parity.to_dict())
             (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
-            return Outcome(candidate, work, built, parity)
+            return PlanOutcome(candidate, work, built, parity)
 
         chosen = choose(wanted, build, options.precision == AUTO, tell)
         place = output
@@ -235,9 +237,9 @@ def _graph(bundle: Bundle, candidate: Candidate, plugin: str | None, work: Path)
     spelt, model = work / path.name, onnx.load(str(path))
     if candidate.formulation == "plugin":
         assert plugin is not None  # or it were no candidate
-        onnx.save(to_plugin(model, plugin), str(spelt))
+        onnx.save(replace_with_plugin(model, plugin), str(spelt))
     else:
-        onnx.save(to_gather(model), str(spelt))
+        onnx.save(replace_grid_samples(model), str(spelt))
     return spelt
 
 
@@ -255,7 +257,7 @@ def _request(bundle: Bundle, options: PlanOptions, target: Target, graph: Path, 
     )
 
 
-def _sidecar(bundle: Bundle, candidate: Candidate, options: PlanOptions, target: Target, built: Built) -> Sidecar:
+def _sidecar(bundle: Bundle, candidate: Candidate, options: PlanOptions, target: Target, built: BuiltEngine) -> Sidecar:
     return Sidecar(
         bundle=bundle.manifest.name,
         bundle_digest=bundle.digest,

@@ -23,7 +23,7 @@ _PRODUCTS = {"CONVOLUTION", "MATRIX_MULTIPLY", "DECONVOLUTION"}
 
 
 @dataclass(frozen=True)
-class Layer:
+class EngineLayer:
     """One layer of the network."""
 
     name: str  # the ONNX node's, where it comes from one
@@ -34,9 +34,9 @@ class Layer:
     linear: bool | None  # whether a GridSample interpolates; None for other layers
 
 
-def read_layers(trt: TensorRT, network: INetworkDefinition) -> tuple[Layer, ...]:
+def read_layers(trt: TensorRT, network: INetworkDefinition) -> tuple[EngineLayer, ...]:
     """Every layer, in the network's order."""
-    layers: list[Layer] = []
+    layers: list[EngineLayer] = []
     dequantised: set[str] = set()
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -47,7 +47,7 @@ def read_layers(trt: TensorRT, network: INetworkDefinition) -> tuple[Layer, ...]
         if named == "DEQUANTIZE":
             dequantised.update(tensors)
         layers.append(
-            Layer(
+            EngineLayer(
                 str(layer.name),
                 named,
                 tuple(type_name(output.dtype) for output in outputs),
@@ -68,7 +68,7 @@ def stated_types(path: Path) -> dict[str, str]:
     return {name: _STATED[found] for name, found in types.items() if found in _STATED}
 
 
-def check_layers(layers: Sequence[Layer], stated: Mapping[str, str]) -> None:
+def check_layers(layers: Sequence[EngineLayer], stated: Mapping[str, str]) -> None:
     """Raise `PlanError` unless the network computes in the types the file states, and samples linearly.
 
     A tensor that bears the name of one in the file must have its type; one that the parser made must have a type that
@@ -92,12 +92,12 @@ def check_layers(layers: Sequence[Layer], stated: Mapping[str, str]) -> None:
         raise PlanError("TensorRT's network has none of the file's tensors; report this with both versions")
 
 
-def computes_in(layer: Layer) -> str:
+def computes_in(layer: EngineLayer) -> str:
     """The type of a layer's first output; `int8` of a product whose input is."""
     return "int8" if layer.quantised else layer.types[0] if layer.types else "none"
 
 
-def summary(layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
+def summary(layers: Sequence[EngineLayer]) -> dict[str, dict[str, int]]:
     """kind -> type that is computed in -> how many layers."""
     counts: dict[str, Counter[str]] = {}
     for layer in layers:

@@ -23,7 +23,7 @@ from ...runtime.engines.tensorrt_api import MSDA_PLUGIN
 from ..graph.constant_folding import module_of
 from ..graph.gather_sampling import check_sampling
 from ..graph.layers import readers
-from ..graph.rewriting import keep_needed
+from ..graph.rewriting import keep_used_nodes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Level:
     mixed: str  # (1, M, D, Lq)
 
 
-def to_plugin(model: onnx.ModelProto, version: str) -> onnx.ModelProto:
+def replace_with_plugin(model: onnx.ModelProto, version: str) -> onnx.ModelProto:
     """A copy of `model` without GridSample, for a TensorRT whose plugin has this version.
 
     ONNX Runtime does not know the node, nor does onnx. Raises `PlanError` for a sampling that is not this model's kind.
@@ -130,7 +130,7 @@ def _replace(
     op("Transpose", sampled, output=end, perm=[0, 2, 3, 1])
     kept = list(graph.node)
     at = next(index for index, node in enumerate(kept) if end in node.output)
-    keep_needed(graph, [*kept[:at], *nodes, *kept[at + 1 :]])
+    keep_used_nodes(graph, [*kept[:at], *nodes, *kept[at + 1 :]])
 
 
 def _shape(values: dict[str, Any], name: str) -> list[int]:

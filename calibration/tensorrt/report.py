@@ -21,14 +21,14 @@ from ...bundle.files import replacing
 from ...bundle.strict import parse
 from ...runtime.engines.plan import LAYERS, Plan, Target
 from ...runtime.engines.tensorrt import TensorRTSession
-from .make_plan import LEVEL, Outcome, PlanOptions
-from .network import Layer, computes_in, summary
+from .make_plan import LEVEL, PlanOptions, PlanOutcome
+from .network import EngineLayer, computes_in, summary
 from .parity import PlanParity
 
 _SLOWEST = 10
 
 
-def recorded_layers(plan: Plan) -> tuple[Layer, ...]:
+def recorded_layers(plan: Plan) -> tuple[EngineLayer, ...]:
     """The layers that a plan says its engine was made of. Raises `PlanError` where it does not say."""
     file = plan.path / LAYERS
     try:
@@ -46,10 +46,10 @@ def recorded_layers(plan: Plan) -> tuple[Layer, ...]:
 class _Recorded:
     """`layers.json`."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[EngineLayer, ...]
 
 
-def print_layers(layers: Sequence[Layer]) -> None:
+def print_layers(layers: Sequence[EngineLayer]) -> None:
     """What each layer computes in, and how many of each kind: those of the graph, before the engine fuses them.
 
     An engine of a strongly typed network may fuse layers, and computes each in the type that is printed here.
@@ -113,7 +113,7 @@ def print_parity(parity: PlanParity) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
-def add_row(path: Path, bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome) -> None:
+def add_row(path: Path, bundle: Bundle, options: PlanOptions, target: Target, outcome: PlanOutcome) -> None:
     """Add one build to a file of builds. Raises `SinkError`."""
     try:
         document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"builds": []}
@@ -124,7 +124,7 @@ def add_row(path: Path, bundle: Bundle, options: PlanOptions, target: Target, ou
         raise SinkError(f"cannot add to {path} ({error}); expected a report of ovs-build, or nothing there") from error
 
 
-def _row(bundle: Bundle, options: PlanOptions, target: Target, outcome: Outcome) -> dict[str, Any]:
+def _row(bundle: Bundle, options: PlanOptions, target: Target, outcome: PlanOutcome) -> dict[str, Any]:
     built = outcome.built
     return {
         "bundle": bundle.manifest.name,

@@ -12,7 +12,7 @@ from .make_plan import AUTO, Candidate, PlanOptions, candidates
 from .photos import Pictures
 
 
-def kept(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures) -> Plan:
+def find_cached(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures) -> Plan:
     """The cached plan that is what `options` ask for; raises `PlanError` that says why there is none.
 
     What was not asked for explicitly may be as it is. The plan becomes the newest, which is the one that ovs-run takes.
@@ -57,7 +57,7 @@ def differences(plan: Plan, options: PlanOptions, pictures: Pictures) -> list[st
     return found
 
 
-def any_kept(bundle: Bundle, precision: str) -> Plan | None:
+def newest_cached(bundle: Bundle, precision: str) -> Plan | None:
     """The newest cached plan, of this GPU or another, to be looked at; None where there is none."""
     names = list(bundle.manifest.precisions) if precision == AUTO else [precision]
     plans = [plan for name in names for plan in cached(bundle, name)]

@@ -18,12 +18,12 @@ from ovs_edge.bundle.errors import MissingExtraError, ParityError, PlanError, Us
 from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.calibration.tensorrt import builder
 from ovs_edge.calibration.tensorrt import make_plan as build_plan
-from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, BuiltEngine
 from ovs_edge.calibration.tensorrt.child_process import build_in_child, check_memory, needed_bytes
 from ovs_edge.calibration.tensorrt.make_plan import (
     Candidate,
-    Outcome,
     PlanOptions,
+    PlanOutcome,
     candidates,
     choose,
     default_profiles,
@@ -61,7 +61,7 @@ def test_a_build_in_a_child_reports_and_returns(tmp_path: Path) -> None:
     ],
 )
 def test_whatever_ends_a_child_is_one_line(
-    tmp_path: Path, work: Callable[..., Built], error: type[Exception], says: str
+    tmp_path: Path, work: Callable[..., BuiltEngine], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         build_in_child(_request(tmp_path, tmp_path), lambda *step: None, work)
@@ -241,14 +241,14 @@ def test_vocabularies_reach_both_ends_of_every_profile(tiny_bundle: Path) -> Non
     assert all(np.abs(vectors).sum(-1).min() > 0 for _, vectors in made)  # no zero row: every name counts
 
 
-def _outcome(candidate: Candidate, milliseconds: tuple[float, ...], equal: float = 1.0) -> Outcome:
+def _outcome(candidate: Candidate, milliseconds: tuple[float, ...], equal: float = 1.0) -> PlanOutcome:
     vocabularies = [(Profile(4, 2), np.ones((1, 1, 3), np.float32))]
     flipped = round((1 - equal) * 1000)
     parity = compare_plan(_scored(flipped), _scored(0), BLACK, vocabularies, "fp16", lambda line: None)
     (row,) = parity.rows
     rows = tuple(dataclasses.replace(row, milliseconds=value) for value in milliseconds)
-    built = Built("", 0, 0.0, 0.0, ())
-    return Outcome(candidate, Path(), built, dataclasses.replace(parity, rows=rows))
+    built = BuiltEngine("", 0, 0.0, 0.0, ())
+    return PlanOutcome(candidate, Path(), built, dataclasses.replace(parity, rows=rows))
 
 
 def test_the_fastest_that_passes_is_kept() -> None:
@@ -257,7 +257,7 @@ def test_the_fastest_that_passes_is_kept() -> None:
     wanted = [Candidate(name, "gridsample") for name in speed]
     told: list[str] = []
 
-    def build(candidate: Candidate) -> Outcome:
+    def build(candidate: Candidate) -> PlanOutcome:
         return _outcome(candidate, speed[candidate.precision], 0.9 if candidate.precision == "int8" else 1.0)
 
     assert choose(wanted, build, True, told.append).candidate.precision == "fp16"
@@ -265,7 +265,7 @@ def test_the_fastest_that_passes_is_kept() -> None:
     assert told[0] == "fp32, gridsample: passes, 2.00 ms with 4x2, 90.00 ms with 4x2"
     assert choose(wanted, build, False, told.append).candidate.precision == "fp32"
 
-    def refuse(candidate: Candidate) -> Outcome:
+    def refuse(candidate: Candidate) -> PlanOutcome:
         raise PlanError(f"no {candidate.precision}")
 
     with pytest.raises(PlanError, match="no fp32"):

@@ -14,11 +14,11 @@ import torch
 from onnx import TensorProto, helper
 
 from ovs_edge.bundle.errors import PlanError
-from ovs_edge.calibration.graph.constant_folding import folded
-from ovs_edge.calibration.graph.gather_sampling import to_gather
-from ovs_edge.calibration.quantize.fp16 import halved
-from ovs_edge.calibration.tensorrt.network import Layer, check_layers, stated_types, summary
-from ovs_edge.calibration.tensorrt.plugin import to_plugin
+from ovs_edge.calibration.graph.constant_folding import fold_constants
+from ovs_edge.calibration.graph.gather_sampling import replace_grid_samples
+from ovs_edge.calibration.quantize.fp16 import convert_to_fp16
+from ovs_edge.calibration.tensorrt.network import EngineLayer, check_layers, stated_types, summary
+from ovs_edge.calibration.tensorrt.plugin import replace_with_plugin
 from ovs_edge.export.onnx_writer import Port, to_onnx
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.models import default_bundle
@@ -28,8 +28,10 @@ from ovs_edge.segmenter.deformable import DeformableAttention
 Floats = npt.NDArray[np.float32]
 
 
-def _layer(name: str, found: str, linear: bool | None = None, quantised: bool = False) -> Layer:
-    return Layer(name, "GRID_SAMPLE" if linear is not None else "CONVOLUTION", (found,), (name,), quantised, linear)
+def _layer(name: str, found: str, linear: bool | None = None, quantised: bool = False) -> EngineLayer:
+    return EngineLayer(
+        name, "GRID_SAMPLE" if linear is not None else "CONVOLUTION", (found,), (name,), quantised, linear
+    )
 
 
 def test_a_layer_in_another_type_or_sampling_is_refused() -> None:
@@ -66,7 +68,7 @@ def test_gather_samples_as_gridsample_does(dtype: type[np.float32 | np.float16])
         [helper.make_tensor_value_info("y", kind, [4, 5, 30, 3])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    spelt = to_gather(model)
+    spelt = replace_grid_samples(model)
     assert "GridSample" not in {node.op_type for node in spelt.graph.node}
     (found,) = ort.InferenceSession(spelt.SerializeToString()).run(None, feeds)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
@@ -83,7 +85,7 @@ def test_gather_refuses_another_sampling() -> None:
     graph = helper.make_graph([node], "g", inputs, [value("y", TensorProto.FLOAT, [1, 1, 1, 1])])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     with pytest.raises(PlanError, match="a samples by .b'nearest'"):
-        to_gather(model)
+        replace_grid_samples(model)
 
 
 # The plugin, which nothing here can run: numpy runs it on what the graph would give it.
@@ -132,9 +134,9 @@ def _cut(model: onnx.ModelProto, outputs: list[str], given: dict[str, Floats]) -
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 def test_the_plugin_is_given_what_makes_it_do_as_gridsample_does(half: bool, tmp_path: Path) -> None:
-    model = folded(default_bundle() / "segmenter.onnx")
-    model = halved(model) if half else model
-    spelt = to_plugin(model, "2")
+    model = fold_constants(default_bundle() / "segmenter.onnx")
+    model = convert_to_fp16(model) if half else model
+    spelt = replace_with_plugin(model, "2")
     plugins = [node for node in spelt.graph.node if node.op_type == MSDA_PLUGIN]
     assert len(plugins) == 2 and "GridSample" not in {node.op_type for node in spelt.graph.node}
     settings = {entry.name: helper.get_attribute_value(entry) for entry in plugins[0].attribute}
@@ -188,7 +190,7 @@ def test_the_plugin_takes_levels_in_any_order(seed: int) -> None:
         node = nodes.pop(int(rng.choice(ready)))
         written |= set(node.output)
         model.graph.node.append(node)
-    spelt = to_plugin(model, "1")
+    spelt = replace_with_plugin(model, "1")
     (plugin,) = (node for node in spelt.graph.node if node.op_type == MSDA_PLUGIN)
     given: dict[str, Any] = {"query": query.numpy(), "value": value.numpy()}
     inputs = _cut(spelt, list(plugin.input), given)
@@ -199,7 +201,7 @@ def test_the_plugin_takes_levels_in_any_order(seed: int) -> None:
 
 
 def test_the_plugin_refuses_what_it_does_not_know() -> None:
-    model = folded(default_bundle() / "segmenter.onnx")
+    model = fold_constants(default_bundle() / "segmenter.onnx")
     for kind, says in (("Mul", "is read by Div, expected Mul"), ("Add", "are not simply summed")):
         other = onnx.ModelProto()
         other.CopyFrom(model)
@@ -207,4 +209,4 @@ def test_the_plugin_refuses_what_it_does_not_know() -> None:
         node = [node for node in other.graph.node if node.name.startswith(f"{module}/{kind}")][-1]
         node.op_type = "Div" if kind == "Mul" else "Sub"
         with pytest.raises(PlanError, match=says):
-            to_plugin(other, "1")
+            replace_with_plugin(other, "1")

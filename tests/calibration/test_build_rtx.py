@@ -22,23 +22,23 @@ from onnx import version_converter
 from support import exported
 
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.calibration.graph.constant_folding import folded
-from ovs_edge.calibration.graph.gather_sampling import to_gather
+from ovs_edge.calibration.graph.constant_folding import fold_constants
+from ovs_edge.calibration.graph.gather_sampling import replace_grid_samples
 from ovs_edge.calibration.graph.layers import find_layers
 from ovs_edge.calibration.quantize.calibrate import CalibrationOptions, calibrate
-from ovs_edge.calibration.quantize.fp16 import halved
-from ovs_edge.calibration.quantize.qdq import TENSORRT, images, observed, quantised
+from ovs_edge.calibration.quantize.fp16 import convert_to_fp16
+from ovs_edge.calibration.quantize.qdq import TENSORRT, convolution_inputs, observed_tensors, quantize_layers
 from ovs_edge.calibration.quantize.ranges import find_statistics
 from ovs_edge.calibration.quantize.report import REPORT
-from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built, build
-from ovs_edge.calibration.tensorrt.network import Layer, computes_in, stated_types
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, BuiltEngine, build
+from ovs_edge.calibration.tensorrt.network import EngineLayer, computes_in, stated_types
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.options import ExportRequest, resolve
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.models import default_bundle
 from ovs_edge.runtime.capture.demo import photo_folder
 from ovs_edge.runtime.engines.plan import Plan, Profile, Target
-from ovs_edge.runtime.engines.tensorrt_api import load
+from ovs_edge.runtime.engines.tensorrt_api import open_model
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.model import SegmenterModel
 
@@ -50,18 +50,18 @@ _FORMULATIONS = ("gridsample", "gather")
 
 def _file(folder: Path, name: str, formulation: str, model: onnx.ModelProto) -> Path:
     path = folder / f"{name}.{formulation}.onnx"
-    onnx.save(to_gather(model) if formulation == "gather" else model, str(path))
+    onnx.save(replace_grid_samples(model) if formulation == "gather" else model, str(path))
     return path
 
 
 @functools.cache
 def _mini() -> onnx.ModelProto:
-    return folded(default_bundle() / "segmenter.onnx")
+    return fold_constants(default_bundle() / "segmenter.onnx")
 
 
 @functools.cache
 def _mini_fp16() -> onnx.ModelProto:
-    return halved(_mini())
+    return convert_to_fp16(_mini())
 
 
 @functools.cache
@@ -71,8 +71,10 @@ def _mini_int8() -> tuple[onnx.ModelProto, frozenset[str]]:
     layers = find_layers(base)
     vectors = np.random.default_rng(0).standard_normal((8, 1, 384)).astype(np.float32)
     feeds = [{"image": photo_inputs(None, (384, 384))[0], "text_embeddings": vectors}]
-    found = find_statistics(base, observed(base, layers), images(base, layers), feeds, "min-max", lambda: None)
-    model = halved(quantised(version_converter.convert_version(base, 19), layers, found, TENSORRT))
+    found = find_statistics(
+        base, observed_tensors(base, layers), convolution_inputs(base, layers), feeds, "min-max", lambda: None
+    )
+    model = convert_to_fp16(quantize_layers(version_converter.convert_version(base, 19), layers, found, TENSORRT))
     return model, frozenset(layer.node for layer in layers)
 
 
@@ -105,23 +107,23 @@ def _r50_fp16() -> onnx.ModelProto:
     )
     path = exported.folder() / "r50.onnx"
     onnx.save(model, str(path))
-    return halved(folded(path))
+    return convert_to_fp16(fold_constants(path))
 
 
-def _built(path: Path, dim: int) -> Built:
+def _built(path: Path, dim: int) -> BuiltEngine:
     request = BuildRequest(path, path.with_suffix(".engine"), "tensorrt_rtx", (_MOST,), dim, 0, None, None)
     built = build(request, lambda phase, done, of: True)
     assert request.engine.stat().st_size == built.size > 2**20
     return built
 
 
-def _products(layers: tuple[Layer, ...]) -> dict[str, set[str]]:
+def _products(layers: tuple[EngineLayer, ...]) -> dict[str, set[str]]:
     """kind -> types, of what multiplies weights or features."""
     kinds = ("CONVOLUTION", "MATRIX_MULTIPLY")
     return {kind: {layer.types[0] for layer in layers if layer.kind == kind} for kind in kinds}
 
 
-def _check(built: Built, path: Path, formulation: str) -> None:
+def _check(built: BuiltEngine, path: Path, formulation: str) -> None:
     samplings = [layer for layer in built.layers if layer.linear is not None]
     assert all(layer.linear for layer in samplings)
     assert bool(samplings) == (formulation == "gridsample")
@@ -183,7 +185,7 @@ def test_both_formulations_give_the_same_labels() -> None:
     feeds = {"image": photo_inputs(None, (384, 384))[0], "text_embeddings": vectors}
     found = [
         ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)
-        for model in (base, to_gather(base))
+        for model in (base, replace_grid_samples(base))
     ]
     assert (found[0][0] == found[1][0]).mean() > 0.9999
     assert np.abs(found[0][1] - found[1][1]).max() < 1e-4
@@ -199,7 +201,7 @@ def test_the_command_builds_where_there_is_no_gpu(tiny_bundle: Path, tmp_path: P
     assert ran.returncode == 0 and "compared with nothing" in ran.stderr and "MATRIX_MULTIPLY" in ran.stdout
     plan = Plan.open(output)
     assert not plan.compared and plan.sidecar.target.gpu is None
-    trt = load("tensorrt_rtx")
+    trt = open_model("tensorrt_rtx")
     assert len(plan.engine(Target.here(trt.module, trt.version, "any RTX card", "8.9"))) == plan.sidecar.engine_bytes
     (row,) = json.loads(report.read_text())["builds"]
     # The plan that is there is looked at without a GPU, and without building: layer by layer.

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from ovs_edge.calibration.quantize.cpu_rewrites import after_rounding, before_ranges
+from ovs_edge.calibration.quantize.cpu_rewrites import rewrite_for_cpu, rewrite_quantised
 
 RNG = np.random.default_rng(0)
 
@@ -74,7 +74,7 @@ def test_products_take_their_bias_and_relus_leave_saturation() -> None:
     )  # fmt: skip
     feeds = {"x": RNG.normal(size=(1, 9, 16)).astype(np.float32)}
     (expected,) = _run(model, feeds, plain=True)
-    after_rounding(model)
+    rewrite_quantised(model)
     assert "MatMulIntegerToFloat" in _kinds(model) and not {"MatMul", "Add", "Relu"} & set(_kinds(model))
     (found,) = _run(model, feeds)
     assert np.abs(found - expected).max() <= 0.05 + 1e-6  # one step, where a sum fell on the border of two
@@ -94,7 +94,7 @@ def test_norms_of_many_rows(rows: int, kind: str) -> None:
     )  # fmt: skip
     feeds = {"x": 3 + 5 * RNG.normal(size=(1, rows, 32)).astype(np.float32)}
     (expected,) = _run(model, feeds)
-    after_rounding(model)
+    rewrite_quantised(model)
     assert kind in _kinds(model)
     assert np.allclose(_run(model, feeds)[0], expected, atol=1e-4)
 
@@ -107,7 +107,7 @@ def test_smaller_maps_are_means_of_the_middle_four(factor: int) -> None:
     model = _model(nodes, {"x": (TensorProto.FLOAT, (1, 16, 96, 64))}, ["y"], size=size, **constants)
     feeds = {"x": RNG.normal(size=(1, 16, 96, 64)).astype(np.float32)}
     (expected,) = _run(model, feeds, plain=True)
-    after_rounding(model)
+    rewrite_quantised(model)
     assert "Resize" not in _kinds(model)
     (found,) = _run(model, feeds)
     assert found.shape == expected.shape
@@ -121,7 +121,7 @@ def test_other_resizing_stays(size: tuple[int, ...]) -> None:
     model = _model(
         nodes, {"x": (TensorProto.FLOAT, (1, 16, 96, 64))}, ["y"], size=np.array(size, np.int64), **constants
     )
-    after_rounding(model)
+    rewrite_quantised(model)
     assert "Resize" in _kinds(model)
 
 
@@ -133,7 +133,7 @@ def test_a_plane_made_larger(size: tuple[int, int]) -> None:
     )  # fmt: skip
     feeds = {"x": RNG.normal(size=(1, 1, 96, 64)).astype(np.float32)}
     (expected,) = _run(model, feeds)
-    after_rounding(model)
+    rewrite_quantised(model)
     assert _kinds(model) == ["MatMul", "MatMul"]
     assert np.allclose(_run(model, feeds)[0], expected, atol=1e-4)
 
@@ -165,7 +165,7 @@ def test_the_first_convolution_on_four_columns() -> None:
     model = _stem(96, [1, 1, 1, 1])
     feeds = {"image": RNG.integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)}
     (expected,) = _run(model, feeds, plain=True)
-    after_rounding(model)
+    rewrite_quantised(model)
     (kernel,) = [list(node.attribute[0].ints) for node in model.graph.node if node.op_type == "Conv"]
     assert kernel == [3, 2]
     (found,) = _run(model, feeds)
@@ -177,7 +177,7 @@ def test_the_first_convolution_on_four_columns() -> None:
 @pytest.mark.parametrize(("width", "pads"), [(98, [1, 1, 1, 1]), (96, [0, 0, 1, 1])])
 def test_a_first_convolution_of_another_kind_stays(width: int, pads: list[int]) -> None:
     model = _stem(width, pads)
-    after_rounding(model)
+    rewrite_quantised(model)
     (kernel,) = [list(node.attribute[0].ints) for node in model.graph.node if node.op_type == "Conv"]
     assert kernel == [3, 3]
 
@@ -198,7 +198,7 @@ def test_constants_move_behind_products() -> None:
         ],
         {"x": (TensorProto.FLOAT, (1, 50, 8))}, ["k.sum", "v.sum"], **floats,
     )  # fmt: skip
-    moved = before_ranges(model)
+    moved = rewrite_for_cpu(model)
     products = [node for node in moved.graph.node if node.op_type == "MatMul"]
     assert [node.input[0] for node in products] == ["x", "x"]
     feeds = {"x": RNG.normal(size=(1, 50, 8)).astype(np.float32)}
@@ -218,7 +218,7 @@ def test_constants_of_other_shapes_stay(shape: tuple[int, ...]) -> None:
         {"x": (TensorProto.FLOAT, (1, 50, 8))}, ["y"], c=RNG.normal(size=shape).astype(np.float32), **floats,
     )  # fmt: skip
     feeds = {"x": RNG.normal(size=(1, 50, 8)).astype(np.float32)}
-    (found,), (expected,) = _run(before_ranges(model), feeds), _run(model, feeds)
+    (found,), (expected,) = _run(rewrite_for_cpu(model), feeds), _run(model, feeds)
     assert found.shape == expected.shape and np.allclose(found, expected, atol=1e-4)
 
 
@@ -239,7 +239,7 @@ def test_arms_products_are_integer_here_as_well() -> None:
     )  # fmt: skip
     feeds = {"x": RNG.normal(size=(1, 9, 16)).astype(np.float32)}
     (expected,) = _run(model, feeds, plain=True)
-    after_rounding(model)
+    rewrite_quantised(model)
     options = ort.SessionOptions()
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = f"{folder}/seen.onnx"

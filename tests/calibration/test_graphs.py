@@ -13,12 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from ovs_edge.calibration.graph.constant_folding import folded, module_of
-from ovs_edge.calibration.graph.layers import find_layers, group_of, groups
+from ovs_edge.calibration.graph.constant_folding import fold_constants, module_of
+from ovs_edge.calibration.graph.layers import find_layers, group_names, group_of
 from ovs_edge.calibration.quantize import ranges
-from ovs_edge.calibration.quantize.comparison import load
-from ovs_edge.calibration.quantize.fp16 import half_tensors, halved, rounded, wide_nodes
-from ovs_edge.calibration.quantize.qdq import CPU, TENSORRT, Scheme, camera, images, observed, quantised
+from ovs_edge.calibration.quantize.comparison import open_model
+from ovs_edge.calibration.quantize.fp16 import convert_to_fp16, emulate_fp16, fp16_tensors, fp32_nodes
+from ovs_edge.calibration.quantize.qdq import (
+    CPU,
+    TENSORRT,
+    Scheme,
+    convolution_inputs,
+    find_camera_input,
+    observed_tensors,
+    quantize_layers,
+)
 from ovs_edge.calibration.quantize.ranges import Method, Statistics, all_finite, find_statistics
 from ovs_edge.models import default_bundle
 
@@ -26,7 +34,7 @@ from ovs_edge.models import default_bundle
 @pytest.fixture(scope="module")
 def mini() -> onnx.ModelProto:
     """The embedded model, folded; shared, so change nothing."""
-    return folded(default_bundle() / "segmenter.onnx")
+    return fold_constants(default_bundle() / "segmenter.onnx")
 
 
 def _types(model: onnx.ModelProto) -> dict[str, int]:
@@ -44,7 +52,7 @@ def test_folding_merges_norms_and_keeps_names(mini: onnx.ModelProto) -> None:
 
 
 def test_fp16_is_everywhere_but_where_it_loses(mini: onnx.ModelProto) -> None:
-    model = halved(mini)
+    model = convert_to_fp16(mini)
     onnx.checker.check_model(model, full_check=True)
     types = _types(model)
     for old, new in ((mini.graph.input, model.graph.input), (mini.graph.output, model.graph.output)):
@@ -65,7 +73,7 @@ def test_fp16_is_everywhere_but_where_it_loses(mini: onnx.ModelProto) -> None:
     stored = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
     assert stored == {TensorProto.FLOAT16, TensorProto.FLOAT}  # weights, and the pixels' mean and deviation
     # The cosine, and what positions are computed from.
-    wide = wide_nodes(mini.graph.node)
+    wide = fp32_nodes(mini.graph.node)
     assert {"model/MatMul_2", "model/Sub", "model.pixel_decoder.layers.0.self_attn/Add_2"} <= wide
 
 
@@ -78,15 +86,15 @@ def test_fp16_values_are_finite_and_never_vanish() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [6])],
         [numpy_helper.from_array(values, "c")],
     )
-    model = halved(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    model = convert_to_fp16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
     (stored,) = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
     tiny = float(np.finfo(np.float16).smallest_subnormal)
     assert stored.dtype == np.float16
     np.testing.assert_array_equal(stored.astype(np.float64), [tiny, -tiny, 0, 65504, -65504, 1.5])
     feeds = [{"x": np.zeros(6, np.float32)}]
-    trial = rounded(model)
-    assert all_finite(trial, half_tensors(trial), feeds)
-    assert not all_finite(trial, half_tensors(trial), [{"x": np.full(6, 6e4, np.float32)}])
+    trial = emulate_fp16(model)
+    assert all_finite(trial, fp16_tensors(trial), feeds)
+    assert not all_finite(trial, fp16_tensors(trial), [{"x": np.full(6, 6e4, np.float32)}])
 
 
 @settings(max_examples=25, deadline=None)
@@ -111,7 +119,7 @@ def _scaling(_made: list[ort.InferenceSession] = []) -> ort.InferenceSession:  #
             [numpy_helper.from_array(np.array(0.3, np.float32), "c")],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-        _made.append(load(rounded(halved(model)), 1))
+        _made.append(open_model(emulate_fp16(convert_to_fp16(model)), 1))
     return _made[0]
 
 
@@ -123,7 +131,9 @@ def test_what_is_never_quantised(mini: onnx.ModelProto) -> None:
     assert not [name for name in names if name.startswith("model.pixel_decoder.layers.0.self_attn/")]
     assert not [name for name in names if name.startswith(("model/", "/", "model.query_decoder/"))]  # cosine, masks
     assert "model.pixel_decoder.layers.0.self_attn.value_proj/MatMul" in names
-    assert groups(layers)[0] == "backbone.stem" and {"heads", "pixel_decoder.convolutions"} <= set(groups(layers))
+    assert group_names(layers)[0] == "backbone.stem" and {"heads", "pixel_decoder.convolutions"} <= set(
+        group_names(layers)
+    )
     assert sum(layer.work for layer in layers) == pytest.approx(1.6e9, rel=0.05)
 
 
@@ -177,7 +187,9 @@ def _feeds(count: int = 3) -> list[dict[str, np.ndarray]]:
 
 def _statistics(model: onnx.ModelProto, method: Method = "min-max") -> Statistics:
     layers = find_layers(model)
-    return find_statistics(model, observed(model, layers), images(model, layers), _feeds(), method, lambda: None)
+    return find_statistics(
+        model, observed_tensors(model, layers), convolution_inputs(model, layers), _feeds(), method, lambda: None
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,17 +197,17 @@ def _statistics(model: onnx.ModelProto, method: Method = "min-max") -> Statistic
 )
 def test_int8_computes_nearly_the_same(scheme: Scheme, exact: bool) -> None:
     model = _residual()
-    small = quantised(model, find_layers(model), _statistics(model), scheme)
+    small = quantize_layers(model, find_layers(model), _statistics(model), scheme)
     onnx.checker.check_model(small, full_check=True)
     feed = _feeds()[0]
-    (expected,), (found,) = (load(m, 1, exact).run(None, feed) for m in (model, small))
+    (expected,), (found,) = (open_model(m, 1, exact).run(None, feed) for m in (model, small))
     assert np.abs(found - expected).mean() < 0.05 * expected.std()
     assert abs((found - expected).mean((0, 2, 3))).max() < 0.02 * expected.std()  # no channel is shifted
 
 
 def test_a_cpu_gets_one_chain_without_gaps(tmp_path: Path) -> None:
     model = _residual()
-    small = quantised(model, find_layers(model), _statistics(model), CPU["x86"])
+    small = quantize_layers(model, find_layers(model), _statistics(model), CPU["x86"])
     assert not [node for node in small.graph.node if node.op_type in ("Relu", "Clip")]
     for tensor in small.graph.initializer:
         if tensor.name.endswith(".weight.small"):
@@ -211,7 +223,7 @@ def test_a_cpu_gets_one_chain_without_gaps(tmp_path: Path) -> None:
 
 def test_tensorrt_gets_its_own_rules() -> None:
     model = _residual()
-    small = halved(quantised(model, find_layers(model), _statistics(model), TENSORRT))
+    small = convert_to_fp16(quantize_layers(model, find_layers(model), _statistics(model), TENSORRT))
     onnx.checker.check_model(small, full_check=True)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     for node in small.graph.node:
@@ -231,7 +243,7 @@ def test_tensorrt_gets_its_own_rules() -> None:
 
 def test_scales_are_held_by_fp16() -> None:
     model = _residual()
-    small = quantised(model, find_layers(model), _statistics(model), TENSORRT)
+    small = quantize_layers(model, find_layers(model), _statistics(model), TENSORRT)
     for tensor in small.graph.initializer:
         if tensor.name.endswith(".scale"):
             value = numpy_helper.to_array(tensor)
@@ -247,8 +259,8 @@ def test_a_layer_that_never_fires_and_a_dead_channel() -> None:
             tensor.CopyFrom(numpy_helper.from_array(value if tensor.name == "w3" else value - 1e3, tensor.name))
     layers = find_layers(model)
     for scheme in (CPU["x86"], TENSORRT):
-        small = quantised(model, layers, _statistics(model), scheme)
-        assert np.isfinite(load(small, 1, True).run(None, _feeds()[0])[0]).all()
+        small = quantize_layers(model, layers, _statistics(model), scheme)
+        assert np.isfinite(open_model(small, 1, True).run(None, _feeds()[0])[0]).all()
 
 
 def test_ranges_by_each_method() -> None:
@@ -280,10 +292,10 @@ def test_bias_takes_the_mean_error_back() -> None:
     layers, statistics = find_layers(model), _statistics(model)
     none = Statistics(statistics.ranges, {name: (0.0,) * len(mean) for name, mean in statistics.means.items()})
     feed = _feeds()[0]
-    (expected,) = load(model, 1).run(None, feed)
+    (expected,) = open_model(model, 1).run(None, feed)
     shifts = []
     for given_means in (statistics, none):
-        (found,) = load(quantised(model, layers, given_means, CPU["x86"]), 1, True).run(None, feed)
+        (found,) = open_model(quantize_layers(model, layers, given_means, CPU["x86"]), 1, True).run(None, feed)
         shifts.append(float(np.abs((found - expected).mean((0, 2, 3))).mean()))
     assert shifts[0] < 0.8 * shifts[1]
 
@@ -317,14 +329,14 @@ def _camera_graph(mean: list[float], deviation: float) -> onnx.ModelProto:
 
 def test_the_first_layer_reads_the_cameras_own_bytes() -> None:
     model = _camera_graph([127.0] * 3, 128.0)
-    found = camera(model)
+    found = find_camera_input(model)
     assert found is not None and (found.scale, found.zero) == (np.float32(1 / 128), 127)
     statistics = Statistics({"pixels": (-1.0, 1.0), "c": (-12.0, 12.0)}, {"pixels": (0.0, 0.0, 0.0)})
-    small = quantised(model, find_layers(model), statistics, CPU["vnni"])
+    small = quantize_layers(model, find_layers(model), statistics, CPU["vnni"])
     onnx.checker.check_model(small, full_check=True)
     assert not {"Cast", "Sub", "Div"} & {node.op_type for node in small.graph.node}
     image = np.random.default_rng(1).integers(0, 256, (1, 4, 4, 3)).astype(np.uint8)
-    (exact,), (near,) = (load(graph, 1, True).run(None, {"image": image}) for graph in (model, small))
+    (exact,), (near,) = (open_model(graph, 1, True).run(None, {"image": image}) for graph in (model, small))
     assert np.abs(exact).max() < 12
     # Half a step of the output; weights lose half a step each, and nothing is lost on the way in.
     assert np.abs(near - exact).max() < 0.5 * 24 / 255 + 27 * 0.5 * 3 / 127
@@ -334,11 +346,11 @@ def test_the_first_layer_reads_the_cameras_own_bytes() -> None:
     ("mean", "deviation"), [([127.0, 127.0, 126.0], 128.0), ([127.5] * 3, 128.0), ([300.0] * 3, 1.0)]
 )
 def test_a_normalisation_that_bytes_cannot_hold_is_left_alone(mean: list[float], deviation: float) -> None:
-    assert camera(_camera_graph(mean, deviation)) is None
+    assert find_camera_input(_camera_graph(mean, deviation)) is None
 
 
 def test_the_embedded_model_reads_bytes(mini: onnx.ModelProto) -> None:
-    found = camera(mini)
+    found = find_camera_input(mini)
     assert found is not None and found.image == "image" and found.zero == 127
 
 
@@ -357,7 +369,9 @@ def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: p
         [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    small = quantised(model, find_layers(model), Statistics({"x": (-4.0, 4.0), "xw": (-60.0, 60.0)}, {}), CPU["x86"])
+    small = quantize_layers(
+        model, find_layers(model), Statistics({"x": (-4.0, 4.0), "xw": (-60.0, 60.0)}, {}), CPU["x86"]
+    )
     seen: list[set[str]] = []
     made = ort.InferenceSession
 
@@ -369,6 +383,6 @@ def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(ort, "InferenceSession", opened)
     x = rng.normal(size=(1, 16, 64)).astype(np.float32)
-    near = load(small, 1).run(None, {"x": x})[0]
+    near = open_model(small, 1).run(None, {"x": x})[0]
     assert any(operator.startswith("MatMulInteger") for operator in seen[0]) and "Gemm" not in seen[0]
     assert np.abs(near - (x @ weight + bias)).max() < 1

@@ -12,8 +12,8 @@ from support import fake_gpu
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.calibration.tensorrt import make_plan as build_plan
-from ovs_edge.calibration.tensorrt.builder import BuildRequest, Built
-from ovs_edge.calibration.tensorrt.network import Layer
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, BuiltEngine
+from ovs_edge.calibration.tensorrt.network import EngineLayer
 from ovs_edge.runtime.engines.plan import ENGINE, SIDECAR, Plan, Profile, Sidecar, Target
 
 PROFILES = (Profile(4, 2), Profile(16, 5))
@@ -54,7 +54,7 @@ def make_plan(bundle: Bundle, folder: Path, engine: bytes | None = None, **chang
 def fake_builder(monkeypatch: pytest.MonkeyPatch, trt: fake_gpu.TensorRT, graph: Path) -> None:
     """Have `ovs-build` make engines of `graph` for the fake; those of `trt.bad` formulations label the wrong class."""
 
-    def build(request: BuildRequest, progress: Any) -> Built:
+    def build(request: BuildRequest, progress: Any) -> BuiltEngine:
         formulation = request.engine.parent.name.split("-")[1]
         model = graph  # not the request's, whose folder goes: the engine is a path
         if formulation in trt.bad:
@@ -67,7 +67,7 @@ def fake_builder(monkeypatch: pytest.MonkeyPatch, trt: fake_gpu.TensorRT, graph:
         trt.built.append(request)
         data = fake_gpu.engine_bytes(model, [(one.classes, one.names) for one in request.profiles])
         request.engine.write_bytes(data)
-        layers = (Layer("backbone/Conv", "CONVOLUTION", ("float16",), ("y",), True, None),)
-        return Built(hashlib.sha256(data).hexdigest(), len(data), 0.1, 1.0, layers, tuple(trt.warnings))
+        layers = (EngineLayer("backbone/Conv", "CONVOLUTION", ("float16",), ("y",), True, None),)
+        return BuiltEngine(hashlib.sha256(data).hexdigest(), len(data), 0.1, 1.0, layers, tuple(trt.warnings))
 
     monkeypatch.setattr(build_plan, "build_in_child", build)
