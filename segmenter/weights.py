@@ -13,6 +13,7 @@ from torch import nn
 
 from ..bundle.errors import CheckpointError, OvsError
 from ..bundle.files import replacing
+from .weight_checks import check_weights
 
 # How a file begins that torch wrote before it took to zip archives.
 _TORCH_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -92,7 +93,7 @@ def _unpickle(path: Path) -> Any:
 
 
 def load_weights(model: nn.Module, state: dict[str, Any], origin: str) -> None:
-    """Load every parameter or raise `CheckpointError` naming what is missing, unknown or of another shape."""
+    """Load every parameter or raise `CheckpointError` naming what is missing, unknown, of another shape, or not finite."""
     own = model.state_dict()
     missing = sorted(set(own) - set(state))
     unknown = sorted(set(state) - set(own))
@@ -103,4 +104,5 @@ def load_weights(model: nn.Module, state: dict[str, Any], origin: str) -> None:
             raise CheckpointError(
                 f"{origin}: parameters {problem}: {', '.join(names[:5])}{more}; expected those of {type(model).__name__}"
             )
+    check_weights(state, origin)
     model.load_state_dict(state)

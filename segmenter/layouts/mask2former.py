@@ -14,6 +14,7 @@ from torch import Tensor
 from ..config import SegmenterConfig
 from ..model import MaskModel
 from ..text.clip_text import ClipText
+from ..weight_checks import check_weights
 from .account import Account, Shape, Shapes, compare_shapes
 from .coco_names import COCO_PANOPTIC, COCO_STUFF
 from .layout import Layout, Vocabulary
@@ -127,6 +128,7 @@ class Mask2FormerLayout(Layout):
         model = self.build(config)
         trained = [list(names) for names in vocabulary or COCO_PANOPTIC]
         account = self.account_for(model, state, origin, (len(COCO_PANOPTIC), len(trained)))
+        check_weights({name: state[name] for name in (*account.model, *account.text)}, origin)
         own = {ours: state[name].float() for name, ours in account.model.items()}
         model.load_state_dict(
             {name: own.get(name, torch.zeros_like(value)) for name, value in model.state_dict().items()}

@@ -59,7 +59,7 @@ def published_state(raw: Mapping[Any, Any], origin: str) -> dict[str, Tensor]:
     state = raw["model"] if isinstance(raw.get("model"), Mapping) else raw
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
-        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiub":
+        if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "fiubc":
             # A copy in the machine's byte order: what a file holds may be read-only or foreign.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
         if not isinstance(value, Tensor):

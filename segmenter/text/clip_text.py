@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...bundle.errors import CheckpointError, OvsError
 from ..config import TextConfig
+from ..weight_checks import check_weights
 from ..weights import load_weights
 
 FUTURE = -1e4  # attention bias of a later token: exp() of it is 0 in FP32, and FP16 holds it
@@ -117,6 +118,7 @@ def clip_text(config: TextConfig, state: dict[str, Tensor], origin: str) -> Clip
     """The encoder with the weights of `state`, frozen, in eval mode; raises `CheckpointError`."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{origin}: its text encoder is not a dict of tensors; write the checkpoint again")
+    check_weights(state, origin)  # before .float(), which would drop an imaginary part
     model = ClipText(config)
     load_weights(model, {name: value.float() for name, value in state.items()}, origin)
     return model.eval().requires_grad_(False)

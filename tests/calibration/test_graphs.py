@@ -260,7 +260,7 @@ def test_a_layer_that_never_fires_and_a_dead_channel() -> None:
     layers = find_layers(model)
     for scheme in (CPU["x86"], TENSORRT):
         small = quantize_layers(model, layers, _statistics(model), scheme)
-        assert np.isfinite(open_model(small, 1, True).run(None, _feeds()[0])[0]).all()
+        assert np.isfinite(open_model(small, 1, exact=True).run(None, _feeds()[0])[0]).all()
 
 
 def test_ranges_by_each_method() -> None:
@@ -295,7 +295,7 @@ def test_bias_takes_the_mean_error_back() -> None:
     (expected,) = open_model(model, 1).run(None, feed)
     shifts = []
     for given_means in (statistics, none):
-        (found,) = open_model(quantize_layers(model, layers, given_means, CPU["x86"]), 1, True).run(None, feed)
+        (found,) = open_model(quantize_layers(model, layers, given_means, CPU["x86"]), 1, exact=True).run(None, feed)
         shifts.append(float(np.abs((found - expected).mean((0, 2, 3))).mean()))
     assert shifts[0] < 0.8 * shifts[1]
 
@@ -336,7 +336,7 @@ def test_the_first_layer_reads_the_cameras_own_bytes() -> None:
     onnx.checker.check_model(small, full_check=True)
     assert not {"Cast", "Sub", "Div"} & {node.op_type for node in small.graph.node}
     image = np.random.default_rng(1).integers(0, 256, (1, 4, 4, 3)).astype(np.uint8)
-    (exact,), (near,) = (open_model(graph, 1, True).run(None, {"image": image}) for graph in (model, small))
+    (exact,), (near,) = (open_model(graph, 1, exact=True).run(None, {"image": image}) for graph in (model, small))
     assert np.abs(exact).max() < 12
     # Half a step of the output; weights lose half a step each, and nothing is lost on the way in.
     assert np.abs(near - exact).max() < 0.5 * 24 / 255 + 27 * 0.5 * 3 / 127

@@ -1,0 +1,54 @@
+"""Weights that no model can compute with are refused by name, before anything slow begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.reference import published_file, small_model
+
+from ovs_edge.bundle.errors import CheckpointError
+from ovs_edge.segmenter.checkpoint import load_checkpoint
+from ovs_edge.segmenter.text.clip_text import ClipText
+from ovs_edge.segmenter.weight_checks import check_weights
+
+NAME = "backbone.stem.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (torch.tensor([1.0, float("nan")]), f"the checkpoint holds NaN in {NAME}: training diverged"),
+        (torch.tensor([1.0, float("inf")]), f"the checkpoint holds infinite values in {NAME}: training diverged"),
+        (torch.tensor([1.0, -float("inf")], dtype=torch.float16), "infinite values"),
+        (torch.tensor([1 + 2j]), f"{NAME} holds complex numbers"),
+    ],
+)
+def test_unusable_weights_are_refused_by_name(value: torch.Tensor, says: str) -> None:
+    with pytest.raises(CheckpointError, match=says):
+        check_weights({"other": torch.ones(2), NAME: value}, "model.pt")
+
+
+def test_other_weights_pass() -> None:
+    """Integers, empty tensors, the largest FP16 value and what is no tensor."""
+    state = {"a": torch.arange(3), "b": torch.zeros(0), "c": torch.tensor([65504.0]).half(), "d": "text"}
+    check_weights(state, "model.pt")
+
+
+def test_the_number_of_bad_weights_is_told() -> None:
+    bad = torch.tensor([float("nan")])
+    with pytest.raises(CheckpointError, match="NaN in a and 2 more"):
+        check_weights({"a": bad, "b": bad, "c": bad}, "model.pt")
+
+
+@pytest.mark.parametrize("family", ["gkc", "fcclip"])
+@pytest.mark.parametrize("number", [float("nan"), 1j], ids=["nan", "complex"])
+def test_a_published_file_with_unusable_weights(family: str, number: complex, tmp_path: Path) -> None:
+    model = small_model(family)
+    state = published_file(model, ClipText(model.config.text).state_dict())
+    name = next(name for name in state if name.endswith("query_feat.weight"))
+    state[name] = state[name] * number
+    torch.save({"model": state}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+        load_checkpoint(tmp_path / "model.pth")
