@@ -201,7 +201,7 @@ def test_the_command_builds_where_there_is_no_gpu(tiny_bundle: Path, tmp_path: P
     assert ran.returncode == 0 and "compared with nothing" in ran.stderr and "MATRIX_MULTIPLY" in ran.stdout
     plan = Plan.open(output)
     assert not plan.compared and plan.sidecar.target.gpu is None
-    trt = open_model("tensorrt_rtx")
+    trt = load("tensorrt_rtx")
     assert len(plan.engine(Target.here(trt.module, trt.version, "any RTX card", "8.9"))) == plan.sidecar.engine_bytes
     (row,) = json.loads(report.read_text())["builds"]
     # The plan that is there is looked at without a GPU, and without building: layer by layer.

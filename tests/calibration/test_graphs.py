@@ -200,7 +200,7 @@ def test_int8_computes_nearly_the_same(scheme: Scheme, exact: bool) -> None:
     small = quantize_layers(model, find_layers(model), _statistics(model), scheme)
     onnx.checker.check_model(small, full_check=True)
     feed = _feeds()[0]
-    (expected,), (found,) = (open_model(m, 1, exact).run(None, feed) for m in (model, small))
+    (expected,), (found,) = (open_model(m, 1, exact=exact).run(None, feed) for m in (model, small))
     assert np.abs(found - expected).mean() < 0.05 * expected.std()
     assert abs((found - expected).mean((0, 2, 3))).max() < 0.02 * expected.std()  # no channel is shifted
 
