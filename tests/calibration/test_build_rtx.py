@@ -38,7 +38,7 @@ from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.models import default_bundle
 from ovs_edge.runtime.capture.demo import photo_folder
 from ovs_edge.runtime.engines.plan import Plan, Profile, Target
-from ovs_edge.runtime.engines.tensorrt_api import open_model
+from ovs_edge.runtime.engines.tensorrt_api import load
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.model import SegmenterModel
 
