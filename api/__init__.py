@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from .bundle.errors import (
+    from ovs_edge.bundle.errors import (
         BundleError,
         CheckpointError,
         DatasetError,
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
         SourceError,
         UsageError,
     )
-    from .export.export_bundle import export_bundle
-    from .runtime.capture.registry import open_source
-    from .runtime.frame import Frame
-    from .runtime.inference.prediction import Prediction
-    from .runtime.segmenter import Segmenter
+    from ovs_edge.export.export_bundle import export_bundle
+    from ovs_edge.runtime.capture.registry import open_source
+    from ovs_edge.runtime.frame import Frame
+    from ovs_edge.runtime.inference.prediction import Prediction
+    from ovs_edge.runtime.segmenter import Segmenter
 
     __version__: str
 
