@@ -22,7 +22,11 @@ def train(
         "runs/mini"
     ),
     recipe: Annotated[
-        str, typer.Option(help="plain, guided (diversification and distillation) or paper; gives all defaults below.")
+        str,
+        typer.Option(
+            help="plain, guided (diversification and distillation), everyday (guided, for several datasets) or paper; "
+            "gives all defaults below."
+        ),
     ] = "plain",
     preset: Annotated[str | None, typer.Option(help="Model: mini, gkc_r50 or gkc_r101.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
@@ -65,6 +69,22 @@ def train(
     region_cache: Annotated[
         Path | None, typer.Option(help="Folder for the teacher's vectors; default: the user's cache.")
     ] = None,
+    photo_cache: Annotated[
+        Path | None, typer.Option(help="Folder for decoded photos; default: the user's cache.")
+    ] = None,
+    cache_gb: Annotated[
+        float, typer.Option(min=0, help="Most GB of decoded photos of one dataset to keep on disk; 0: none.")
+    ] = 8.0,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of crops that look for a class, rare classes more often than by chance."
+        ),
+    ] = None,
+    paste: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of crops that get things from other photos (copy-paste).")
+    ] = None,
+    mosaic: Annotated[float | None, typer.Option(min=0, max=1, help="Share of crops made of four photos.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations; each saves.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides crops, names and sampling.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read photos.")] = None,
@@ -99,7 +119,7 @@ def train(
     chosen = recipe_of(recipe)
     options = _given(
         chosen.train, steps=steps, batch=batch, crop=crop, view=view, lr=lr, backbone_lr=backbone_lr, schedule=schedule,
-        precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed,
+        precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed, balance=balance, paste=paste, mosaic=mosaic,
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))
     losses = _given(
@@ -116,7 +136,7 @@ def train(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
         RunOptions(
             [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, start, clip_text, split, region_cache,
-            tensorboard, dry_run,
+            photo_cache, cache_gb, tensorboard, dry_run,
         ),
     )  # fmt: skip
 

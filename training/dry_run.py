@@ -14,8 +14,8 @@ from ..segmenter.config import SegmenterConfig
 from ..segmenter.model import SegmenterModel
 from .distributed import Ranks
 from .losses.objective import Objective
+from .options import AUTOCAST
 from .recipes import Recipe
-from .trainer import AUTOCAST
 
 
 @dataclass(frozen=True)

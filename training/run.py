@@ -25,7 +25,8 @@ from ..segmenter.text.clip_text_weights import give_text_tower
 from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from .distillation.region_cache import RegionVectors, teach_regions
 from .distillation.teachers import load_teacher
-from .distributed import Ranks, process_group
+from .distributed import Ranks, barrier, process_group
+from .photos.cache import cache_photos
 from .pretrained import load_pretrained
 from .recipes import Recipe
 from .splits import check_known, hide, read_split
@@ -47,6 +48,8 @@ class RunOptions:
     clip_text: str = ""  # CLIP whose text tower and backbone a preset with CLIP's text uses; empty: the preset's own
     split: Path | None = None  # see `training.splits`
     region_cache: Path | None = None  # None: under the user's cache folder
+    photo_cache: Path | None = None  # folder for decoded photos; None: under the user's cache folder
+    cache_gb: float = 8.0  # most gigabytes of decoded photos of one dataset; 0: none are kept
     tensorboard: bool = False
     dry_run: bool = False
 
@@ -79,6 +82,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         return describe(config, recipe, train, ranks, console)
     _claim(options)
     with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
+        train = _cached(train, options, ranks, console)
         model, origin = _model(config, recipe, options)
         towers: dict[str, Any] = {}
         if options.clip_text:
@@ -109,6 +113,33 @@ def _reconciled(train: list[tuple[SegmentationDataset, float]]) -> list[tuple[Se
         (dataclasses.replace(dataset, classes=own), weight)
         for (dataset, weight), own in zip(train, classes, strict=True)
     ]
+
+
+def _cached(
+    train: list[tuple[SegmentationDataset, float]], options: RunOptions, ranks: Ranks, console: Console
+) -> list[tuple[SegmentationDataset, float]]:
+    """The datasets with their photos decoded once and kept, as far as they are small enough."""
+    if not options.cache_gb:
+        return train
+    folder = options.photo_cache or cache_folder("photos")
+    if not ranks.first:  # those of a machine share the files that the first process writes
+        barrier()
+    found = []
+    with _bar(console) as bar:
+        task = bar.add_task("photos", total=sum(len(dataset) for dataset, _ in train))
+        for dataset, weight in train:
+            most = int(options.cache_gb * 1e9)
+            cached = cache_photos(dataset, folder, most, lambda count: bar.advance(task, count))
+            if cached is dataset:
+                console.print(
+                    f"{dataset.name}: decoded photos would take more than {options.cache_gb:g} GB or half of the free disk, "
+                    "so none are kept; its photos are drawn without balance (more: --cache-gb)",
+                    markup=False, soft_wrap=True,
+                )  # fmt: skip
+            found.append((cached, weight))
+    if ranks.first:
+        barrier()
+    return found
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

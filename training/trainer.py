@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..bundle.errors import CheckpointError, DatasetError, UsageError
+from ..bundle.errors import CheckpointError, DatasetError
 from ..bundle.files import replacing
 from ..data.datasets import SegmentationDataset
 from ..segmenter.checkpoint import save_checkpoint
@@ -28,43 +28,15 @@ from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, share_batch_norms, summed
 from .losses.losses import LossOptions
 from .losses.objective import Objective, Terms
-from .photos.augment import AugmentOptions
+from .options import AUTOCAST, TrainOptions, check_options
 from .photos.batches import Batch, CropDataset, batches
-from .schedule import Schedule, chance, rate_factor
+from .schedule import chance, rate_factor
 from .splits import Split
-from .text.vocabulary import DatasetVocabulary, NamesMode, related_words, rival_names, training_vocabulary
+from .text.vocabulary import DatasetVocabulary, related_words, rival_names, training_vocabulary
 from .validate import count_confusion, validation_scores
 
 STATE = "training.pt"
 LOG = "log.jsonl"
-Precision = Literal["fp32", "bf16", "fp16"]
-AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """A recipe. Everything that decides the weights is here, in the data and in the seed."""
-
-    steps: int = 6000
-    batch: int = 8  # images a step
-    crop: int = 256  # pixels, both sides
-    view: int = 384  # input side at deployment
-    lr: float = 6e-4
-    backbone_lr: float = 0.2  # times lr
-    weight_decay: float = 0.05
-    warmup: int = 200  # steps
-    schedule: Schedule = "poly"
-    power: float = 0.9  # poly: of the polynomial decay
-    milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the run from each of which the rate is a tenth
-    clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
-    average: float = 0.998  # decay of the averaged weights, which are what is saved
-    names: NamesMode = "random"  # what a class is called in training
-    rivals: bool = False  # names of the other datasets' categories compete, too, where they mean none of an image's own
-    plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
-    precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
-    seed: int = 0
-    validate_every: int = 1000
-    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -110,14 +82,14 @@ class Trainer:
         checkpoint whose weights `model` holds."""
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
         self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
-        _check(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
+        check_options(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.datasets = [dataset for dataset, _ in train]
         self.crops = CropDataset(
             self.datasets,
             [weight for _, weight in train],
-            AugmentOptions(options.crop, options.view),
+            options.augment,
             options.seed,
         )
         self.val = val
@@ -224,7 +196,9 @@ class Trainer:
         text = vocabulary.plain[classes]
         teacher = torch.zeros_like(text)
         if self.regions is not None:
-            teacher = self.regions.lookup(dataset, batch.photo[place], classes.numpy())
+            for photo in batch.photos[place]:
+                seen = self.regions.lookup(dataset, photo, classes.numpy())
+                teacher = torch.where(teacher.any(1, keepdim=True), teacher, seen)
         drawn, absent = text, text[:0]
         if self.losses.drawn:
             drawn = vocabulary.draw_regions(classes, teacher, generator)
@@ -362,26 +336,3 @@ def _step_of(line: str) -> float:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return math.inf
-
-
-def _check(
-    options: TrainOptions,
-    losses: LossOptions,
-    ranks: Ranks,
-    device: torch.device,
-    regions: RegionVectors | None,
-    dim: int,
-) -> None:
-    if options.batch % ranks.world:
-        raise UsageError(f"{options.batch} photos a step cannot be shared by {ranks.world} processes; use a multiple")
-    if options.precision == "fp16" and device.type != "cuda":
-        raise UsageError("FP16 training needs a CUDA device; use --precision bf16 or fp32")
-    if (losses.drawn > 0) != (options.names == "draw"):
-        raise UsageError(
-            f"the names are {options.names!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
-            "with a weight, and the other way round"
-        )
-    if (losses.region or losses.pairs) and regions is None:
-        raise UsageError("distillation has a weight and no teacher; choose one with --teacher")
-    if regions is not None and regions.dim != dim:
-        raise UsageError(f"the teacher's vectors have {regions.dim} numbers, the text encoder's {dim}")

@@ -33,10 +33,11 @@ from ...segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ...training.distillation.region_cache import RegionVectors, teach_regions
 from ...training.distillation.teachers import load_teacher
 from ...training.losses.losses import LossOptions
+from ...training.options import TrainOptions
 from ...training.pretrained import load_pretrained
 from ...training.splits import Split, check_known, hide, read_split, score
 from ...training.text.vocabulary import training_vocabulary
-from ...training.trainer import STATE, Trainer, TrainOptions
+from ...training.trainer import STATE, Trainer
 from ...training.validate import count_confusions
 
 _log = logging.getLogger("ovs_edge.benchmarks")

@@ -30,9 +30,10 @@ from ovs_edge.training.distillation.region_cache import RegionVectors, teach_reg
 from ovs_edge.training.distillation.teachers import ClipTeacher, ImageNetTeacher
 from ovs_edge.training.losses.losses import Coverage, LossOptions, SegmentTarget, SetLoss, classification_loss
 from ovs_edge.training.losses.objective import Objective
+from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.photos.batches import Batch
 from ovs_edge.training.schedule import chance, rate_factor
-from ovs_edge.training.trainer import Progress, Trainer, TrainOptions
+from ovs_edge.training.trainer import Progress, Trainer
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
@@ -156,7 +157,7 @@ def _batch() -> tuple[Batch, list[Tensor], list[Regions]]:
     segments = torch.zeros(64, 64, dtype=torch.int64)
     segments[:, 32:] = 1
     targets = [SegmentTarget(segments, torch.tensor([0, 2])), SegmentTarget(segments, torch.tensor([1, 2]))]
-    batch = Batch(torch.rand(2, 3, 64, 64, generator=generator) * 255, targets, [0, 0], [0, 1], 0)
+    batch = Batch(torch.rand(2, 3, 64, 64, generator=generator) * 255, targets, [0, 0], [(0,), (1,)], 0)
     text = torch.nn.functional.normalize(torch.randn(3, 384, generator=generator), dim=-1)
     seen = torch.nn.functional.normalize(torch.randn(2, 384, generator=generator), dim=-1)
     own = [text[target.classes] for target in targets]

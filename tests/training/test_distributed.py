@@ -52,7 +52,8 @@ _SCRIPT = """
     from ovs_edge.training.losses.losses import LossOptions
     from ovs_edge.training.pretrained import load_pretrained
     from ovs_edge.training.distillation.region_cache import RegionVectors
-    from ovs_edge.training.trainer import Trainer, TrainOptions
+    from ovs_edge.training.options import TrainOptions
+    from ovs_edge.training.trainer import Trainer
 
 
     def train(data, folder, ranks):

@@ -24,8 +24,9 @@ from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.training.distillation.region_cache import RegionVectors
 from ovs_edge.training.losses.losses import LossOptions
+from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.photos.batches import CropDataset
-from ovs_edge.training.trainer import STATE, Trainer, TrainOptions
+from ovs_edge.training.trainer import STATE, Trainer
 
 OPTIONS = TrainOptions(steps=2, batch=4, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 

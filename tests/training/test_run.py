@@ -27,9 +27,10 @@ from ovs_edge.training.cli import train
 from ovs_edge.training.distillation.region_cache import RegionVectors
 from ovs_edge.training.losses.losses import LossOptions
 from ovs_edge.training.monitor import Monitor
+from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.recipes import recipe
 from ovs_edge.training.text.vocabulary import DatasetVocabulary, rival_names
-from ovs_edge.training.trainer import LOG, STATE, Trainer, TrainOptions
+from ovs_edge.training.trainer import LOG, STATE, Trainer
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 

@@ -26,6 +26,7 @@ from ...bundle.errors import CheckpointError, DatasetError
 from ...bundle.files import replacing
 from ...data.datasets import SegmentationDataset
 from ..distributed import Ranks, barrier
+from ..photos.cache import identity
 from .regions import GREY, LEAST_PIXELS, class_regions
 from .teachers import Teacher
 
@@ -136,19 +137,11 @@ def _teach(
 
 def _fingerprint(dataset: SegmentationDataset, start: int, teacher: Teacher) -> str:
     content = [
-        [_identity(entry.image), _identity(entry.mask), sorted(entry.segments.items())]
+        [identity(entry.image), identity(entry.mask), sorted(entry.segments.items())]
         for entry in dataset.entries[start : start + _SHARD]
     ]
     key = [content, dataset.relabel, teacher.digest, teacher.size, GREY, LEAST_PIXELS]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-
-
-def _identity(path: Path) -> list[str | int]:
-    try:
-        status = path.stat()
-    except OSError:  # gone since the folder was listed: loading it will say so
-        return [str(path.absolute())]
-    return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def _read(path: Path) -> _Shard | None:

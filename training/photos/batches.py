@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -17,7 +18,10 @@ from ...data.datasets import SegmentationDataset, TrainingSample
 from ..distributed import Ranks
 from ..losses.losses import SegmentTarget
 from ..losses.matching import BACKGROUND, UNLABELLED
-from .augment import AugmentOptions, random_crop
+from .augment import AugmentOptions, mosaic, random_window, recolour
+from .cache import shrink
+from .paste import Paster
+from .sampling import Draw, PhotoSampler
 
 _log = logging.getLogger("ovs_edge.training")
 _ATTEMPTS = 20  # unreadable files in a row before the data is given up
@@ -30,13 +34,13 @@ class Batch:
     images: Tensor  # (B, 3, H, W) float32 RGB 0..255
     targets: list[SegmentTarget]
     dataset: list[int]  # index of each image's dataset
-    photo: list[int]  # index of each image's photo in its dataset
+    photos: list[tuple[int, ...]]  # the photos in its dataset that each image is made of
     skipped: int  # files that could not be read on the way
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
         targets = [SegmentTarget(t.segments.to(device), t.classes.to(device)) for t in self.targets]
-        return Batch(self.images.to(device), targets, self.dataset, self.photo, self.skipped)
+        return Batch(self.images.to(device), targets, self.dataset, self.photos, self.skipped)
 
     def members(self) -> dict[int, list[int]]:
         """Dataset -> places of its images."""
@@ -50,7 +54,7 @@ class Batch:
 class _Crop:
     sample: TrainingSample
     dataset: int
-    photo: int
+    photos: tuple[int, ...]
     skipped: int
 
 
@@ -60,22 +64,58 @@ class CropDataset(Dataset[_Crop]):
     def __init__(
         self, datasets: list[SegmentationDataset], weights: list[float], options: AugmentOptions, seed: int
     ) -> None:
+        """`options.balance` and `options.paste` need cached datasets; of others every photo has the same chance, and
+        nothing is pasted from them."""
         self.datasets, self.options, self.seed = datasets, options, seed
-        self.weights = np.asarray(weights) / sum(weights)
+        self.sampler = PhotoSampler(datasets, weights, options.balance)
+        self._paster = Paster(datasets, options) if options.paste else None
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Share of each dataset."""
+        return self.sampler.weights
 
     def __getitem__(self, index: int) -> _Crop:
-        rng = np.random.default_rng((self.seed, index))
-        for attempt in range(_ATTEMPTS):
-            which = int(rng.choice(len(self.datasets), p=self.weights))
-            dataset = self.datasets[which]
-            photo = int(rng.integers(len(dataset)))
+        rng, options = np.random.default_rng((self.seed, index)), self.options
+        skipped = 0
+        while True:
+            draw = self.sampler.draw(rng)
             try:
-                sample = dataset.load(photo)
+                if options.mosaic and rng.random() < options.mosaic:
+                    crop, photos = self._mosaic(draw, rng)
+                else:
+                    sample, photos = shrink(self.datasets[draw.dataset].load(draw.photo)), (draw.photo,)
+                    crop = random_window(sample, options, rng, (options.crop, options.crop), focus=draw.focus)
             except DatasetError as error:
                 _log.warning("skipped: %s", error)
+                skipped += 1
+                if skipped == _ATTEMPTS:
+                    raise DatasetError(
+                        f"{_ATTEMPTS} files in a row could not be read; check the training data"
+                    ) from error
                 continue
-            return _Crop(random_crop(sample, self.options, rng), which, photo, attempt)
-        raise DatasetError(f"{_ATTEMPTS} files in a row could not be read; check the training data")
+            if self._paster is not None and rng.random() < options.paste:
+                crop = self._paster.paste(crop, draw.dataset, rng)
+            return _Crop(recolour(crop, options, rng), draw.dataset, photos, skipped)
+
+    def _mosaic(self, first: Draw, rng: np.random.Generator) -> tuple[TrainingSample, tuple[int, ...]]:
+        """Windows of four photos of one dataset, smaller than alone, and the photos."""
+        crop = self.options.crop
+        top, left = (round(crop * float(rng.uniform(0.35, 0.65))) for _ in range(2))
+        draws = [first, *(self.sampler.draw_from(first.dataset, rng) for _ in range(3))]
+        sizes = [(height, width) for height in (top, crop - top) for width in (left, crop - left)]
+        parts = [
+            random_window(
+                shrink(self.datasets[draw.dataset].load(draw.photo)),
+                self.options,
+                rng,
+                size,
+                focus=draw.focus,
+                zoom=0.7,
+            )
+            for draw, size in zip(draws, sizes, strict=True)
+        ]
+        return mosaic(parts, (top, left)), tuple(draw.photo for draw in draws)
 
 
 def collate(crops: list[_Crop]) -> Batch:
@@ -85,7 +125,7 @@ def collate(crops: list[_Crop]) -> Batch:
         torch.from_numpy(images).permute(0, 3, 1, 2).float(),
         [to_target(crop.sample) for crop in crops],
         [crop.dataset for crop in crops],
-        [crop.photo for crop in crops],
+        [crop.photos for crop in crops],
         sum(crop.skipped for crop in crops),
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...bundle.errors import UsageError
 from ..losses.losses import LossOptions
-from ..trainer import TrainOptions
+from ..options import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ def guided() -> Recipe:
     return Recipe("mini", TrainOptions(names="draw", rivals=True), losses, "imagenet")
 
 
+def everyday() -> Recipe:
+    """`guided` for several datasets together, some small and with rare classes: balanced crops, copy-paste, mosaics."""
+    base = guided()
+    train = dataclasses.replace(base.train, scale=(0.5, 2.0), grey=0.05, balance=0.6, paste=0.4, mosaic=0.15)
+    return dataclasses.replace(base, train=train)
+
+
 def paper() -> Recipe:
     """GKC's recipe for COCO panoptic (Han et al. 2023), for some eight GPUs.
 
@@ -46,7 +54,7 @@ def paper() -> Recipe:
     return Recipe("gkc_r50", train, losses, "clip:RN50/openai")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"plain": plain, "guided": guided, "paper": paper}
+RECIPES: dict[str, Callable[[], Recipe]] = {"plain": plain, "guided": guided, "everyday": everyday, "paper": paper}
 
 
 def recipe(name: str) -> Recipe:

@@ -1,0 +1,81 @@
+"""What decides a training run beside its data: options of a recipe, and whether they make sense together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..bundle.errors import UsageError
+from .distillation.region_cache import RegionVectors
+from .distributed import Ranks
+from .losses.losses import LossOptions
+from .photos.augment import AugmentOptions
+from .schedule import Schedule
+from .text.vocabulary import NamesMode
+
+Precision = Literal["fp32", "bf16", "fp16"]
+AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A recipe. Everything that decides the weights is here, in the data and in the seed."""
+
+    steps: int = 6000
+    batch: int = 8  # images a step
+    crop: int = 256  # pixels, both sides
+    view: int = 384  # input side at deployment
+    scale: tuple[float, float] = (0.6, 1.8)  # of the crops, times the deployed size; see `AugmentOptions`
+    grey: float = 0.0  # share of crops without colour
+    balance: float = 0.0  # share of crops that look for a class, rare ones more often than by chance
+    paste: float = 0.0  # share of crops that get things from other photos
+    mosaic: float = 0.0  # share of crops put together from four photos
+    lr: float = 6e-4
+    backbone_lr: float = 0.2  # times lr
+    weight_decay: float = 0.05
+    warmup: int = 200  # steps
+    schedule: Schedule = "poly"
+    power: float = 0.9  # poly: of the polynomial decay
+    milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the run from each of which the rate is a tenth
+    clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
+    average: float = 0.998  # decay of the averaged weights, which are what is saved
+    names: NamesMode = "random"  # what a class is called in training
+    rivals: bool = False  # names of the other datasets' categories compete, too, where they mean none of an image's own
+    plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
+    precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
+    seed: int = 0
+    validate_every: int = 1000
+    workers: int = 1
+
+    @property
+    def augment(self) -> AugmentOptions:
+        """How crops are made."""
+        return AugmentOptions(
+            self.crop, self.view, self.scale, grey=self.grey, balance=self.balance, paste=self.paste, mosaic=self.mosaic
+        )
+
+
+def check_options(
+    options: TrainOptions,
+    losses: LossOptions,
+    ranks: Ranks,
+    device: torch.device,
+    regions: RegionVectors | None,
+    dim: int,
+) -> None:
+    """Raise `UsageError` for options that contradict each other, the processes, the device or the teacher."""
+    if options.batch % ranks.world:
+        raise UsageError(f"{options.batch} photos a step cannot be shared by {ranks.world} processes; use a multiple")
+    if options.precision == "fp16" and device.type != "cuda":
+        raise UsageError("FP16 training needs a CUDA device; use --precision bf16 or fp32")
+    if (losses.drawn > 0) != (options.names == "draw"):
+        raise UsageError(
+            f"the names are {options.names!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
+            "with a weight, and the other way round"
+        )
+    if (losses.region or losses.pairs) and regions is None:
+        raise UsageError("distillation has a weight and no teacher; choose one with --teacher")
+    if regions is not None and regions.dim != dim:
+        raise UsageError(f"the teacher's vectors have {regions.dim} numbers, the text encoder's {dim}")
