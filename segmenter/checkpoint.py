@@ -13,7 +13,9 @@ from .config import SegmenterConfig
 from .layouts.published import from_published
 from .layouts.registry import build_model
 from .model import MaskModel
-from .weights import load_weights, read_torch, write_torch
+from .weights.files import read_weights, write_torch
+from .weights.load import load_weights
+from .weights.unwrap import find_state
 
 FORMAT = "ovs-edge segmenter"
 
@@ -57,7 +59,7 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[MaskMode
 
     Reads our own files and the published ones, see `load_published`. Raises `CheckpointError`.
     """
-    raw = read_torch(path, trust_pickle=trust_pickle)
+    raw = read_weights(path, trust_pickle=trust_pickle)
     if raw.get("format") != FORMAT:
         return from_published(raw, path)
     if not isinstance(raw.get("config"), dict) or not isinstance(raw.get("model"), dict):
@@ -67,7 +69,9 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[MaskMode
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about layers of no size: what is wrong with them is said below
             model = build_model(SegmenterConfig.from_dict(raw["config"]))
-        load_weights(model, raw["model"], str(path))
+        own = model.state_dict().keys()
+        state = find_state(raw["model"], lambda names: own <= names)  # a training tool may have wrapped the model
+        load_weights(model, raw["model"] if state is None else state.values, str(path))
     except OvsError:
         raise
     except Exception as error:  # a config of wrong types fails wherever it is first used

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..bundle.errors import CheckpointError, UsageError, require
 from ..segmenter.backbone import imagenet_state
 from ..segmenter.model import SegmenterModel
-from ..segmenter.weights import load_weights
+from ..segmenter.weights.load import load_weights
 
 
 def load_pretrained(model: SegmenterModel, clip: str = "") -> None:

@@ -22,7 +22,7 @@ from ..data.datasets import SegmentationDataset
 from ..segmenter.checkpoint import save_checkpoint
 from ..segmenter.model import SegmenterModel
 from ..segmenter.text.encoder import TorchTextEncoder
-from ..segmenter.weights import read_torch, write_torch
+from ..segmenter.weights.files import read_weights, write_torch
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, share_batch_norms, summed
@@ -273,7 +273,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from `training.pt`; refuses a run whose recipe or data was another. The log ends with that state too."""
         path = self.folder / STATE
-        state = read_torch(path)
+        state = read_weights(path)
         try:
             recipe = self._recipe()
             saved = dict(state["recipe"])

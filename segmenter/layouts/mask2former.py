@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import SegmenterConfig
 from ..model import MaskModel
 from ..text.clip_text import ClipText
-from ..weight_checks import check_weights
+from ..weights.checks import check_weights
 from .account import Account, Shape, Shapes, compare_shapes
 from .coco_names import COCO_PANOPTIC, COCO_STUFF
 from .layout import Layout, Vocabulary

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ...bundle.errors import CheckpointError, OvsError
 from ..config import TextConfig
-from ..weight_checks import check_weights
-from ..weights import load_weights
+from ..weights.checks import check_weights
+from ..weights.load import load_weights
 
 FUTURE = -1e4  # attention bias of a later token: exp() of it is 0 in FP32, and FP16 holds it
 

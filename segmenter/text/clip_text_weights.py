@@ -7,16 +7,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...bundle.errors import CheckpointError, UsageError
+from ...bundle.errors import UsageError
 from ..config import TextConfig
 from ..model import MaskModel
-from ..weights import read_torch
+from ..weights.files import read_weights
+from ..weights.unwrap import find_state
 from .clip_text import clip_text, load_clip_text, text_state
 
-_WRAPPERS = ("state_dict", "model")  # keys under which training code keeps a state
+_ANY_TOWER = {"token_embedding.weight", "positional_embedding", "text_projection"}  # names that every text tower has
 
 
 def give_text_tower(model: MaskModel, extras: dict[str, Any], tag: str, origin: str) -> None:
@@ -85,19 +85,7 @@ def _tower(text: TextConfig, name: str, weights: str, tag: str) -> TextConfig:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor, of a file by torch or safetensors; the marks of wrapped training runs are taken off."""
-    raw: dict[Any, Any]
-    if path.suffix == ".safetensors" and path.is_file():
-        from safetensors.torch import load_file
-
-        try:
-            raw = dict(load_file(path))
-        except Exception as error:  # the binding raises its own types
-            raise CheckpointError(f"{path} cannot be read as safetensors ({error}); copy it again") from error
-    else:
-        raw = read_torch(path)
-    for key in _WRAPPERS:
-        if isinstance(raw.get(key), dict):
-            raw = raw[key]
-            break
-    return {str(name).removeprefix("module."): value for name, value in raw.items() if isinstance(value, torch.Tensor)}
+    """Name -> tensor, of a file by torch or safetensors, without the wrappers of training tools."""
+    found = find_state(read_weights(path), lambda names: bool(_ANY_TOWER & names))
+    values = {} if found is None else found.values
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -11,7 +11,7 @@ from support.reference import published_file, small_model
 from ovs_edge.bundle.errors import CheckpointError
 from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.segmenter.text.clip_text import ClipText
-from ovs_edge.segmenter.weight_checks import check_weights
+from ovs_edge.segmenter.weights.checks import check_weights
 
 NAME = "backbone.stem.0.weight"
 

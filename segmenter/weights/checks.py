@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bundle.errors import CheckpointError
+from ...bundle.errors import CheckpointError
 
 
 def check_weights(state: Mapping[str, Any], origin: str) -> None:
