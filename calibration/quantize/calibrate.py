@@ -228,14 +228,12 @@ class _Calibrator:
 
         def mean_iou(photos: LabelledPhotos, of: Any, what: str) -> float:
             segmenter = Segmenter(manifest, GraphSession(of), encoder, SegmenterOptions("none", 0.0, "semantic"))
-            return photos.mean_iou(segmenter, self._ticks(f"{what}: {photos.name}", len(photos.pairs)))
+            return photos.mean_iou(segmenter, self._ticks(f"{what}: {photos.name}", len(photos)))
 
         if not self._ious:
             self._ious = [mean_iou(photos, self._fp32, "fp32") for photos in self._labelled]
         return tuple(
-            LabelledVerdict(
-                photos.name, len(photos.pairs), round(fp32, 6), round(mean_iou(photos, session, precision), 6)
-            )
+            LabelledVerdict(photos.name, len(photos), round(fp32, 6), round(mean_iou(photos, session, precision), 6))
             for photos, fp32 in zip(self._labelled, self._ious, strict=True)
         )
 

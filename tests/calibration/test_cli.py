@@ -166,7 +166,7 @@ def test_too_coarse_groups_are_left_out(conv: Path, photos: Path, tmp_path: Path
         (("--precision", "int4"), "expected some of fp16, int8, int8-cpu"),
         (("--int8-bar", "97"), "expected a share from 0 to 1"),
         (("--leave-out", "backbone"), "no group 'backbone' to leave out; this model has: backbone.stages.0"),
-        (("--labels", "nowhere"), "no folder of labelled photos"),
+        (("--labels", "nowhere"), "no folder nowhere; expected a data set"),
     ],
 )
 def test_bad_options(
