@@ -21,7 +21,7 @@ class LabelledPhotos:
     """The validation photos of a data set. Raises `DatasetError` where there are none, `MissingExtraError`."""
 
     def __init__(self, folder: str | Path) -> None:
-        require("PIL", "calibrate")
+        require("PIL", "masks")
         from ..data.photo_sets import open_photos
 
         self._photos = open_photos(str(folder))

@@ -32,7 +32,7 @@ def ask(
     output: Output = None,
 ) -> None:
     """Names asked for alone and in lists of five: share found, share with nothing painted, false alarms."""
-    require("PIL", "train")
+    require("PIL", "masks")
     from ...data.photo_sets import open_photos
     from ...models import default_bundle
     from ...runtime.segmenter import Segmenter

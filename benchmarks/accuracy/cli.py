@@ -52,7 +52,7 @@ def accuracy(
 
     With --output, an interrupted run goes on where it stopped.
     """
-    require("PIL", "train")
+    require("PIL", "masks")
     from ...bundle.bundle import Bundle
     from ...data.photo_sets import open_photos
     from ...models import default_bundle

@@ -113,7 +113,7 @@ def _sequences(
     synonyms: bool,
     most: int | None,
 ) -> list[SequenceRow]:
-    require("PIL", "train")
+    require("PIL", "masks")
     from rich.console import Console
     from rich.progress import Progress
 
