@@ -22,9 +22,8 @@ from .pipeline import Summary
 from .pipeline import run as run_pipeline
 from .segmenter import Segmenter
 from .sinks.desktop.window import missing as missing_window
-from .sinks.json_lines import JsonSink
-from .sinks.registry import open_sink
-from .sinks.sink import Sink
+from .sinks.registry import open_json_sink, open_sink
+from .sinks.sink import Sink, SinkRequest
 from .viewer.sink import WebOptions
 from .vocabulary.live import read_presets
 
@@ -97,6 +96,8 @@ def _smoother(strength: float | None, task: str, frames: Source) -> TemporalSmoo
 def _open_sinks(options: RunOptions, source: Source, web: str | None, interaction: Interaction) -> list[Sink]:
     """Sinks in the order in which they get each frame; none is left open if one cannot be opened."""
     sinks: list[Sink] = []
+    lists = [options.watch_classes, *(text[1:] for text in (options.classes or "", *options.preset) if text[:1] == "@")]
+    inputs = [Path(path) for path in lists if path]
     with ExitStack() as undo:
 
         def add(sink: Sink) -> None:
@@ -104,9 +105,9 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
             undo.callback(sink.close)
 
         if options.save is not None:
-            add(open_sink(options.save, source))
+            add(open_sink(SinkRequest(options.save, source, warn=note), inputs))
         if options.json is not None:
-            add(JsonSink(options.json))
+            add(open_json_sink(SinkRequest(options.json, source, warn=note), inputs))
         if web is not None:
             from .viewer.sink import WebSink
 

@@ -19,7 +19,7 @@ from ..opencv import cv2
 from ..status import PLAYING
 from .options import refuse_live_options, refuse_photo_options
 from .photos import read_photo
-from .source import SourceRequest
+from .source import Sound, SourceRequest
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 FRAMES_EACH = 20
@@ -67,7 +67,8 @@ class DemoSource:
     fps = 20.0
     skipped = 0
     truncated: str | None = None
-    sound: str | None = None
+    sound: Sound | None = None
+    files: tuple[Path, ...] = ()
     total: int | None = FRAMES_EACH * len(PHOTOS)
 
     def __init__(self) -> None:

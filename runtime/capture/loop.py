@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..frame import Frame
 from ..status import PLAYING
-from .source import Source
+from .source import Sound, Source
 
 _PHOTO = 4.0  # seconds that a photo stays
 _AGAIN = 0.2  # seconds after which it is labelled again, since classes and settings may have changed
@@ -26,7 +26,7 @@ class LoopedSource:
     state = PLAYING
     dropped = 0
     truncated: str | None = None
-    sound: str | None = None
+    sound: Sound | None = None
 
     def __init__(self, reopen: Callable[[], Source]) -> None:
         """`reopen` opens the source anew; it is called once here, so that its errors show at once."""
@@ -34,6 +34,7 @@ class LoopedSource:
         self._source = reopen()
         self._closed = threading.Event()
         self.name, self.fps, self.moving = self._source.name, self._source.fps, self._source.moving
+        self.files = self._source.files
 
     @property
     def skipped(self) -> int:

@@ -14,7 +14,7 @@ from ..status import PLAYING
 from .names import unique_names
 from .options import refuse_live_options
 from .photos import Image, read_photo
-from .source import SourceRequest, print_note
+from .source import Sound, SourceRequest, print_note
 
 _NAMED = 5  # files that a message lists by name
 
@@ -27,7 +27,7 @@ class PhotoSource:
     state = PLAYING
     dropped = 0
     truncated: str | None = None
-    sound: str | None = None
+    sound: Sound | None = None
 
     def __init__(
         self, paths: Sequence[Path], name: str = "", fps: float = 1.0, warn: Callable[[str], None] = print_note
@@ -37,7 +37,7 @@ class PhotoSource:
         self.fps = fps
         self.total: int | None = len(paths)
         self.skipped = 0
-        self._paths = list(paths)
+        self.files = tuple(paths)
         self._warn = warn
         self._read = iter(self._decoded(only=len(paths) == 1))
         self._first: tuple[int, Image] | None = next(self._read, None)
@@ -45,7 +45,7 @@ class PhotoSource:
             raise SourceError(f"none of the {len(paths)} photos in {self.name} can be decoded; see the notes above")
 
     def _decoded(self, *, only: bool) -> Iterator[tuple[int, Image]]:
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self.files):
             try:
                 image = read_photo(path, self._warn)
             except SourceError as error:
@@ -57,7 +57,7 @@ class PhotoSource:
             yield index, image
 
     def __iter__(self) -> Iterator[Frame]:
-        names = unique_names(self._paths)
+        names = unique_names(self.files)
         while self._first is not None:
             index, image = self._first
             yield Frame(image, index, index / self.fps, names[index])

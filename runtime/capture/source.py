@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from ..frame import Frame
@@ -20,7 +21,8 @@ class Source(Protocol):
     live: bool  # a camera or a stream: only the newest frame counts, stale ones are dropped
     moving: bool  # whether neighbouring frames belong together
     dropped: int  # stale frames of a live source that a newer one replaced
-    sound: str | None  # file whose sound belongs to these frames
+    sound: Sound | None  # what belongs to these frames, for those who save them
+    files: tuple[Path, ...]  # those that are read; no output may replace them
 
     @property
     def state(self) -> str:
@@ -42,6 +44,15 @@ class Source(Protocol):
     def close(self) -> None:
         """Stop reading and free the device or file."""
         ...
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound track of a recording."""
+
+    codec: str  # its FFmpeg name, such as "aac"
+    file: Path | None  # where it can be read; None where a source can only be read once
+    start: float  # seconds on the file's clock at which the first picture is shown
 
 
 def print_note(text: str) -> None:

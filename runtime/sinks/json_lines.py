@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import SinkError, UsageError
+from ...bundle.errors import UsageError
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..status import Status
 from .sink import SinkRequest
-from .staging import Staged, cannot_write
+from .source_events import LossWatch
+from .staging import InPlace, cannot_write
 
 
 class JsonSink:
@@ -30,72 +32,132 @@ class JsonSink:
     go on with the segments, kind being "thing" or "stuff":
 
     "segments": [{"id": 1, "class": "cat", "kind": "thing", "share": 0.2, "box": [x0, y0, x1, y1], "score": 0.9}, ...]
+
+    When a live source is lost and when it is back, there is a line about that instead of a frame; `index` and `time`
+    are those of the last frame and of now:
+
+    {"index": 41, "time": 9.3, "event": "lost", "reason": "camera 0 stopped sending frames"}
+    {"index": 41, "time": 14.8, "event": "recovered", "seconds": 5.5}
+
+    Each line is UTF-8, and reaches the file as soon as it is written.
     """
 
     wants_picture = False
 
     def __init__(self, target: str) -> None:
-        """Write to the file `target`, or to standard output for "-". A pipe or device is written as it is."""
-        self._path = Path(target)
-        self._staged: Staged | None = None
-        self._stream: IO[str] | None = None
-        self.place: str | None = target if target != "-" else None
-        if target == "-":
-            self._stream = sys.stdout
-            return
+        """Write to the file `target`, or to standard output for "-". A pipe or device is written as it is.
+
+        A file that is there is emptied when the first line comes. Raises `SinkError`, `UsageError`.
+        """
         if not target:
             raise UsageError("--json is empty; give a name such as out.jsonl, or - for standard output")
-        try:
-            mode = self._path.stat().st_mode if self._path.exists() else stat.S_IFREG
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                self._stream = self._path.open("w", encoding="utf-8")
-                return
-            self._staged = Staged(self._path)
-            self._stream = self._staged.work.open("w", encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise cannot_write(self._path, error) from error
+        self.place: str | None = target if target != "-" else None
+        self._watch = LossWatch()
+        self._lines: _Lines = _StandardOutput() if target == "-" else _LineFile(Path(target))
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
     ) -> bool:
         """Append the frame's line."""
-        line = json.dumps(describe(frame, prediction), ensure_ascii=False)
-        assert self._stream is not None
-        try:
-            # Flushed by the line: a reader at the other end of a pipe sees it now, and a full disk shows now.
-            self._stream.write(line.encode("utf-8", "replace").decode() + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
+        if (event := self._watch.frame(frame)) is not None:
+            self._append(event)
+        self._append(describe(frame, prediction))
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Files hold frames only."""
+        """Say that the source is lost, once."""
+        if (event := self._watch.idle(status)) is not None:
+            self._append(event)
         return True
 
     def finish(self) -> None:
-        """Close the file and let it appear under its name."""
-        self._close_stream()
-        if self._staged is not None:
-            self._staged.commit()
+        """Close the file."""
+        self._lines.close()
 
     def close(self) -> None:
-        """Free the file; unfinished, it is removed."""
-        with suppress(SinkError):  # what it could not write is thrown away here
-            self._close_stream()
-        if self._staged is not None:
-            self._staged.discard()
+        """Free the file; the lines in it stay."""
+        self._lines.close()
 
-    def _close_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is None or stream is sys.stdout:
-            return
+    def _append(self, line: dict[str, Any]) -> None:
+        self._lines.append((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+
+
+class _Lines(Protocol):
+    def append(self, line: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _StandardOutput:
+    """The bytes of standard output: its text layer would encode in the terminal's character set."""
+
+    def __init__(self) -> None:
+        if sys.stdout is None:  # closed by the shell: >&-
+            raise cannot_write(Path("-"), OSError(errno.EBADF, "standard output is closed"))
+        sys.stdout.flush()
+        self._stream = sys.stdout.buffer
+
+    def append(self, line: bytes) -> None:
         try:
-            stream.close()
+            self._stream.write(line)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except (OSError, ValueError) as error:
+            raise cannot_write(Path("standard output"), error) from error
+
+    def close(self) -> None:
+        """It is not ours to close."""
+
+
+class _LineFile:
+    """A file, pipe or device that lines are appended to, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: InPlace | None = None
+        self._handle: int | None = None
+        self._size: int | None = None  # bytes of whole lines; None for a pipe or device, which cannot be wound back
+        self._begun = False
+        try:
+            mode = path.stat().st_mode if path.exists() else stat.S_IFREG
+            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                self._file = InPlace(path)
+                self._size = 0
+            self._handle = os.open(self._file.work if self._file else path, os.O_WRONLY)
+        except (OSError, ValueError) as error:
+            raise cannot_write(path, error) from error
+
+    def append(self, line: bytes) -> None:
+        assert self._handle is not None
+        try:
+            if not self._begun and self._size is not None:
+                os.ftruncate(self._handle, 0)
+            self._begun = True
+            if self._size is not None and not os.fstat(self._handle).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # deleted: nobody would find it
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except BrokenPipeError:
+            raise
         except OSError as error:
+            if self._size is not None:
+                os.ftruncate(self._handle, self._size)  # half a line would break its reader
             raise cannot_write(self._path, error) from error
+        if self._size is not None:
+            self._size += len(line)
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+        file, self._file = self._file, None
+        if file is not None:
+            if self._begun:
+                file.keep()
+            else:
+                file.discard()
 
 
 def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:

@@ -12,26 +12,36 @@ from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..opencv import cv2
 from ..status import Status
+from .output_files import marked
 from .sink import SinkRequest
 from .staging import Staged, cannot_write
 
 _JPEG_QUALITY = 92
+# Other names of a format, which OpenCV's encoder does not know.
+_ENCODED_AS = {".jfif": ".jpg", ".jpe": ".jpg", ".jpeg": ".jpg", ".dib": ".bmp", ".pnm": ".ppm"}
 
 
-def write_picture(path: Path, picture: npt.NDArray[np.uint8], shown_as: Path) -> None:
-    """Encode `picture` (H, W, 3) BGR to `path` by its suffix; messages call it `shown_as`. Raises `SinkError`."""
+def encode_picture(picture: npt.NDArray[np.uint8], suffix: str) -> bytes:
+    """`picture` (H, W, 3) BGR in the format of a file's `suffix`, marked as this program's. Raises `SinkError`."""
     # Encoded in memory first: cv2.imwrite reports a full disk as nothing at all.
+    kind = _ENCODED_AS.get(suffix.lower(), suffix.lower())
     try:
-        encoded, data = cv2.imencode(path.suffix.lower(), picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        encoded, data = cv2.imencode(kind, picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     except cv2.error:
         encoded, data = False, None
     if not encoded:
         size = f"{picture.shape[1]}x{picture.shape[0]}"
-        raise SinkError(f"OpenCV cannot encode a picture of {size} as {path.suffix}; save as .png or .jpg")
+        raise SinkError(f"OpenCV cannot encode a picture of {size} as {suffix}; save as .png or .jpg")
+    return marked(data.tobytes(), kind)
+
+
+def write_picture(staged: Staged, picture: npt.NDArray[np.uint8]) -> None:
+    """Encode `picture` to the output file by its suffix; messages name its target. Raises `SinkError`."""
+    data = encode_picture(picture, staged.target.suffix)
     try:
-        path.write_bytes(data.tobytes())
+        staged.work.write_bytes(data)
     except OSError as error:
-        raise cannot_write(shown_as, error) from error
+        raise cannot_write(staged.target, error) from error
 
 
 class PictureSink:
@@ -48,7 +58,7 @@ class PictureSink:
     ) -> bool:
         """Encode the picture."""
         assert picture is not None
-        write_picture(self._staged.work, picture, self._staged.target)
+        write_picture(self._staged, picture)
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:

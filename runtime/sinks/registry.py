@@ -6,21 +6,24 @@ that uses this package may put a function there instead: `registry.SUFFIXES[".np
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ...bundle.image_files import IMAGE_SUFFIXES
-from ..capture.source import Source
+from .json_lines import JsonSink
+from .output_files import refuse_foreign, refuse_inputs
 from .sink import Opener, Sink, SinkRequest
 from .staging import cannot_write
 
+_VIDEO = ".video_files.video_sink"
 SUFFIXES: dict[str, str | Opener] = {
-    ".mp4": ".video_files.video_sink",
-    ".m4v": ".video_files.video_sink",
-    ".mov": ".video_files.video_sink",
-    ".mkv": ".video_files.video_sink",
-    ".avi": ".video_files.video_sink",
+    ".mp4": _VIDEO,
+    ".m4v": _VIDEO,
+    ".mov": _VIDEO,
+    ".mkv": _VIDEO,
+    ".avi": _VIDEO,
     ".jsonl": ".json_lines",
     **dict.fromkeys(IMAGE_SUFFIXES, ".picture"),
 }
@@ -29,12 +32,13 @@ FOLDER: str | Opener = ".folder"
 _UNWRITTEN = frozenset({".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".gif"})  # not to be taken for a folder's name
 
 
-def open_sink(target: str, source: Source, *, overwrite: bool = False) -> Sink:
+def open_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
     """The sink of `--save`: a video or a picture where the name says so, else a folder of pictures.
 
-    Raises `UsageError` for a name that makes no sense, `SinkError` for a place that cannot be written.
+    `inputs` are files besides the source's that no output may replace. Raises `UsageError` for a name that makes no
+    sense or stands for an input, `SinkError` for a place that cannot be written.
     """
-    path = Path(target)
+    target, path = request.target, Path(request.target)
     if not target:
         raise UsageError("--save is empty; give a name: out.mp4 (video), out.png (one photo) or out (folder)")
     try:
@@ -43,8 +47,25 @@ def open_sink(target: str, source: Source, *, overwrite: bool = False) -> Sink:
         raise cannot_write(path, error) from error
     suffix = "" if folder else path.suffix.lower()
     if suffix in _UNWRITTEN:
-        known = " ".join(suffix for suffix, entry in SUFFIXES.items() if entry == ".video_files.video_sink")
+        known = " ".join(suffix for suffix, entry in SUFFIXES.items() if entry == _VIDEO)
         raise UsageError(f"{suffix} videos are not written; expected one of: {known}")
+    _guard(request, inputs, "--save")
     entry = SUFFIXES.get(suffix, FOLDER)
     opener: Opener = entry if callable(entry) else import_module(entry, __package__).open_sink
-    return opener(SinkRequest(target, source, overwrite))
+    return opener(request)
+
+
+def open_json_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
+    """The sink of `--json`, whatever its name is; `inputs` and errors as for `open_sink`."""
+    if request.target not in ("", "-"):
+        _guard(request, inputs, "--json")
+    return JsonSink(request.target)
+
+
+def _guard(request: SinkRequest, inputs: Sequence[Path], option: str) -> None:
+    path = Path(request.target)
+    try:
+        refuse_inputs(path, (*request.source.files, *inputs), option)
+    except ValueError as error:  # a NUL in the name
+        raise cannot_write(path, error) from error
+    refuse_foreign(path, option, overwrite=request.overwrite)

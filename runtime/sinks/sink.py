@@ -9,14 +9,18 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..capture.source import Source
+from ..capture.source import Source, print_note
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..status import Status
 
 
 class Sink(Protocol):
-    """Takes frames in order. Files appear under their name in `finish`; `close` without it leaves nothing behind."""
+    """Takes frames in order.
+
+    A file that is made in one go (a picture) appears under its name in `finish`; `close` without it leaves nothing
+    behind. What is made frame by frame (JSON lines, a folder of pictures, a video) is kept as far as it got.
+    """
 
     place: str | None  # where a user finds the result, for the summary
 
@@ -64,6 +68,7 @@ class SinkRequest:
     target: str  # as the user wrote it
     source: Source  # whose frames it will get
     overwrite: bool = False  # whether what is there, and was not written by this program, may be replaced
+    warn: Callable[[str], None] = print_note  # is told what the output cannot hold
 
 
 Opener = Callable[[SinkRequest], Sink]

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ from ....bundle.errors import OvsError, SourceError
 from ...frame import Frame
 from ...opencv import cv2
 from ...status import PLAYING
+from ..source import Sound
 
 PATIENCE = 5.0  # seconds without a frame after which a source counts as lost
 OPEN_PATIENCE = 15.0  # seconds a source may take to open and send its first frame
@@ -93,7 +95,8 @@ class LiveSource:
     total: int | None = None
     skipped = 0
     truncated: str | None = None
-    sound: str | None = None
+    sound: Sound | None = None
+    files: tuple[Path, ...] = ()
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from ...frame import Frame
 from ...opencv import cv2
 from ...status import PLAYING
 from ..options import refuse_live_options, refuse_photo_options
-from ..source import SourceRequest
+from ..source import Sound, SourceRequest
 
 STDIN = "-"
 _LIKELY_FPS = (1.0, 1000.0)  # what lies outside is a container without a rate
@@ -30,7 +30,8 @@ class VideoSource:
     dropped = 0
     skipped = 0
     truncated: str | None = None
-    sound: str | None = None
+    sound: Sound | None = None
+    files: tuple[Path, ...] = ()
 
     def __init__(self, place: Path | str) -> None:
         """`place`: a file or a pipe's path, an http address, or "-" for standard input."""

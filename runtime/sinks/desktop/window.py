@@ -21,6 +21,7 @@ from ...inference.prediction import Prediction
 from ...interaction import Interaction
 from ...opencv import cv2
 from ...status import Status
+from ..output_files import free_path
 from ..picture import PictureSink
 from .keyboard import HELP, Action, Keyboard
 
@@ -145,7 +146,7 @@ class WindowSink:
             self._say(f"threshold {threshold:.2f}")
         elif action.kind == "snapshot" and self._shown is not None:
             frame, prediction, picture = self._shown
-            path = Path(f"{frame.name}_snapshot.png")
+            path = free_path(Path(f"{frame.name}_snapshot.png"))
             sink = PictureSink(path)
             try:
                 sink.write(frame, prediction, picture, Status())
