@@ -97,6 +97,8 @@ def mark_video(path: Path) -> None:
     }.get(suffix, _box())
     with path.open("ab") as stream:
         stream.write(element)
+    with suppress(OSError, AttributeError):  # it would outlast the file's contents
+        os.removexattr(path, _ATTRIBUTE)
 
 
 def mark_by_attribute(path: Path) -> None:

@@ -1,153 +1,101 @@
-"""Outputs: complete, or not there at all."""
+"""Pictures, folders and JSON lines: what is there when, and what stays."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from support.sink_parts import Clip, asked, feed
 
 from ovs_edge.bundle.errors import SinkError, UsageError
-from ovs_edge.runtime.frame import Frame
-from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.sinks.desktop.window import WindowSink, missing
 from ovs_edge.runtime.sinks.folder import FolderSink
 from ovs_edge.runtime.sinks.json_lines import JsonSink
 from ovs_edge.runtime.sinks.picture import PictureSink
-from ovs_edge.runtime.sinks.registry import open_sink
-from ovs_edge.runtime.sinks.sink import Sink
+from ovs_edge.runtime.sinks.registry import SUFFIXES, open_json_sink, open_sink
+from ovs_edge.runtime.sinks.sink import Sink, SinkRequest
+from ovs_edge.runtime.sinks.source_events import LossNotes
+from ovs_edge.runtime.sinks.staging import InPlace, Staged
 from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
-from ovs_edge.runtime.status import PLAYING, Status
-
-
-class Clip:
-    """A source by its description only."""
-
-    name = "clip"
-    total: int | None = 30
-    fps = 10.0
-    live = False
-    moving = True
-    state = PLAYING
-    dropped = 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(())
-
-    def close(self) -> None:
-        pass
-
-
-def feed(sink: Sink, index: int, size: tuple[int, int] = (48, 64), noise: bool = False) -> bool:
-    rng = np.random.default_rng(index)
-    picture = rng.integers(0, 256, (*size, 3), np.uint8) if noise else np.full((*size, 3), 5 * index % 250, np.uint8)
-    labels = np.full(size, -1, np.int32)
-    labels[:10, :20] = 1
-    frame = Frame(picture, index, index / 10, f"clip_{index:06d}")
-    return sink.write(frame, Prediction(labels, np.full(size, 0.5, np.float32), ("cat", "dög")), picture, Status())
+from ovs_edge.runtime.status import Status
 
 
 def test_the_name_chooses_the_kind(tmp_path: Path) -> None:
     photo = Clip()
     photo.total = 1
-    kinds = {"a.mp4": VideoSink, "a.AVI": VideoSink, "out": FolderSink, "out/": FolderSink, "b.v2": FolderSink}
+    kinds = {
+        "a.mp4": VideoSink, "a.AVI": VideoSink, "a.jsonl": JsonSink, "out": FolderSink, "out/": FolderSink,
+        "b.v2": FolderSink,
+    }  # fmt: skip
     for name, kind in kinds.items():
-        sink = open_sink(f"{tmp_path}/{name}", Clip())
+        sink = open_sink(asked(f"{tmp_path}/{name}"))
         assert type(sink) is kind
         sink.close()
-    sink = open_sink(f"{tmp_path}/a.png", photo)
+    sink = open_sink(SinkRequest(f"{tmp_path}/a.png", photo))
     assert type(sink) is PictureSink
     sink.close()
-    with pytest.raises(UsageError, match="is one picture"):
-        open_sink(f"{tmp_path}/a.png", Clip())
-    with pytest.raises(UsageError, match="empty"):
-        open_sink("", Clip())
+    for name, says in ((f"{tmp_path}/a.png", "is one picture"), ("", "empty"), (f"{tmp_path}/a.webm", "not written")):
+        with pytest.raises(UsageError, match=says):
+            open_sink(asked(name))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.avi", "out.mp4", "deep/er/out.mp4", "folder", "deep/folder"])
-def test_nothing_is_there_before_the_end_and_nothing_stays_without_it(tmp_path: Path, name: str) -> None:
-    def sink() -> Sink:
-        return JsonSink(str(tmp_path / name)) if name.endswith("jsonl") else open_sink(str(tmp_path / name), Clip())
+def test_a_sink_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
 
+    def open_notes(request: SinkRequest) -> Sink:
+        made.append(request.target)
+        return LossNotes(made.append)
+
+    monkeypatch.setitem(SUFFIXES, ".notes", open_notes)
+    assert type(open_sink(asked(tmp_path / "a.notes"))) is LossNotes and made == [str(tmp_path / "a.notes")]
+
+
+def test_a_picture_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     for finish in (False, True):
-        opened = sink()
-        for index in range(5):
-            assert feed(opened, index)
-        assert not (tmp_path / name).exists()
-        if finish:
-            opened.finish()
-        opened.close()
-        opened.close()
-        assert (tmp_path / name).exists() == finish
-        left = [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")]
-        assert left == []
-        if not finish:
-            assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
-@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
-def test_a_video_plays_back(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
-    sink = VideoSink(tmp_path / f"out{suffix}", 10)
-    for index in range(10):
-        feed(sink, index, size)
-    feed(sink, 10, (100, 40))
-    sink.finish()
-    capture = cv2.VideoCapture(str(tmp_path / f"out{suffix}"))
-    means = []
-    while True:
-        read, image = capture.read()
-        if not read:
-            break
-        means.append(image.mean())
-        assert image.shape == (48, 64, 3)
-    capture.release()
-    assert len(means) == 11
-    assert means[:10] == pytest.approx([5 * index for index in range(10)], abs=4)
-
-
-@pytest.mark.parametrize(
-    ("times", "frames"),
-    [
-        ([0.0, 0.2, 0.4, 0.6], 7),  # half the rate: each picture twice, but for the last
-        ([0.0, 0.1, 0.2, 0.3], 4),
-        ([0.0, 0.149, 0.31, 0.44, 0.61], 7),  # uneven: no more than a frame early or late
-        ([0.0, 0.01, 0.02, 0.03], 4),  # faster than the rate: none is left out
-        ([0.0, 3600.0], 21),  # a loss is cut to two seconds
-    ],
-)
-def test_a_live_video_plays_in_real_time(tmp_path: Path, times: list[float], frames: int) -> None:
-    sink = VideoSink(tmp_path / "out.avi", 10, live=True)
-    for index, time in enumerate(times):
-        picture = np.full((48, 64, 3), 40 * index, np.uint8)
-        frame = Frame(picture, index, time, f"live_{index}")
-        sink.write(
-            frame, Prediction(np.zeros((48, 64), np.int32), np.ones((48, 64), np.float32), ("a",)), picture, Status()
-        )
-    sink.finish()
-    capture = cv2.VideoCapture(str(tmp_path / "out.avi"))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == frames
-    means = [round(capture.read()[1].mean() / 40) for _ in range(frames)]
-    capture.release()
-    assert means == sorted(means) and set(means) == set(range(len(times)))
-
-
-def test_a_folder_is_added_to(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("kept")
-    for _ in range(2):
-        sink = FolderSink(tmp_path / "out", "jpg")
+        sink = PictureSink(tmp_path / "deep" / "er" / "out.png")
         feed(sink, 3)
-        sink.finish()
-    assert sorted(os.listdir(tmp_path / "out")) == ["clip_000003.jpg", "mine.txt"]
-    assert cv2.imread(str(tmp_path / "out" / "clip_000003.jpg")).shape == (48, 64, 3)
+        assert not (tmp_path / "deep" / "er" / "out.png").exists()
+        if finish:
+            sink.finish()
+        sink.close()
+        sink.close()
+        assert [path.name for path in tmp_path.rglob("*.png")] == (["out.png"] if finish else [])
+    assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["out.png"]
+
+
+def test_pictures_and_lines_are_there_as_they_are_made(tmp_path: Path) -> None:
+    for make, found in (
+        (lambda: FolderSink(tmp_path / "made" / "out", "jpg"), lambda: len(os.listdir(tmp_path / "made" / "out"))),
+        (
+            lambda: JsonSink(str(tmp_path / "made" / "a.jsonl")),
+            lambda: (tmp_path / "made" / "a.jsonl").read_text().count("}]}\n"),
+        ),
+    ):
+        sink = make()
+        for index in range(5):
+            feed(sink, index)
+            assert found() == index + 1
+        sink.close()  # without `finish`, as after an error
+        sink.close()
+        assert found() == 5
+        assert [path for path in (tmp_path / "made").rglob(".*")] == []
+        shutil.rmtree(tmp_path / "made")
+        sink = make()
+        sink.close()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -166,6 +114,37 @@ def test_json_lines(tmp_path: Path) -> None:
     }
 
 
+def test_a_camera_that_is_lost_and_comes_back(tmp_path: Path) -> None:
+    told: list[str] = []
+    json_sink, notes = JsonSink(str(tmp_path / "out.jsonl")), LossNotes(told.append)
+    for sink in (json_sink, notes):
+        feed(sink, 0)
+        for _ in range(3):
+            sink.idle(None, Status(source="lost: camera 0 stopped sending frames; reconnecting in 2 s"))
+        feed(sink, 1)
+        sink.idle(None, Status())
+        sink.finish()
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line.get("event") for line in lines] == [None, "lost", "recovered", None]
+    assert lines[1]["reason"] == "camera 0 stopped sending frames" and lines[1]["index"] == 0
+    assert 0 <= lines[1]["time"] <= lines[2]["time"] < 5 and lines[2]["seconds"] >= 0
+    assert [text.split()[3] for text in told] == ["lost:", "back"]
+
+
+def test_an_earlier_file_is_replaced_by_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    for count in (3, 1):
+        sink = JsonSink(str(path))
+        before = path.read_bytes()
+        for index in range(count):
+            feed(sink, index)
+        sink.finish()
+        assert len(path.read_bytes().splitlines()) == count
+    sink = JsonSink(str(path))
+    sink.close()  # a run that failed before its first frame
+    assert path.read_bytes().splitlines() == before.splitlines()[:1]
+
+
 def test_a_link_keeps_pointing(tmp_path: Path) -> None:
     (tmp_path / "real.jsonl").write_text("old")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
@@ -176,6 +155,18 @@ def test_a_link_keeps_pointing(tmp_path: Path) -> None:
     assert (tmp_path / "real.jsonl").read_text().startswith("{")
 
 
+def test_lines_through_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_text()), daemon=True)
+    reader.start()
+    sink = JsonSink(str(tmp_path / "pipe"))
+    feed(sink, 0)
+    sink.finish()
+    reader.join(10)
+    assert json.loads(got[0])["index"] == 0
+
+
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.mp4").mkdir()
@@ -184,47 +175,33 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
         lambda: JsonSink(str(tmp_path / "file" / "out.jsonl")),
         lambda: JsonSink(str(tmp_path / "folder.jsonl")),
         lambda: JsonSink("/proc/none/out.jsonl"),
+        lambda: open_json_sink(asked(tmp_path / "nul\0.jsonl")),
         lambda: VideoSink(tmp_path / "file" / "out.mp4", 10),
         lambda: VideoSink(tmp_path / "folder.mp4", 10),
+        lambda: VideoSink(tmp_path / "folder.mp4", 10, live=True),
         lambda: FolderSink(tmp_path / "file", "jpg"),
-        lambda: open_sink(str(tmp_path / ("x" * 300)), Clip()),
-        lambda: open_sink(str(tmp_path / "nul\0"), Clip()),
+        lambda: open_sink(asked(tmp_path / ("x" * 300))),
+        lambda: open_sink(asked(tmp_path / "nul\0")),
     ):
         with pytest.raises(SinkError):
             make()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.jsonl", "folder.mp4"]
 
 
-def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path) -> None:
-    for name in ("out.mp4", "pictures"):
-        (tmp_path / "made").mkdir()
-        sink = open_sink(str(tmp_path / "made" / name), Clip())
-        feed(sink, 0)
-        shutil.rmtree(tmp_path / "made")
-        with pytest.raises(SinkError, match="cannot write .*No such file"):
-            feed(sink, 1)
-        sink.close()
+@pytest.mark.parametrize("name", ["out.mp4", "out.jsonl"])
+def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path, name: str) -> None:
+    sink = open_sink(asked(tmp_path / "made" / name))
+    feed(sink, 0)
+    shutil.rmtree(tmp_path / "made")
+    with pytest.raises(SinkError, match="cannot write .*No such file"):
+        feed(sink, 1)
+    sink.close()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("fps", "plays"), [(66.6666, 66.67), (119.88012, 119.88), (1000.0, 1000.0), (655.3555, 655.4), (29.97003, 29.97)]
-)
-def test_a_video_of_any_rate(tmp_path: Path, fps: float, plays: float) -> None:
-    """MPEG-4 counts time in at most 65535 parts of a second; 66.6666 frames a second would take 66667."""
-    sink = VideoSink(tmp_path / "out.mp4", fps)
-    for index in range(5):
-        feed(sink, index)
-    sink.finish()
-    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(plays, rel=1e-5)
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
-    capture.release()
 
 
 def test_a_full_device() -> None:
     sink = JsonSink("/dev/full")
-    with pytest.raises(SinkError, match="No space left"):
+    with pytest.raises(SinkError, match="No space left.*free some space"):
         feed(sink, 0)
     sink.close()
 
@@ -238,16 +215,87 @@ def little_space() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("name", ["out.mp4", "out.avi", "out", "out.jsonl"])
-def test_a_disk_that_fills_up(tmp_path: Path, name: str, little_space: None) -> None:
-    target = str(tmp_path / name)
-    sink = JsonSink(target) if name.endswith("jsonl") else open_sink(target, Clip())
-    with pytest.raises(SinkError, match="cannot write"):
-        for index in range(20 if name != "out.jsonl" else 2000):
-            feed(sink, index, (480, 640) if name != "out.jsonl" else (48, 64), noise=name != "out.jsonl")
-        sink.finish()
+def test_lines_on_a_disk_that_fills_up_stay_whole(tmp_path: Path, little_space: None) -> None:
+    sink = JsonSink(str(tmp_path / "out.jsonl"))
+    done = 0
+    with pytest.raises(SinkError, match="cannot write.*free some space"):
+        for done in range(2000):
+            feed(sink, done)
     sink.close()
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == done and json.loads(lines[-1])["index"] == done - 1
+
+
+def test_pictures_on_a_disk_that_fills_up_stay(tmp_path: Path, little_space: None) -> None:
+    sink = open_sink(asked(tmp_path / "out"))
+    feed(sink, 0)
+    with pytest.raises(SinkError, match="cannot write.*free some space"):
+        feed(sink, 1, (480, 640), noise=True)
+    sink.close()
+    assert os.listdir(tmp_path / "out") == ["clip_000000.jpg"]
+
+
+def test_partial_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    living = Staged(tmp_path / "out.png")
+    other = Staged(tmp_path / "other.png")
+    left = [tmp_path / name for name in (".out.1234.partial.png", ".out.0badcafe.partial.png", ".other.1.partial.png")]
+    unrelated = tmp_path / ".out.partial.png"
+    for path in (*left, unrelated, living.work):
+        path.touch()
+        os.utime(path, (time.time() - 60,) * 2)
+    again = Staged(tmp_path / "out.png")
+    assert [path.exists() for path in (*left, unrelated, living.work, other.work)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    again.work.write_bytes(b"again")
+    again.commit()
+    living.discard()
+    living.discard()
+    other.discard()
+    assert (tmp_path / "out.png").read_bytes() == b"again" and not living.work.exists()
+
+
+def test_a_process_that_is_killed_blocks_no_other(tmp_path: Path) -> None:
+    """As in a container, where each process has number 1: names do not depend on it."""
+    code = (
+        "import os, sys; from pathlib import Path; os.getpid = lambda: 1\n"
+        "from ovs_edge.runtime.sinks.staging import Staged\n"
+        "Staged(Path(sys.argv[1])); os.kill(os.getppid() and __import__('posix').getpid(), 9)"
+    )
+    for _ in range(2):
+        ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cam.mp4")], capture_output=True, check=False)
+        assert ran.returncode == -9, ran.stderr
+    stale = list(tmp_path.iterdir())
+    assert len(stale) == 2  # both so young that their owners might still be about to lock them
+    for path in stale:
+        os.utime(path, (time.time() - 60,) * 2)
+    Staged(tmp_path / "cam.mp4").discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_live_file(tmp_path: Path) -> None:
+    first = InPlace(tmp_path / "cam.mp4")
+    with pytest.raises(SinkError, match="by another process"):
+        InPlace(tmp_path / "cam.mp4")
+    first.discard()
+    assert list(tmp_path.iterdir()) == []
+    InPlace(tmp_path / "cam.mp4").discard()
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    staged = Staged(tmp_path / "out.png")
+    staged.work.write_bytes(b"x")
+    staged.commit()
+    assert (tmp_path / "out.png").read_bytes() == b"x"
 
 
 def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,3 +304,14 @@ def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing() is not None
     with pytest.raises(SinkError, match="--no-show"):
         WindowSink(wait=False, interaction=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".ppm", ".jp2", ".avif"])
+def test_a_picture_in_any_format_is_read_back(tmp_path: Path, suffix: str) -> None:
+    from ovs_edge.runtime.capture.photos import read_photo
+
+    sink = PictureSink(tmp_path / f"out{suffix}")
+    feed(sink, 20)
+    sink.finish()
+    assert abs(read_photo(tmp_path / f"out{suffix}").mean() - 100) < 3
+    assert cv2.imread(str(tmp_path / f"out{suffix}")).shape == (48, 64, 3)
