@@ -99,4 +99,4 @@ def exit_on_error(command: Callable[[], object]) -> None:
 
 def note(text: str) -> None:
     """Print one line for the user on standard error: something works otherwise than might be expected."""
-    print(f"note: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"note: {redact(' '.join(text.split()))}", file=sys.stderr, flush=True)

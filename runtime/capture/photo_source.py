@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ...bundle.errors import SourceError
+from ...bundle.errors import SourceError, note
 from ...bundle.image_files import IMAGE_SUFFIXES, is_image_file
 from ..frame import Frame
 from ..status import PLAYING
 from .names import unique_names
 from .options import refuse_live_options
 from .photos import Image, read_photo
-from .source import Sound, SourceRequest, print_note
+from .source import Sound, SourceRequest
 
 _NAMED = 5  # files that a message lists by name
 
@@ -30,7 +30,7 @@ class PhotoSource:
     sound: Sound | None = None
 
     def __init__(
-        self, paths: Sequence[Path], name: str = "", fps: float = 1.0, warn: Callable[[str], None] = print_note
+        self, paths: Sequence[Path], name: str = "", fps: float = 1.0, warn: Callable[[str], None] = note
     ) -> None:
         """`fps` is the rate at which they count as frames. Raises `SourceError` when none of them can be decoded."""
         self.name = name or str(paths[0])

@@ -13,10 +13,10 @@ from importlib import import_module
 from pathlib import Path
 
 from ...bundle.addresses import redact_address, scheme_of
-from ...bundle.errors import SourceError, UsageError
+from ...bundle.errors import SourceError, UsageError, note
 from ...bundle.image_files import IMAGE_SUFFIXES
 from .options import CaptureOptions
-from .source import Opener, Source, SourceRequest, print_note
+from .source import Opener, Source, SourceRequest
 
 WORDS: dict[str, str | Opener] = {
     "demo": ".demo",
@@ -46,7 +46,7 @@ def open_source(
     source: str | None = None,
     camera: str | None = None,
     options: CaptureOptions | None = None,
-    warn: Callable[[str], None] = print_note,
+    warn: Callable[[str], None] = note,
 ) -> Source:
     """Open exactly one of a `source` and a `camera`.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ...bundle.errors import note
 from ..frame import Frame
 from .options import CaptureOptions
 
@@ -55,11 +55,6 @@ class Sound:
     start: float  # seconds on the file's clock at which the first picture is shown
 
 
-def print_note(text: str) -> None:
-    """Write `note: TEXT` to standard error."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
-
-
 @dataclass(frozen=True)
 class SourceRequest:
     """What a user asked for; every module that opens sources has `open_source(request) -> Source`."""
@@ -67,7 +62,7 @@ class SourceRequest:
     address: str  # as the user wrote it, with any password: only `name` of the source may be shown
     live: bool = False  # asked for as a camera: the newest frame counts, and there is no end
     options: CaptureOptions = field(default_factory=CaptureOptions)
-    warn: Callable[[str], None] = print_note  # is told of each photo or frame that is skipped
+    warn: Callable[[str], None] = note  # is told of each photo or frame that is skipped
 
 
 Opener = Callable[[SourceRequest], Source]

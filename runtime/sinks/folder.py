@@ -43,10 +43,10 @@ class FolderSink:
                 f"{target} exists, and this program did not write it; add --overwrite to replace it, or choose "
                 "another folder"
             )
-        self._made.keep()
         self._staged = Staged(target, clean=False)
         write_picture(self._staged, picture)
         self._staged.commit()
+        self._made.keep()
         self._staged = None
         return True
 

@@ -154,7 +154,7 @@ class _LineFile:
             os.close(handle)
         file, self._file = self._file, None
         if file is not None:
-            if self._begun:
+            if self._size:
                 file.keep()
             else:
                 file.discard()

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..capture.source import Source, print_note
+from ...bundle.errors import note
+from ..capture.source import Source
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..status import Status
@@ -68,7 +69,7 @@ class SinkRequest:
     target: str  # as the user wrote it
     source: Source  # whose frames it will get
     overwrite: bool = False  # whether what is there, and was not written by this program, may be replaced
-    warn: Callable[[str], None] = print_note  # is told what the output cannot hold
+    warn: Callable[[str], None] = note  # is told what the output cannot hold
 
 
 Opener = Callable[[SinkRequest], Sink]

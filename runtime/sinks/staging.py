@@ -21,14 +21,14 @@ except ImportError:  # not on Windows, where stale partial files stay
 _YOUNG = 5.0  # seconds: a partial file without a lock may be one whose owner is just about to lock it
 
 
-def cannot_write(target: Path, error: OSError | ValueError) -> SinkError:
-    """The one line for an output that the system refuses, or whose name it does."""
+def cannot_write(target: Path, error: OSError | ValueError, kept: str = "") -> SinkError:
+    """The one line for an output that the system refuses, or whose name it does; `kept` says what there is of it."""
     reason = getattr(error, "strerror", None) or error
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "free some space, or choose another place"
     else:
         advice = "choose another place, in a folder you may write to"
-    return SinkError(f"cannot write {str(target)[:200]!r} ({reason}); {advice}")
+    return SinkError(f"cannot write {str(target)[:200]!r} ({reason}){kept}; {advice}")
 
 
 class OutputFile(Protocol):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.sink_parts import played
 
 from ovs_edge.runtime.capture.demo import DemoSource, photo_folder
 from ovs_edge.runtime.cli import main
@@ -191,18 +192,15 @@ def test_an_interrupted_run_leaves_complete_outputs(tiny_bundle: Path, tmp_path:
         env=ENVIRONMENT,
     ) as process:
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not any(
-            file.stat().st_size > 1000 for file in tmp_path.glob(".out.*.jsonl")
-        ):
+        growing = tmp_path / "out.jsonl"
+        while time.monotonic() < deadline and not (growing.exists() and growing.stat().st_size > 1000):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=30)
     assert (process.returncode, error) == (130, "")
     written = len(lines(tmp_path / "out.jsonl"))
     assert 1 <= written < 600 and out.startswith(f"{written} frame")
-    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == written
-    capture.release()
+    assert len(played(tmp_path / "out.mp4")) == written
 
 
 def _flip(bundle: Path) -> None:
@@ -305,6 +303,8 @@ def test_bad_input(
     monkeypatch.chdir(work)
     ran = in_process(*(["--show", *given] if says == "cannot open a window" else given))
     after = sorted(path.relative_to(work) for path in work.rglob("*"))
+    if says == "No space left":  # the other output has got its picture by then
+        after = [path for path in after if path not in (Path("out"), Path("out/photo.png"))]
     if says is None:
         assert (ran.returncode, ran.stderr) == (0, "")
         assert (work / "empty" / "photo.png").is_file()
@@ -316,9 +316,7 @@ def test_bad_input(
 @pytest.mark.parametrize("name", ["out.mp4", "out.png", "out", "out.jsonl"])
 def test_a_disk_that_fills_up(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
     rng = np.random.default_rng(0)
-    (tmp_path / "photo.png").write_bytes(
-        cv2.imencode(".png", rng.integers(0, 256, (400, 400, 3), np.uint8))[1].tobytes()
-    )
+    cv2.imwrite(str(tmp_path / "photo.png"), rng.integers(0, 256, (400, 400, 3), np.uint8))
     size = 4000 if name == "out.mp4" else 40  # bytes: room for the header, none for the picture
     target = ("--json" if name.endswith("jsonl") else "--save", tmp_path / "made" / name)
     ran = ovs_run(
@@ -342,7 +340,8 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_video(
     monkeypatch.setattr("shutil.disk_usage", filling)
     options = ("--classes", "red", "--save", tmp_path / "made" / "out.mp4", "--json", tmp_path / "out.jsonl")
     refused(in_process("--model", tiny_bundle, "--source", "demo", *options), "MiB left on its disk")
-    assert len(asked) == 11 and list(tmp_path.iterdir()) == []
+    assert len(asked) == 11
+    assert len(played(tmp_path / "made" / "out.mp4")) == 10 and len(lines(tmp_path / "out.jsonl")) == 10
 
 
 def test_where_nothing_is_seen_that_is_said_first(in_process: InProcess, tiny_bundle: Path, tmp_path: Path) -> None:

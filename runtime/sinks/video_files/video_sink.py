@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ....bundle.errors import SinkError
+from ....bundle.errors import SinkError, note
 from ....bundle.letterbox import Letterbox
-from ...capture.source import Sound, print_note
+from ...capture.source import Sound
+from ...capture.video_files.opencv_path import opencv_path
 from ...frame import Frame
 from ...inference.prediction import Prediction
 from ...opencv import cv2
@@ -29,7 +30,7 @@ class VideoSink:
     """A video of the size of its first frame; frames of other sizes are fitted into it, their aspect kept.
 
     Each picture is shown for as long as its frame was. Of a live source it plays in real time, a loss cut short, and
-    the file stands under its own name from the first picture on. What has been written is kept, whatever ends it.
+    the file stands under its own name from the first picture on, and is kept whatever ends it.
     """
 
     wants_picture = True
@@ -41,7 +42,7 @@ class VideoSink:
         *,
         live: bool = False,
         sound: Sound | None = None,
-        warn: Callable[[str], None] = print_note,
+        warn: Callable[[str], None] = note,
     ) -> None:
         """`fps` is the nominal rate of the frames; their own times count. `warn` is told what the file will lack."""
         self.place: str | None = str(path)
@@ -55,6 +56,7 @@ class VideoSink:
         self._size = (0, 0)  # height, width
         self._time = 0.0  # in the video, of the last picture
         self._last: float | None = None  # time of its frame
+        self._failed = False  # whether the disk is full
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
@@ -72,7 +74,8 @@ class VideoSink:
                 self._time += min(passed, _LONGEST_GAP) if self._live else passed
             self._encoder.add(_fitted(picture, self._size), self._time)
         except OSError as error:
-            raise cannot_write(self._file.target, error) from error
+            self._failed = True
+            raise cannot_write(self._file.target, error, self._kept()) from error
         self._last = frame.time
         self.frames += 1
         return True
@@ -84,23 +87,29 @@ class VideoSink:
     def finish(self) -> None:
         """Complete the file and let it appear."""
         encoder, self._encoder = self._encoder, None
+        complete = self.frames > 0
         try:
             if encoder is not None:
+                complete = False
                 encoder.close()
+                complete = True
         except OSError as error:
             raise cannot_write(self._file.target, error) from error
         finally:
-            self._keep_or_discard()
+            if complete or (self.frames and _plays(self._file.work)):
+                self._file.commit()
+            else:
+                self._file.discard()
 
     def close(self) -> None:
-        """Complete the file if `finish` did not; one without a picture is removed."""
+        """Without `finish`: what cannot be made again, or what a full disk cut off, is completed; else it is removed."""
         with suppress(SinkError):
-            self.finish()
-
-    def _keep_or_discard(self) -> None:
-        if self.frames:
-            self._file.commit()
-        else:
+            if self._live or self._failed or self._encoder is None:
+                self.finish()
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            with suppress(SinkError, OSError):
+                encoder.close()
             self._file.discard()
 
     def _open(self) -> VideoEncoder:
@@ -117,17 +126,29 @@ class VideoSink:
         except OSError as error:  # the folder is gone
             raise cannot_write(self._file.target, error) from error
         if free < _LEAST_FREE:
-            kept = f"; its first {self.frames} frames are kept" if self.frames else ""
+            self._failed = True
             raise SinkError(
-                f"cannot write {self.place} (less than {_LEAST_FREE >> 20} MiB left on its disk){kept}; "
+                f"cannot write {self.place} (less than {_LEAST_FREE >> 20} MiB left on its disk){self._kept()}; "
                 "free some space or choose another place"
             )
+
+    def _kept(self) -> str:
+        return f"; its first {self.frames} frames are kept" if self.frames else ""
 
 
 def open_sink(request: SinkRequest) -> VideoSink:
     """A video in the format that the name's suffix says."""
     source = request.source
     return VideoSink(Path(request.target), source.fps, live=source.live, sound=source.sound, warn=request.warn)
+
+
+def _plays(path: Path) -> bool:
+    """Whether a file that was cut off can be opened, and has a picture."""
+    with opencv_path(path) as name:
+        capture = cv2.VideoCapture(name)
+        read, _ = capture.read()
+        capture.release()
+    return bool(read)
 
 
 def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
