@@ -146,7 +146,8 @@ def depth(
     results = []
     for name in model:
         opened = open_model(name)
-        have = [depth for depth in wanted if depth <= opened.config.query_decoder.layers]
+        most = opened.config.query_decoder.layers
+        have = [depth for depth in wanted if depth <= most] if most else [0]
         results += measure_depth(opened, have, size, threads, runs, lambda step: print(step, file=sys.stderr))
     for row in results:
         print(

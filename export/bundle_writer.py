@@ -19,7 +19,7 @@ from ..bundle.errors import CheckpointError
 from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
 from ..runtime.vocabulary.cache import packed
 from ..runtime.vocabulary.text_encoder import TextEncoder
-from ..segmenter.model import MaskModel
+from ..segmenter.model import ImageModel, MaskModel
 from ..segmenter.text.encoder import load_text_encoder
 from .graph import SegmenterGraph, bgr_input
 from .onnx_writer import OPSET, Port, save, to_onnx
@@ -35,7 +35,7 @@ class Checkpoint:
     """A checkpoint that was read."""
 
     path: Path
-    model: MaskModel  # in eval mode
+    model: ImageModel  # in eval mode
     extras: dict[str, Any]  # what else the file holds: training vocabulary, provenance, a text encoder's weights
 
 
@@ -98,7 +98,7 @@ def write_bundle(
     return manifest
 
 
-def _name_vectors(bundle: Bundle, model: MaskModel) -> bytes:
+def _name_vectors(bundle: Bundle, model: ImageModel) -> bytes:
     """Vectors of the training names, as an `.npz`: the background classes are ready at the first frame.
 
     They come from the bundle's own text encoder. A model that recognises its training names by their vectors
@@ -112,7 +112,7 @@ def _name_vectors(bundle: Bundle, model: MaskModel) -> bytes:
         return packed(names, TextEncoder(bundle, cache_folder=Path(cache)).encode(names))
 
 
-def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProto:
+def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelProto:
     """The segmenter's ONNX graph, with the inputs and outputs that the manifest states."""
     model.use_formulation(options.msda)
     dtype = torch.uint8 if options.max_classes <= 256 else torch.int32
@@ -122,18 +122,20 @@ def export_segmenter(model: MaskModel, options: ExportOptions) -> onnx.ModelProt
     example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
     outputs = [spec.name for spec in _outputs(model, options)]
     ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
-    model.query_decoder.resize_features = True
+    if isinstance(model, MaskModel):
+        model.query_decoder.resize_features = True
     try:
         with bgr_input(graph):
             onnx_model = to_onnx(graph, example, ports, outputs)
     finally:
-        model.query_decoder.resize_features = False  # parity compares with torch as published
+        if isinstance(model, MaskModel):
+            model.query_decoder.resize_features = False  # parity compares with torch as published
     if options.weights == "fp16":
         store_fp16(onnx_model)
     return onnx_model
 
 
-def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
+def _graph_spec(model: ImageModel, options: ExportOptions) -> GraphSpec:
     height, width = options.size
     return GraphSpec(
         inputs=(
@@ -150,7 +152,7 @@ def _graph_spec(model: MaskModel, options: ExportOptions) -> GraphSpec:
     )
 
 
-def _outputs(model: MaskModel, options: ExportOptions) -> tuple[TensorSpec, ...]:
+def _outputs(model: ImageModel, options: ExportOptions) -> tuple[TensorSpec, ...]:
     height, width = options.size
     result = (
         TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (1, height, width)),

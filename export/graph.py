@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..segmenter.model import MaskModel
+from ..segmenter.dense import DenseSegmenter
+from ..segmenter.model import ImageModel
 from .options import Masks
 
 _CERTAIN = 40.0  # a mask logit whose sigmoid is 1 in FP32
@@ -25,7 +26,13 @@ class SegmenterGraph(nn.Module):
     """
 
     def __init__(
-        self, model: MaskModel, masks: Masks, depth: int, label_dtype: torch.dtype, *, raw: bool = False
+        self,
+        model: ImageModel,
+        masks: Masks,
+        depth: int,
+        label_dtype: torch.dtype,
+        *,
+        raw: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.masks, self.depth, self.label_dtype, self.raw = model, masks, depth, label_dtype, raw
@@ -35,7 +42,11 @@ class SegmenterGraph(nn.Module):
         """See the class; with `raw`, mask_logits (1, Q, H/4, W/4) and class_logits (1, Q, K + 1) follow."""
         size = (int(image.shape[1]), int(image.shape[2]))
         pixels = image.to(torch.float32).permute(0, 3, 1, 2)
-        output = self.model(pixels if self.reads_bgr else pixels.flip(1), text_embeddings, self.depth)
+        pixels = pixels if self.reads_bgr else pixels.flip(1)
+        if isinstance(self.model, DenseSegmenter):
+            labels, confidence = self.model.decide(pixels, text_embeddings, exact=self.masks == "exact")
+            return labels.to(self.label_dtype), confidence
+        output = self.model(pixels, text_embeddings, self.depth)
         nameless = (text_embeddings.abs().amax((1, 2)) == 0).to(torch.float32)
         scores, total = self._scores(output.class_logits, output.mask_logits, nameless, size)
         labels = scores.argmax(-1)

@@ -25,13 +25,14 @@ from ..runtime.engines.onnx_runtime import OnnxSession
 from ..runtime.engines.session import RawOutputs
 from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
 from ..segmenter.deformable import DeformableAttention, Formulation
-from ..segmenter.model import MaskModel, SegmenterOutput, semantic_scores
+from ..segmenter.dense import DenseSegmenter
+from ..segmenter.model import ImageModel, SegmenterOutput, semantic_scores
 from ..segmenter.text.encoder import TorchTextEncoder
 from .options import ExportOptions, Masks
 from .text_parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
-# Largest absolute difference of the confidence on all pixels where labels agree; `MaskModel.score_tolerance` is that of
+# Largest absolute difference of the confidence on all pixels where labels agree; `ImageModel.score_tolerance` is that of
 # 99 % of them. A value at the threshold of an attention mask may fall on either side in two correct
 # computations, which shifts one query of hundreds: torch in float32 and in float64 differ by 5e-5 on 99.9 % of the
 # pixels of a published model, and by only 1e-5 on 99 %.
@@ -82,7 +83,7 @@ class Parity:
     exact_fast: float  # share of pixels on which the two mask orders agree in torch, reported only
     text: TextParity
     raw: RawParity | None = None  # of a panoptic graph
-    scores_bar: float = MaskModel.score_tolerance  # for `score_nearly_all`
+    scores_bar: float = ImageModel.score_tolerance  # for `score_nearly_all`
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest: the figures and their acceptance thresholds."""
@@ -120,7 +121,7 @@ class Parity:
 
 
 def measure(
-    model: MaskModel,
+    model: ImageModel,
     encoder: TorchTextEncoder,
     bundle: Bundle,
     options: ExportOptions,
@@ -223,7 +224,7 @@ class _Replay(nn.Module):
 class Reference:
     """The model in torch."""
 
-    def __init__(self, model: MaskModel, options: ExportOptions, photos: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, model: ImageModel, options: ExportOptions, photos: Sequence[npt.NDArray[np.uint8]]) -> None:
         self.photos = photos
         self._model, self._options = copy.copy(model), options
         parts = ("backbone", "pixel_decoder", "query_decoder", "pool")  # text enters after them
@@ -235,8 +236,7 @@ class Reference:
     @torch.no_grad()
     def output(self, photo: int, vectors: Floats) -> SegmenterOutput:
         """Masks and classes of a photo's queries under text vectors (K, S, D)."""
-        for replay in self._replays.values():
-            replay.photo = photo
+        self._see(photo)
         output: SegmenterOutput = self._model(
             rgb(self.photos[photo]), torch.from_numpy(vectors), self._options.decoder_layers
         )
@@ -245,6 +245,11 @@ class Reference:
     @torch.no_grad()
     def __call__(self, photo: int, vectors: Floats, masks: Masks | None = None) -> tuple[npt.NDArray[np.int64], Floats]:
         """Labels and confidence (1, H, W) of a photo under text vectors (K, S, D); `masks` other than the options'."""
+        if isinstance(self._model, DenseSegmenter):
+            self._see(photo)
+            exact = (masks or self._options.masks) == "exact"
+            found, confidence = self._model.decide(rgb(self.photos[photo]), torch.from_numpy(vectors), exact=exact)
+            return found.numpy(), confidence.numpy()
         output = self.output(photo, vectors)
         if (masks or self._options.masks) == "exact":
             scores = semantic_scores(output.class_logits, self._upsample(output.mask_logits))
@@ -255,18 +260,24 @@ class Reference:
         best, labels = scores.max(1)
         return labels.numpy(), (best / total).numpy()
 
+    def _see(self, photo: int) -> None:
+        for replay in self._replays.values():
+            replay.photo = photo
+
     def _upsample(self, x: Tensor) -> Tensor:
         return nn.functional.interpolate(x, size=self._options.size, mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
-def formulation_difference(model: MaskModel, image: Tensor) -> float:
+def formulation_difference(model: ImageModel, image: Tensor) -> float:
     """Largest difference between the samplings over all features of the pixel decoder, relative to the largest feature.
 
-    `image` is RGB (1, 3, H, W), 0..255.
+    `image` is RGB (1, 3, H, W), 0..255. A model that samples nothing has no difference: 0.
     """
+    before = next((part.formulation for part in model.modules() if isinstance(part, DeformableAttention)), None)
+    if before is None:
+        return 0.0
     features = model.backbone(model.normalise(image))
-    before = next(part.formulation for part in model.modules() if isinstance(part, DeformableAttention))
     formulations: tuple[Formulation, ...] = ("gridsample", "gather")
     results = []
     for formulation in formulations:

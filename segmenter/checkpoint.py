@@ -12,7 +12,7 @@ from ..bundle.errors import CheckpointError, OvsError
 from .config import SegmenterConfig
 from .layouts.published import from_published
 from .layouts.registry import build_model
-from .model import MaskModel
+from .model import ImageModel
 from .weights.files import read_weights, write_torch
 from .weights.load import load_weights
 from .weights.unwrap import find_state
@@ -22,7 +22,7 @@ FORMAT = "ovs-edge segmenter"
 
 def save_checkpoint(
     path: Path,
-    model: MaskModel,
+    model: ImageModel,
     vocabulary: list[list[str]],
     provenance: dict[str, Any],
     half: bool = False,
@@ -54,7 +54,7 @@ def save_checkpoint(
     write_torch(path, content if text_state is None else {**content, "text_encoder": text_state})
 
 
-def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[MaskModel, dict[str, Any]]:
+def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[ImageModel, dict[str, Any]]:
     """The model in eval mode, and what else the file tells: training vocabulary, provenance, a text encoder's weights.
 
     Reads our own files and the published ones, see `load_published`. Raises `CheckpointError`.

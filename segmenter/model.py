@@ -28,10 +28,11 @@ class SegmenterOutput:
     class_logits: Tensor  # (B, Q, K + 1), the last column is "no object"
 
 
-class MaskModel(nn.Module):
-    """What every family shares: backbone, pixel decoder, query decoder. A family adds how queries are classified."""
+class ImageModel(nn.Module):
+    """What every family shares: a backbone, and the pixels it takes."""
 
     family: ClassVar[str]
+    pixel_decoder: nn.Module  # of what the backbone gives
     # Largest difference of a confidence that an exact export may show on 99 % of the pixels where labels agree.
     score_tolerance: ClassVar[float] = 1e-4
     pixel_mean: Tensor
@@ -45,16 +46,8 @@ class MaskModel(nn.Module):
             )
         self.config = config
         self.backbone = build_backbone(config.backbone)
-        self.pixel_decoder = PixelDecoder(config.pixel_decoder, self.backbone.channels)
-        self.query_decoder = QueryDecoder(
-            config.query_decoder, config.pixel_decoder.channels, config.pixel_decoder.mask_channels
-        )
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, image: Tensor, text_embeddings: Tensor, depth: int | None = None) -> SegmenterOutput:
-        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks and classes of the last (or `depth`-th) layer."""
-        raise NotImplementedError
 
     def training_vectors(self) -> Tensor | None:
         """Unit vectors (N, D) of the training names where the model itself holds them, in the vocabulary's order."""
@@ -73,6 +66,21 @@ class MaskModel(nn.Module):
                 f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {STRIDE}; pad or resize it"
             )
         return (image - self.pixel_mean) / self.pixel_std
+
+
+class MaskModel(ImageModel):
+    """What the families with queries share: pixel decoder, query decoder. A family adds how queries are classified."""
+
+    def __init__(self, config: SegmenterConfig) -> None:
+        super().__init__(config)
+        self.pixel_decoder = PixelDecoder(config.pixel_decoder, self.backbone.channels)
+        self.query_decoder = QueryDecoder(
+            config.query_decoder, config.pixel_decoder.channels, config.pixel_decoder.mask_channels
+        )
+
+    def forward(self, image: Tensor, text_embeddings: Tensor, depth: int | None = None) -> SegmenterOutput:
+        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks and classes of the last (or `depth`-th) layer."""
+        raise NotImplementedError
 
     def decode(self, mask_features: Tensor, levels: list[Tensor], depth: int | None = None) -> list[QueryState]:
         """What the pixel decoder gave -> states after 0, 1, … `depth` decoder layers."""

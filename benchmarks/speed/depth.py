@@ -18,7 +18,7 @@ from ...export.graph import SegmenterGraph
 from ...export.onnx_writer import Port, save, to_onnx
 from ...export.options import ExportRequest, parse_size, resolve
 from ...runtime.engines.onnx_runtime import open_graph
-from ...segmenter.model import MaskModel
+from ...segmenter.model import ImageModel
 
 CLASSES, NAMES = 20, 1  # K, S of the vocabulary that is given
 
@@ -42,7 +42,7 @@ class DepthResult:
 
 
 def measure_depth(
-    model: MaskModel,
+    model: ImageModel,
     depths: list[int],
     size: str | None = None,
     threads: int = 2,
@@ -60,7 +60,7 @@ def measure_depth(
     with tempfile.TemporaryDirectory() as folder:
         for depth in depths:
             on_step(f"exporting {config.name} with {depth} decoder layers")
-            options = resolve(config, ExportRequest(parse_size(size) if size else None, depth))
+            options = resolve(config, ExportRequest(parse_size(size) if size else None, depth or None))
             path = Path(folder) / f"{depth}.onnx"
             save(export_segmenter(model, options), path)
             image = rng.integers(0, 256, (1, *options.size, 3), dtype=np.uint8)

@@ -8,10 +8,10 @@ import torch
 
 from ...segmenter.checkpoint import load_checkpoint
 from ...segmenter.layouts.registry import any_preset, build_model
-from ...segmenter.model import MaskModel
+from ...segmenter.model import ImageModel
 
 
-def open_model(name: str) -> MaskModel:
+def open_model(name: str) -> ImageModel:
     """The model in eval mode; raises `CheckpointError`, or `UsageError` for what is neither."""
     if Path(name).is_file():
         return load_checkpoint(Path(name))[0]

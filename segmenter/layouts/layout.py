@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..config import SegmenterConfig
-from ..model import MaskModel
+from ..model import ImageModel
 
 Vocabulary = Sequence[Sequence[str]]  # each training class with its names
 
@@ -33,13 +33,13 @@ class Layout(ABC):
         """
 
     @abstractmethod
-    def build(self, config: SegmenterConfig) -> MaskModel:
+    def build(self, config: SegmenterConfig) -> ImageModel:
         """The model of a config of this family, with random weights."""
 
     @abstractmethod
     def load(
         self, state: Mapping[str, Tensor], origin: str, vocabulary: Vocabulary | None = None
-    ) -> tuple[MaskModel, dict[str, Any]]:
+    ) -> tuple[ImageModel, dict[str, Any]]:
         """The model in eval mode and what else the file tells, see `published.load_published`.
 
         `origin` names the file in messages. `vocabulary` is what the file was trained with, where it is not the

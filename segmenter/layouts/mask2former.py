@@ -120,6 +120,10 @@ class Mask2FormerLayout(Layout):
             tuple(name for name in found if name not in names and name not in text_names),
         )
 
+    @abstractmethod
+    def build(self, config: SegmenterConfig) -> MaskModel:
+        """See `Layout`."""
+
     def load(
         self, state: Mapping[str, Tensor], origin: str, vocabulary: Vocabulary | None = None
     ) -> tuple[MaskModel, dict[str, Any]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...bundle.errors import CheckpointError
 from ..config import PRESETS
-from ..model import MaskModel
+from ..model import ImageModel
 from ..weights.files import read_weights
 from ..weights.load import load_weights
 from ..weights.unwrap import FoundState, find_state
@@ -25,7 +25,7 @@ from .registry import LAYOUTS, build_model, recognise
 
 def load_published(
     path: Path, *, trust_pickle: bool = False, training_vocabulary: Sequence[Sequence[str]] | None = None
-) -> tuple[MaskModel, dict[str, Any]]:
+) -> tuple[ImageModel, dict[str, Any]]:
     """The model in eval mode, and what else the file tells; raises `CheckpointError`.
 
     The second value holds `training_vocabulary` (each class with its names), `stuff` (first names of those classes that
@@ -40,7 +40,7 @@ def load_published(
 
 def from_published(
     raw: Mapping[Any, Any], path: Path, training_vocabulary: Sequence[Sequence[str]] | None = None
-) -> tuple[MaskModel, dict[str, Any]]:
+) -> tuple[ImageModel, dict[str, Any]]:
     """`load_published` for a file's content; `path` is for messages and provenance."""
     origin = str(path)
     found = find_state(raw, lambda names: recognise(names) is not None)
@@ -66,7 +66,7 @@ def from_published(
 
 def _bare_preset(
     raw: Mapping[Any, Any], origin: str, training_vocabulary: Sequence[Sequence[str]] | None
-) -> tuple[MaskModel, dict[str, Any]] | None:
+) -> tuple[ImageModel, dict[str, Any]] | None:
     """A state of one of our own presets that was saved without its config; None for any other file."""
     if find_state(raw, lambda names: "query_decoder.query_feat" in names) is None:
         return None

@@ -6,7 +6,8 @@ from collections.abc import Set as AbstractSet
 
 from ...bundle.errors import CheckpointError
 from ..config import PRESETS, SegmenterConfig, preset
-from ..model import MaskModel
+from ..model import ImageModel
+from .dense import DenseLayout
 from .fcclip import FCClipLayout
 from .gkc import GkcLayout
 from .layout import Layout
@@ -14,6 +15,7 @@ from .layout import Layout
 LAYOUTS: tuple[Layout, ...] = (
     GkcLayout(),
     FCClipLayout(),
+    DenseLayout(),
 )
 
 
@@ -32,7 +34,7 @@ def layout_of(family: str) -> Layout:
     raise CheckpointError(f"the model is of the family {family!r}, this version knows: {known}; update ovs-edge")
 
 
-def build_model(config: SegmenterConfig) -> MaskModel:
+def build_model(config: SegmenterConfig) -> ImageModel:
     """The model of a config, with random weights."""
     return layout_of(config.family).build(config)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...bundle.errors import UsageError
 from ..config import TextConfig
-from ..model import MaskModel
+from ..model import ImageModel
 from ..weights.files import read_weights
 from ..weights.unwrap import find_state
 from .clip_text import clip_text, load_clip_text, text_state
@@ -19,7 +19,7 @@ from .clip_text import clip_text, load_clip_text, text_state
 _ANY_TOWER = {"token_embedding.weight", "positional_embedding", "text_projection"}  # names that every text tower has
 
 
-def give_text_tower(model: MaskModel, extras: dict[str, Any], tag: str, origin: str) -> None:
+def give_text_tower(model: ImageModel, extras: dict[str, Any], tag: str, origin: str) -> None:
     """Let `model`, of the checkpoint `origin`, and what else it told speak with the text tower `tag`.
 
     `tag` is MODEL/WEIGHTS, both names of open_clip, which downloads them once, or MODEL:FILE, a state dict on disk, of a
