@@ -12,15 +12,13 @@ NAME.ovs/
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, UsageError
+from .files import replacing_folder
 from .manifest import TEXT_ENCODER, TOKENIZER, Manifest
 
 MANIFEST = "manifest.json"
@@ -107,39 +105,6 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def written_whole(target: str | Path, marker: str = MANIFEST, kind: str = "bundle") -> Iterator[Path]:
-    """A temporary folder beside `target` that becomes it when the block ends well, and is removed when it does not.
-
-    An existing bundle at `target`, or another `kind` of folder that holds a file `marker`, is replaced; anything else
-    there is refused, so that a mistyped `-o` deletes nothing.
-    """
-    target = Path(target)
-    if target.exists() and not (target / marker).is_file():
-        raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise BundleError(f"cannot write beside {target} ({error}); choose a writable folder with -o") from error
-    try:
+    """A temporary folder that becomes the bundle `target` when the block ends well; see `replacing_folder`."""
+    with replacing_folder(Path(target), marker, kind) as work:
         yield work
-        work.chmod(0o755)
-        if target.exists():
-            _replace(target, work)
-        else:
-            os.rename(work, target)
-    except OSError as error:
-        raise BundleError(f"cannot write {target} ({error}); free some space or choose another folder") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _replace(target: Path, work: Path) -> None:
-    """Put the folder `work` where the folder `target` is; whatever comes between, one of the two stays there whole."""
-    retired = work.with_name(work.name + ".old")
-    try:
-        os.rename(target, retired)
-        os.rename(work, target)
-    finally:
-        # No folder takes another's place at one stroke: the system, or Ctrl-C, may stop it half-way.
-        if retired.exists():
-            shutil.rmtree(retired) if target.exists() else os.rename(retired, target)

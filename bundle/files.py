@@ -1,11 +1,28 @@
-"""Files that appear whole or not at all, and the user's cache."""
+"""Files and folders that appear whole or not at all, and the user's cache."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from .errors import BundleError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where stale folders stay
+    fcntl = None  # type: ignore[assignment]
+
+_YOUNG = 5.0  # seconds: an unlocked folder may be one that its owner is just about to lock
+_RETIRED = ".old"  # ends the name of a folder that is about to be replaced
+_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
 
 @contextmanager
@@ -22,6 +39,104 @@ def replacing(path: Path, tag: str = "partial") -> Iterator[Path]:
         with suppress(OSError):
             work.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_folder(target: Path, marker: str, kind: str) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes it when the block ends well, and is removed when it does not.
+
+    A folder at `target` that holds a file `marker` is replaced; anything else there is refused with `UsageError`, which
+    calls the folder a `kind`, so that a mistyped `-o` deletes nothing. The temporary folder is locked while it is in
+    use; those whose owner was killed are removed here. Raises `BundleError` where the system refuses to write.
+    """
+    _recover(target, marker)
+    if target.exists() and not (target / marker).is_file():
+        raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        lock = _locked(work)
+    except OSError as error:
+        raise BundleError(f"cannot write beside {target} ({error}); choose a writable folder with -o") from error
+    try:
+        yield work
+        work.chmod(0o755)
+        if target.exists():
+            _exchange(target, work)
+        else:
+            os.rename(work, target)
+    except OSError as error:
+        raise BundleError(f"cannot write {target} ({error}); free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _exchange(target: Path, work: Path) -> None:
+    """Put the folder `work` where the folder `target` is, and remove the latter: in one step where Linux can.
+
+    Elsewhere there are two steps; what a kill between them leaves is put back by `_recover`.
+    """
+    if _exchanged(target, work):
+        return
+    retired = work.with_name(work.name + _RETIRED)
+    try:
+        os.rename(target, retired)
+        os.rename(work, target)
+    finally:
+        if retired.exists():
+            shutil.rmtree(retired) if target.exists() else os.rename(retired, target)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (renameat2); False where the system or the file system cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _recover(target: Path, marker: str) -> None:
+    """Remove temporary folders of `target` that nobody uses; put the old folder back if a kill left nothing else."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}({re.escape(_RETIRED)})?")
+    with suppress(OSError):
+        found = [Path(entry.path) for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]
+        for folder in sorted(found, key=lambda path: not path.name.endswith(_RETIRED)):
+            if not folder.is_dir() or folder.is_symlink() or not _is_stale(folder):
+                continue
+            if folder.name.endswith(_RETIRED) and not target.exists() and (folder / marker).is_file():
+                os.rename(folder, target)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stale(folder: Path) -> bool:
+    """Whether no process holds the folder's lock. Without locks nothing is known to be stale."""
+    if fcntl is None or time.time() - folder.stat().st_mtime < _YOUNG:
+        return False
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _locked(folder: Path) -> int | None:
+    """The open, locked folder; the system lets go of the lock when the process ends, however it ends."""
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # another process looks whether it is stale
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
 
 
 def cache_folder(name: str) -> Path:

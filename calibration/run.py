@@ -12,6 +12,7 @@ from rich.console import Console
 from ..bundle.bundle import Bundle
 from ..bundle.errors import ParityError, require
 from ..bundle.processor import Processor, processor
+from ..runtime.command_line import unwinding_on_signals
 from .options import CalibrateOptions, TargetCpu
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(options: CalibrateOptions) -> int:
         processor=processor() if options.cpu is TargetCpu.auto else cast("Processor", options.cpu.value),
         threads=options.threads,
     )
-    with _progress() as tell:
+    with unwinding_on_signals(), _progress() as tell:
         result = calibrate(Bundle.open(options.bundle), target, settings, tell)
     show(console, result)
     console.print(f"{target}: {', '.join(result.manifest.precisions)}")

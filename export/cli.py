@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..bundle.errors import require
-from ..runtime.command_line import run_command
+from ..runtime.command_line import run_command, unwinding_on_signals
 
 # Torch is imported once the options have been checked: --help must not wait for it.
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def export(
     start = time.perf_counter()
     console = Console(soft_wrap=True, highlight=False)
     target = Path(f"{checkpoint.stem}.ovs") if output is None else output
-    with _status(console) as tell:
+    with unwinding_on_signals(), _status(console) as tell:
         manifest = export_bundle(
             checkpoint,
             target,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ovs_edge.bundle import files
 from ovs_edge.bundle.bundle import Bundle, written_whole
 from ovs_edge.bundle.errors import BundleError, UsageError
 
@@ -92,6 +95,7 @@ def test_a_replacement_that_is_stopped_leaves_one_whole_bundle(
             raise cause("stopped")
 
     before = Bundle.open(bundle).manifest.to_json()
+    monkeypatch.setattr(files, "_exchanged", lambda one, other: False)  # as where names cannot be exchanged in one step
     monkeypatch.setattr(os, "rename", stopped)
     expected = BundleError if cause is OSError else cause
     with pytest.raises(expected), written_whole(bundle) as work:
@@ -99,3 +103,48 @@ def test_a_replacement_that_is_stopped_leaves_one_whole_bundle(
     monkeypatch.undo()
     assert (bundle / "manifest.json").read_text() == ("new" if step == 2 and done else before)
     assert [path.name for path in tmp_path.iterdir()] == ["copy.ovs"]
+
+
+def _made(path: Path, age: float = 60.0) -> Path:
+    """A folder as a killed process leaves it, some time ago."""
+    path.mkdir()
+    (path / "manifest.json").write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_a_killed_process_left_is_removed(bundle: Path, tmp_path: Path) -> None:
+    _made(tmp_path / ".copy.ovs.abcd1234")
+    young, other = _made(tmp_path / ".copy.ovs.abcd5678", age=0), _made(tmp_path / ".else.ovs.abcd1234")
+    used = _made(tmp_path / ".copy.ovs.inuse123")
+    handle = os.open(used, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        with written_whole(bundle) as work:
+            (work / "manifest.json").write_text("new")
+    finally:
+        os.close(handle)
+    assert (bundle / "manifest.json").read_text() == "new"
+    assert {path for path in tmp_path.iterdir() if path.name.startswith(".")} == {young, other, used}
+
+
+def test_a_kill_between_two_renames_loses_no_bundle(bundle: Path, tmp_path: Path) -> None:
+    """The old bundle is put back at the next run, even if that one fails."""
+    before = (bundle / "manifest.json").read_text()
+    retired = tmp_path / ".copy.ovs.abcd1234.old"
+    os.rename(bundle, retired)
+    _made(tmp_path / ".copy.ovs.abcd1234")
+    os.utime(retired, (0, 0))
+    with pytest.raises(RuntimeError), written_whole(bundle):
+        raise RuntimeError("half way")
+    assert (bundle / "manifest.json").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.ovs"]
+
+
+def test_a_bundle_is_never_missing_while_it_is_replaced(bundle: Path) -> None:
+    """On Linux two names are exchanged in one step."""
+    other = bundle.with_name("other.ovs")
+    other.mkdir()
+    if not files._exchanged(bundle, other):
+        pytest.skip("this system cannot exchange two names in one step")
+    assert (other / "manifest.json").is_file() and not list(bundle.iterdir())
