@@ -24,17 +24,21 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="plain, guided (diversification and distillation), everyday (guided, for several datasets) or paper; "
+            help="plain, guided (diversification and distillation), everyday (guided, for several datasets), dense (a model "
+            "without queries, for several datasets) or paper; "
             "gives all defaults below."
         ),
     ] = "plain",
-    preset: Annotated[str | None, typer.Option(help="Model: mini, gkc_r50 or gkc_r101.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Model: mini, dense_mini, gkc_r50 or gkc_r101.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Photos a step, of all processes together.")] = None,
     crop: Annotated[int | None, typer.Option(min=64, help="Side of the crops, pixels; a multiple of 32.")] = None,
     view: Annotated[int | None, typer.Option(min=64, help="Input side at deployment, a multiple of 32.")] = None,
     lr: Annotated[float | None, typer.Option(min=1e-8, help="Peak learning rate.")] = None,
     backbone_lr: Annotated[float | None, typer.Option(min=0, help="The backbone's, times --lr.")] = None,
+    frozen_stages: Annotated[
+        int | None, typer.Option(min=0, help="First stages of an EfficientNet that keep their weights: faster steps.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="poly, or step: a tenth from 80 % and from 90 % on.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16, or fp16 on CUDA.")] = None,
     names: Annotated[
@@ -118,7 +122,7 @@ def train(
 
     chosen = recipe_of(recipe)
     options = _given(
-        chosen.train, steps=steps, batch=batch, crop=crop, view=view, lr=lr, backbone_lr=backbone_lr, schedule=schedule,
+        chosen.train, steps=steps, batch=batch, crop=crop, view=view, lr=lr, backbone_lr=backbone_lr, frozen_stages=frozen_stages, schedule=schedule,
         precision=precision, names=names, validate_every=validate_every, workers=workers, seed=seed, balance=balance, paste=paste, mosaic=mosaic,
     )  # fmt: skip
     options = dataclasses.replace(options, warmup=min(options.warmup, max(1, options.steps // 10)))

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ..data.datasets import SegmentationDataset
 from ..segmenter.config import SegmenterConfig
-from ..segmenter.model import SegmenterModel
+from ..segmenter.dense import DenseSegmenter
 from .distributed import Ranks
+from .losses.dense import DenseObjective
 from .losses.objective import Objective
+from .losses.objectives import TrainableModel, build_objective, trainable
 from .options import AUTOCAST
 from .recipes import Recipe
 
@@ -33,7 +35,7 @@ class Memory:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def estimate(objective: Objective, crop: int, images: int) -> Memory:
+def estimate(objective: Objective | DenseObjective, crop: int, images: int) -> Memory:
     """Memory of one process that gets `images` crops of a step; activations are those of one crop, measured in FP32."""
     trained = 4 * sum(p.numel() for p in objective.parameters())
     kept = images * _kept_bytes(objective.model, crop)
@@ -46,7 +48,7 @@ def estimate(objective: Objective, crop: int, images: int) -> Memory:
     )
 
 
-def _kept_bytes(model: SegmenterModel, crop: int) -> int:
+def _kept_bytes(model: TrainableModel, crop: int) -> int:
     """Bytes that the forward pass of one image keeps for the backward pass."""
     sizes: dict[int, int] = {}
 
@@ -58,8 +60,9 @@ def _kept_bytes(model: SegmenterModel, crop: int) -> int:
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     model.eval()  # one small image may have no statistics at stride 32
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        states = model.states(torch.zeros(1, 3, crop, crop))
-    del states  # until here nothing that was kept may be freed, or its place would be counted for another
+        image = torch.zeros(1, 3, crop, crop)
+        results = model.features(image) if isinstance(model, DenseSegmenter) else model.states(image)
+    del results  # until here nothing that was kept may be freed, or its place would be counted for another
     return sum(size for place, size in sizes.items() if place not in weights)
 
 
@@ -77,7 +80,7 @@ def describe(
     for dataset, weight in train:
         numbers = (len(dataset), len(dataset.skipped), len(dataset.classes))
         data.add_row(dataset.name, *map(str, numbers), f"{weight / weights:.0%}")
-    objective = Objective(SegmenterModel(config), recipe.losses, AUTOCAST[options.precision])
+    objective = build_objective(trainable(config), recipe.losses, AUTOCAST[options.precision])
     parts = Table("part", "parameters")
     extra = [(f"{name} (training only)", part) for name, part in objective.named_children() if name != "model"]
     for name, module in (*objective.model.named_children(), *extra):

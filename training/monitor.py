@@ -17,7 +17,7 @@ from ..bundle.errors import CheckpointError, DatasetError, require
 from ..bundle.letterbox import Letterbox
 from ..bundle.metrics import IGNORE
 from ..data.datasets import SegmentationDataset
-from ..segmenter.model import SegmenterModel
+from .losses.objectives import TrainableModel
 from .trainer import Progress, Trainer
 from .validate import predictions
 
@@ -90,7 +90,7 @@ class Monitor:
 
 
 def example(
-    model: SegmenterModel, dataset: SegmentationDataset, vectors: torch.Tensor, view: int, index: int
+    model: TrainableModel, dataset: SegmentationDataset, vectors: torch.Tensor, view: int, index: int
 ) -> npt.NDArray[np.uint8] | None:
     """Photo, truth and prediction side by side, RGB (H, 3 W, 3) uint8 no larger than `view`; None if unreadable."""
     try:

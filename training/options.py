@@ -34,6 +34,7 @@ class TrainOptions:
     mosaic: float = 0.0  # share of crops put together from four photos
     lr: float = 6e-4
     backbone_lr: float = 0.2  # times lr
+    frozen_stages: int = 0  # of an EfficientNet: its stem and so many stages keep the weights they start with
     weight_decay: float = 0.05
     warmup: int = 200  # steps
     schedule: Schedule = "poly"

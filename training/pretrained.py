@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ..bundle.errors import CheckpointError, UsageError, require
 from ..segmenter.backbone import imagenet_state
-from ..segmenter.model import SegmenterModel
+from ..segmenter.model import ImageModel
 from ..segmenter.weights.load import load_weights
 
 
-def load_pretrained(model: SegmenterModel, clip: str = "") -> None:
+def load_pretrained(model: ImageModel, clip: str = "") -> None:
     """EfficientNet-Lite0 starts from ImageNet, CLIP's ResNets from the CLIP `clip`, by default OpenAI's.
 
     Raises `CheckpointError` for weights that cannot be had or do not fit, `MissingExtraError` for a missing package.

@@ -20,16 +20,18 @@ from ..data.datasets import SegmentationDataset, open_dataset
 from ..data.names.concepts import reconcile
 from ..segmenter.checkpoint import load_checkpoint
 from ..segmenter.config import SegmenterConfig, TextConfig, preset
-from ..segmenter.model import SegmenterModel
+from ..segmenter.dense import DenseSegmenter
 from ..segmenter.text.clip_text_weights import give_text_tower
 from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from .distillation.region_cache import RegionVectors, teach_regions
 from .distillation.teachers import load_teacher
 from .distributed import Ranks, barrier, process_group
+from .losses.objectives import TrainableModel, trainable
 from .photos.cache import cache_photos
 from .pretrained import load_pretrained
 from .recipes import Recipe
 from .splits import check_known, hide, read_split
+from .text.vocabulary import training_vocabulary
 from .trainer import STATE, Trainer
 from .trainer import Progress as StepProgress
 
@@ -90,6 +92,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         text_state = towers.get("text_encoder")
         encoder = load_text_encoder(model.config.text, text_state, options.clip_text)
         datasets = [dataset for dataset, _ in train]
+        if isinstance(model, DenseSegmenter) and origin is None and not options.resume:
+            model.names.whiten(encoder.encode([entry[0] for entry in training_vocabulary(datasets)]))
         regions = None
         if recipe.teacher:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
@@ -180,13 +184,13 @@ def _validation_splits(data: list[tuple[Path, float]], console: Console) -> list
 
 def _model(
     config: SegmenterConfig, recipe: Recipe, options: RunOptions
-) -> tuple[SegmenterModel, dict[str, Any] | None]:
+) -> tuple[TrainableModel, dict[str, Any] | None]:
     """The model as the first step finds it, and the provenance of the checkpoint it starts from."""
     torch.manual_seed(recipe.train.seed)
-    model = SegmenterModel(config)
+    model = trainable(config)
     if options.start is not None:
         started, extras = load_checkpoint(options.start)
-        if not isinstance(started, SegmenterModel) or _but_text(started.config) != _but_text(config):
+        if type(started) is not type(model) or _but_text(started.config) != _but_text(config):
             raise CheckpointError(
                 f"{options.start} holds another model than {recipe.preset}; start from one of its kind"
             )

@@ -16,18 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..bundle.errors import CheckpointError, DatasetError
+from ..bundle.errors import CheckpointError, DatasetError, UsageError
 from ..bundle.files import replacing
 from ..data.datasets import SegmentationDataset
+from ..segmenter.backbone import EfficientNetLite0
 from ..segmenter.checkpoint import save_checkpoint
-from ..segmenter.model import SegmenterModel
 from ..segmenter.text.encoder import TorchTextEncoder
 from ..segmenter.weights.files import read_weights, write_torch
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, share_batch_norms, summed
 from .losses.losses import LossOptions
-from .losses.objective import Objective, Terms
+from .losses.objective import Terms
+from .losses.objectives import TrainableModel, build_objective
 from .options import AUTOCAST, TrainOptions, check_options
 from .photos.batches import Batch, CropDataset, batches
 from .schedule import chance, rate_factor
@@ -62,7 +63,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: SegmenterModel,
+        model: TrainableModel,
         encoder: TorchTextEncoder,
         train: list[tuple[SegmentationDataset, float]],
         val: list[SegmentationDataset],
@@ -84,6 +85,7 @@ class Trainer:
         self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
         check_options(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
+        freeze(self.model, options.frozen_stages)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.datasets = [dataset for dataset, _ in train]
         self.crops = CropDataset(
@@ -102,7 +104,7 @@ class Trainer:
         if self.losses.centred and regions is not None:
             names = torch.cat([vocabulary.plain for vocabulary in self.vocabularies])
             means = names.mean(0), torch.from_numpy(regions.vectors.astype(np.float32)).mean(0)
-        self.objective = Objective(self.model, self.losses, AUTOCAST[options.precision], means).to(self.device)
+        self.objective = build_objective(self.model, self.losses, AUTOCAST[options.precision], means).to(self.device)
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self._text_state, self.split, self._origin = text_state, split, origin
@@ -120,7 +122,7 @@ class Trainer:
             parameters = [p for p in module.parameters() if id(p) not in taken]
             for decays in (True, False):
                 # Norms, biases and learned vectors are not pulled to zero.
-                chosen = [p for p in parameters if (p.ndim >= 2 and p.shape[0] > 1) == decays]
+                chosen = [p for p in parameters if p.requires_grad and (p.ndim >= 2 and p.shape[0] > 1) == decays]
                 decay = self.options.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
         return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.options.lr)
@@ -328,6 +330,17 @@ class Trainer:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.folder / LOG} ({error}); free some space") from error
+
+
+def freeze(model: TrainableModel, stages: int) -> None:
+    """Keep the stem and the first `stages` of the backbone as they are; raises `UsageError` where there are no such."""
+    if not stages:
+        return
+    backbone = model.backbone
+    if not isinstance(backbone, EfficientNetLite0):
+        raise UsageError(f"frozen stages are of EfficientNet, this backbone is {type(backbone).__name__}; use 0")
+    for part in (backbone.stem, *backbone.stages[:stages]):
+        part.requires_grad_(False)
 
 
 def _step_of(line: str) -> float:

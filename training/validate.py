@@ -16,14 +16,16 @@ from ..bundle.errors import DatasetError
 from ..bundle.letterbox import PAD_BGR, Letterbox
 from ..bundle.metrics import IoU, confusion, intersection_over_union
 from ..data.datasets import SegmentationDataset
-from ..segmenter.model import SegmenterModel, semantic_scores
+from ..segmenter.dense import DenseSegmenter
+from ..segmenter.model import semantic_scores
+from .losses.objectives import TrainableModel
 from .splits import Split, score
 
 _log = logging.getLogger("ovs_edge.training")
 
 
 def count_confusion(
-    model: SegmenterModel,
+    model: TrainableModel,
     dataset: SegmentationDataset,
     vectors: Tensor,
     view: int,
@@ -39,7 +41,7 @@ def count_confusion(
 
 
 def count_confusions(
-    model: SegmenterModel,
+    model: TrainableModel,
     dataset: SegmentationDataset,
     vocabularies: Sequence[Tensor],
     view: int,
@@ -77,7 +79,7 @@ def validation_scores(
 
 @torch.no_grad()
 def predictions(
-    model: SegmenterModel,
+    model: TrainableModel,
     photo: npt.NDArray[np.uint8],
     vocabularies: Sequence[Tensor],
     view: int,
@@ -85,23 +87,35 @@ def predictions(
 ) -> Iterator[npt.NDArray[np.int32]]:
     """Class index (H, W) of every pixel of a BGR photo (H, W, 3), once for each vocabulary (K, D) or (K, S, D)."""
     model.eval()
-    device = model.no_object.device
+    device = model.pixel_mean.device
     height, width = Letterbox.fit(photo.shape[:2], (view, view)).scaled
     small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     padded = cv2.copyMakeBorder(small, 0, view - height, 0, view - width, cv2.BORDER_CONSTANT, value=PAD_BGR)
     image = torch.from_numpy(np.ascontiguousarray(padded[..., ::-1])).permute(2, 0, 1)[None].float().to(device)
-    states = model.states(image, depth)
-    embedding = model.embed(states[-1], len(states) - 1)
-    for vectors in vocabularies:
-        names = (vectors if vectors.ndim == 3 else vectors[:, None]).to(device)
-        scores = semantic_scores(model.classify(embedding, names), states[-1].mask_logits)
-        scores = nn.functional.interpolate(scores, size=(view, view), mode="bilinear", align_corners=False)
-        labels = scores[0, :, :height, :width].argmax(0).to(torch.int32).cpu().numpy()
+    for scores in _scores(model, image, vocabularies, depth):
+        full = nn.functional.interpolate(scores, size=(view, view), mode="bilinear", align_corners=False)
+        labels = full[0, :, :height, :width].argmax(0).to(torch.int32).cpu().numpy()
         yield cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
 
 
+def _scores(
+    model: TrainableModel, image: Tensor, vocabularies: Sequence[Tensor], depth: int | None
+) -> Iterator[Tensor]:
+    """Scores (1, K, h, w) of an RGB image (1, 3, H, W), once for each vocabulary (K, D) or (K, S, D)."""
+    names = [(vectors if vectors.ndim == 3 else vectors[:, None]).to(image.device) for vectors in vocabularies]
+    if isinstance(model, DenseSegmenter):
+        features = model.features(image)
+        for vectors in names:
+            yield model.name_logits(features, vectors)[:, :-1]
+        return
+    states = model.states(image, depth)
+    embedding = model.embed(states[-1], len(states) - 1)
+    for vectors in names:
+        yield semantic_scores(model.classify(embedding, vectors), states[-1].mask_logits)
+
+
 def validate(
-    model: SegmenterModel, dataset: SegmentationDataset, vectors: Tensor, view: int, depth: int | None = None
+    model: TrainableModel, dataset: SegmentationDataset, vectors: Tensor, view: int, depth: int | None = None
 ) -> IoU:
     """IoU over the whole split, see `count_confusion`."""
     return intersection_over_union(count_confusion(model, dataset, vectors, view, depth))

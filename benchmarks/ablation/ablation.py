@@ -33,6 +33,7 @@ from ...segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ...training.distillation.region_cache import RegionVectors, teach_regions
 from ...training.distillation.teachers import load_teacher
 from ...training.losses.losses import LossOptions
+from ...training.losses.objectives import TrainableModel
 from ...training.options import TrainOptions
 from ...training.pretrained import load_pretrained
 from ...training.splits import Split, check_known, hide, read_split, score
@@ -201,7 +202,7 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
 
 
 def evaluate(
-    model: SegmenterModel, material: Material, encoder: TorchTextEncoder, view: int, arm: str, seed: int
+    model: TrainableModel, material: Material, encoder: TorchTextEncoder, view: int, arm: str, seed: int
 ) -> RunResult:
     """Both vocabularies on the evaluation photos, the plain names, and the reserved ones in their place: as they are,
     and read through the names of the training, as the runtime does it."""

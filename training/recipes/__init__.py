@@ -39,6 +39,18 @@ def everyday() -> Recipe:
     return dataclasses.replace(base, train=train)
 
 
+def dense() -> Recipe:
+    """The model without queries on several datasets together: the embedded model's recipe.
+
+    The early stages keep their ImageNet weights: most of a step's time goes into their gradients.
+    """
+    train = TrainOptions(
+        steps=4000, crop=224, lr=1e-3, backbone_lr=0.25, frozen_stages=3, rivals=True, plain_share=0.6,
+        scale=(0.5, 1.6), validate_every=800,
+    )  # fmt: skip
+    return Recipe("dense_mini", train, LossOptions(classification=1.0, dice=0.5, pixel_text=0.4))
+
+
 def paper() -> Recipe:
     """GKC's recipe for COCO panoptic (Han et al. 2023), for some eight GPUs.
 
@@ -54,7 +66,13 @@ def paper() -> Recipe:
     return Recipe("gkc_r50", train, losses, "clip:RN50/openai")
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"plain": plain, "guided": guided, "everyday": everyday, "paper": paper}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "plain": plain,
+    "guided": guided,
+    "everyday": everyday,
+    "dense": dense,
+    "paper": paper,
+}
 
 
 def recipe(name: str) -> Recipe:

@@ -1,0 +1,163 @@
+"""What one step computes for a model without queries: all places of a crop classified at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...segmenter.dense import DenseSegmenter
+from ..distillation.distill import Distiller, Regions, distill
+from ..distributed import shared_count
+from ..photos.batches import Batch
+from .losses import LossOptions, SegmentTarget, class_map
+from .matching import BACKGROUND
+from .objective import Terms
+
+_LEAST_AREA = 16  # places: smaller regions weigh no more than one of that size
+_MOST_OTHERS = 64  # names of other datasets that compete in one step, drawn anew for each
+
+
+class DenseObjective(nn.Module):
+    """The losses around a `DenseSegmenter`.
+
+    classification: cross-entropy of the places at stride 4. A place of a region weighs less the larger the region is, by
+    the root of its area; on background any name but the dataset's own is right. dice: of each region present.
+    pixel_text: the same cross-entropy at stride 8, without details. drawn: cross-entropy of the regions' mean embeddings
+    over the names drawn for them. region, pairs: the distillation, of the same means and what the teacher's vectors
+    become as names.
+    """
+
+    def __init__(self, model: DenseSegmenter, losses: LossOptions, autocast: torch.dtype | None = None) -> None:
+        """`autocast`: type in which the network computes; losses are computed in float32."""
+        super().__init__()
+        self.model, self.losses, self.autocast = model, losses, autocast
+        distilled = losses.region or losses.pairs
+        zero = torch.zeros_like(model.names.void[0])  # names are centred by their projection already
+        self.distiller = Distiller(zero, zero.clone()) if distilled else None
+
+    def train(self, mode: bool = True) -> DenseObjective:
+        """The backbone stays in eval mode: the statistics of its BatchNorms are ImageNet's, and stay."""
+        super().train(mode)
+        self.model.backbone.eval()
+        return self
+
+    def forward(
+        self,
+        batch: Batch,
+        names: list[Tensor],
+        regions: list[Regions],
+        generators: Sequence[torch.Generator],
+        own: Sequence[int] | None = None,
+    ) -> Terms:
+        """As `Objective.forward`."""
+        with torch.autocast(batch.images.device.type, self.autocast, enabled=self.autocast is not None):
+            features = self.model.features(batch.images)
+        embeddings, details = (part.float() for part in features)
+        zero = embeddings.new_zeros(())
+        sums = {key: [zero, zero] for key in ("fine", "coarse", "dice", "drawn", "region", "pairs")}
+        for index, members in batch.members().items():
+            count = len(names[index]) if own is None else own[index]
+            vectors = _fewer(names[index], count, generators[members[0]])
+            targets = [batch.targets[place] for place in members]
+            fine = self.model.name_logits((embeddings[members], details[members]), vectors)
+            coarse = self.model.name_logits((embeddings[members], None), vectors)
+            _add(sums["fine"], place_loss(fine, targets, count, self.losses.background))
+            _add(sums["coarse"], place_loss(coarse, targets, count, self.losses.background))
+            _add(sums["dice"], dice_loss(fine, targets))
+        for place, known in enumerate(regions):
+            if self.losses.drawn or self.distiller is not None:
+                pooled, seen = region_means(embeddings[place], batch.targets[place])
+                _add(sums["drawn"], self._drawn(pooled, seen, known))
+                self._distil(sums, pooled, seen, known)
+        fine, coarse, dice, drawn, region, pairs = (
+            total / shared_count(torch.as_tensor(weight, device=zero.device)) for total, weight in sums.values()
+        )
+        losses = self.losses
+        total = losses.classification * fine + losses.dice * dice + losses.pixel_text * coarse + losses.drawn * drawn
+        total = total + losses.region * region + losses.pairs * pairs
+        parts = (fine, zero, dice, coarse, drawn, region, pairs)
+        return Terms(total, *(part.detach() for part in parts))
+
+    def _drawn(self, pooled: Tensor, seen: Tensor, region: Regions) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of an image's regions over the names drawn for them and those of what it does not show."""
+        if not self.losses.drawn or not len(pooled):
+            return pooled.sum() * 0, seen.sum() * 0
+        vectors = self.model.names(torch.cat((region.drawn, region.absent))[:, None])[0][:, 0]
+        logits = pooled @ torch.cat((vectors, self.model.names.none()[0])).T
+        loss = -logits.log_softmax(-1).diagonal()  # the column of a region's name is its index
+        return (loss * seen).sum(), seen.sum()
+
+    def _distil(self, sums: dict[str, list[Tensor]], pooled: Tensor, seen: Tensor, region: Regions) -> None:
+        if self.distiller is None:
+            return
+        with torch.no_grad():  # the teacher must not come to meet the student
+            teacher, text = (self.model.names(part[:, None])[0][:, 0] for part in (region.teacher, region.text))
+            known = (region.teacher != 0).any(-1) & (seen > 0)
+        every = torch.arange(len(pooled), device=pooled.device)
+        projected = Regions(teacher * known[:, None], text, text, text)
+        found = distill(self.distiller, nn.functional.normalize(pooled, dim=-1)[None], [(every, every)], [projected])
+        _add(sums["region"], (found.region, seen.new_tensor(found.regions)))
+        _add(sums["pairs"], (found.pairs, seen.new_tensor(found.pair_count)))
+
+
+def region_means(embedding: Tensor, target: SegmentTarget) -> tuple[Tensor, Tensor]:
+    """embedding (E, h, w) -> its mean over each segment (R, E), and 1 for those that are seen at this size, 0 for others."""
+    masks = _segment_masks(target, embedding.shape[1:])
+    area = masks.sum((1, 2))
+    pooled = torch.einsum("ehw,rhw->re", embedding, masks) / area.clamp(min=1)[:, None]
+    return pooled, (area > 0).to(pooled.dtype)
+
+
+def place_loss(logits: Tensor, targets: Sequence[SegmentTarget], own: int, background: float) -> tuple[Tensor, Tensor]:
+    """Weighted sum of the places' cross-entropy and the sum of the weights.
+
+    logits (B, K + 1, h, w), the first `own` columns the dataset's classes, the last "none of the names".
+    """
+    labels = torch.stack([class_map(target, logits.shape[2:]) for target in targets])
+    log = logits.log_softmax(1)
+    flat = labels.clamp(min=0).flatten(1)
+    areas = torch.zeros(len(labels), logits.shape[1], device=logits.device)
+    areas.scatter_add_(1, flat, (labels >= 0).flatten(1).to(areas.dtype))
+    areas = areas.clamp(min=_LEAST_AREA) / labels[0].numel()
+    weight = areas.rsqrt().gather(1, flat).view(labels.shape) * (labels >= 0)
+    picked = log.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+    empty = (labels == BACKGROUND).to(log.dtype)
+    other = log[:, own:].logsumexp(1)
+    loss = -(weight * picked).sum() - background * (empty * other).sum()
+    return loss, weight.sum() + background * empty.sum()
+
+
+def dice_loss(logits: Tensor, targets: Sequence[SegmentTarget]) -> tuple[Tensor, Tensor]:
+    """Sum over the regions of 1 - dice of their class's probability among the known places, and how many there are."""
+    total, count = logits.new_zeros(()), logits.new_zeros(())
+    for row, target in zip(logits, targets, strict=True):
+        if not len(target.classes):
+            continue
+        masks = _segment_masks(target, row.shape[1:])
+        known = (class_map(target, row.shape[1:]) != -1).to(row.dtype)
+        probability = (row.log_softmax(0)[target.classes].exp()) * known
+        dice = 1 - (2 * (probability * masks).sum((1, 2)) + 1) / (probability.sum((1, 2)) + masks.sum((1, 2)) + 1)
+        seen = (masks.sum((1, 2)) > 0).to(row.dtype)
+        total, count = total + (dice * seen).sum(), count + seen.sum()
+    return total, count
+
+
+def _segment_masks(target: SegmentTarget, size: Sequence[int]) -> Tensor:
+    """(R, h, w) 0 or 1: where each segment of an image lies on a smaller map."""
+    labels = class_map(target, size)
+    return (labels[None] == target.classes[:, None, None]).float()
+
+
+def _fewer(names: Tensor, own: int, generator: torch.Generator) -> Tensor:
+    """The dataset's own names, and of those of other datasets a draw that a step can pay for."""
+    others = len(names) - own
+    if others <= _MOST_OTHERS:
+        return names
+    drawn = torch.randperm(others, generator=generator)[:_MOST_OTHERS]
+    return torch.cat((names[:own], names[own:][drawn.to(names.device)]))
+
+
+def _add(sums: list[Tensor], more: tuple[Tensor, Tensor]) -> None:
+    sums[0], sums[1] = sums[0] + more[0], sums[1] + more[1]
