@@ -47,7 +47,8 @@ _SECRET_SEGMENT = re.compile(
 )
 # In running text: an address ends at a blank, a quote, or the punctuation of the sentence around it.
 _IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*:/+[^\s"'<>]*[^\s"'<>.,;:)\]]""")
-_NO_SCHEME_IN_TEXT = re.compile(r"""(?<![\w/:*.-])[\w.+-]+:[^\s"'<>@/]+@[\w.-]+""")
+_NO_SCHEME_IN_TEXT = re.compile(r"""(?<![\w/:*.-])[\w.+-]+:[^\s"'<>@]+@[\w.-]+""")
+_QUOTED = re.compile(r"""(['"])([^'"]*:[^'"]*@[^'"]*)\1""")  # messages quote an address, so that blanks are seen
 _SECRET_IN_TEXT = re.compile(
     r"""(?i)\b(\w*(?:pass|pwd|passphrase|password|secret|token|api_?key|auth)\w*)=(?!\*\*\*)([^\s&;"'<>]+)"""
 )
@@ -87,6 +88,7 @@ def redact_address(address: str) -> str:
 
 def redact(text: str) -> str:
     """Running text, every address in it redacted, and values of `password=` and the like replaced."""
+    text = _QUOTED.sub(lambda found: f"{found[1]}{redact_address(found[2])}{found[1]}", text)
     text = _IN_TEXT.sub(lambda found: redact_address(found[0]), text)
     text = _NO_SCHEME_IN_TEXT.sub(lambda found: redact_address(found[0]), text)
     return _SECRET_IN_TEXT.sub(rf"\1={HIDDEN}", text)
