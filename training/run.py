@@ -26,6 +26,7 @@ from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from .distillation.region_cache import RegionVectors, teach_regions
 from .distillation.teachers import load_teacher
 from .distributed import Ranks, barrier, process_group
+from .interrupts import Interrupted, StopSignals
 from .losses.objectives import TrainableModel, trainable
 from .photos.cache import cache_photos
 from .pretrained import load_pretrained
@@ -263,8 +264,18 @@ def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitS
         # On one line, however narrow a log's console claims to be.
         console.print(f"step {step}: mIoU {shown or '(no validation data)'}", markup=False, soft_wrap=True)
 
+    stop = StopSignals(together=trainer.ranks.world > 1)
     try:
-        trainer.run(on_step, on_validation)
+        with stop.installed():
+            trainer.run(on_step, on_validation, stop)
+    except Interrupted as interrupted:
+        bar.stop()
+        console.print(
+            f"stopped after step {trainer.step} of {trainer.options.steps}, {options.folder / STATE} holds all of it; go on "
+            "with --resume",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        raise SystemExit(128 + interrupted.number) from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
             f"{trainer.device} has too little memory for {trainer.options.batch} crops of {trainer.options.crop} pixels "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ..bundle.errors import CheckpointError, DatasetError, UsageError
-from ..bundle.files import replacing
 from ..data.datasets import SegmentationDataset
 from ..segmenter.backbone import EfficientNetLite0
 from ..segmenter.checkpoint import save_checkpoint
@@ -25,19 +24,22 @@ from ..segmenter.text.encoder import TorchTextEncoder
 from ..segmenter.weights.files import read_weights, write_torch
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
-from .distributed import Ranks, averaged, share_batch_norms, summed
+from .distributed import Ranks, averaged, barrier, share_batch_norms, summed
+from .interrupts import Interrupted, StopSignals
+from .log import RunLog
 from .losses.losses import LossOptions
 from .losses.objective import Terms
 from .losses.objectives import TrainableModel, build_objective
 from .options import AUTOCAST, TrainOptions, check_options
-from .photos.batches import Batch, CropDataset, batches
+from .photos.batches import Batch, CropDataset, LostReaderError, batches, lost_reader
 from .schedule import chance, rate_factor
 from .splits import Split
 from .text.vocabulary import DatasetVocabulary, related_words, rival_names, training_vocabulary
 from .validate import count_confusion, validation_scores
 
 STATE = "training.pt"
-LOG = "log.jsonl"
+FIRST_SAVE_SECONDS = 60.0  # after the start of a run
+SAVE_SECONDS = 300.0  # between states, whatever `TrainOptions.validate_every`
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,12 @@ class Trainer:
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self._text_state, self.split, self._origin = text_state, split, origin
+        self.log = RunLog(folder if self.ranks.first else None)
         self.step = 0
         self.skipped = 0  # by this process
+        self._skipped_by_all = 0  # as of the last step; the first process saves without asking the others
+        self.scores: dict[str, float] = {}  # of the last validation
+        self.validated = 0  # step of the last validation
         self._forward: Callable[..., Terms] = self.objective
         if self.ranks.world > 1:
             share_batch_norms(self.model.pixel_decoder)
@@ -127,22 +133,66 @@ class Trainer:
                 groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
         return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.options.lr)
 
-    def run(self, on_step: Callable[[Progress], None], on_validation: Callable[[int, dict[str, float]], None]) -> None:
-        """Train to the last step; a state is written at every validation."""
-        options = self.options
-        if self.step >= options.steps:
-            self.save(self.validate())
-        for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers, self.ranks):
-            started = time.perf_counter()
-            progress = self._train_step(batch, started)
-            if progress.step == 1 or progress.step % 20 == 0:
-                self._record(asdict(progress))
-            on_step(progress)
-            if self.step % options.validate_every == 0 or self.step == options.steps:
-                scores = self.validate()
-                self._record({"step": self.step, "validation": scores})
-                on_validation(self.step, scores)
-                self.save(scores)
+    def run(
+        self,
+        on_step: Callable[[Progress], None],
+        on_validation: Callable[[int, dict[str, float]], None],
+        stop: StopSignals | None = None,
+    ) -> None:
+        """Train to the last step. A state is written at every validation, every few minutes between, and before `stop` ends
+        the run with `Interrupted`."""
+        options, stop = self.options, stop or StopSignals()
+        saved = time.monotonic() - SAVE_SECONDS + FIRST_SAVE_SECONDS
+        try:
+            if self.step and self._validation_is_due() and self.validated < self.step:
+                self._validate(on_validation, stop)
+            if self.step >= options.steps:
+                self.save()
+            for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers, self.ranks):
+                with stop.finishing():
+                    progress = self._train_step(batch, time.perf_counter())
+                    if progress.step == 1 or progress.step % 20 == 0:
+                        self.log.write(asdict(progress))
+                    on_step(progress)
+                    wanted = self._agreed(stop.number)
+                stop.raise_if(wanted)
+                if self._validation_is_due():
+                    self._validate(on_validation, stop)
+                elif time.monotonic() - saved < SAVE_SECONDS:
+                    continue
+                with stop.finishing():
+                    self.save()
+                saved = time.monotonic()
+                stop.raise_if(stop.number if self.ranks.world == 1 else 0)
+        except Interrupted:
+            with stop.finishing():
+                self.save()
+                barrier()  # or the first process to leave would have torchrun stop the one that writes
+            raise
+        except LostReaderError:  # between two steps, as an interruption
+            self.save()
+            raise
+        except RuntimeError as error:
+            # In the midst of a step: the weights are neither those before nor those after it.
+            if (lost := lost_reader(error)) is not None:
+                raise lost from error
+            raise
+
+    def _validation_is_due(self) -> bool:
+        return self.step % self.options.validate_every == 0 or self.step >= self.options.steps
+
+    def _validate(self, on_validation: Callable[[int, dict[str, float]], None], stop: StopSignals) -> None:
+        scores = self.validate()
+        with stop.finishing():
+            self.scores, self.validated = scores, self.step
+            self.log.write({"step": self.step, "validation": scores})
+            on_validation(self.step, scores)
+
+    def _agreed(self, number: int) -> int:
+        """The signal that ends the run in this process or another one, 0 for none."""
+        if self.ranks.world == 1 or not int(summed(torch.tensor(number, device=self.device))):
+            return number
+        return number or int(signal.SIGTERM)
 
     def _train_step(self, batch: Batch, started: float) -> Progress:
         options = self.options
@@ -169,7 +219,10 @@ class Trainer:
         self._average()
         seconds = time.perf_counter() - started
         loss = values.pop("total")
-        return Progress(self.step, loss, **values, lr=options.lr * factor, skipped=self.all_skipped(), seconds=seconds)
+        self._skipped_by_all = self.all_skipped()
+        return Progress(
+            self.step, loss, **values, lr=options.lr * factor, skipped=self._skipped_by_all, seconds=seconds
+        )
 
     @torch.no_grad()  # teacher and text are frozen, whoever holds them
     def _inputs(self, batch: Batch) -> tuple[Batch, list[Tensor], list[Regions], list[torch.Generator]]:
@@ -233,9 +286,8 @@ class Trainer:
             found |= validation_scores(total, dataset, self.split)
         return found
 
-    def save(self, scores: dict[str, float]) -> None:
+    def save(self) -> None:
         """Write `model.pt` (averaged weights, FP16-representable) and `training.pt` (everything to go on)."""
-        skipped = self.all_skipped()
         if not self.ranks.first:
             return
         provenance = {
@@ -247,7 +299,8 @@ class Trainer:
             "options": asdict(self.options),
             "losses": asdict(self.losses),
             "step": self.step,
-            "validation_miou": scores,
+            "validation_miou": self.scores,
+            "validated_at_step": self.validated,
             **({} if self._origin is None else {"started_from": self._origin}),
         }
         save_checkpoint(
@@ -263,7 +316,9 @@ class Trainer:
             self.folder / STATE,
             {
                 "step": self.step,
-                "skipped": skipped,
+                "skipped": self._skipped_by_all,
+                "scores": self.scores,
+                "validated": self.validated,
                 "recipe": self._recipe(),
                 "objective": self.objective.state_dict(),
                 "averaged": self.averaged.state_dict(),
@@ -291,10 +346,14 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
             self.step = int(state["step"])
             self._origin = saved.get("started from")
-            self.skipped = int(state["skipped"]) if self.ranks.first else 0
+            self._skipped_by_all = int(state["skipped"])
+            self.skipped = self._skipped_by_all if self.ranks.first else 0
+            # States used to be written after validations alone.
+            self.validated = int(state.get("validated", self.step))
+            self.scores = dict(state.get("scores", {}))
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is not a training state of this model ({error}); start anew") from error
-        self._forget_later_entries()
+        self.log.forget_after(self.step, self.validated)
 
     def _recipe(self) -> dict[str, Any]:
         """All that decides the weights; how many processes and workers share the work does not."""
@@ -309,28 +368,6 @@ class Trainer:
             **({} if self._origin is None else {"started from": self._origin}),
         }
 
-    def _forget_later_entries(self) -> None:
-        """Drop from the log what a killed run had written past its state, and a line it could not finish."""
-        path = self.folder / LOG
-        if not self.ranks.first or not path.is_file():
-            return
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            with replacing(path) as work:
-                work.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= self.step), encoding="utf-8")
-        except OSError as error:
-            raise CheckpointError(f"cannot write {path} ({error}); free some space") from error
-
-    def _record(self, entry: dict[str, Any]) -> None:
-        if not self.ranks.first:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise CheckpointError(f"cannot write {self.folder / LOG} ({error}); free some space") from error
-
 
 def freeze(model: TrainableModel, stages: int) -> None:
     """Keep the stem and the first `stages` of the backbone as they are; raises `UsageError` where there are no such."""
@@ -341,11 +378,3 @@ def freeze(model: TrainableModel, stages: int) -> None:
         raise UsageError(f"frozen stages are of EfficientNet, this backbone is {type(backbone).__name__}; use 0")
     for part in (backbone.stem, *backbone.stages[:stages]):
         part.requires_grad_(False)
-
-
-def _step_of(line: str) -> float:
-    """Step of an entry of the log; infinity for what is none."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf

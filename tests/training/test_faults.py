@@ -135,7 +135,7 @@ def test_a_full_disk_stops_at_once_and_keeps_the_last_state(
 ) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     trainer = _trainer(folder, tmp_path / "run", encoder)
-    trainer.save({})
+    trainer.save()
     before = (tmp_path / "run" / STATE).read_bytes()
 
     def full(*arguments: object) -> None:

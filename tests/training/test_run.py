@@ -25,12 +25,13 @@ from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.cli import train
 from ovs_edge.training.distillation.region_cache import RegionVectors
+from ovs_edge.training.log import LOG
 from ovs_edge.training.losses.losses import LossOptions
 from ovs_edge.training.monitor import Monitor
 from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.recipes import recipe
 from ovs_edge.training.text.vocabulary import DatasetVocabulary, rival_names
-from ovs_edge.training.trainer import LOG, STATE, Trainer
+from ovs_edge.training.trainer import STATE, Trainer
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 
@@ -155,7 +156,7 @@ def _narrow() -> SegmenterModel:
 
 def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path: Path) -> None:
     trainer = _trainer(shapes, tmp_path)
-    trainer.save({})
+    trainer.save()
     for other in (
         _trainer(shapes, tmp_path, replace(OPTIONS, lr=1e-5)),
         _trainer(shapes, tmp_path, losses=LossOptions(dice=1.0)),
@@ -168,7 +169,7 @@ def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path
     torch.save(content | {"recipe": recipe}, tmp_path / STATE)
     with pytest.raises(CheckpointError, match=r"other options or data \(data, split\)"):
         trainer.resume()
-    trainer.save({})
+    trainer.save()
     _trainer(shapes, tmp_path, replace(OPTIONS, workers=3)).resume()  # how photos are read decides nothing
     state = tmp_path / STATE
     state.write_bytes(state.read_bytes()[:1000])
@@ -244,7 +245,7 @@ def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) ->
 def test_the_log_goes_on_where_the_state_does(shapes: Path, tmp_path: Path) -> None:
     trainer = _trainer(shapes, tmp_path)
     trainer.step = 40
-    trainer.save({})
+    trainer.save()
     lines = [json.dumps(entry) for entry in ({"step": 20, "loss": 2.5}, {"step": 40, "validation": {"shapes": 0.5}})]
     later = [json.dumps({"step": 60, "loss": 2.0}), '{"step": 80, "lo']
     (tmp_path / LOG).write_text("\n".join([*lines, *later]))

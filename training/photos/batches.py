@@ -16,6 +16,7 @@ from ...bundle.errors import DatasetError
 from ...bundle.metrics import IGNORE
 from ...data.datasets import SegmentationDataset, TrainingSample
 from ..distributed import Ranks
+from ..interrupts import leave_signals_to_the_main_process
 from ..losses.losses import SegmentTarget
 from ..losses.matching import BACKGROUND, UNLABELLED
 from .augment import AugmentOptions, mosaic, random_window, recolour
@@ -151,16 +152,29 @@ def batches(
     first = ranks.rank * own
     numbers = [step * size + first + place for step in range(start, steps) for place in range(own)]
     loader = DataLoader(
-        crops, own, sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False
+        crops, own, sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False,
+        worker_init_fn=leave_signals_to_the_main_process,
     )  # fmt: skip
     try:
         yield from loader
     except DatasetError as error:  # a worker's error arrives with its traceback around the message
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1]) from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DatasetError(
-            f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for want of memory; go on with "
-            "--resume and fewer --workers"
-        ) from error
+        raise lost_reader(error) or error from error
+
+
+class LostReaderError(DatasetError):
+    """A process that reads photos died."""
+
+
+def lost_reader(error: RuntimeError) -> LostReaderError | None:
+    """What torch's error says of a process that read photos, None where it says something else.
+
+    torch raises it wherever the main process is, from a signal handler.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    return LostReaderError(
+        f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for want of memory; go on with "
+        "--resume and fewer --workers"
+    )

@@ -1,0 +1,155 @@
+"""A run that is told to stop, or killed, loses nothing that a resumed run would need."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.photos import write_index_masks
+
+from ovs_edge.data.datasets import open_dataset
+from ovs_edge.segmenter.config import mini
+from ovs_edge.segmenter.model import SegmenterModel
+from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
+from ovs_edge.training import trainer as trainer_module
+from ovs_edge.training.interrupts import Interrupted, StopSignals
+from ovs_edge.training.log import LOG
+from ovs_edge.training.options import TrainOptions
+from ovs_edge.training.trainer import STATE, Trainer
+
+OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_index_masks(tmp_path_factory.mktemp("data") / "shapes", photos=8)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TorchTextEncoder:
+    return load_text_encoder(mini().text)
+
+
+def _trainer(data: Path, output: Path, encoder: TorchTextEncoder, options: TrainOptions = OPTIONS) -> Trainer:
+    torch.manual_seed(0)
+    train, val = open_dataset(data, "train"), open_dataset(data, "val")
+    return Trainer(SegmenterModel(mini()), encoder, [(train, 1.0)], [val], output, options)
+
+
+def _entries(folder: Path) -> list[tuple[int, bool]]:
+    return [
+        (entry["step"], "validation" in entry) for entry in map(json.loads, (folder / LOG).read_text().splitlines())
+    ]
+
+
+def test_a_signal_waits_for_what_is_being_finished() -> None:
+    stop = StopSignals()
+    with stop.installed():
+        with stop.finishing():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.number == signal.SIGHUP
+        os.kill(os.getpid(), signal.SIGTERM)  # said before
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    stop = StopSignals()
+    with stop.installed(), pytest.raises(Interrupted, match="signal 15"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    stop = StopSignals(together=True)
+    with stop.installed():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("place", ["step", "validation"])
+def test_an_interrupted_run_goes_on_to_the_same_weights_and_log(
+    shapes: Path, tmp_path: Path, encoder: TorchTextEncoder, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the midst of step 3, long before the next validation; and in the validation after step 2."""
+    whole = _trainer(shapes, tmp_path / "whole", encoder)
+    whole.run(lambda step: None, lambda step, scores: None)
+    broken, stop = _trainer(shapes, tmp_path / "broken", encoder), StopSignals()
+    validate = broken.validate
+
+    def interrupted_validation() -> dict[str, float]:
+        if place == "validation":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate()
+
+    def on_step(progress: object) -> None:
+        if place == "step" and broken.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(broken, "validate", interrupted_validation)
+    with stop.installed(), pytest.raises(Interrupted):
+        broken.run(on_step, lambda step, scores: None, stop)
+    resumed = _trainer(shapes, tmp_path / "broken", encoder)
+    resumed.resume()
+    assert resumed.step == (3 if place == "step" else 2)
+    resumed.run(lambda step: None, lambda step, scores: None)
+    for one, other in zip(whole.averaged.state_dict().values(), resumed.averaged.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    assert _entries(tmp_path / "broken") == _entries(tmp_path / "whole") == [(1, False), (2, True), (4, True)]
+
+
+def test_a_state_is_written_between_validations(
+    shapes: Path, tmp_path: Path, encoder: TorchTextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "FIRST_SAVE_SECONDS", 0.0)
+    trainer = _trainer(shapes, tmp_path, encoder, replace(OPTIONS, steps=3, validate_every=3))
+    states = []
+
+    def on_step(progress: object) -> None:
+        states.append(torch.load(tmp_path / STATE)["step"] if (tmp_path / STATE).exists() else None)
+
+    trainer.run(on_step, lambda step, scores: None)
+    assert states == [None, 1, 1]  # at once, and then not before five minutes are over
+    assert torch.load(tmp_path / "model.pt")["provenance"]["validated_at_step"] == 3
+
+
+@contextmanager
+def _command(data: Path, output: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """`ovs-train` in a group of its own, once it has trained for a step."""
+    code = "from ovs_edge.training.cli import main; main()"
+    arguments = [
+        "--data", str(data), "-o", str(output), "--batch", "2", "--crop", "64", "--view", "64", "--threads", "1",
+        "--no-pretrained", "--steps", "100000", "--validate-every", "100000", *more,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 200
+            while not (output / LOG).exists():
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_command_told_to_stop_saves_first(shapes: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The signal meets the whole group, as from a terminal or a service manager, the process that reads photos too."""
+    with _command(shapes, tmp_path / "run", "--workers", "1") as process:
+        os.killpg(process.pid, number)
+        errors = process.communicate(timeout=120)[1]
+    assert process.returncode in (128 + number, 2), errors
+    assert "Traceback" not in errors
+    assert "--resume" in errors.rstrip().splitlines()[-1], errors
+    state = torch.load(tmp_path / "run" / STATE)
+    assert state["step"] > 0
+    if number != signal.SIGTERM:  # which may end the reading process first, in the midst of a step
+        assert process.returncode == 128 + number
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOG, "model.pt", STATE]

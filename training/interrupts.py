@@ -1,0 +1,78 @@
+"""SIGINT, SIGTERM and SIGHUP while training: the step under way is finished and the state saved before the run ends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Interrupted(Exception):
+    """A run was asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
+class StopSignals:
+    """Remembers that a signal asked the run to stop.
+
+    Outside of `finishing` the signal raises `Interrupted` at once, unless several processes have to agree first. A second
+    SIGINT raises `KeyboardInterrupt` anywhere; further signals of the other kinds change nothing, since a process manager
+    sends them again and again.
+    """
+
+    def __init__(self, *, together: bool = False) -> None:
+        """`together`: one of several processes, which stop after the same step; see `raise_if`."""
+        self.number = 0  # of the first signal; 0: none so far
+        self._together = together
+        self._busy = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Take the signals for the time of the block. Python lets only the main thread do so; elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What is begun in the block is finished, whatever signal comes."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def raise_if(self, number: int) -> None:
+        """Raise `Interrupted` where `number` is that of a signal, this process's or one that another process met."""
+        if number:
+            self.number = number
+            raise Interrupted(number)
+
+    def _on_signal(self, number: int, stack: FrameType | None) -> None:
+        if self.number:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.number = number
+        if not (self._busy or self._together):
+            raise Interrupted(number)
+
+
+def leave_signals_to_the_main_process(worker: int) -> None:
+    """For processes that read photos: a terminal sends Ctrl-C and its own end to all of a command's processes."""
+    for number in _SIGNALS:
+        if number != signal.SIGTERM:  # with which torch ends them
+            signal.signal(number, signal.SIG_IGN)
