@@ -1,9 +1,9 @@
-"""Ablation of the training: plain, with text diversification, with distillation, with both, on held-out categories.
+"""Ablation of training: without, with text diversification, with distillation, with both, on held-out categories.
 
-Every arm gets the same photos, crops, first weights, number of steps and inference; only the loss differs. Training
-never meets the unseen categories of the split, nor its reserved names. The photos for evaluation are the first
-dataset's validation photos, its training photos that show an unseen category, and every `EVERY`-th of the rest; all
-other photos of all datasets train. A run that is finished is not run again, one that was stopped goes on.
+Every arm gets the same photos, crops, initial weights, number of steps and inference; only the loss differs. Training
+never sees the unseen categories of the split or its reserved names. The photos for evaluation are the first data set's
+validation photos, its training photos that show an unseen category, and every `EVERY`-th of the others; all remaining
+photos of all data sets are for training. A finished run is not repeated, an interrupted one is resumed.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from ...training.splits import Split, check_known, hide, read_split, score
 from ...training.text.vocabulary import training_vocabulary
 from ...training.trainer import STATE, Trainer
 from ...training.validate import count_confusions
+from .options import Arm
 
 _log = logging.getLogger("ovs_edge.benchmarks")
 
-ARMS = ("plain", "diversification", "distillation", "both")
-EVERY = 4  # of the photos without unseen categories, one in so many is kept for evaluation
+EVERY = 4  # one in N of the photos without unseen categories is kept for evaluation
 RESULT = "result.json"
-_WORTH = 0.01  # share of a photo that an unseen category must cover to keep it from training
+_WORTH = 0.01  # share of a photo covered by an unseen category from which on it is not trained on
 
 
 @dataclass(frozen=True)
 class AblationOptions:
-    """What all runs share, and the weights of the terms that arms add."""
+    """Options common to all runs, and the weights of the loss terms that arms add."""
 
     data: tuple[tuple[str, float], ...]  # dataset folders and how often each is drawn; the first is evaluated
     split: str  # split file
@@ -62,12 +62,12 @@ class AblationOptions:
     view: int = 160  # input side at evaluation
     lr: float = 1e-3
     points: int = 256  # sampled per mask; the masks of such crops have a thousand pixels
-    drawn: float = 2.0  # weight of the classification over drawn names
-    absent: bool = True  # a name of each category that an image does not show competes with those drawn
-    region: float = 8.0  # weight of the distance between student and teacher
-    pairs: float = 8.0  # weight of the relations between the regions of an image
-    centred: bool = True  # distil what is left of both sides without their means
-    trusted: int = 0  # distil only regions whose class is among the teacher's so many nearest names; 0: all
+    drawn: float = 2.0  # loss weight of the classification over sampled names
+    absent: bool = True  # one name of each category absent from the image competes with the sampled names
+    region: float = 8.0  # loss weight of the distance between student and teacher
+    pairs: float = 8.0  # loss weight of the relations between the regions of an image
+    centred: bool = True  # subtract the means of student and teacher vectors before comparing them
+    trusted: int = 0  # distil only regions whose class is among the teacher's N nearest names; 0: all
     teacher: str = "imagenet"
 
 
@@ -84,7 +84,7 @@ class RunResult:
     renamed_unseen: float
     per_class: dict[str, float]  # IoU by the plain names
     renamed_per_class: dict[str, float]
-    # The same with words that training never met read through the names that it met, see `runtime.familiar`.
+    # The same with out-of-vocabulary names moved towards the nearest trained name, as the runtime does it.
     read_seen: float
     read_unseen: float
     read_harmonic: float
@@ -93,16 +93,16 @@ class RunResult:
 
 
 @dataclass(frozen=True)
-class Material:
-    """Photos of an ablation, split."""
+class AblationData:
+    """The photos of an ablation, divided."""
 
-    train: list[tuple[SegmentationDataset, float]]  # as training may see them
+    train: list[tuple[SegmentationDataset, float]]  # without unseen categories and reserved names
     test: SegmentationDataset  # with all its categories
     split: Split
 
 
-def prepare(options: AblationOptions) -> Material:
-    """Divide the photos; depends on the data and the split alone."""
+def prepare(options: AblationOptions) -> AblationData:
+    """Divide the photos; deterministic, depends only on the data and the split."""
     split = read_split(Path(options.split))
     datasets = [open_dataset(Path(folder), "train") for folder, _ in options.data]
     check_known(datasets, split)
@@ -113,7 +113,7 @@ def prepare(options: AblationOptions) -> Material:
         try:
             labels = first.load(index).labels
         except DatasetError as error:
-            _log.warning("skipped: %s", error)  # as training will
+            _log.warning("skipped: %s", error)  # training skips it as well
             continue
         if np.isin(labels, hidden).mean() > _WORTH:
             showing.add(index)
@@ -123,12 +123,12 @@ def prepare(options: AblationOptions) -> Material:
     rest = tuple(entry for index, entry in enumerate(first.entries) if index not in kept)
     datasets[0] = dataclasses.replace(first, entries=rest)
     train = [(hide(dataset, split), weight) for dataset, (_, weight) in zip(datasets, options.data, strict=True)]
-    return Material(train, test, split)
+    return AblationData(train, test, split)
 
 
-def losses_of(arm: str, options: AblationOptions) -> LossOptions:
+def losses_of(arm: Arm, options: AblationOptions) -> LossOptions:
     """The loss of an arm."""
-    diverse, distilled = arm in ("diversification", "both"), arm in ("distillation", "both")
+    diverse, distilled = arm.diversified, arm.distilled
     return LossOptions(
         points=options.points,
         drawn=options.drawn * diverse,
@@ -141,20 +141,17 @@ def losses_of(arm: str, options: AblationOptions) -> LossOptions:
 
 
 def run_ablation(
-    options: AblationOptions, arms: Sequence[str], seeds: Sequence[int], jobs: int, on_run: Callable[[str], None]
+    options: AblationOptions, arms: Sequence[Arm], seeds: Sequence[int], jobs: int, on_run: Callable[[str], None]
 ) -> dict[str, Any]:
     """Run what is missing, `jobs` runs at a time with one thread each; returns the summary."""
-    unknown = set(arms) - set(ARMS)
-    if unknown:
-        raise UsageError(f"no arm {', '.join(sorted(unknown))}; expected some of {', '.join(ARMS)}")
     folder = Path(options.folder)
-    _claim(folder, options)
+    _check_options(folder, options)
     material = prepare(options)
     photos = {dataset.name: len(dataset) for dataset, _ in material.train}
     on_run(f"{sum(photos.values())} photos to train on, {len(material.test)} to evaluate")
-    # Once and before the runs, or every one of them would encode all regions at the same time.
-    _teach(options, material, load_text_encoder(preset("mini").text))
-    # Seeds outside, arms inside: a stopped ablation has whole seeds.
+    # Before the runs, so that they do not all encode the regions at the same time.
+    _region_vectors(options, material, load_text_encoder(preset("mini").text))
+    # Seed by seed: an interrupted ablation has all arms of the finished seeds.
     wanted = [(arm, seed) for seed in seeds for arm in arms]
     missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
     for result in _spread(options, missing, jobs):
@@ -164,8 +161,8 @@ def run_ablation(
     return summarise(runs, options, material.split) | counts
 
 
-def _spread(options: AblationOptions, runs: list[tuple[str, int]], jobs: int) -> Iterator[RunResult]:
-    """Results as they come; one job at a time needs no process of its own."""
+def _spread(options: AblationOptions, runs: list[tuple[Arm, int]], jobs: int) -> Iterator[RunResult]:
+    """Results in the order in which runs finish; a single job runs in this process."""
     if jobs == 1:
         yield from (run_one(options, arm, seed) for arm, seed in runs)
         return
@@ -174,7 +171,7 @@ def _spread(options: AblationOptions, runs: list[tuple[str, int]], jobs: int) ->
         yield from (done.result() for done in as_completed(waiting))
 
 
-def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
+def run_one(options: AblationOptions, arm: Arm, seed: int) -> RunResult:
     """Train and evaluate one arm with one seed, on one thread."""
     torch.set_num_threads(1)
     logging.basicConfig(format="%(message)s")
@@ -184,14 +181,14 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
     config = preset("mini")
     model = SegmenterModel(config)
     load_pretrained(model)
-    model.backbone.requires_grad_(False)  # what few steps would change in it does not pay for their time
+    model.backbone.requires_grad_(requires_grad=False)  # so few steps change it too little to be worth the time
     encoder = load_text_encoder(config.text)
     recipe = TrainOptions(
         steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
         warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
-        names="draw" if arm in ("diversification", "both") else "plain", average=0.99,
+        names="draw" if arm.diversified else "plain", average=0.99,
     )  # fmt: skip
-    regions = None if arm == "plain" else _teach(options, material, encoder)
+    regions = None if arm is Arm.PLAIN else _region_vectors(options, material, encoder)
     trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)
     if (place / STATE).is_file():
         trainer.resume()
@@ -202,28 +199,27 @@ def run_one(options: AblationOptions, arm: str, seed: int) -> RunResult:
 
 
 def evaluate(
-    model: TrainableModel, material: Material, encoder: TorchTextEncoder, view: int, arm: str, seed: int
+    model: TrainableModel, material: AblationData, encoder: TorchTextEncoder, view: int, arm: Arm, seed: int
 ) -> RunResult:
-    """Both vocabularies on the evaluation photos, the plain names, and the reserved ones in their place: as they are,
-    and read through the names of the training, as the runtime does it."""
+    """Evaluate with the plain names and with the reserved names, each as they are and moved towards trained names."""
     plain = [category.names[0] for category in material.test.classes]
     renamed = [material.split.reserved.get(name, name) for name in plain]
-    met = encoder.encode(names(training_vocabulary([dataset for dataset, _ in material.train]))).numpy()
+    trained_names = encoder.encode(names(training_vocabulary([dataset for dataset, _ in material.train]))).numpy()
     exact = [encoder.encode(words) for words in (plain, renamed)]
-    read = [torch.from_numpy(read_words(vectors.numpy(), met)) for vectors in exact]
+    read = [torch.from_numpy(read_words(vectors.numpy(), trained_names)) for vectors in exact]
     by_name, by_synonym, read_by_name, read_by_synonym = (
         score(counts, material.test.classes, material.split)
         for counts in count_confusions(model, material.test, [*exact, *read], view)
     )
     return RunResult(
-        arm, seed, by_name.seen, by_name.unseen, by_name.harmonic, by_synonym.seen, by_synonym.unseen,
+        arm.value, seed, by_name.seen, by_name.unseen, by_name.harmonic, by_synonym.seen, by_synonym.unseen,
         by_name.per_class, by_synonym.per_class,
         read_by_name.seen, read_by_name.unseen, read_by_name.harmonic, read_by_synonym.seen, read_by_synonym.unseen,
     )  # fmt: skip
 
 
 def summarise(runs: list[RunResult], options: AblationOptions, split: Split) -> dict[str, Any]:
-    """Mean and standard deviation of every arm, every run, and what they were run with."""
+    """Mean and standard deviation of every arm, all runs, and the options they were run with."""
     arms = {}
     for arm in dict.fromkeys(run.arm for run in runs):
         of_arm = [run for run in runs if run.arm == arm]
@@ -251,24 +247,24 @@ _FIGURES = (
 )  # fmt: skip
 
 
-def _teach(options: AblationOptions, material: Material, encoder: TorchTextEncoder) -> RegionVectors:
+def _region_vectors(options: AblationOptions, material: AblationData, encoder: TorchTextEncoder) -> RegionVectors:
     datasets = [dataset for dataset, _ in material.train]
     return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
 
 
-def _place(options: AblationOptions, arm: str, seed: int) -> Path:
-    return Path(options.folder) / f"{arm}_{seed}"
+def _place(options: AblationOptions, arm: Arm, seed: int) -> Path:
+    return Path(options.folder) / f"{arm.value}_{seed}"
 
 
-def _claim(folder: Path, options: AblationOptions) -> None:
-    """Runs of one folder share their options and what the split says; raises `UsageError` for a folder of others."""
-    said = asdict(read_split(Path(options.split)))
-    wanted = asdict(options) | {"content of the split": said, "model": asdict(preset("mini"))}
-    path, mine = folder / "options.json", json.loads(json.dumps(wanted))
+def _check_options(folder: Path, options: AblationOptions) -> None:
+    """Check that the folder's runs have the same options and split; raises `UsageError` otherwise."""
+    split = asdict(read_split(Path(options.split)))
+    wanted = asdict(options) | {"content of the split": split, "model": asdict(preset("mini"))}
+    path, own = folder / "options.json", json.loads(json.dumps(wanted))
     if not path.is_file():
-        return _write(path, mine)
-    theirs = _read(path)
-    changed = sorted(key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "folder")
+        return _write(path, own)
+    found = _read(path)
+    changed = sorted(key for key in own | found if own.get(key) != found.get(key) and key != "folder")
     if changed:
         raise UsageError(f"{folder} holds runs with other options ({', '.join(changed)}); choose another folder")
 
@@ -277,7 +273,7 @@ def _result(path: Path) -> RunResult:
     try:
         return RunResult(**_read(path))
     except TypeError as error:
-        raise CheckpointError(f"{path} is no result of a run ({error}); remove it to run again") from error
+        raise CheckpointError(f"{path} is not the result of a run ({error}); remove it to run again") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

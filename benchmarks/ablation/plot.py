@@ -1,4 +1,4 @@
-"""The picture of an ablation: bars of the arms' means with their standard deviations, every run as a point."""
+"""Plot of an ablation: bars of the arms' means with their standard deviations, every run as a point."""
 
 from __future__ import annotations
 

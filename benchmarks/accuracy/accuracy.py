@@ -20,15 +20,15 @@ from .panoptic_quality import SegmentCounts, match_segments
 
 @dataclass(frozen=True)
 class Counts:
-    """What is counted on photos. They add up."""
+    """Counts over photos; they can be added."""
 
     pixels: npt.NDArray[np.int64]  # (K, K + 1) truth by prediction, the last column "none of them"
     boundary: npt.NDArray[np.int64]  # (3, K) near outlines: in both, in the truth, in the prediction
     segments: SegmentCounts | None = None  # of panoptic segmentation
 
     @classmethod
-    def zero(cls, classes: int, panoptic: bool = False) -> Counts:
-        """Nothing counted yet."""
+    def zero(cls, classes: int, *, panoptic: bool = False) -> Counts:
+        """Counts of no photo."""
         return cls(
             np.zeros((classes, classes + 1), np.int64),
             np.zeros((3, classes), np.int64),
@@ -42,7 +42,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class PanopticScore:
-    """Panoptic quality, over all classes and apart."""
+    """Panoptic quality over all classes, over things and over stuff."""
 
     pq: float
     sq: float  # mean IoU of the segments that are matched
@@ -57,21 +57,23 @@ class AccuracyResult:
 
     dataset: str
     photos: int
-    classes: int  # all of them compete
+    classes: int  # number of class names, all competing
     miou: float  # mean over the classes that occur in the truth
     pixel_accuracy: float  # of labelled pixels
     per_class: dict[str, float | None]  # IoU, None where a class occurs in neither truth nor prediction
-    split: SplitScore | None = None  # mean IoU of the seen and the unseen classes, when they were told apart
+    split: SplitScore | None = None  # mean IoU of seen and of unseen classes, with a split file
     frequency_weighted: float = float("nan")  # IoU, classes weighted by their share of the truth
-    boundary_iou: float = float("nan")  # mean over the classes of the truth; within 2 % of the diagonal of outlines
+    boundary_iou: float = float(
+        "nan"
+    )  # mean over the classes of the truth; pixels within 2 % of the diagonal of an outline
     panoptic: PanopticScore | None = None  # of a panoptic bundle on data with segments
-    stage: str = "fp32"  # what ran: one of the bundle's precisions, torch, or a plan
-    synonyms: bool = False  # whether classes were asked for by all their names, not by the plain one
+    stage: str = "fp32"  # what was run: one of the bundle's precisions, torch, or a plan
+    synonyms: bool = False  # whether classes were asked for by all their names instead of the plain one
     skipped: tuple[str, ...] = ()  # photos left out, and why
 
 
 def count_photo(segmenter: Segmenter, asked: ClassQuery, photo: LabelledPhoto) -> Counts:
-    """Run one photo at its own size and count."""
+    """Segment one photo at its own size and count."""
     prediction = segmenter.predict(photo.image)
     truth = asked.truth(photo.truth)
     segments = None
@@ -91,16 +93,17 @@ def count_photos(
     segmenter: Segmenter,
     photos: LabelledPhotos,
     indices: Iterable[int],
+    *,
     synonyms: bool = False,
     on_photo: Callable[[], None] = lambda: None,
 ) -> tuple[Counts, ClassQuery]:
-    """Counts of the photos `indices`, and the classes as they were asked for.
+    """Counts over the photos `indices`, and the classes as they were asked for.
 
-    The segmenter must have no background and no threshold: every pixel counts. Raises `UsageError`, `DatasetError`,
-    `SourceError`.
+    The segmenter must have no background classes and no confidence threshold: every pixel gets a class.
+    Raises `UsageError`, `DatasetError`, `SourceError`.
     """
-    asked = ClassQuery(segmenter, photos.classes, synonyms)
-    total = Counts.zero(len(asked), segmenter.task == "panoptic" and photos.stuff is not None)
+    asked = ClassQuery(segmenter, photos.classes, synonyms=synonyms)
+    total = Counts.zero(len(asked), panoptic=segmenter.task == "panoptic" and photos.stuff is not None)
     for index in indices:
         total += count_photo(segmenter, asked, photos.load(index))
         on_photo()
@@ -111,12 +114,13 @@ def summarise(
     counts: Counts,
     labels: tuple[str, ...],
     photos: LabelledPhotos,
+    *,
     split: Split | None = None,
     stage: str = "fp32",
     synonyms: bool = False,
     stuff: npt.NDArray[np.bool_] | None = None,
 ) -> AccuracyResult:
-    """The figures behind summed counts; `labels` are the classes asked for, `stuff` (K,) those without instances."""
+    """Figures from summed counts; `labels` are the classes asked for, `stuff` (K,) those without instances."""
     result = intersection_over_union(counts.pixels)
     per_class = {
         label: None if np.isnan(value) else round(float(value), 4)
@@ -155,11 +159,12 @@ def _panoptic(segments: SegmentCounts | None, stuff: npt.NDArray[np.bool_] | Non
 def measure_accuracy(
     segmenter: Segmenter,
     photos: LabelledPhotos,
+    *,
     on_photo: Callable[[], None] = lambda: None,
     split: Split | None = None,
     synonyms: bool = False,
 ) -> AccuracyResult:
-    """All of it in this process, see `count_photos`."""
-    counts, asked = count_photos(segmenter, photos, range(len(photos)), synonyms, on_photo)
+    """Measure in this process, see `count_photos`."""
+    counts, asked = count_photos(segmenter, photos, range(len(photos)), synonyms=synonyms, on_photo=on_photo)
     stuff = None if photos.stuff is None else asked.of_labels(photos.stuff)
-    return summarise(counts, asked.labels, photos, split, synonyms=synonyms, stuff=stuff)
+    return summarise(counts, asked.labels, photos, split=split, synonyms=synonyms, stuff=stuff)

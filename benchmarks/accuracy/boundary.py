@@ -1,9 +1,9 @@
-"""Boundary IoU: how well outlines are met (Cheng et al., Boundary IoU: Improving Object-Centric Image Segmentation
+"""Boundary IoU: accuracy of outlines (Cheng et al., Boundary IoU: Improving Object-Centric Image Segmentation
 Evaluation, CVPR 2021).
 
-Of every mask only the pixels count that lie within a distance of its outline, measured inside; the picture's edge is an
-outline, too. Counted for all classes at once: a pixel is near the outline of its own class exactly when the square
-around it is not all of one label.
+Only the pixels of a mask that lie within a distance of its outline count; the edge of the image is an outline as well.
+Counted for all classes at once: a pixel is near the outline of its own class exactly if the square around it holds more
+than one label.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from ...runtime.opencv import cv2
 
-RATIO = 0.02  # the distance, of the picture's diagonal: the paper's for COCO and LVIS
+RATIO = 0.02  # the distance as a share of the image diagonal, as in the paper for COCO and LVIS
 
 Labels = npt.NDArray[np.integer]
 
 
 def outline(labels: Labels, distance: int) -> npt.NDArray[np.bool_]:
-    """Pixels (H, W) with another label, or the picture's edge, at most `distance` rows and columns away.
+    """Pixels (H, W) with another label, or the image's edge, at most `distance` rows and columns away.
 
     Labels must fit int16.
     """
@@ -33,8 +33,8 @@ def outline(labels: Labels, distance: int) -> npt.NDArray[np.bool_]:
 def boundary_counts(truth: Labels, predicted: Labels, classes: int, ratio: float = RATIO) -> npt.NDArray[np.int64]:
     """Pixels of each class (3, K) near outlines: in truth and prediction, in the truth, in the prediction.
 
-    `truth` and `predicted` (H, W) are class indices; anything outside 0..K-1 is no class. Where the truth is none,
-    nothing is counted, but its edge is an outline.
+    `truth` and `predicted` (H, W) are class indices; values outside 0..K-1 are no class. Pixels where
+    the truth is no class are not counted, but their edge is an outline.
     """
     height, width = truth.shape
     distance = max(1, round(ratio * float(np.hypot(height, width))))
@@ -48,7 +48,7 @@ def boundary_counts(truth: Labels, predicted: Labels, classes: int, ratio: float
 
 
 def boundary_iou(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], float]:
-    """IoU of each class (K,), NaN where it is in neither, and the mean over classes of the truth, from summed counts."""
+    """Boundary IoU of each class (K,), NaN where it does not occur, and the mean over the classes of the truth."""
     met, truth, predicted = counts
     union = truth + predicted - met
     per_class = np.where(union > 0, met / np.maximum(union, 1), np.nan)

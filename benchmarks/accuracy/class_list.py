@@ -1,4 +1,4 @@
-"""Asking a segmenter for a data set's classes, and truth and prediction in the same numbers."""
+"""The classes of a data set as a segmenter is asked for them, and truth and prediction in the same class indices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...data.names.category_names import CategoryNames
 from ...runtime.segmenter import Segmenter
 
 
-def entries(classes: Sequence[CategoryNames], synonyms: bool) -> list[str]:
-    """What to ask for: each class by what defines it, "plain" or "handrail|fence", and with `synonyms` by all its names.
+def entries(classes: Sequence[CategoryNames], *, synonyms: bool = False) -> list[str]:
+    """Entries of the class list: "plain" or, of a composite class, "handrail|fence"; with `synonyms` all names.
 
-    A name that two classes share is left out; a name that defines a class stays where others have it as a synonym.
+    A synonym that two classes share is left out; the defining name of a class is kept even if others have it as well.
     """
     definitions, names = _owners(map(_defining, classes)), _owners(entry.names for entry in classes)
     asked = []
@@ -29,7 +29,7 @@ def entries(classes: Sequence[CategoryNames], synonyms: bool) -> list[str]:
 
 
 def _defining(entry: CategoryNames) -> tuple[str, ...]:
-    """Names without which it would be another class: the plain one, or those of all its parts."""
+    """The defining names of a class: its plain name, or those of all parts of a composite class."""
     return entry.names[: entry.defining if isinstance(entry, CompositeNames) else 1]
 
 
@@ -47,19 +47,19 @@ def _key(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Without the signs that divide a list of classes."""
+    """Without the separators of class lists."""
     return " ".join(name.replace(",", " ").replace("|", " ").split())
 
 
 class ClassQuery:
-    """A data set's classes as a segmenter was asked for them.
+    """The classes of a data set, set as the active classes of a segmenter.
 
-    Two categories may share a plain name ("table" in COCO): they are one class to a user, and one here.
+    Categories that share a plain name ("table" in COCO) are one class here.
     """
 
-    def __init__(self, segmenter: Segmenter, classes: Sequence[CategoryNames], synonyms: bool) -> None:
-        """Sets the segmenter's classes; raises `UsageError` for more than its bundle takes."""
-        asked = segmenter.set_classes(entries(classes, synonyms))
+    def __init__(self, segmenter: Segmenter, classes: Sequence[CategoryNames], *, synonyms: bool = False) -> None:
+        """Set the segmenter's classes; raises `UsageError` for more classes than its bundle supports."""
+        asked = segmenter.set_classes(entries(classes, synonyms=synonyms))
         number = {
             name.casefold(): index
             for index, entry in enumerate(asked.vocabulary.classes[: asked.shown])
@@ -76,20 +76,20 @@ class ClassQuery:
         return len(self.labels)
 
     def index(self, label: int) -> int:
-        """Number of a data set's class."""
+        """Class index of a data set's label."""
         return int(self._table[label])
 
     def truth(self, truth: Truth) -> npt.NDArray[np.int32]:
-        """The truth (H, W) in these numbers, VOID where it does not count."""
+        """The truth (H, W) in these class indices, VOID where it is not counted."""
         labels: npt.NDArray[np.int32] = np.where(truth.labels >= 0, self._table[truth.labels], np.int32(VOID))
         return labels
 
     def segments(self, truth: Truth) -> dict[int, TrueSegment]:
-        """The truth's segments in these numbers."""
+        """The segments of the truth in these class indices."""
         return {key: TrueSegment(self.index(part.label), part.crowd) for key, part in truth.segments.items()}
 
     def of_labels(self, which: Sequence[bool]) -> npt.NDArray[np.bool_]:
-        """Something known of the data set's classes (K,), for those asked for; the first of a name counts."""
+        """A flag of the data set's classes for the classes asked for (K,); the first category of a name decides."""
         known = np.zeros(len(self), np.bool_)
         for index, value in reversed(list(zip(self._table, which, strict=True))):
             known[index] = value

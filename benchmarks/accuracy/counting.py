@@ -1,7 +1,7 @@
-"""Counting over many photos: in several processes, and going on where an interrupted run stopped.
+"""Counting over many photos: in several processes, and resumable.
 
-Photos are counted in portions of neighbours. The counts of a portion are whole numbers and sums in a fixed order, and
-portions are added in their order: any number of processes, with or without interruptions, gives the same figures.
+Photos are counted in portions of neighbouring photos. The counts of a portion are integers and sums in a fixed order,
+and portions are added in order: the figures do not depend on the number of processes or on interruptions.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .panoptic_quality import SegmentCounts
 from .stages import Stage, open_stage
 
 PORTION = 8  # photos
-_FORMAT = 2  # of the kept counts: changes when what is counted changes
+_FORMAT = 2  # version of the stored counts
 
 
 @dataclass(frozen=True)
 class Job:
-    """One evaluation: what runs, and on what. Sent to worker processes."""
+    """One evaluation: a stage of a bundle on a data set. Sent to worker processes."""
 
     bundle: Path
     stage: Stage
     photos: LabelledPhotos
-    threads: int = 0  # of each process; 0: the engine's own choice
+    threads: int = 0  # CPU threads of each process; 0: the engine's default
     synonyms: bool = False  # ask for classes by all their names
 
     @property
@@ -53,8 +53,8 @@ class Job:
     @property
     def digest(self) -> str:
         """Changes with anything that the counts depend on. Raises `PlanError`."""
-        asked = entries(self.photos.classes, self.synonyms)
-        # Another plan may have taken the place of an earlier one. A checkpoint is the one that the bundle tells.
+        asked = entries(self.photos.classes, synonyms=self.synonyms)
+        # A plan may have been replaced by another in the same folder. The checkpoint is fixed by the bundle.
         plan = None if self.stage.plan is None else Plan.open(self.stage.plan).sidecar.to_json()
         depends = (_FORMAT, PORTION, Bundle.open(self.bundle, verify=False).digest, self.stage, plan, asked)
         return hashlib.sha256(repr((*depends, self.photos.digest)).encode()).hexdigest()[:24]
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Portion:
-    """What one portion gave."""
+    """Counts of one portion."""
 
     counts: Counts
     labels: tuple[str, ...]  # of the classes asked for
@@ -76,9 +76,9 @@ def measure(
     split: Split | None = None,
     on_portion: Callable[[int], None] = lambda photos: None,
 ) -> AccuracyResult:
-    """Evaluate in `jobs` processes. `on_portion` is told how many photos have been counted since the last time.
+    """Evaluate in `jobs` processes. `on_portion` gets the number of photos counted since its last call.
 
-    With a folder `kept`, every portion's counts are kept there, and those that are there already are not counted again.
+    With a folder `kept`, the counts of every portion are stored there, and stored portions are not counted again.
     Raises `UsageError`, `BundleError`, `DatasetError`, `SourceError`, `SinkError`.
     """
     store = None if kept is None else _Store(kept / job.digest)
@@ -96,11 +96,19 @@ def measure(
     first = found[0]
     total = sum((found[number].counts for number in range(1, len(found))), first.counts)
     stuff = None if first.stuff is None else np.array(first.stuff)
-    return summarise(total, first.labels, job.photos, split, job.stage.name, job.synonyms, stuff)
+    return summarise(
+        total,
+        first.labels,
+        job.photos,
+        split=split,
+        stage=job.stage.name,
+        synonyms=job.synonyms,
+        stuff=stuff,
+    )
 
 
 def forget(kept: Path) -> None:
-    """Remove what `measure` kept: the result is written."""
+    """Remove the counts that `measure` stored, once the result is written."""
     shutil.rmtree(kept, ignore_errors=True)
 
 
@@ -134,7 +142,7 @@ def _start(job: Job) -> None:
 def _work(number: int) -> _Portion:
     global _segmenter
     assert _job is not None
-    # Opened here, not when the process starts: an error there would not reach the user.
+    # Opened here and not when the process starts: an error there would not reach the user.
     _segmenter = _segmenter or _open(_job).__enter__()
     return _portion(_segmenter, _job, number)
 
@@ -144,7 +152,7 @@ def _open(job: Job) -> Segmenter:
 
 
 def _portion(segmenter: Segmenter, job: Job, number: int) -> _Portion:
-    counts, asked = count_photos(segmenter, job.photos, job.portions[number], job.synonyms)
+    counts, asked = count_photos(segmenter, job.photos, job.portions[number], synonyms=job.synonyms)
     stuff = None if job.photos.stuff is None else tuple(map(bool, asked.of_labels(job.photos.stuff)))
     return _Portion(counts, asked.labels, stuff)
 
@@ -156,10 +164,10 @@ class _Store:
         self._folder = folder
 
     def read(self, number: int) -> _Portion | None:
-        """What was kept; None where there is nothing, or nothing that can be read."""
+        """The stored counts; None where there are none, or where they cannot be read."""
         try:
             path = self._folder / f"{number:06d}.npz"
-            # Opened here, since numpy leaves a file open that turns out to be none of its own.
+            # Opened here, since numpy leaves a file open that is not an archive.
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 segments = None
                 if "iou" in arrays:
@@ -171,7 +179,7 @@ class _Store:
             return None
 
     def write(self, number: int, portion: _Portion) -> None:
-        """Keep a portion's counts; raises `SinkError`."""
+        """Store the counts of a portion; raises `SinkError`."""
         counts = portion.counts
         arrays: dict[str, Any] = {
             "pixels": counts.pixels,

@@ -1,7 +1,7 @@
-"""Panoptic quality of pictures and of clips, counted over matched segments.
+"""Panoptic quality of images and of clips, counted over matched segments.
 
-PQ: Kirillov et al., Panoptic Segmentation, CVPR 2019. VPQ: Kim et al., Video Panoptic Segmentation, CVPR 2020; there
-every window of k frames is matched as a picture of k times the height, ids being the same from frame to frame.
+PQ: Kirillov et al., Panoptic Segmentation, CVPR 2019. VPQ: Kim et al., Video Panoptic Segmentation, CVPR 2020:
+every window of k frames is matched as one image of k times the height, with ids that persist from frame to frame.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class SegmentCounts:
-    """Sums behind panoptic quality, of each class. They add up over pictures."""
+    """Sums for panoptic quality, of each class; they can be added over images."""
 
     iou: npt.NDArray[np.float64]  # (K,) of the matched segments
     matched: npt.NDArray[np.int64]  # (K,)
@@ -40,7 +40,7 @@ class SegmentCounts:
 
     @classmethod
     def zero(cls, classes: int) -> SegmentCounts:
-        """Nothing counted yet."""
+        """Counts of no image."""
         return cls(np.zeros(classes), *(np.zeros(classes, np.int64) for _ in range(3)))
 
     def __add__(self, other: SegmentCounts) -> SegmentCounts:
@@ -58,7 +58,7 @@ class SegmentCounts:
         return result
 
     def quality(self, which: npt.NDArray[np.bool_] | None = None) -> Quality:
-        """Means over the classes that have segments, or over those of them that are True in `which` (K,)."""
+        """Means over the classes that have segments, or over those that are True in `which` (K,)."""
         weight = self.matched + 0.5 * (self.invented + self.missed)
         there = weight > 0 if which is None else (weight > 0) & which
         if not there.any():
@@ -75,12 +75,12 @@ class SegmentCounts:
 def match_segments(
     truth: Ids, true_segments: Mapping[int, TrueSegment], predicted: Ids, labels: Mapping[int, int], classes: int
 ) -> SegmentCounts:
-    """Match the segments of one picture, or of a window of frames.
+    """Match the segments of one image, or of a window of frames.
 
     `truth` and `predicted` are maps of segment ids from 0, of the same shape: (H, W), or (k, H, W). `true_segments`
-    tells what each id of the truth is, `labels` the class index of each predicted id; ids that they do not name are no
-    segments. Two segments of a class match when their IoU is above one half; pixels without truth do not count. A
-    predicted segment that matches none is forgiven when more than half of it is unlabelled or in a crowd of its class.
+    describes each id of the truth, `labels` gives the class index of each predicted id; other ids are no segments. Two
+    segments of a class match if their IoU is above 0.5; pixels without truth are not counted. An unmatched predicted
+    segment is not a false positive if more than half of it is unlabelled or in a crowd of its class.
     """
     iou = np.zeros(classes)
     matched, invented, missed = (np.zeros(classes, np.int64) for _ in range(3))
@@ -121,7 +121,7 @@ def match_segments(
 
 @dataclass(frozen=True)
 class PanopticFrame:
-    """Truth and prediction of one frame; what is one thing keeps its id through the clip."""
+    """Truth and prediction of one frame; a thing keeps its id throughout the clip."""
 
     truth: Ids  # (H, W)
     true_segments: Mapping[int, TrueSegment]
@@ -130,7 +130,7 @@ class PanopticFrame:
 
 
 def match_window(window: Sequence[PanopticFrame], classes: int) -> SegmentCounts:
-    """`match_segments` of neighbouring frames taken together."""
+    """`match_segments` over a window of consecutive frames."""
     return match_segments(
         np.stack([frame.truth for frame in window]),
         {key: value for frame in window for key, value in frame.true_segments.items()},
@@ -141,10 +141,10 @@ def match_window(window: Sequence[PanopticFrame], classes: int) -> SegmentCounts
 
 
 class SegmentLinker:
-    """Gives the segments of a clip, found frame by frame, ids that stay: the runtime numbers each frame anew.
+    """Gives segments ids that persist through a clip; the runtime numbers the segments of each frame separately.
 
-    A class that is stuff has one id. A thing takes the id of the thing of its class in the frame before whose pixels it
-    overlaps most, each id once, the largest overlaps first; the rest are new. No motion is modelled.
+    A stuff class has one id. A thing takes the id of the thing of its class in the previous frame that it overlaps
+    most, each id once, largest overlaps first; other things get new ids. Motion is not modelled.
     """
 
     def __init__(self, stuff: npt.NDArray[np.bool_]) -> None:
@@ -155,7 +155,7 @@ class SegmentLinker:
         self._labels: dict[int, int] = {}
 
     def link(self, ids: Ids, labels: Mapping[int, int]) -> tuple[Ids, dict[int, int]]:
-        """Ids (H, W) of the next frame and the class of each -> the same with ids that stay."""
+        """Ids (H, W) of the next frame and the class of each -> the same with persistent ids."""
         new: dict[int, int] = {}
         if self._before is not None and self._before.shape == ids.shape:
             span = int(ids.max(initial=0)) + 1

@@ -1,4 +1,4 @@
-"""What a user sees who asks for one thing, or for five: is it found, is nothing painted, is something painted falsely.
+"""Names asked for alone and in short lists: share found, share with nothing painted, share of false alarms.
 
 For every photo, every class that covers at least `LEAST_SHARE` of it is asked for alone, and so are `ABSENT` classes
 that are labelled nowhere in it. Then the same names are asked for in lists of `LIST_LENGTH`. All of it goes through the
@@ -99,7 +99,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """All figures of one data set and one way of asking."""
+    """All figures of one data set and one kind of request."""
 
     dataset: str
     request: str  # value of a `Request`
@@ -127,7 +127,7 @@ class QuerySet:
     def __init__(self, photos: LabelledPhotos, *, synonyms: bool = False) -> None:
         """With `synonyms`, a class is asked for by all its names, "cup|mug", else by its plain one."""
         self.photos = photos
-        self._entries = entries(photos.classes, synonyms)
+        self._entries = entries(photos.classes, synonyms=synonyms)
         self.names = tuple(dict.fromkeys(self._entries))
 
     def load(self, index: int) -> tuple[npt.NDArray[np.uint8], PhotoClasses, set[str]]:
@@ -185,7 +185,7 @@ def measure_queries(
     own = segmenter.threshold
     points = (*thresholds, own)
     everything: dict[Request, list[Query]] = {request: [] for request in Request}
-    asker = _Asker(segmenter)
+    runner = _QueryRunner(segmenter)
     try:
         for index in range(len(queries.photos)):
             image, classes, there = queries.load(index)
@@ -193,7 +193,7 @@ def measure_queries(
             photo = queries.photos.files[index].image.stem
             for request in Request:
                 for names in _requests(request, present, absent):
-                    predictions = asker.ask(image, names, points)
+                    predictions = runner.ask(image, names, points)
                     for position, name in enumerate(names):
                         outcomes = tuple(_outcome(found, position, classes, name) for found in predictions)
                         share = float(classes.masks[name].mean()) if name in classes.masks else 0.0
@@ -206,7 +206,7 @@ def measure_queries(
 
 
 def _requests(request: Request, present: list[str], absent: list[str]) -> list[tuple[str, ...]]:
-    """The names asked for together on one photo: each alone, or the present ones in lists, filled up with absent ones."""
+    """Names asked for together on one photo: each alone, or the present ones in lists filled up with absent ones."""
     if request is Request.ALONE:
         return [(name,) for name in (*present, *absent)]
     lists = []
@@ -216,8 +216,8 @@ def _requests(request: Request, present: list[str], absent: list[str]) -> list[t
     return [names for names in lists if names]
 
 
-class _Asker:
-    """Asks a segmenter, and remembers how it was asked: the classes of a request are prepared once."""
+class _QueryRunner:
+    """Sets the classes of a segmenter, each class list once, and predicts."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter

@@ -1,9 +1,9 @@
-"""The line from checkpoint to device, stage by stage, each behind the segmenter that `ovs-run` uses.
+"""The stages from checkpoint to device, each behind the `Segmenter` that `ovs-run` uses.
 
-torch   the checkpoint itself, in torch FP32, and its text encoder in torch
-fp32    the bundle's ONNX graph, and from here on the bundle's text encoder
+torch   the checkpoint and its text encoder in torch, FP32
+fp32    the bundle's ONNX graph and, from here on, the bundle's text encoder
 …       every other precision of the bundle
-plan    a TensorRT plan of the bundle, where a GPU runs it
+plan    a TensorRT plan of the bundle, on a GPU
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TORCH, PLAN = "torch", "plan"
-_ORDER = ("fp32", "fp16", "int8-cpu", "int8")  # of the precisions, from the source on; others follow by name
+_ORDER = ("fp32", "fp16", "int8-cpu", "int8")  # of the precisions; others follow by name
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Stage:
 
 
 def choose_stages(bundle: Bundle, wanted: str, checkpoint: Path | None, plan: Path | None) -> list[Stage]:
-    """Stages of a comma-separated list, or for "all" those that can be run with what is given, in the line's order.
+    """Stages of a comma-separated list, or for "all" every stage that can be run, in their order.
 
-    Raises `UsageError` for one that the bundle does not have, or whose file is not given or not its own.
+    Raises `UsageError` for a stage that the bundle does not have, or whose file is missing or of another bundle.
     """
     have = sorted(bundle.manifest.precisions, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99, name))
     if wanted == "all":
@@ -72,9 +72,9 @@ def choose_stages(bundle: Bundle, wanted: str, checkpoint: Path | None, plan: Pa
 
 
 def open_stage(path: Path, stage: Stage, threads: int, stuff: Sequence[str] | None) -> Segmenter:
-    """A segmenter without background or threshold, so that every pixel gets one of the classes asked for.
+    """A segmenter without background classes or confidence threshold: every pixel gets one of the active classes.
 
-    `stuff` names the classes without instances, for panoptic segmentation; None does without.
+    `stuff` names the classes without instances, for panoptic segmentation; None is semantic segmentation.
     Raises `BundleError`, `UsageError`, `CheckpointError`, `MissingExtraError`.
     """
     panoptic = stuff is not None and Bundle.open(path, verify=False).manifest.graph.task == "panoptic"
@@ -90,12 +90,12 @@ def open_stage(path: Path, stage: Stage, threads: int, stuff: Sequence[str] | No
         assert stage.plan is not None
         precision = Plan.open(stage.plan).sidecar.precision
         return Segmenter.load(path, precision, threads, "tensorrt", plan=stage.plan, **options)
-    # Forced: how far off a precision is that failed its comparison is just what may be asked for.
+    # Forced: the accuracy of a precision that failed its parity check can be measured as well.
     return Segmenter.load(path, stage.name, threads, "cpu", force=True, **options)
 
 
 class TorchReference:
-    """The checkpoint in torch, as session and as text encoder: what everything after it is compared with."""
+    """The checkpoint in torch, as session and as text encoder: the reference of all later stages."""
 
     at_once = 1
 

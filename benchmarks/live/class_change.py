@@ -1,6 +1,6 @@
-"""How soon new classes are seen while the model is at work: a whole `ovs-run --web`, watched by a real HTTP client.
+"""Latency of a class change: `ovs-run --web` in a process of its own, changed by an HTTP client.
 
-The clock runs from just before the POST until a frame labelled with the new classes has arrived, over loopback.
+Measured from just before the POST until a frame labelled with the new classes has arrived, over loopback.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ else:
     aiohttp = require("aiohttp", "web")
 
 _FIRST = "person,bike,car,dog,chair"
-# Any two of these make a name that no cache holds.
+# A combination of the two is a name that no cache holds.
 _KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
 _THINGS = (
     "kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "jukebox", "marble", "windmill", "unicycle",
     "trumpet", "scarecrow", "hammock", "penguin", "quilt", "saxophone", "yurt", "nutcracker", "telescope", "wagon",
 )  # fmt: skip
 _WARMUP = 20  # frames before the first change
-_PAUSE = 0.3  # seconds between two changes: the pipeline is back in its stride
-_PATIENCE = 60.0  # seconds for the run to begin, or a change to be seen
+_PAUSE = 0.3  # seconds between two changes, so that the pipeline is in steady state
+_TIMEOUT = 60.0  # seconds for the run to begin, or for a change to be seen
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class LiveResult:
 
     bundle: str
     source: str
-    changes: int  # of either kind, five names each
-    new_names: Times  # POST to the first frame with them; none was ever encoded before
+    changes: int  # to new names, and as many to known names; five names each
+    new_names: Times  # POST to the first frame with them; names not in the cache
     known_names: Times  # the same for names in the cache
     model_ms: float  # median time in the network meanwhile
     fps: float  # median end-to-end rate meanwhile
@@ -66,7 +66,7 @@ class LiveResult:
 def measure_live(
     path: Path, source: str, threads: int = 0, changes: int = 60, progress: Callable[[int, int], None] | None = None
 ) -> LiveResult:
-    """Run the console command on `source` ("demo", a clip), over and over, and change its classes through the page."""
+    """Run `ovs-run` on `source` ("demo" or a clip, in a loop), and change its classes over HTTP."""
     bundle = Bundle.open(path)
     with tempfile.TemporaryDirectory() as cache:
         command = [
@@ -82,13 +82,13 @@ def measure_live(
             line = next((line for line in run.stderr if "http://" in line), "")
             if not line:
                 raise SourceError(
-                    f"ovs-run ended at once with code {run.wait()}; run it by hand: --web --source {source}"
+                    f"ovs-run ended immediately with code {run.wait()}; run it by hand: --web --source {source}"
                 )
             url = line[line.index("http://") :].strip()
             new, known, model, fps = asyncio.run(_watch(url, changes, progress))
         finally:
             run.send_signal(signal.SIGINT)
-            said = run.communicate(timeout=_PATIENCE)[1]
+            said = run.communicate(timeout=_TIMEOUT)[1]
     if run.returncode:
         raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
     return LiveResult(
@@ -105,7 +105,7 @@ def measure_live(
 async def _watch(
     url: str, changes: int, progress: Callable[[int, int], None] | None
 ) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Times of changes to new and to known names, of the network, and rates."""
+    """Times of changes to new and to known names, times of the network, and frame rates."""
     draw = random.Random(0)
     names = [f"{kind} {thing}" for kind in _KINDS for thing in _THINGS]
     draw.shuffle(names)
@@ -114,13 +114,13 @@ async def _watch(
     known: list[float] = []
     headers: list[dict[str, Any]] = []
     async with aiohttp.ClientSession(url) as session, session.ws_connect("/live") as live:
-        for number in range(-1, changes):  # the first one is for warming up
-            await asyncio.wait_for(_frames(live, headers, lambda: len(headers) >= _WARMUP), _PATIENCE)
+        for number in range(-1, changes):  # the first one is the warm-up
+            await asyncio.wait_for(_frames(live, headers, lambda: len(headers) >= _WARMUP), _TIMEOUT)
             entries = fresh[(number + 1) % len(fresh)]
-            if number >= len(fresh):  # every name has been used once: make them new by a number
+            if number >= len(fresh):  # all names are used up: a number makes them new
                 entries = [f"{name} {number}" for name in entries]
-            took = await asyncio.wait_for(_change(session, live, entries, headers), _PATIENCE)
-            again = await asyncio.wait_for(_change(session, live, _FIRST.split(","), headers), _PATIENCE)
+            took = await asyncio.wait_for(_change(session, live, entries, headers), _TIMEOUT)
+            again = await asyncio.wait_for(_change(session, live, _FIRST.split(","), headers), _TIMEOUT)
             if number >= 0:
                 new.append(took)
                 known.append(again)
@@ -151,7 +151,7 @@ async def _change(
 async def _frames(
     live: aiohttp.ClientWebSocketResponse, headers: list[dict[str, Any]], enough: Callable[[], bool]
 ) -> None:
-    """Take frames, as the page does, until that is enough."""
+    """Receive frames, as the page does, until `enough`."""
     while True:
         message = await live.receive()
         if message.type == aiohttp.WSMsgType.BINARY:

@@ -1,8 +1,8 @@
-"""What the pipeline makes of the network's rate: clip -> saved video, against the network alone, in turns.
+"""Throughput of the whole pipeline, clip to saved video, relative to the network alone, interleaved.
 
-The pipeline is that of `ovs-run --source clip.mp4 --save out.mp4`, labels smoothed as by default. A CPU takes several
-of a recording's frames at once, so the network alone is measured both ways: one frame after the other on all cores, as
-`ovs-bench speed` does it, and as many at once as the pipeline has.
+The pipeline is that of `ovs-run --source clip.mp4 --save out.mp4`, with the default temporal smoothing. A CPU infers
+several frames of a recording at the same time, so the network alone is measured both ways: one frame at a time on all
+cores, as in `ovs-bench speed`, and as many frames at a time as the pipeline.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ...runtime.inference.prediction import Prediction
 
 CLASSES = "person,bike,car,dog,chair"
-_PAUSE = 0.3  # seconds after which an engine's threads that wait for more work have gone to sleep
+_PAUSE = 0.3  # seconds after which idle threads of an engine have stopped spinning
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class PipelineResult:
     frame_size: tuple[int, int]  # height, width
     rounds: int  # of network alone, then pipeline
     frames: int  # of each round
-    smoothing: float  # strength, as `ovs-run` has it by default; 0 where there is none
-    network_fps: float  # alone, one frame after the other, median over the rounds
+    smoothing: float  # strength of temporal smoothing, the default of `ovs-run`; 0 is off
+    network_fps: float  # network alone, one frame at a time, median over the rounds
     at_once: int  # frames that the pipeline infers at the same time
-    together_fps: float  # the network alone, so many frames at a time
+    together_fps: float  # network alone, `at_once` frames at a time
     pipeline_fps: float  # decoding, network, drawing, encoding; from the first frame to the finished file
-    share: float  # pipeline / network one frame after the other, median over the rounds
-    together_share: float  # pipeline / network so many at a time
-    timings: dict[str, float]  # step -> median; they overlap, but for those of one thread
+    share: float  # pipeline / network one frame at a time, median over the rounds
+    together_share: float  # pipeline / network `at_once` frames at a time
+    timings: dict[str, float]  # step -> median; steps of different threads overlap
 
 
 class _Timings:
-    """A sink that keeps each frame's timings."""
+    """A sink that records the timings of each frame."""
 
     wants_picture = False
     place: str | None = None
@@ -69,7 +69,7 @@ class _Timings:
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
     ) -> bool:
-        """Keep them."""
+        """Record the timings."""
         self.kept.append(dict(status.timings))
         return True
 
@@ -127,12 +127,12 @@ def measure_pipeline(
 
 
 def _share(piped: list[float], alone: list[float]) -> float:
-    """Of the rate before and after each round, median over the rounds."""
+    """Throughput relative to that before and after each round, median over the rounds."""
     return median(2 * fps / (alone[turn] + alone[turn + 1]) for turn, fps in enumerate(piped))
 
 
 def _network_fps(segmenter: Segmenter, prepared: Prepared, runs: int) -> float:
-    """Frames a second of the network, `at_once` of them at a time."""
+    """Throughput of the network, with `at_once` frames at a time."""
     each = max(1, runs // segmenter.at_once)
 
     def infer(count: int) -> None:

@@ -1,7 +1,7 @@
-"""Hours in minutes: a looped clip and other classes every few seconds, with memory, threads and descriptors counted.
+"""Soak test: a looped clip with frequent class changes, while memory, threads and open files are counted.
 
-What runs is what `ovs-run` runs by default: labels smoothed, a video saved, and, where aiohttp is installed, the page
-with one viewer, who reads in this process. No class was ever encoded before, so every change goes through the encoder.
+It runs the defaults of `ovs-run`: temporal smoothing, a saved video and, if aiohttp is installed, the web page with one
+client in this process. All names are new, so every change runs the text encoder.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ if TYPE_CHECKING:
 
 _EVERY = 10.0  # seconds between two samples
 _CHANGE = 5.0  # seconds between two changes of classes
-_SETTLED = 180.0  # seconds after which memory should no longer grow
-_SPAN = 60.0  # seconds at the beginning and at the end whose ages are compared; of a short run, half of it
+_SETTLED = 180.0  # seconds after which memory should be constant
+_SPAN = 60.0  # seconds at the beginning and at the end whose frame ages are compared; at most half of the run
 _KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
 _THINGS = ("kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "marble", "windmill", "wagon", "quilt")
 
 
 @dataclass(frozen=True)
 class ProcessSample:
-    """The process at one moment."""
+    """State of the process at one moment."""
 
     seconds: float  # since the first frame
     memory_mib: float  # resident
     threads: int
     descriptors: int  # open files and sockets
-    frames: int  # so far
-    age_ms: float  # of the frames since the last sample, median
-    model_ms: float  # in the network, the same
+    frames: int  # processed so far
+    age_ms: float  # frame age since the last sample, median
+    model_ms: float  # time in the network since the last sample, median
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ class SoakResult:
 
     bundle: str
     source: str  # the clip's file name
-    unpaced: bool  # frames came as fast as they could be decoded, and not at the clip's own rate
+    unpaced: bool  # frames came as fast as they decode, not at the clip's frame rate
     minutes: float
     frames: int
-    changes: int  # of classes, each to five names that were never encoded before
-    viewed: int | None  # pictures that the page's viewer was sent; None without aiohttp
-    memory_growth: float  # from minute 3, or a tenth of a shorter run, to the end, as a share
+    changes: int  # class changes, each to five new names
+    viewed: int | None  # pictures sent to the web client; None without aiohttp
+    memory_growth: float  # from minute 3, or from a tenth of a shorter run, to the end, as a share
     threads_gained: int  # over the same time
     descriptors_gained: int
     model_ms: float  # median time in the network
-    age_ms: float  # median of all frames' age at the sinks
+    age_ms: float  # median frame age at the sinks
     age_first_ms: float  # median of the first tenth of the samples, and of the last
     age_last_ms: float
     age_first_minute: float  # median age over median time in the network, of the first minute's frames
@@ -94,9 +94,9 @@ class SoakResult:
 
 
 class _Loop:
-    """A `Capture` that plays a clip for ever."""
+    """A `Capture` that plays a clip in a loop."""
 
-    def __init__(self, path: Path, unpaced: bool) -> None:
+    def __init__(self, path: Path, *, unpaced: bool) -> None:
         self._path = path
         self._capture: Any = cv2.VideoCapture(str(path))
         self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)
@@ -105,7 +105,7 @@ class _Loop:
             raise SourceError(f"{path} does not decode as a video; give a clip such as .mp4 or .avi")
 
     def read(self) -> tuple[bool, Any]:
-        """The clip's next frame at its time; the first follows the last."""
+        """The next frame of the clip, at its time; after the last frame comes the first."""
         time.sleep(max(0.0, self._due - time.monotonic()))
         self._due = max(self._due + self._period, time.monotonic())
         read, image = self._capture.read()
@@ -125,7 +125,7 @@ class _Loop:
 
 
 class _SoakSink:
-    """A sink that changes the classes, takes samples, and ends the run when its time is over."""
+    """A sink that changes the classes, takes samples, and ends the run after its duration."""
 
     wants_picture = False
     place: str | None = None
@@ -153,7 +153,7 @@ class _SoakSink:
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
     ) -> bool:
-        """Count the frame, and do what is due."""
+        """Count the frame; take a sample or change the classes if it is time."""
         now = time.monotonic()
         self._start = now if self._start is None else self._start
         self._frames += 1
@@ -167,20 +167,20 @@ class _SoakSink:
         return self._due()
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Do what is due."""
+        """Take a sample or change the classes if it is time."""
         return self._due()
 
     def finish(self) -> None:
-        """Nothing to complete."""
+        """There is nothing to complete."""
 
     def close(self) -> None:
-        """Nothing to free."""
+        """There is nothing to free."""
 
     def _due(self) -> bool:
         if self._start is None:
             return True
         passed = time.monotonic() - self._start
-        # Sampled before the change that is due at the same time: it writes a file that is open for a moment.
+        # Before a change at the same time, which briefly opens a cache file.
         if passed >= (len(self.samples) + 1) * _EVERY and self._since:
             ages, models = zip(*self._since, strict=True)
             self.samples.append(_sample(passed, self._frames, median(ages), median(models)))
@@ -192,58 +192,64 @@ class _SoakSink:
         return passed < self._seconds
 
     def _new_name(self) -> str:
-        """The number makes it one that no cache has."""
+        """The number makes it a name that no cache has."""
         self._names += 1
         return f"{self._random.choice(_KINDS)} {self._random.choice(_THINGS)} {self._names}"
 
 
 class _Viewer:
-    """Looks at the page until the run ends, as a browser does, in a thread of its own."""
+    """A web client that receives pictures until the run ends, in its own thread."""
 
     def __init__(self, url: str) -> None:
         self.pictures = 0
-        self.error: BaseException | None = None  # why it stopped before the end
+        self.error: BaseException | None = None  # why it stopped before the end of the run
         self._url = url
-        self._looks = threading.Event()
+        self._connected = threading.Event()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._thread.start()
-        self._looks.wait()  # its sockets are not to be counted as gained on the way
+        self._connected.wait()  # before the first sample, so that its sockets are not counted as leaked
 
     def close(self) -> None:
-        """Wait for the end, which the page has told it by now."""
+        """Wait for its thread, which ends with the run."""
         self._thread.join()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._look())
-        except Exception as error:  # noqa: BLE001 - whatever it was, the soak has had no viewer from then on
+        except Exception as error:  # noqa: BLE001 - any failure means that there was no client from then on
             self.error = error
-            self._looks.set()
+            self._connected.set()
 
     async def _look(self) -> None:
         import aiohttp
 
         async with aiohttp.ClientSession(self._url) as session, session.ws_connect("/live") as live:
-            self._looks.set()
+            self._connected.set()
             async for message in live:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     self.pictures += 1
                     await live.send_str("next")
                 elif json.loads(message.data).get("ended"):
                     return
-        raise SourceError("it was sent away")
+        raise SourceError("the page closed the connection")
 
 
 def measure_soak(
-    path: Path, clip: Path, minutes: float, unpaced: bool, threads: int, tell: Callable[[ProcessSample], None]
+    path: Path,
+    clip: Path,
+    minutes: float,
+    *,
+    unpaced: bool,
+    threads: int,
+    tell: Callable[[ProcessSample], None],
 ) -> SoakResult:
-    """Run for `minutes` in this process, saving the video; `tell` hears of every sample."""
+    """Run for `minutes` in this process, saving the video; `tell` is called with every sample."""
     if not Path("/proc/self/statm").is_file():
-        raise UsageError("a soak counts memory and descriptors in /proc; run it on Linux")
+        raise UsageError("a soak test reads memory and open files from /proc; run it on Linux")
     bundle = Bundle.open(path)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # Not the user's cache: it would be full of names that nobody wants.
+        # Not the user's cache, which would fill with meaningless names.
         encoder = TextEncoder(bundle, threads, folder / "cache")
         session = open_session(bundle, EngineOptions("fp32", threads, "cpu"))
         segmenter = stack.enter_context(Segmenter(bundle.manifest, session, encoder))
@@ -251,7 +257,7 @@ def measure_soak(
         segmenter.smoother = TemporalSmoother() if segmenter.task == "semantic" else None
         interaction = Interaction.of(segmenter, Style())
         stack.callback(interaction.close)
-        source = LiveSource(clip.name, lambda: _Loop(clip, unpaced))
+        source = LiveSource(clip.name, lambda: _Loop(clip, unpaced=unpaced))
         watch = _SoakSink(interaction.vocabulary, minutes, tell)
         sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, live=source.live), watch]
         viewer = None
@@ -262,12 +268,12 @@ def measure_soak(
             stack.callback(page.close)
         summary = run(source, segmenter, sinks, lambda: interaction.controls.style)
     if viewer is not None and viewer.error is not None:
-        raise SourceError(f"the page lost its viewer ({viewer.error}); run ovs-run --web by hand to see why")
+        raise SourceError(f"the web client stopped ({viewer.error}); run ovs-run --web by hand to see why")
     samples = watch.samples
     if len(samples) < 3:
         raise UsageError(f"the run of {minutes:g} minutes is too short for a comparison; give it at least 0.6")
     settled = min(_SETTLED, minutes * 6)
-    # Medians of neighbours: a decoder that is opened anew just then has threads and descriptors for a moment.
+    # Medians over several samples: a decoder that is reopened briefly has more threads and files.
     few = max(3, len(samples) // 20)
     begin, end = [sample for sample in samples if sample.seconds >= settled][:few], samples[-few:]
     tenth = max(1, len(samples) // 10)

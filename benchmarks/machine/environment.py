@@ -1,4 +1,4 @@
-"""What a figure was measured on: a figure without it says nothing."""
+"""Machine and software of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ...bundle.processor import usable_processors
 from .system_state import SystemState, read_system_state
 
 _PACKAGES = (
-    "ovs-edge", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy", "opencv-python-headless", "torch",
+    "ovs-edge", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy", "opencv-python-headless",
+    "torch",
 )  # fmt: skip
 
 
@@ -27,18 +28,13 @@ class Environment:
     memory_gib: float
     system: str
     python: str
-    packages: dict[str, str]  # those that decide speed
-    board: SystemState  # clocks, power mode, temperature, driver: what the system says of them
+    packages: dict[str, str]  # packages that affect latency
+    board: SystemState  # clocks, power mode, temperature, driver, as far as the system reports them
 
     @classmethod
     def here(cls) -> Environment:
         """This machine, now."""
-        packages = {}
-        for name in _PACKAGES:
-            try:
-                packages[name] = version(name)
-            except PackageNotFoundError:
-                continue
+        packages = {name: found for name in _PACKAGES if (found := _version(name)) is not None}
         return cls(
             date=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
             processor=_processor(),
@@ -51,8 +47,15 @@ class Environment:
         )
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _processor() -> str:
-    """Model name and the vector extensions that matter, from /proc where there is one."""
+    """Model name and vector extensions, from /proc where available."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Power while something runs, from whatever the machine offers: jtop's service, INA3221 monitors, an NVIDIA driver.
+"""Power draw during a measurement: from jtop's service, INA3221 monitors or the NVIDIA driver.
 
-None of them is required, and nothing is ever set: a power mode is the owner's.
+All of them are optional, and nothing is changed: the power mode stays as it is.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PERIOD = 0.1  # seconds between two readings; the monitors themselves average over some tens of milliseconds
-_SETTLE = 1.5  # seconds of the workload before it is metered: clocks follow it, and GPUs report the last second's mean
-_SUPPLY = re.compile(r"(^|_)V?IN$|_IN$")  # rails that feed the whole module: VDD_IN, POM_5V_IN, 5V_IN
+_SETTLE = 1.5  # warm-up seconds before power is read: clocks adapt, and GPUs report the mean of the last second
+_SUPPLY = re.compile(r"(^|_)V?IN$|_IN$")  # rails that supply the whole module: VDD_IN, POM_5V_IN, 5V_IN
 
 
 @dataclass(frozen=True)
 class Power:
-    """What was drawn while something ran."""
+    """Power drawn during a measurement."""
 
     watts: float  # mean
-    source: str  # who says so, and of which rails
+    source: str  # source of the reading, and its rails
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Reader:
 
 
 class Meter:
-    """Reads the power in the background of a `with` block. Without a reader it does nothing."""
+    """Reads the power in the background during a `with` block. Does nothing without a reader."""
 
     def __init__(self, reader: Reader | None) -> None:
         self._reader = reader
@@ -64,7 +64,7 @@ class Meter:
 
     @property
     def power(self) -> Power | None:
-        """Mean of the block; None where nothing could be read."""
+        """Mean over the block; None if nothing could be read."""
         if self._reader is None or not self._samples:
             return None
         return Power(sum(self._samples) / len(self._samples), self._reader.source)
@@ -72,15 +72,15 @@ class Meter:
     def _read(self) -> None:
         assert self._reader is not None
         while not self._over.is_set():
-            with suppress(Exception):  # a monitor that fails now and then is worth its other readings
+            with suppress(Exception):  # a failed reading is skipped
                 self._samples.append(self._reader.watts())
             self._over.wait(_PERIOD)
 
 
 def find_reader(root: Path = Path("/")) -> Reader | None:
-    """The best there is, or None. `root` stands in for the file system's in tests."""
+    """The best available reader, or None. `root` replaces the root of the file system in tests."""
     for find in (_jtop, lambda: _ina3221(root), _nvml):
-        with suppress(Exception):  # a service that is down, a driver of another version: the next one may do
+        with suppress(Exception):  # a stopped service or an incompatible driver: try the next one
             reader = find()
             if reader is not None:
                 reader.watts()
@@ -89,7 +89,7 @@ def find_reader(root: Path = Path("/")) -> Reader | None:
 
 
 def _jtop() -> Reader | None:
-    """The service of jetson-stats, which knows every board's rails."""
+    """The service of jetson-stats, which knows the rails of all Jetson modules."""
     try:
         service: Any = importlib.import_module("jtop").jtop()
     except ImportError:
@@ -126,7 +126,7 @@ def _ina3221(root: Path) -> Reader | None:
 
 
 def _nvml() -> Reader | None:
-    """The first GPU alone: a desktop's CPU is not in it."""
+    """The first GPU only, without the CPU."""
     nvml = load_nvml()
     if nvml is None:
         return None
@@ -135,7 +135,7 @@ def _nvml() -> Reader | None:
 
 
 def load_nvml() -> Any | None:
-    """The module `pynvml`, initialised, where it and a driver are there."""
+    """The initialised module `pynvml`; None without it or without a driver."""
     try:
         nvml: Any = importlib.import_module("pynvml")
         nvml.nvmlInit()
@@ -147,9 +147,9 @@ def load_nvml() -> Any | None:
 def energy_per_frame(
     run: Callable[[], object], reader: Reader | None, seconds: float, settle: float = _SETTLE
 ) -> tuple[float, str] | None:
-    """Joules that one `run` takes, over at least `seconds` of nothing else, and who measured; None without a reader.
+    """Joules of one `run`, measured over at least `seconds`, and the source of the reading; None without a reader.
 
-    It runs for `settle` seconds unmetered first, so that what ran before it is not in the figure.
+    It runs for `settle` seconds first, so that earlier work does not affect the figure.
     """
     if reader is None:
         return None
@@ -161,7 +161,7 @@ def energy_per_frame(
 
 
 def _repeat(run: Callable[[], object], seconds: float) -> tuple[int, float]:
-    """How often it ran, and the seconds that took."""
+    """Number of runs, and seconds passed."""
     frames = 0
     start = time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:

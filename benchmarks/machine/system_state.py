@@ -1,4 +1,4 @@
-"""The machine's state that decides speed: clocks, governor, power mode, temperature, driver, and what slows it down."""
+"""State of the machine that affects latency: clocks, governor, power mode, temperature, driver, throttling."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _COOLERS = ("fan", "pwm")  # cooling devices that cool without slowing
 
 @dataclass(frozen=True)
 class SystemState:
-    """What sysfs and the driver say; whatever is not there is None or empty."""
+    """What sysfs and the driver report; missing values are None or empty."""
 
     governor: str | None = None  # of CPU 0
     clocks_mhz: tuple[int, ...] = ()  # of each CPU, now
-    highest_mhz: int | None = None  # that the CPU may run at
+    highest_mhz: int | None = None  # maximum of the CPU
     temperature_c: float | None = None  # of the hottest zone
-    power_mode: str | None = None  # nvpmodel's, of a Jetson
+    power_mode: str | None = None  # of a Jetson, from nvpmodel
     jetson: str | None = None  # Jetson Linux release
     driver: str | None = None  # of an NVIDIA GPU
     gpu: str | None = None
     gpu_clock_mhz: int | None = None
     load_average: float | None = None  # of the last minute
-    slowed: tuple[str, ...] = ()  # what slows the machine down at this moment
-    throttle_counts: dict[str, int] = field(default_factory=dict)  # counters that grow when it is slowed
+    slowed: tuple[str, ...] = ()  # reasons for throttling at this moment
+    throttle_counts: dict[str, int] = field(default_factory=dict)  # counters that grow with throttling
 
 
 def read_system_state(root: Path = Path("/")) -> SystemState:
-    """The machine now. `root` stands in for the file system's in tests. Never raises."""
+    """The state now. `root` replaces the root of the file system in tests. Never raises."""
     cpus = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
     clocks = [_number(cpu / "scaling_cur_freq") for cpu in cpus]
     highest = [_number(cpu / "scaling_max_freq") for cpu in cpus]
     zones = [_number(zone / "temp") for zone in (root / "sys/class/thermal").glob("thermal_zone*")]
-    # A zone that is powered down reads as an absurd temperature.
+    # A zone that is powered down reports an impossible temperature.
     degrees = [zone / 1e3 for zone in zones if zone is not None and 0 < zone < 150_000]
     gpu = _gpu() if root == Path("/") else {}
     load = (_text(root / "proc/loadavg") or "").split()
@@ -81,7 +81,7 @@ def _driver(root: Path) -> str | None:
 
 
 def _cooling(root: Path) -> list[str]:
-    """Cooling devices at work that lower clocks: a Jetson's `cpufreq-…`, `devfreq-…`, `…-throttle-alert`."""
+    """Active cooling devices that lower clocks: a Jetson's `cpufreq-…`, `devfreq-…`, `…-throttle-alert`."""
     active = []
     for device in sorted((root / "sys/class/thermal").glob("cooling_device*")):
         kind = _text(device / "type") or ""
@@ -108,12 +108,12 @@ def _counts(root: Path) -> dict[str, int]:
 
 
 def _gpu() -> dict[str, str]:
-    """Name, driver, clock and what slows the first GPU; empty without NVML."""
+    """Name, driver, clock and throttling reasons of the first GPU; empty without NVML."""
     nvml = load_nvml()
     if nvml is None:
         return {}
     found = {}
-    with suppress(Exception):  # a Jetson's NVML answers some of these and refuses others
+    with suppress(Exception):  # a Jetson's NVML supports only some of these calls
         device = nvml.nvmlDeviceGetHandleByIndex(0)
         found["name"] = _decoded(nvml.nvmlDeviceGetName(device))
         found["driver"] = _decoded(nvml.nvmlSystemGetDriverVersion())
@@ -124,7 +124,7 @@ def _gpu() -> dict[str, str]:
 
 
 def memory_of_gpu() -> float | None:
-    """MiB of GPU memory that this process holds; None where the driver does not say."""
+    """MiB of GPU memory of this process; None if the driver does not report it."""
     nvml = load_nvml()
     if nvml is None:
         return None

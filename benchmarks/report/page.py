@@ -1,4 +1,4 @@
-"""Results as one HTML file that needs nothing else: the tables of the report, and pictures of what was timed."""
+"""Results as one self-contained HTML file: the tables of the report, and plots of speed results."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ code, summary { color: var(--soft); font-size: .85rem; } pre { overflow-x: auto;
 
 
 def write_page(folder: Path, target: Path) -> None:
-    """The page of every result in `folder`. Raises `BundleError` for a file that is none, `SinkError` where it cannot
-    be written."""
+    """Write the page of every result in `folder`. Raises `BundleError` for a file that is not a result, `SinkError`."""
     documents = load(folder)
     parts = [_section(name, document) for name, document in documents.items()]
     figure = front(*_kinds(list(documents.values())))
     if figure is not None:
-        parts.insert(0, f"<section><h2>What a frame costs, and how right it is</h2>{_image(figure, 'front')}</section>")
+        parts.insert(0, f"<section><h2>Accuracy against time of a frame</h2>{_image(figure, 'front')}</section>")
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>ovs-edge: results</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
@@ -53,7 +52,7 @@ def write_page(folder: Path, target: Path) -> None:
 
 
 def write_plots(folder: Path, target: Path) -> list[Path]:
-    """The same pictures as PNG files in the folder `target`; returns them."""
+    """Write the plots as PNG files into the folder `target`; returns their paths."""
     documents = load(folder)
     figures: dict[str, Figure | None] = {"front": front(*_kinds(list(documents.values())))}
     for name, document in documents.items():
@@ -74,13 +73,13 @@ def write_plots(folder: Path, target: Path) -> list[Path]:
 
 
 def _kinds(documents: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Those of speed, and those of accuracy."""
+    """Results of speed, and results of accuracy."""
     speeds = [document for document in documents if "speed" in document]
     return speeds, [document for document in documents if "accuracy" in document or "line" in document]
 
 
 def _section(name: str, document: dict[str, Any]) -> str:
-    # Names come from files: Markdown is rendered with HTML shut out.
+    # Names come from files: HTML in the Markdown is disabled.
     tables = MarkdownIt("commonmark", {"html": False}).enable("table").render(section(document))
     tables = tables.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
     pictures = ""

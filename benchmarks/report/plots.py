@@ -1,4 +1,4 @@
-"""Pictures of results: where a frame's time goes, how it went over the run, and what accuracy it buys.
+"""Plots of results: time of each stage of a frame, time over the run, and accuracy against time.
 
 Each function takes result documents as `ovs-bench` writes them, and gives a matplotlib figure.
 """
@@ -19,14 +19,14 @@ _COLOURS = {
     "decode": "#9aa5b1", "preprocess": "#5b8def", "upload": "#7a5bd3", "infer": "#23395b", "download": "#b08be0",
     "postprocess": "#4c9f70", "overlay": "#e0a030", "encode": "#d1495b",
 }  # fmt: skip
-_UNKNOWN = "#d5dae0"  # time of a peer that does not say what it was spent on
+_UNKNOWN = "#d5dae0"  # time of a peer that does not report its stages
 _LINES = ("#3b7dd8", "#d1495b", "#4c9f70", "#e0a030", "#7a5bd3", "#23395b", "#c06c84", "#6b7a8f", "#2a9d8f", "#b5651d")
-_MOST_LINES = 10  # in one picture; more cannot be told apart
-_USUAL_CLASSES = 20  # K at which the front is drawn
+_MOST_LINES = 10  # in one plot; more cannot be distinguished
+_USUAL_CLASSES = 20  # K of the plot of accuracy against time
 
 
 def stage_bars(rows: Sequence[dict[str, Any]]) -> Figure:
-    """A bar for each row of a speed result, cut into the medians of its stages."""
+    """A bar for each row of a speed result, divided into the medians of its stages."""
     figure = Figure(figsize=(9, 1.3 + 0.36 * len(rows)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     names = [name for name in STAGES if any(name in row["stages"] for row in rows)]
@@ -40,7 +40,7 @@ def stage_bars(rows: Sequence[dict[str, Any]]) -> Figure:
     rest = np.maximum(totals - left, 0)
     if any(not row["stages"] for row in rows):
         rest = np.where([not row["stages"] for row in rows], rest, 0)
-        axes.barh(places, rest, 0.68, left=left, color=_UNKNOWN, label="not told apart")
+        axes.barh(places, rest, 0.68, left=left, color=_UNKNOWN, label="stages unknown")
     for place, row in zip(places, rows, strict=True):
         axes.annotate(
             f" {row['total']['p50']:.1f}", (row["total"]["p50"], place), va="center", fontsize=8, color="#333333"
@@ -54,7 +54,7 @@ def stage_bars(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def over_time(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Median of each burst in the order it was taken, relative to the row's own median: drift hits all rows at once."""
+    """Median of each burst over time, relative to the row's median: drift of the machine shows in all rows."""
     figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for row, colour in zip(rows[:_MOST_LINES], _LINES, strict=False):

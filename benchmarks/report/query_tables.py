@@ -15,14 +15,15 @@ _MOST_CLASSES = 12  # rows of the weakest classes
 
 
 def query_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A row for each data set and way of asking, at the segmenter's own threshold."""
+    """A row for each data set and kind of request, at the segmenter's own threshold."""
     return [[row["dataset"], row["request"], *_figures(row["score"])] for row in results]
 
 
 def query_table(document: dict[str, Any]) -> str:
     """Markdown of a result with the key "ask": the figures, and the curve over the confidence threshold."""
     results = document["ask"]
-    title = f"Asked for one name and for five, `{document['bundle']}`, {document['precision']}, validation photos"
+    what = f"`{document['bundle']}`, {document['precision']}, validation photos"
+    title = f"One name asked for at a time and lists of five, {what}"
     parts = [table(title, _HEADER, query_rows(results))]
     for row in results:
         if row["request"] != "alone":

@@ -10,37 +10,49 @@ from .table import table
 _ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
 _ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
 _ENGINES |= {"peer-cpu": "peer, ONNX Runtime, CPU", "peer-cuda": "peer, ONNX Runtime, CUDA"}
-_SLOWEST = 12  # modules of a profile that are named
+_SLOWEST = 12  # modules of a profile that are listed
 
 
 def speed_tables(document: dict[str, Any]) -> str:
-    """Every runner's frame, what a new process costs, and what speaks against the figures."""
+    """Latency of a frame for every row, start-up in a new process, and warnings about the measurement."""
     result = document["speed"]
     threads = sorted({row["subject"]["threads"] for row in result["rows"] if row["subject"]["input_size"]})
-    header = ["model", "precision", "engine", "input", "layers", "K", "network", "all else", "p50 / p90 / p99", "FPS"]
+    header = [
+        "model",
+        "precision",
+        "engine",
+        "input",
+        "layers",
+        "K",
+        "network",
+        "other stages",
+        "p50 / p90 / p99",
+        "FPS",
+    ]
     further = {
         "age, live": [_rounded((row.get("live") or {}).get("age_ms"), ".0f") for row in result["rows"]],
         "J a frame": [_rounded(row.get("joules"), ".3f") for row in result["rows"]],
     }
-    live = (
-        "; live: of the newest picture of a camera at 30 FPS, from capture to its end"
-        if any(further["age, live"])
-        else ""
-    )
+    live = "; live: frame age of a camera at 30 FPS, stale frames dropped" if any(further["age, live"]) else ""
+    counts = ", ".join(str(count or "all") for count in threads)
     parts = [
         table(
-            f"A frame from JPEG to JPEG with its labels drawn, {', '.join(str(count or 'all') for count in threads)} threads, "
-            f"milliseconds{live}",
+            f"Latency of a frame from JPEG to JPEG with its labels drawn, {counts} threads, milliseconds{live}",
             *_widened(header, [_row(row) for row in result["rows"]], further),
         )
     ]
     if any(is_peer(row["subject"]["backend"]) for row in result["rows"]):
         parts.append(_relative(result["rows"]))
     if result["starts"]:
-        header = ["model", "first labels", "five new names, the first", "later", "known names", "memory"]
+        header = ["model", "first labels", "first class change", "to new names", "to known names", "memory"]
         memory = {"GPU memory": [_rounded(start.get("gpu_mib"), ".0f", " MiB") for start in result["starts"]]}
-        parts.append(table("A new process", *_widened(header, [_start(start) for start in result["starts"]], memory)))
-    return "\n\n".join(parts) + _care(speed_doubts(result))
+        parts.append(
+            table(
+                "Start-up in a new process, class changes to five names",
+                *_widened(header, [_start(start) for start in result["starts"]], memory),
+            )
+        )
+    return "\n\n".join(parts) + _warnings(speed_doubts(result))
 
 
 def is_peer(backend: str) -> bool:
@@ -51,7 +63,7 @@ def is_peer(backend: str) -> bool:
 def _widened(
     header: list[str], rows: list[list[Any]], further: dict[str, list[str]]
 ) -> tuple[list[str], list[list[Any]]]:
-    """With those of the `further` columns that any row has something in."""
+    """With the `further` columns that are not empty."""
     columns = {name: cells for name, cells in further.items() if any(cells)}
     cells = zip(*columns.values(), strict=True) if columns else [()] * len(rows)
     return [*header, *columns], [[*row, *more] for row, more in zip(rows, cells, strict=True)]
@@ -61,12 +73,12 @@ def _rounded(value: float | None, form: str, unit: str = "") -> str:
     return "" if value is None else f"{value:{form}}{unit}"
 
 
-def _care(doubts: list[str]) -> str:
-    return f"\n\nTo be read with care: {'; '.join(doubts)}." if doubts else ""
+def _warnings(found: list[str]) -> str:
+    return f"\n\nWarnings during the measurement: {'; '.join(found)}." if found else ""
 
 
 def profile_table(document: dict[str, Any]) -> str:
-    """The slowest modules, and all others as one row."""
+    """The slowest modules, and the others as one row."""
     result = document["profile"]
     shown, others = result["layers"][:_SLOWEST], result["layers"][_SLOWEST:]
     rows = [[layer["module"], f"{layer['ms']:.2f}", f"{layer['share']:.1%}"] for layer in shown]
@@ -77,7 +89,7 @@ def profile_table(document: dict[str, Any]) -> str:
         f"Slowest modules of `{result['bundle']}`, {result['precision']}, {size_of(result)}, K = {result['classes']}, "
         f"{result['threads']} threads: {result['network_ms']:.1f} ms a run, profiled"
     )
-    return table(title, ["module", "ms", "share"], rows) + _care(result["doubts"])
+    return table(title, ["module", "ms", "share"], rows) + _warnings(result["doubts"])
 
 
 def _sum(layers: list[dict[str, Any]], key: str, form: str) -> str:
@@ -85,18 +97,18 @@ def _sum(layers: list[dict[str, Any]], key: str, form: str) -> str:
 
 
 def speed_doubts(result: dict[str, Any]) -> list[str]:
-    """Of the machine, then of each row."""
+    """Warnings about the machine, then about each row."""
     own = [f"{row['title']}, {line}" for row in result["rows"] for line in row["doubts"]]
     return [*result["conditions"]["warnings"], *own]
 
 
 def size_of(subject: dict[str, Any]) -> str:
-    """`384x384`, or nothing for a peer whose input is unknown."""
+    """`384x384`; empty for a peer whose input is unknown."""
     return "x".join(map(str, subject["input_size"] or ()))
 
 
 def network_ms(row: dict[str, Any]) -> float | None:
-    """Median of the network with its copies; None for a program that does not say."""
+    """Median of the network with its copies; None for a program that does not report it."""
     parts = [row["stages"][name]["p50"] for name in ("upload", "infer", "download") if name in row["stages"]]
     return sum(parts) if parts else None
 
@@ -118,7 +130,7 @@ def _row(row: dict[str, Any]) -> list[Any]:
 
 
 def _relative(rows: list[dict[str, Any]]) -> str:
-    """Beside peers, what counts is the ratio."""
+    """Time of every row relative to the first row."""
     body = [
         [
             entry.title,
@@ -142,3 +154,55 @@ def _start(start: dict[str, Any]) -> list[Any]:
 
 def _or_nothing(value: int | None) -> str:
     return "" if value is None else str(value)
+
+
+def precisions_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "precisions"."""
+    result = document["precisions"]
+    height, width = result["input_size"]
+    milliseconds = result["milliseconds"]
+    rows = []
+    for name, verdict in result["verdicts"].items():
+        took, gain = milliseconds.get(name), ""
+        if took is not None:
+            gain = f"{took:.1f} / {milliseconds['fp32']:.1f} ms, {milliseconds['fp32'] / took:.2f}x"
+        labelled = ", ".join(f"{row['dataset']} {row['found']:.3f} / {row['fp32']:.3f}" for row in verdict["labelled"])
+        rows.append(
+            [
+                name,
+                f"{verdict['agreement']:.2%}",
+                f"{verdict['worst']:.2%}",
+                labelled,
+                gain,
+                "passed" if verdict["passed"] else "failed",
+            ]
+        )
+    title = (
+        f"Precisions of `{result['bundle']}` beside FP32, {height}x{width}; network on a CPU with "
+        f"K = {result['classes']}, {result['threads'] or 'all'} threads"
+    )
+    return table(title, ["precision", "labels equal", "worst photo", "mIoU / of FP32", "CPU / FP32", "verdict"], rows)
+
+
+def depth_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "depth"."""
+    rows = [
+        [
+            row["model"], f"{row['parameters_m']:.1f} M", "x".join(map(str, row["input_size"])), row["decoder_layers"],
+            f"{row['gflops']:.1f}", f"{row['onnx_ms']:.0f} ms", f"{row['torch_ms']:.0f} ms", f"{row['speedup']:.2f}x",
+            f"{row['backbone_ms']:.0f} ms",
+        ]
+        for row in document["depth"]
+    ]  # fmt: skip
+    header = [
+        "preset",
+        "parameters",
+        "input",
+        "decoder layers",
+        "GFLOPs",
+        "ONNX Runtime FP32",
+        "eager torch",
+        "speed-up",
+        "backbone alone",
+    ]
+    return table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, a multiply-add is 2", header, rows)

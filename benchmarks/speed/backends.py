@@ -1,4 +1,4 @@
-"""What can run a bundle here, by name, each behind the `Session` that the runtime uses."""
+"""What can run a bundle on this machine, by name, each behind the runtime's `Session` protocol."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ...runtime.engines.session import RawOutputs, Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Execution providers of ONNX Runtime on a device, measured with their copies apart.
-_DEVICE_PROVIDERS = {
-    "cuda": "CUDAExecutionProvider",
+# Execution providers of ONNX Runtime that `ovs-run` does not offer, measured with their copies separately. The backends
+# cpu, cuda and tensorrt run the session class that `ovs-run` runs.
+_BOUND_PROVIDERS = {
     "ort-tensorrt": "TensorrtExecutionProvider",
     "ort-rtx": "NvTensorRTRTXExecutionProvider",
 }
@@ -30,10 +30,14 @@ _RAW = ("labels", "confidence", "mask_logits", "class_logits")
 
 
 def available_backends() -> tuple[str, ...]:
-    """Those of `BACKENDS` that this machine can open."""
+    """The `BACKENDS` that this machine can open."""
     ort = require("onnxruntime", "cpu")
     providers = set(ort.get_available_providers())
-    found = ["cpu", *(name for name, provider in _DEVICE_PROVIDERS.items() if provider in providers)]
+    found = [
+        "cpu",
+        *(["cuda"] if "CUDAExecutionProvider" in providers else []),
+        *(name for name, provider in _BOUND_PROVIDERS.items() if provider in providers),
+    ]
     if providers & {"CUDAExecutionProvider", "TensorrtExecutionProvider"} and importlib.util.find_spec("tensorrt"):
         found.append("tensorrt")
     if importlib.util.find_spec("torch") is not None:
@@ -42,32 +46,32 @@ def available_backends() -> tuple[str, ...]:
 
 
 def why_not(backend: str, precision: str) -> str | None:
-    """Why a backend cannot run a precision, or None where it can."""
+    """Why a backend cannot run a precision; None if it can."""
     if backend == "torch" and precision != "fp32":
-        return "torch runs the model as it was trained"
+        return "torch runs FP32 only"
     if backend not in ("cpu", "torch") and precision == "int8-cpu":
         return "int8-cpu is made for CPUs"
     return None
 
 
 def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> Session:
-    """The bundle's segmenter in one of `BACKENDS`. Raises `UsageError` for one that is not here."""
+    """The bundle's segmenter in one of `BACKENDS`. Raises `UsageError` for one that is not available."""
     if backend == "torch":
         return TorchSession(bundle, threads)
-    if backend in _DEVICE_PROVIDERS:
-        return BoundSession(bundle, precision, _DEVICE_PROVIDERS[backend])
+    if backend in _BOUND_PROVIDERS:
+        return BoundSession(bundle, precision, _BOUND_PROVIDERS[backend])
     if backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}; expected {', '.join(BACKENDS)}, auto or all")
     return open_session(bundle, EngineOptions(precision, threads, backend))
 
 
 class BoundSession:
-    """ONNX Runtime with its inputs and outputs bound on the device, so that the copies are timed by themselves."""
+    """ONNX Runtime with inputs and outputs bound on the device, so that copies are timed separately."""
 
     at_once = 1
 
     def __init__(self, bundle: Bundle, precision: str, provider: str, device: str = "cuda") -> None:
-        """`device` is "cuda", or "cpu", where the copies are mere references."""
+        """`device` is "cuda", or "cpu", where nothing is copied."""
         ort = require("onnxruntime", "cuda")
         if provider not in ort.get_available_providers():
             raise UsageError(f"this onnxruntime has no {provider}; it has {', '.join(ort.get_available_providers())}")
@@ -77,7 +81,7 @@ class BoundSession:
         providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # the binding raises a dozen unrelated types
+        except Exception as error:  # the binding raises many unrelated types
             raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
         if provider not in self._session.get_providers():
             raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
@@ -127,7 +131,7 @@ class BoundSession:
 class TorchSession:
     """Eager torch on the CPU: the preset that the bundle was exported from, with random weights.
 
-    A bundle holds no torch weights, and speed does not depend on them.
+    A bundle holds no torch weights, and latency does not depend on them.
     """
 
     at_once = 1
@@ -169,4 +173,4 @@ class TorchSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to free."""
+        """There is nothing to free."""

@@ -1,8 +1,8 @@
-"""Two results of `ovs-bench speed` side by side: is what was measured slower than before, or was it the machine?
+"""Comparison of two results of `ovs-bench speed`: regressions, told apart from noise of the machine.
 
-The ratio of medians gets an interval by bootstrap (Efron and Tibshirani 1993). What is drawn are blocks of neighbouring
-bursts, not single frames (Künsch 1989): frames that follow each other resemble each other, and an interval that takes
-them for independent comes out too narrow and finds differences where there are none.
+The ratio of medians has a bootstrap interval (Efron and Tibshirani 1993). Blocks of neighbouring bursts are resampled,
+not single frames (Künsch 1989): consecutive frames are correlated, and an interval that treats them as independent is
+too narrow and reports differences where there are none.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ import numpy.typing as npt
 from ...bundle.errors import OvsError, UsageError
 
 CONFIDENCE = 0.99  # of the interval
-LEAST_BURSTS = 10  # of a row in either result: of fewer, no interval tells what the machine did in its turns
+LEAST_BURSTS = 10  # of a row in either result; an interval from fewer bursts is not reliable
 _DRAWS = 2000
-_BLOCKS = 5  # that the samples are cut into: the longer they are, the less one depends on the next
-# So few blocks vary less among themselves than what they are drawn from. Wider by Student's t over the normal quantile,
-# 3.36 / 2.58 at 2 (5 - 1) degrees of freedom, and by the square root of 5 / (5 - 1).
+_BLOCKS = 5  # of a series: the longer the blocks, the less correlated they are
+# So few blocks underestimate the variance. Widened by Student's t over the normal quantile, 3.36 / 2.58 at 2 (5 - 1)
+# degrees of freedom, and by the square root of 5 / (5 - 1).
 _WIDER = 1.456
 
-Samples = Sequence[Sequence[float]]  # bursts in the order they were taken, of milliseconds
+Samples = Sequence[Sequence[float]]  # bursts of milliseconds, in time order
 
 
 class RegressionError(OvsError):
-    """Something became slower than was allowed."""
+    """A row became slower than the acceptance threshold allows."""
 
     exit_code = 3
 
 
 @dataclass(frozen=True)
 class Change:
-    """One row, then and now."""
+    """One row before and now."""
 
     title: str
     what: str  # "total" or "infer"
     before_ms: float  # medians
     after_ms: float
-    ratio: float  # now over then; above 1 is slower
+    ratio: float  # now over before; above 1 is slower
     low: float  # ends of the interval
     high: float
-    bursts: int  # samples of the shorter of the two
+    bursts: int  # of the result with fewer bursts
 
     @property
     def judged(self) -> bool:
-        """Whether the interval is something to go by."""
+        """Whether there are enough bursts to judge by the interval."""
         return self.bursts >= LEAST_BURSTS
 
     def verdict(self, margin: float) -> str:
-        """Slower or faster where the whole interval lies beyond a `margin` such as 0.05, else no difference.
+        """Slower or faster if the whole interval lies beyond `margin`, such as 0.05, else no difference.
 
-        Too few bursts where there are less than `LEAST_BURSTS`. The interval knows how the machine wandered during the
-        two runs, not between them: hence the margin.
+        Too few bursts if there are fewer than `LEAST_BURSTS`. The interval covers changes of the machine's speed during
+        each run but not between the runs: the margin allows for those.
         """
         if not self.judged:
             return "too few bursts"
@@ -71,17 +71,16 @@ class ResultComparison:
     """Two results, row by row."""
 
     changes: tuple[Change, ...]
-    only_before: tuple[str, ...]  # rows of the earlier result that the later one does not have
-    only_now: tuple[str, ...]  # the other way round
-    warnings: tuple[str, ...]  # what besides the bundle differs between the two
+    only_before: tuple[str, ...]  # rows of the earlier result only
+    only_now: tuple[str, ...]  # rows of the later result only
+    warnings: tuple[str, ...]  # differences of machine and software
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> ResultComparison:
     """Rows that both documents have, by their titles and threads.
 
-    Rows of one title, such as those of a/mini.ovs and b/mini.ovs, are told apart by their bundles where both documents
-    have the same, else by their order. Raises `UsageError` where that leaves open which is which, and when the
-    documents have no row in common.
+    Rows of one title, such as those of a/mini.ovs and b/mini.ovs, are matched by bundle if both documents have the
+    same bundles, else by their order. Raises `UsageError` if they cannot be matched, or if there is no common row.
     """
     old, new = (_by_key(document["speed"]["rows"]) for document in (before, after))
     shared = [key for key in new if key in old]
@@ -93,9 +92,11 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> ResultComparison:
     changes = []
     for key in shared:
         for title, first, second in _pairs(key[0], old[key], new[key]):
-            for what in ("total", "infer"):
-                if what in first["rounds"] and what in second["rounds"]:
-                    changes.append(change(title, what, first["rounds"][what], second["rounds"][what]))
+            changes += [
+                change(title, what, first["rounds"][what], second["rounds"][what])
+                for what in ("total", "infer")
+                if what in first["rounds"] and what in second["rounds"]
+            ]
     return ResultComparison(
         tuple(changes),
         tuple(_named(key) for key in old if key not in new for _ in old[key]),
@@ -105,7 +106,7 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> ResultComparison:
 
 
 def _by_key(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows by title and threads; two bundles of one name share both."""
+    """Rows by title and threads; bundles of the same name share both."""
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row["title"], row["subject"]["threads"]), []).append(row)
@@ -124,7 +125,7 @@ def _pairs(
         return [(title, old[0], new[0])]
     if len(old) != len(new):
         raise UsageError(
-            f"{len(old)} rows are called {title!r} before, {len(new)} now, and which is which cannot be told; give the "
+            f"{len(old)} rows are called {title!r} before, {len(new)} now, and they cannot be matched; give the "
             "bundles different names, or measure the same ones in the same order"
         )
     if sorted(str(row["bundle_digest"]) for row in old) == sorted(str(row["bundle_digest"]) for row in new):
@@ -135,7 +136,7 @@ def _pairs(
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What of machine and software differs, as far as it decides speed."""
+    """Differences of machine and software that affect latency."""
     machines = [document.get("environment") for document in (before, after)]
     if not all(machines):
         return ["one of the results does not say on which machine it was measured"]
@@ -154,13 +155,13 @@ def _deciding(machine: dict[str, Any]) -> dict[str, Any]:
     return {"processor": machine["processor"], "number of cores": machine["cores"], **versions, **power_mode}
 
 
-def change(title: str, what: str, before: Samples, after: Samples, paired: bool = False) -> Change:
+def change(title: str, what: str, before: Samples, after: Samples, *, paired: bool = False) -> Change:
     """The ratio of medians with its interval.
 
-    `paired` samples were taken in turns, in one run: the same rounds are drawn of both, so that a machine that slows
-    down for a while slows both alike, and only their difference counts.
+    `paired` samples come from interleaved runs: the same rounds are resampled for both, so that a temporary slowdown of
+    the machine affects both alike.
     """
-    # Fixed seeds: the same two files give the same answer.
+    # Fixed seeds: the comparison of two files is reproducible.
     old, new = (
         _resampled_medians(samples, np.random.default_rng(seed))
         for samples, seed in ((before, 0), (after, 0 if paired else 1))
@@ -174,16 +175,16 @@ def change(title: str, what: str, before: Samples, after: Samples, paired: bool 
 
 
 def relative(rows: Sequence[dict[str, Any]]) -> list[Change]:
-    """Every further row of one result against its first."""
+    """Every other row of a result relative to its first row."""
     first = rows[0]["rounds"]["total"]
     return [change(row["title"], "total", first, row["rounds"]["total"], paired=True) for row in rows[1:]]
 
 
 def _resampled_medians(samples: Samples, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Medians of `_DRAWS` series put together from overlapping blocks of `samples`."""
+    """Medians of `_DRAWS` series, each resampled from overlapping blocks of `samples`."""
     shortest = min(len(burst) for burst in samples)
     bursts = np.array([list(burst)[:shortest] for burst in samples], float)
-    length = max(1, len(bursts) // _BLOCKS)  # below `LEAST_BURSTS` single bursts, as if none depended on the one before
+    length = max(1, len(bursts) // _BLOCKS)  # single bursts below `LEAST_BURSTS`
     starts = rng.integers(0, len(bursts) - length + 1, (_DRAWS, -(-len(bursts) // length)))
     index = (starts[..., None] + np.arange(length)).reshape(_DRAWS, -1)[:, : len(bursts)]
     medians: npt.NDArray[np.float64] = np.median(bursts[index].reshape(_DRAWS, -1), axis=1)
@@ -196,15 +197,15 @@ def load_result(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         document["speed"]["rows"][0]["rounds"]["total"]
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise UsageError(f"{path} is no result of ovs-bench speed ({error!r}); make one with -o") from error
+        raise UsageError(f"{path} is not a result of ovs-bench speed ({error!r}); make one with -o") from error
     assert isinstance(document, dict)
     return document
 
 
 def check(changes: Sequence[Change], allowed: float, warnings: Sequence[str] = ()) -> None:
-    """Raise `RegressionError`, naming the worst, when a row became slower than by `allowed`.
+    """Raise `RegressionError`, naming the worst row, if a row became slower by more than `allowed`.
 
-    Raises `UsageError` when nothing could be judged: that is no pass.
+    Raises `UsageError` if no row has enough bursts.
     """
     if not any(entry.judged for entry in changes):
         raise UsageError(

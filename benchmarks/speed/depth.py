@@ -1,4 +1,4 @@
-"""What decoder depth costs: ONNX Runtime beside eager torch, for a model of any weights, interleaved in one run."""
+"""Latency by decoder depth: ONNX Runtime beside eager torch, interleaved in one run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...export.options import ExportRequest, parse_size, resolve
 from ...runtime.engines.onnx_runtime import open_graph
 from ...segmenter.model import ImageModel
 
-CLASSES, NAMES = 20, 1  # K, S of the vocabulary that is given
+CLASSES, NAMES = 20, 1  # K, S
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class DepthResult:
     input_size: tuple[int, int]  # height, width
     masks: str  # exact or fast
     decoder_layers: int
-    gflops: float  # multiply and add count two; counted by torch's FlopCounterMode, which leaves GridSample out
+    gflops: float  # a multiply-add is 2; counted by torch's FlopCounterMode, which does not count GridSample
     onnx_ms: float  # ONNX Runtime, FP32
     torch_ms: float  # eager torch, the same graph
-    backbone_ms: float  # the backbone alone in ONNX Runtime, FP32: a yardstick for machines whose speed wanders
+    backbone_ms: float  # the backbone alone in ONNX Runtime, FP32: a reference for machines whose speed varies
     speedup: float  # torch over ONNX Runtime
     threads: int
     runs: int
@@ -45,13 +45,14 @@ def measure_depth(
     model: ImageModel,
     depths: list[int],
     size: str | None = None,
+    *,
     threads: int = 2,
     runs: int = 7,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[DepthResult]:
-    """Export at every depth, then time both engines in turn, so that a busy moment hits all alike."""
+    """Export at every depth, then time both engines, interleaved."""
     torch.set_num_threads(threads)
-    model.requires_grad_(False)  # the counter follows gradients where there are any
+    model.requires_grad_(requires_grad=False)  # the FLOP counter also counts the backward pass otherwise
     config = model.config
     actions: dict[tuple[int, str], Callable[[], object]] = {}
     flops: dict[int, float] = {}
@@ -77,7 +78,7 @@ def measure_depth(
         actions[0, "backbone"] = partial(open_graph(path, threads, "cpu").run, None, {"image": pixels})
         on_step(f"timing {config.name}")
         with torch.no_grad():
-            # One run before the one that counts: after the other engine's turn, its threads still spin for work.
+            # One untimed run before each timed one: threads of the other engine may still spin.
             medians = np.median(burst_times(list(actions.values()), runs, untimed=1, burst=1), axis=0)
         times = dict(zip(actions, map(float, medians), strict=True))
     return [

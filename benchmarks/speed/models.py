@@ -1,4 +1,4 @@
-"""Models to measure: a preset with random weights, whose speed is that of any weights, or a checkpoint."""
+"""Models to measure: a preset with random weights (latency does not depend on them), or a checkpoint."""
 
 from __future__ import annotations
 

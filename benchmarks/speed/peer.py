@@ -22,8 +22,8 @@ from ...runtime.inference.preprocess import to_input
 from ...runtime.opencv import cv2
 from .runners import STAGES, Picture, Subject
 
-_START = 300.0  # seconds that a program has for its first answer: it may load torch
-_PATIENCE = 60.0  # seconds for each later one
+_START = 300.0  # seconds for the first answer of a program, which may have to load torch
+_ANSWER = 60.0  # seconds for each later answer
 _TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
@@ -32,11 +32,11 @@ _TYPES = {
 
 
 class OnnxPeer:
-    """An exported model, by its inputs' shapes and types.
+    """An exported model, fed by the shapes and types of its inputs.
 
-    The frame goes into the first input that looks like a picture: four axes, three channels; scaled, in RGB, floats
-    in 0..1. Other inputs are random, free axes are 1. What its outputs need afterwards nobody can know, so there is no
-    postprocessing, no drawing and no JPEG in its time: its total is the least that it could be.
+    The frame goes into the first input of four axes with three channels: resized, RGB, floats in 0..1. Other inputs are
+    random, dynamic axes are 1. Its postprocessing is unknown, so its time includes no postprocessing, drawing or JPEG
+    encoding: its total is a lower bound.
     """
 
     bundle_digest: str | None = None
@@ -44,9 +44,9 @@ class OnnxPeer:
     def __init__(
         self, path: Path, threads: int, size: tuple[int, int], provider: Literal["cpu", "cuda"] = "cpu"
     ) -> None:
-        """`size` (height, width) is taken where the file leaves the picture's size free.
+        """`size` (height, width) is used if the file's picture axes are dynamic.
 
-        Copies to and from a GPU are in the time of the network. Raises `UsageError`.
+        Copies to and from a GPU are part of the network's time. Raises `UsageError`.
         """
         if not path.is_file():
             raise UsageError(f"no such file: {path}; --peer takes an exported model.onnx")
@@ -86,7 +86,7 @@ class OnnxPeer:
         return {**times, "total": (marks[-1] - marks[0]) * 1e3}
 
     def _converted(self, tensor: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """(1, H, W, 3) BGR as the input wants it."""
+        """(1, H, W, 3) BGR converted to the layout and type of the input."""
         rgb = tensor[..., ::-1]
         if self._first:
             rgb = rgb.transpose(0, 3, 1, 2)
@@ -100,13 +100,13 @@ class OnnxPeer:
 def _filled(shape: list[int], dtype: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
     if np.issubdtype(dtype, np.floating):
         return rng.random(shape, np.float32).astype(dtype)
-    return np.ones(shape, dtype)  # an index, a length, a mask: 1 is the most harmless
+    return np.ones(shape, dtype)  # an index, a length or a mask: 1 is valid for all of them
 
 
 class CommandPeer:
-    """A program that does everything for a frame: it reads a line with the path of a JPEG file, and answers a line.
+    """A program that processes frames: it reads the path of a JPEG file from a line and answers with a line.
 
-    The time from the one to the other is its total. The answer may be a JSON object of milliseconds by stage.
+    The time between the two is its total. The answer may be a JSON object of milliseconds by stage.
     """
 
     bundle_digest: str | None = None
@@ -115,7 +115,7 @@ class CommandPeer:
         words = shlex.split(command)
         if not words:
             raise UsageError('--peer-command is empty; expected a program such as "python peer.py model.onnx"')
-        # Folders of this machine say nothing to who reads the table.
+        # Without folders: they belong to this machine only.
         self.subject = Subject(" ".join(Path(word).name for word in words), "peer")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         try:
@@ -126,11 +126,11 @@ class CommandPeer:
             self._errors.close()
             raise UsageError(f"cannot start {words[0]!r} ({error.strerror}); check --peer-command") from error
         self._rest = b""
-        self._patience = _START
+        self._timeout = _START
 
     @property
     def pid(self) -> int:
-        """Of the program."""
+        """Process id of the program."""
         return self._process.pid
 
     def frame(self, picture: Picture) -> dict[str, float]:
@@ -143,7 +143,7 @@ class CommandPeer:
             raise self._ended() from None
         line = self._answer()
         total = (time.perf_counter() - start) * 1e3
-        self._patience = _PATIENCE
+        self._timeout = _ANSWER
         try:
             told = json.loads(line)
         except ValueError:
@@ -152,8 +152,9 @@ class CommandPeer:
         return {**{name: float(stages[name]) for name in STAGES if name in stages}, "total": total}
 
     def close(self) -> None:
-        """End the program: its input ends, and then its patience with it."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        """Close the program's input, and kill it if it does not end."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(OSError):
             self._process.stdin.close()
         try:
@@ -166,13 +167,13 @@ class CommandPeer:
 
     def _answer(self) -> bytes:
         assert self._process.stdout is not None
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._rest:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise SourceError(
-                        f"{self.subject.model} gave no answer within {self._patience:g} s; it must read a path from "
+                        f"{self.subject.model} gave no answer within {self._timeout:g} s; it must read a path from "
                         "each line and answer each with a line"
                     )
                 data = os.read(self._process.stdout.fileno(), 1 << 16)
@@ -185,5 +186,5 @@ class CommandPeer:
     def _ended(self) -> SourceError:
         code = self._process.wait()
         self._errors.seek(0)
-        last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:] or ["no error message"]
         return SourceError(f"{self.subject.model} ended with {code} while it was measured: {last[0]}")

@@ -1,7 +1,7 @@
-"""Where the network's time goes: ONNX Runtime's own profile, told in the names of the torch modules.
+"""Time of each layer of the network: ONNX Runtime's profile, mapped to the names of the torch modules.
 
-The engine fuses and renames what it runs. Its optimised graph still says which value each kernel computes, and the
-exported graph says which node, named after its torch module, that value came from.
+The engine fuses and renames nodes. Its optimised graph states which value each kernel computes, and the exported graph
+states which node, named after its torch module, computes that value.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import require
 from ..machine.conditions import ConditionMonitor, sample_warnings
 
-_KERNEL = "_kernel_time"  # what ends the names of a profile's node events
-_BLOCKED = "_nchwc"  # likewise, of kernels that the engine has moved to its blocked layout
-_CLIMB = 12  # nodes that a fused kernel may stand for
+_KERNEL = "_kernel_time"  # suffix of the names of node events
+_BLOCKED = "_nchwc"  # suffix of kernels in the blocked memory layout
+_CLIMB = 12  # nodes searched for the source of a fused kernel
 _NO_MODULE = "(around the model)"
-# Kernels that stand for an operator of the exported graph, often together with what follows it.
+# Kernels and the operator of the exported graph that they compute, often fused with what follows.
 _PLAIN = {"FusedConv": "Conv", "QLinearConv": "Conv", "ConvInteger": "Conv", "QLinearMatMul": "MatMul", "QGemm": "Gemm"}
 
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One torch module's own part of the network."""
+    """Time of one torch module, without its submodules."""
 
     module: str  # dotted name
-    operators: tuple[str, ...]  # the kernels that ran for it
-    ms: float  # a run, mean
+    operators: tuple[str, ...]  # its kernels
+    ms: float  # of a run, mean
     share: float  # of all kernels
 
 
@@ -48,10 +48,10 @@ class LayerProfile:
     classes: int  # K
     threads: int
     runs: int
-    network_ms: float  # a run, mean, with the profiler at work
-    kernels_ms: float  # of that, the kernels; the rest is between them
+    network_ms: float  # of a run, mean, with the profiler on
+    kernels_ms: float  # of that, time in kernels
     layers: tuple[LayerTime, ...]  # slowest first
-    doubts: tuple[str, ...]  # why the figures may not be trusted
+    doubts: tuple[str, ...]  # warnings about the measurement
 
 
 def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> LayerProfile:
@@ -108,36 +108,38 @@ class _Names:
 
     def __init__(self, optimised: Iterable[Any], exported: Iterable[Any]) -> None:
         self._kernels = {node.name: node for node in optimised}
-        self._makers = {value: node for node in exported for value in node.output}
-        self._exported = {node.name for node in self._makers.values()}
-        self._givers = {value: node for node in self._kernels.values() for value in node.output}
+        self._exported_producers = {value: node for node in exported for value in node.output}
+        self._exported = {node.name for node in self._exported_producers.values()}
+        self._producers = {value: node for node in self._kernels.values() for value in node.output}
 
     def module(self, kernel: str, operator: str) -> str:
-        """Dotted name of the module that a kernel works for."""
+        """Dotted name of the module that a kernel belongs to."""
         name = kernel
-        while name:  # a fusion appends its own name to that of a node: …/MatMul/MatMulAddFusion
+        while name:  # a fusion appends its name to that of a node: …/MatMul/MatMulAddFusion
             if name in self._exported:
                 return _module(name)
             name = name.rpartition("/")[0]
         node, seen = self._kernels.get(kernel), 0
         while node is not None and seen < _CLIMB:
-            # A kernel of the blocked layout is called after the value that it took the place of.
+            # A kernel in the blocked layout is named after the value that it replaces.
             for value in (node.name.removesuffix(_BLOCKED), *node.output):
-                if value in self._makers:
-                    return _module(self._source(self._makers[value], operator).name)
-            # A value of the engine's own, a reordered copy say: what it was made from has a name.
-            node = next((self._givers[value] for value in node.input if value in self._givers), None)
+                if value in self._exported_producers:
+                    return _module(self._source(self._exported_producers[value], operator).name)
+            # A value that the engine added, such as a reordered copy: its input has a name.
+            node = next((self._producers[value] for value in node.input if value in self._producers), None)
             seen += 1
         return _NO_MODULE
 
     def _source(self, node: Any, operator: str) -> Any:
         """The node upstream of `node` that a fused kernel is named after: the convolution before its activation."""
         wanted, queue = _PLAIN.get(operator, operator), [node]
-        for candidate in queue:  # grows while it is walked
+        for candidate in queue:  # extended while it is iterated
             if candidate.op_type == wanted:
                 return candidate
             if len(queue) < _CLIMB:
-                queue += [self._makers[value] for value in candidate.input if value in self._makers]
+                queue += [
+                    self._exported_producers[value] for value in candidate.input if value in self._exported_producers
+                ]
         return node
 
 

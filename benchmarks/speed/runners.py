@@ -1,4 +1,4 @@
-"""What takes part in a measurement of speed: anything that turns one camera frame into a labelled picture."""
+"""What a row of a speed measurement runs: anything that turns one camera frame into a labelled picture."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ...runtime.opencv import cv2
 from ...runtime.segmenter import Segmenter
 
 STAGES = ("decode", "preprocess", "upload", "infer", "download", "postprocess", "overlay", "encode")
-_PICTURES = 32  # different frames, in turn: no input is in a cache because it was the last one, too
+_PICTURES = 32  # different frames, in turn, so that no input is cached from the last run
 _SIZE = (480, 640)  # height, width of the synthetic frames
-_QUALITY = 90  # of the JPEGs that come in, and of those that go out
+_QUALITY = 90  # of input and output JPEGs
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who was measured. Two runs of the same subject can be compared."""
+    """What was measured. Results of the same subject can be compared."""
 
     model: str  # the bundle's folder without .ovs, or the peer's file or command
     backend: str  # one of `BACKENDS`, or "peer"
@@ -34,13 +34,13 @@ class Subject:
     input_size: tuple[int, int] | None = None  # height, width in pixels
     decoder_layers: int | None = None
     masks: str | None = None  # exact or fast
-    classes: int | None = None  # K that the network was given
+    classes: int | None = None  # K of the network's input
     names: int | None = None  # S
-    threads: int = 0  # 0: the engine's own choice
+    threads: int = 0  # 0: the engine's default
 
     @property
     def title(self) -> str:
-        """For people, and to find the same subject in another result."""
+        """Name in tables; identifies the same subject in another result."""
         parts = [self.model, self.precision, self.backend]
         parts += ["x".join(map(str, self.input_size))] if self.input_size else []
         parts += [f"{self.decoder_layers} layers"] if self.decoder_layers is not None else []
@@ -50,30 +50,30 @@ class Subject:
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame as a camera sends it."""
+    """One frame as a camera delivers it."""
 
     jpeg: npt.NDArray[np.uint8]  # (bytes,)
-    path: Path  # the same in a file, for those that run in another process
+    path: Path  # file with the same bytes, for runners in another process
 
 
 class FrameRunner(Protocol):
-    """One row of the table."""
+    """Runs frames for one row of the table."""
 
     subject: Subject
     bundle_digest: str | None  # None for a peer
 
     def frame(self, picture: Picture) -> dict[str, float]:
-        """Do everything for one frame; milliseconds of each of the `STAGES` that it has, and of all as "total"."""
+        """Process one frame; milliseconds of each of the `STAGES` that it has, and of all together as "total"."""
         ...
 
 
 class BundleRunner:
-    """A bundle, by the very steps that `ovs-run` takes: JPEG in, JPEG with the labels drawn out."""
+    """A bundle, with the same steps as `ovs-run`: from a JPEG to a JPEG with the labels drawn."""
 
     def __init__(
         self, subject: Subject, bundle_digest: str, segmenter: Segmenter, session: Any, active: ActiveClasses
     ) -> None:
-        """`session` is the segmenter's; one that times its copies has `timings`."""
+        """`session` is the segmenter's; if it has `timings`, they replace the time of the network."""
         self.subject = subject
         self.bundle_digest: str | None = bundle_digest
         self._segmenter, self._session, self._active = segmenter, session, active
@@ -110,7 +110,7 @@ def load_pictures(source: str | None, folder: Path) -> list[Picture]:
     else:
         opened = open_source(source, None)
         try:
-            # Spread over the source as far as its length is known, so that they differ.
+            # Spread over the whole source if its length is known, so that they differ.
             step = max(1, (opened.total or _PICTURES) // _PICTURES)
             images = [frame.image for frame, _ in zip(_every(opened, step), range(_PICTURES), strict=False)]
         finally:
@@ -131,7 +131,7 @@ def _every(frames: Any, step: int) -> Any:
 
 
 def _synthetic(seed: int) -> npt.NDArray[np.uint8]:
-    """Soft patches of colour (480, 640, 3) BGR: edges and flats as a photo has them, so JPEG and overlay have work."""
+    """Colour patches (480, 640, 3) BGR with edges and flat areas: JPEG and overlay cost about as much as for photos."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     image = cv2.resize(coarse, (_SIZE[1], _SIZE[0]), interpolation=cv2.INTER_CUBIC)

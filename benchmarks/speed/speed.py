@@ -1,8 +1,8 @@
-"""Speed of bundles, precisions, engines and class counts side by side, each stage of a frame by itself.
+"""Latency of bundles, precisions, engines and class counts in one table, each stage of a frame separately.
 
-All runners take turns in short bursts, in another order each round, so that a busy moment or a clock that falls
-hits all alike. The first frame of a burst is not timed: the caches are the predecessor's, and so may be the cores,
-on which an engine's threads go on waiting for work for a while.
+Runs are interleaved: all rows take turns in short bursts, in another order each round, so that other load or a falling
+clock affects all of them alike. The first frame of a burst is not timed: caches hold the data of the previous row, and
+threads of its engine may still occupy cores while they wait for work.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from .peer import CommandPeer, OnnxPeer
 from .runners import STAGES, BundleRunner, FrameRunner, Picture, Subject, load_pictures
 from .startup import FIRST_NAMES, Start, measure_start
 
-BURST = 4  # timed frames in a row
-_WARM_ROUNDS = 3  # before the first that counts
-_LEAST_ROUNDS = 4  # fewer say nothing about the spread
-_CAMERA = 1000 / 30  # milliseconds between two frames of the live source that is modelled
-_ENERGY_SECONDS = 3.0  # of each runner by itself
+BURST = 4  # timed frames of a burst
+_WARM_ROUNDS = 3  # warm-up rounds
+_LEAST_ROUNDS = 4  # fewer give no spread
+_CAMERA = 1000 / 30  # milliseconds between two frames of the modelled camera
+_ENERGY_SECONDS = 3.0  # seconds of energy measurement of each row
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What to measure: every combination that makes sense."""
+    """What to measure: every combination that can be run."""
 
     bundles: tuple[Path, ...]
-    precisions: tuple[str, ...] = ("fp32",)  # or ("all",): those each bundle has
-    backends: tuple[str, ...] = ("auto",)  # of `BACKENDS`; auto is what ovs-run takes; all is every one that is here
-    classes: tuple[int, ...] = ()  # K; empty: five names and the automatic background, as ovs-run starts
-    threads: int = 2  # of the CPU; 0: the engine's own choice
-    runs: int = 100  # timed frames of each runner
-    seconds: float | None = None  # instead of `runs`: for so long in all
-    source: str | None = None  # of the frames, as for ovs-run; None: synthetic pictures
-    peers: tuple[Path, ...] = ()  # ONNX files; run in ONNX Runtime, on CUDA beside bundles on a GPU
+    precisions: tuple[str, ...] = ("fp32",)  # or ("all",): all precisions of each bundle
+    backends: tuple[str, ...] = ("auto",)  # of `BACKENDS`; auto is what ovs-run takes, all is every available one
+    classes: tuple[int, ...] = ()  # K; empty: five names and the background classes, the default of ovs-run
+    threads: int = 2  # CPU threads; 0: the engine's default
+    runs: int = 100  # timed frames of each row
+    seconds: float | None = None  # total time instead of `runs`
+    source: str | None = None  # source of the frames, as for ovs-run; None: synthetic frames
+    peers: tuple[Path, ...] = ()  # ONNX files; run in ONNX Runtime, on CUDA if a bundle runs on a GPU
     commands: tuple[str, ...] = ()  # programs, see `CommandPeer`
-    start: bool = True  # measure fresh processes as well
+    start: bool = True  # measure start-up in new processes as well
 
 
 @dataclass(frozen=True)
@@ -65,31 +65,33 @@ class Spread:
 
 @dataclass(frozen=True)
 class Live:
-    """A camera of 30 frames a second whose newest frame is always taken, one frame worked on at a time.
+    """Model of a camera at 30 frames a second: stale frames are dropped, one frame is processed at a time.
 
-    A model from the measured times. `ovs-run` overlaps the stages where there are cores for it.
+    Computed from the measured times. `ovs-run` overlaps the stages if there are cores for it.
     """
 
     fps: float
-    age_ms: float  # from capture to the finished picture, median
+    age_ms: float  # frame age: from capture to the finished picture, median
 
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One runner."""
+    """One row of the table."""
 
     subject: Subject
-    title: str  # of the subject
-    bundle_digest: str | None  # identity of the bundle; None for a peer
+    title: str  # of `subject`
+    bundle_digest: str | None  # None for a peer
     frames: int  # timed
-    stages: dict[str, Spread]  # of `STAGES`, those that it has
-    total: Spread  # from JPEG to JPEG; of a peer, what it does of that
-    fps: float  # frames over the sum of their times, one after the other
+    stages: dict[str, Spread]  # the `STAGES` that it has
+    total: Spread  # from JPEG to JPEG; for a peer, the part that it does
+    fps: float  # throughput, one frame after the other
     live: Live
-    joules: float | None  # a frame, everything that the power source covers; None where no power can be read
+    joules: (
+        float | None
+    )  # energy of a frame, of everything that the power source covers; None where power cannot be read
     power_source: str | None
-    doubts: tuple[str, ...]  # why the figure may not be trusted
-    rounds: dict[str, tuple[tuple[float, ...], ...]]  # "total" and "infer": the samples of each burst, in their order
+    doubts: tuple[str, ...]  # warnings about the samples
+    rounds: dict[str, tuple[tuple[float, ...], ...]]  # "total" and "infer": samples of each burst, in time order
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,13 @@ class SpeedResult:
     """All rows of one run."""
 
     rows: tuple[SpeedRow, ...]
-    starts: tuple[Start, ...]  # one for each bundle, precision and backend
+    starts: tuple[Start, ...]  # start-up of each bundle, precision and backend
     conditions: Conditions
-    left_out: tuple[str, ...]  # combinations that make no sense, and why
+    left_out: tuple[str, ...]  # combinations that cannot be run, and why
 
 
 def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: None) -> SpeedResult:
-    """Measure everything; `tell` hears of each step. Raises `UsageError` for what cannot be opened."""
+    """Measure everything; `tell` is called with each step. Raises `UsageError` for what cannot be opened."""
     bundles = [Bundle.open(path) for path in matrix.bundles]
     reader = find_reader()
     with ExitStack() as closing, TemporaryDirectory() as folder:
@@ -123,7 +125,7 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
                     starts.append(measure_start(bundle, precision, backend, matrix.threads, pictures[0].path))
                 runners += opened
             except OvsError as error:
-                # What was asked for by its name must be there; what "all" found need not work.
+                # What was named must work; what "all" found need not.
                 if "all" not in (*matrix.precisions, *matrix.backends):
                     raise
                 left_out.append(f"{name}: {error}")
@@ -150,7 +152,7 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
     return SpeedResult(tuple(rows), tuple(starts), watch.conditions, tuple(left_out))
 
 
-Times = list[list[dict[str, float]]]  # of one runner: rounds of frames, each stage -> milliseconds
+Times = list[list[dict[str, float]]]  # of one row: rounds of frames, each stage -> milliseconds
 
 
 def interleaved(
@@ -161,7 +163,7 @@ def interleaved(
     tell: Callable[[str], None],
     watch: ConditionMonitor,
 ) -> list[Times]:
-    """Bursts in turn, in an order that is drawn anew for each round; every runner gets the same frames."""
+    """Interleaved bursts, in a random order each round; all runners get the same frames."""
     order = list(range(len(runners)))
     draw = random.Random(0)
     times: list[Times] = [[] for _ in runners]
@@ -192,7 +194,7 @@ def interleaved(
 
 
 def _combinations(bundles: Sequence[Bundle], matrix: Matrix) -> tuple[list[tuple[Bundle, str, str]], list[str]]:
-    """What is to be opened, and what is not, with the reason."""
+    """Combinations to open, and those left out with the reason."""
     here = available_backends()
     backends: list[str] = []
     for name in matrix.backends:
@@ -211,18 +213,18 @@ def _combinations(bundles: Sequence[Bundle], matrix: Matrix) -> tuple[list[tuple
 
 
 def _beside(backends: Sequence[str]) -> list[Literal["cpu", "cuda"]]:
-    """Where ONNX peers run: on the GPU beside bundles that run there, on the CPU beside others, or on both."""
+    """Providers of ONNX peers: CUDA if a bundle runs on the GPU, CPU if one runs on the CPU, or both."""
     on_gpu = [backend not in ("cpu", "torch") and "cuda" in available_backends() for backend in backends]
     return list(dict.fromkeys("cuda" if gpu else "cpu" for gpu in on_gpu or [False]))
 
 
 def _usual(here: Sequence[str]) -> str:
-    """What `ovs-run` takes by itself."""
+    """The backend that `ovs-run` takes by default."""
     return "cuda" if "cuda" in here else "cpu"
 
 
 def _of_bundle(bundle: Bundle, precision: str, backend: str, matrix: Matrix, closing: ExitStack) -> list[BundleRunner]:
-    """One runner for each number of classes, all of one session."""
+    """One runner for each number of classes, sharing one session."""
     manifest = bundle.manifest
     session = open_backend(bundle, precision, backend, matrix.threads)
     closing.enter_context(session)
@@ -248,7 +250,7 @@ def _of_bundle(bundle: Bundle, precision: str, backend: str, matrix: Matrix, clo
 
 
 def _names(bundle: Bundle, count: int) -> list[str]:
-    """So many classes of one name each: those of the training first, since their vectors are at hand."""
+    """`count` classes of one name each, trained names first."""
     known = list(dict.fromkeys(names[0] for names in bundle.manifest.training_vocabulary))[:count]
     return known + [f"object {number}" for number in range(count - len(known))]
 
@@ -279,7 +281,7 @@ def _row(runner: FrameRunner, times: Times, pictures: Sequence[Picture], reader:
 
 
 def _each(runner: FrameRunner, pictures: Sequence[Picture]) -> Callable[[], object]:
-    """One frame after the other."""
+    """A function that processes the next frame each time."""
     state = {"next": 0}
 
     def run() -> object:
@@ -294,7 +296,7 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def live_model(totals: Sequence[float]) -> Live:
-    """What a camera's viewer would see if frames took so many milliseconds each."""
+    """Frame rate and age of the camera that `Live` models, for frames that take `totals` milliseconds each."""
     now, last = 0.0, -1
     ages, finished = [], []
     for total in totals:

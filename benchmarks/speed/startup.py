@@ -1,7 +1,7 @@
-"""How soon a fresh process shows its first labels, what a change of classes costs in it, and how much memory it takes.
+"""Start-up in a new process: time to the first labels, cost of a class change, memory.
 
-The parent starts `python -m ovs_edge.benchmarks.speed.startup`; the child prints one JSON object. Besides, it starts
-`ovs-run` itself, as a user would who has never used it before: no name that it is asked for is known.
+The parent starts this module in a child process, which prints one JSON object. It also starts `ovs-run` itself with an
+empty cache, as on first use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError
 
 FIRST_NAMES = "person,bike,car,dog,chair"
-NEW_NAMES = (  # in no training vocabulary of ours
+NEW_NAMES = (  # in no training vocabulary
     "lighthouse,wheelbarrow,violin,pineapple,scarecrow",
     "trumpet,anvil,cactus,hammock,lantern",
     "canoe paddle,chess board,goldfish,igloo,jukebox",
@@ -31,8 +31,8 @@ NEW_NAMES = (  # in no training vocabulary of ours
     "penguin,quilt,rocking horse,saxophone,totem pole",
     "unicycle,volcano,windmill,xylophone,yurt",
 )
-_FRAMES = 10  # after which memory has settled
-# Backends that are a --provider of ovs-run as well. Not tensorrt: its plans lie in the cache that is emptied here, and
+_FRAMES = 10  # frames before memory is read
+# Backends that are also a --provider of ovs-run. Not tensorrt: its plans are in the cache, which is empty here, and
 # building one takes minutes.
 _PROVIDERS = ("cpu", "cuda")
 
@@ -48,19 +48,19 @@ class Start:
     threads: int
     first_labels_ms: float  # from the start of the process to the first labelled frame, of known names
     load_ms: float  # of that, opening the bundle and the engine
-    first_names_ms: float  # change to five names never encoded before, the first since the start: loads the encoder
-    new_names_ms: float  # the same later on, median of five changes
+    first_names_ms: float  # first change to five new names, which loads the text encoder
+    new_names_ms: float  # later changes to new names, median of five
     known_names_ms: float  # change back to known names
-    resident_mib: float  # after some frames, text encoder loaded
+    resident_mib: float  # after some frames, with the text encoder loaded
     peak_mib: float
-    gpu_mib: float | None  # that the process holds; None where the driver does not say
+    gpu_mib: float | None  # of the process; None if the driver does not report it
     # From the start of `ovs-run --source PHOTO --classes FIVE-NEW-NAMES --json -` to the first frame's line, with an
-    # empty cache: it loads the text encoder as well. None where `_PROVIDERS` lacks the backend.
+    # empty cache, text encoder included. None for backends not in `_PROVIDERS`.
     command_ms: float | None = None
 
 
 def measure_start(bundle: Bundle, precision: str, backend: str, threads: int, picture: Path) -> Start:
-    """Measure in a child process, with no name known from an earlier run. Raises `SourceError` when the child fails."""
+    """Measure in a child process with an empty cache. Raises `SourceError` if the child fails."""
     module = "from ovs_edge.benchmarks.speed.startup import main; main()"
     with tempfile.TemporaryDirectory() as cache:
         words = [str(bundle.path), precision, backend, str(threads), str(picture), cache]
@@ -73,7 +73,7 @@ def measure_start(bundle: Bundle, precision: str, backend: str, threads: int, pi
             stdin=subprocess.DEVNULL,
         )
     if child.returncode:
-        last = child.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        last = child.stderr.strip().splitlines()[-1:] or ["no error message"]
         raise SourceError(f"a fresh process with {bundle.path.name} {precision} {backend} failed: {last[0]}")
     told = json.loads(child.stdout)
     return Start(
@@ -89,11 +89,11 @@ def measure_start(bundle: Bundle, precision: str, backend: str, threads: int, pi
 
 
 def measure_command(bundle: Bundle, precision: str, backend: str, threads: int, picture: Path) -> float:
-    """Milliseconds from the start of `ovs-run` on a photo to its first line of results; no name was ever encoded.
+    """Milliseconds from the start of `ovs-run` on a photo to its first line of results, with an empty cache.
 
-    Raises `SourceError` when it fails.
+    Raises `SourceError` if it fails.
     """
-    # The script that was installed; from a checkout that was not, what it would call.
+    # The installed script; in a checkout that is not installed, the function it calls.
     script = Path(sysconfig.get_path("scripts")) / "ovs-run"
     call = (
         [str(script)] if script.is_file() else [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
@@ -115,13 +115,13 @@ def measure_command(bundle: Bundle, precision: str, backend: str, threads: int, 
             took = (time.perf_counter() - started) * 1e3
             error = process.communicate()[1]
     if process.returncode or not line:
-        last = error.strip().splitlines()[-1:] or ["it said nothing"]
+        last = error.strip().splitlines()[-1:] or ["no error message"]
         raise SourceError(f"ovs-run with {bundle.path.name} {precision} {backend} failed: {last[0]}")
     return took
 
 
 def main() -> None:
-    """The child."""
+    """Entry point of the child process."""
     from statistics import median
 
     from ...runtime.draw.overlay import Style, draw
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def _known(bundle: Bundle) -> list[str]:
-    """Five names whose vectors the bundle brings."""
+    """Five names of the training vocabulary, whose vectors are part of the bundle."""
     return [names[0] for names in bundle.manifest.training_vocabulary[:5]] or FIRST_NAMES.split(",")
 
 
@@ -173,7 +173,7 @@ def _timed(action: Callable[[], object]) -> float:
 
 
 def _resident() -> float:
-    """MiB now; where there is no /proc, the peak."""
+    """Resident MiB now; without /proc, the peak."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -1,4 +1,4 @@
-"""A strip of neighbouring frames in two rows: without smoothing, and with it."""
+"""An image of consecutive frames in two rows: without and with temporal smoothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...runtime.sinks.staging import Staged, cannot_write
 from .video import Mode
 
 _FRAMES = 5
-_WIDTH = 360  # pixels of one picture
+_WIDTH = 360  # pixels of one frame
 _GAP = 4  # pixels between them
 _QUALITY = 80  # of the JPEG
 
@@ -23,7 +23,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class ComparisonImage:
-    """Keeps, of all frames it is shown, the neighbours between which smoothing holds back the most changes."""
+    """Selects the consecutive frames for which smoothing prevents the most label changes."""
 
     def __init__(self, plain: Mode, smoothed: Mode) -> None:
         self._modes = (plain, smoothed)
@@ -31,18 +31,18 @@ class ComparisonImage:
         self._best: list[tuple[Image, Prediction, Prediction, int]] = []
 
     def new_clip(self) -> None:
-        """Frames of different clips are no neighbours."""
+        """Start a clip: frames of different clips are not consecutive."""
         self._recent.clear()
 
     def see(self, image: Image, found: dict[Mode, Prediction], changes: dict[Mode, int]) -> None:
-        """See `measure_clip`."""
+        """Callback of `measure_clip`."""
         plain, smoothed = self._modes
         self._recent.append((image, found[plain], found[smoothed], changes[plain] - changes[smoothed]))
         if len(self._recent) == _FRAMES and _gain(list(self._recent)) > _gain(self._best):
             self._best = list(self._recent)
 
     def picture(self) -> Image | None:
-        """Both rows (H, W, 3) BGR, or None if no clip had enough frames."""
+        """Both rows (H, W, 3) BGR; None if no clip had enough frames."""
         if not self._best:
             return None
         rows = []
@@ -71,7 +71,7 @@ class ComparisonImage:
 
 
 def _gain(frames: list[tuple[Image, Prediction, Prediction, int]]) -> float:
-    """Share of the pixels that smoothing keeps steady; the first frame's changes lie before the strip."""
+    """Share of pixels kept constant by smoothing; changes of the first frame lie before the selection."""
     return sum(gain for *_, gain in frames[1:]) / frames[0][0].size if frames else 0.0
 
 
@@ -83,7 +83,7 @@ def _tile(image: Image, prediction: Prediction) -> Image:
 
 
 def _spaced(parts: list[Image], axis: int) -> list[Image]:
-    """The parts with white between them."""
+    """The parts with white gaps between them."""
     shape = list(parts[0].shape)
     shape[axis] = _GAP
     gap = np.full(shape, 255, np.uint8)

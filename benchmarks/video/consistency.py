@@ -1,11 +1,11 @@
-"""Video consistency: how steadily pixels keep their label while the truth keeps its own (VSPW: Miao et al., CVPR 2021).
+"""Video consistency (VSPW: Miao et al., CVPR 2021).
 
-VC-n of a window of n frames is the share of the pixels of constant truth whose prediction is constant, too. It is
-counted as the published script counts it, oddities included: "not labelled" is a value of the truth like any other, a
-clip's last window is left out, a window without constant truth counts for nothing, and the mean is over all windows
-of all clips. The prediction is never compared with the truth, so a constant answer gets 100 %.
+VC-n of a window of n frames is the share of pixels with constant truth whose prediction is constant as well. It is
+counted exactly as in the published script: "not labelled" is a value of the truth like any other, the last window of a
+clip is left out, a window without constant truth is not counted, and the mean is over all windows of all clips. The
+prediction is never compared with the truth, so a constant prediction has 100 %.
 
-The strict variant asks the prediction to be constant and right, and leaves out what is not labelled.
+The strict variant requires the prediction to be constant and correct, and leaves out unlabelled pixels.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Labels = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Consistency:
-    """Sums over windows. They add up over clips."""
+    """Sums over windows; they can be added over clips."""
 
     total: float = 0.0  # of the windows' shares
-    windows: int = 0  # that have a pixel of constant truth
-    strict_total: float = 0.0  # of the shares whose prediction is right as well
-    strict_windows: int = 0  # that have a labelled pixel of constant truth
+    windows: int = 0  # windows that have a pixel of constant truth
+    strict_total: float = 0.0  # of the shares of correct predictions
+    strict_windows: int = 0  # windows that have a labelled pixel of constant truth
 
     def __add__(self, other: Consistency) -> Consistency:
         return Consistency(
@@ -49,9 +49,9 @@ class Consistency:
 
 
 class ConsistencyCounter:
-    """Follows one clip, frame after frame, for one length of windows.
+    """Counts over the frames of one clip, for one length of windows.
 
-    Keeps for every pixel how long truth and prediction have been what they are, instead of the frames.
+    Stores for every pixel for how many frames truth and prediction have been constant, instead of the frames.
     """
 
     def __init__(self, length: int) -> None:

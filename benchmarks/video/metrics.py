@@ -1,4 +1,4 @@
-"""How well, and how steadily, a clip is segmented. Plain counts on label maps; nothing here knows a model."""
+"""Counts on the label maps of a clip: mask IoU, unmoving pixels, flicker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def mask_iou(predicted: Mask, truth: Mask) -> float:
-    """Intersection over union of two masks (H, W), 0..1; two empty ones agree wholly. DAVIS calls it J."""
+    """Intersection over union of two masks (H, W), 0..1; 1 for two empty masks. It is J of DAVIS."""
     union = np.count_nonzero(predicted | truth)
     return 1.0 if union == 0 else float(np.count_nonzero(predicted & truth) / union)
 
@@ -24,13 +24,13 @@ def unmoving(flow: npt.NDArray[np.floating], below: float) -> Mask:
 
 @dataclass(frozen=True)
 class Flicker:
-    """Changes of labels from frame to frame, added up over a clip."""
+    """Changes of labels from frame to frame, summed over a clip."""
 
-    changed: int = 0  # pixels whose label differs from the frame before
-    counted: int = 0  # pixels looked at
+    changed: int = 0  # pixels whose label differs from the previous frame
+    counted: int = 0  # pixels counted
 
     def add(self, before: npt.NDArray[np.integer], now: npt.NDArray[np.integer], where: Mask | None = None) -> Flicker:
-        """With two more label maps (H, W), counted `where` it is True, or everywhere."""
+        """The sums with two more label maps (H, W), counted `where` it is True, or everywhere."""
         differs = before != now
         if where is None:
             return Flicker(self.changed + int(np.count_nonzero(differs)), self.counted + differs.size)

@@ -1,4 +1,4 @@
-"""One look of the network at a frame, from which every way of running goes on."""
+"""One run of the network on a frame, shared by all modes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...runtime.segmenter import Segmenter
 
 
 class Replay:
-    """A segmenter whose network has already answered."""
+    """A frame processor whose network has already run: `answer` holds its outputs."""
 
     at_once = 1
 
@@ -21,14 +21,18 @@ class Replay:
 
     @property
     def active(self) -> ActiveClasses:
+        """See `FrameProcessor`."""
         return self._segmenter.active
 
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
+        """See `FrameProcessor`."""
         return self._segmenter.prepare(image)
 
     def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
+        """The outputs in `answer`."""
         assert self.answer is not None
         return self.answer
 
     def finish(self, inferred: Inferred) -> Prediction:
+        """See `FrameProcessor`."""
         return self._segmenter.finish(inferred)

@@ -1,7 +1,7 @@
-"""Labelled sequences, frame after frame through the streaming runtime: accuracy, consistency, and video panoptic quality.
+"""Labelled sequences through the streaming runtime: accuracy, consistency, and video panoptic quality.
 
-The network sees each frame once; every mode then goes on from its answer as `ovs-run` would. Frames are read when their
-turn comes. A frame without a mask is seen, as it would be live, and not counted.
+The network runs once on each frame; every mode continues from its outputs as `ovs-run` would. Frames are read one at a
+time. A frame without a mask is processed, as in live use, and not counted.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .consistency import LENGTHS, Consistency, ConsistencyCounter
 from .replay import Replay
 from .video import Mode
 
-VPQ_WINDOWS = (1, 2, 4, 6, 8)  # frames, as VIPSeg's script has them; VPQ is the mean over them
+VPQ_WINDOWS = (1, 2, 4, 6, 8)  # frames, as in VIPSeg's script; VPQ is the mean over them
 
 
 @dataclass(frozen=True)
 class NovelScore:
-    """Mean IoU of the classes that a data set trains on and of those it holds back, all names competing."""
+    """Mean IoU of a data set's base classes and of its novel (held-out) classes, all names competing."""
 
     base: float  # mean over the base classes that occur in the truth
-    novel: float  # mean over the novel ones that occur; NaN without one
+    novel: float  # mean over the novel classes that occur; NaN without one
     harmonic: float  # 2 · base · novel / (base + novel)
 
 
@@ -53,25 +53,25 @@ class SequenceRow:
     """A data set of sequences in one mode."""
 
     dataset: str
-    smooth: float  # strength, 0 is off
-    keyframes: int  # the network sees every Nth frame
+    smooth: float  # strength of temporal smoothing, 0 is off
+    keyframes: int  # the network runs on every Nth frame
     clips: int
     frames: int  # labelled ones
-    classes: int  # all of them compete
+    classes: int  # number of class names, all competing
     miou: float  # mean over the classes that occur in the truth
     pixel_accuracy: float  # of labelled pixels
     frequency_weighted: float  # IoU, classes weighted by their share of the truth
     per_class: dict[str, float | None]  # IoU, None where a class occurs in neither truth nor prediction
     consistency: dict[str, float | None]  # frames of a window -> VC as published; None without a window
-    strict_consistency: dict[str, float | None]  # the same, of predictions that are right
-    novel: NovelScore | None  # where the data set holds classes back
+    strict_consistency: dict[str, float | None]  # the strict variant
+    novel: NovelScore | None  # of data sets with novel classes
     panoptic: VideoPanopticScore | None  # of a panoptic bundle on data with segments
-    synonyms: bool  # whether classes were asked for by all their names, not by the plain one
+    synonyms: bool  # whether classes were asked for by all their names instead of the plain one
     skipped: tuple[str, ...]  # what was left out, and why
 
 
 class _Run:
-    """One mode on its way through the clips of a data set."""
+    """Runs one mode on the clips of a data set and accumulates its figures."""
 
     def __init__(self, mode: Mode, replay: Replay, asked: ClassQuery, stuff: npt.NDArray[np.bool_] | None) -> None:
         self.mode, self._replay, self._asked, self._stuff = mode, replay, asked, stuff
@@ -81,14 +81,14 @@ class _Run:
         self.start()
 
     def start(self) -> None:
-        """Another clip."""
+        """Start a clip."""
         self._steps, self._smoother = Keyframes(self._replay, self.mode.keyframes), TemporalSmoother(self.mode.smooth)
         self._counters = {length: ConsistencyCounter(length) for length in LENGTHS}
         self._window: deque[PanopticFrame] = deque(maxlen=max(VPQ_WINDOWS))
         self._linker = None if self._stuff is None else SegmentLinker(self._stuff)
 
     def see(self, image: npt.NDArray[np.uint8], truth: Truth | None) -> None:
-        """The next frame."""
+        """Process the next frame."""
         inferred = self._steps.infer(self._steps.prepare(image))
         prediction = self._steps.finish(self._smoother.apply(inferred))
         if truth is None:
@@ -111,13 +111,13 @@ class _Run:
                 self.tubes[length] += match_window(list(self._window)[-length:], len(self._asked))
 
     def end(self) -> None:
-        """The clip is over."""
+        """End a clip."""
         for length, counter in self._counters.items():
             self.consistency[length] += counter.sums
 
 
 def without_smoothing(modes: Sequence[Mode]) -> list[Mode]:
-    """The modes of a panoptic segmenter, whose frames `TemporalSmoother` leaves as they are: each once, at strength 0."""
+    """Modes for a panoptic segmenter, which is not smoothed: each key-frame interval once, at strength 0."""
     return list(dict.fromkeys(Mode(0.0, mode.keyframes) for mode in modes))
 
 
@@ -125,16 +125,17 @@ def measure_sequences(
     segmenter: Segmenter,
     videos: LabelledVideos,
     modes: Sequence[Mode],
+    *,
     synonyms: bool = False,
     most: int | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> list[SequenceRow]:
     """A row for each mode, over at most `most` frames of every clip.
 
-    The segmenter must have no background and no threshold: every pixel counts. Raises `UsageError`, `DatasetError`,
-    `SourceError`.
+    The segmenter must have no background classes and no confidence threshold: every pixel gets a class.
+    Raises `UsageError`, `DatasetError`, `SourceError`.
     """
-    asked = ClassQuery(segmenter, videos.classes, synonyms)
+    asked = ClassQuery(segmenter, videos.classes, synonyms=synonyms)
     panoptic = segmenter.task == "panoptic" and videos.stuff is not None
     stuff = asked.of_labels(videos.stuff) if panoptic and videos.stuff is not None else None
     replay = Replay(segmenter)
@@ -146,7 +147,7 @@ def measure_sequences(
         frames += _play(segmenter, clip, videos, replay, runs, most, on_frame)
         for run in runs:
             run.end()
-    return [_row(run, videos, asked, frames, synonyms, stuff) for run in runs]
+    return [_row(run, videos, asked, frames, synonyms=synonyms, stuff=stuff) for run in runs]
 
 
 def _play(
@@ -158,7 +159,7 @@ def _play(
     most: int | None,
     on_frame: Callable[[], None],
 ) -> int:
-    """One clip through all modes; how many of its frames were labelled."""
+    """Run all modes on one clip; returns how many of its frames are labelled."""
     labelled = 0
     size: tuple[int, ...] | None = None
     for file in clip.frames[:most]:
@@ -186,6 +187,7 @@ def _row(
     videos: LabelledVideos,
     asked: ClassQuery,
     frames: int,
+    *,
     synonyms: bool,
     stuff: npt.NDArray[np.bool_] | None,
 ) -> SequenceRow:
@@ -228,7 +230,7 @@ def _novel(ious: npt.NDArray[np.float64], base: npt.NDArray[np.bool_], novel: np
 def _panoptic(tubes: dict[int, SegmentCounts], stuff: npt.NDArray[np.bool_]) -> VideoPanopticScore:
     def mean(which: npt.NDArray[np.bool_] | None) -> float | None:
         qualities = [counts.quality(which) for counts in tubes.values()]
-        # A window longer than every clip has no tubes.
+        # A window longer than all clips has no tubes.
         values = [quality.pq for quality in qualities if quality.classes]
         return float(np.mean(values)) if values else None
 

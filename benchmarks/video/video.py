@@ -1,7 +1,7 @@
-"""Foreground IoU, flicker and cost on clips, by strength of smoothing and distance of key frames.
+"""Foreground IoU, flicker and latency on clips, by strength of smoothing and key-frame interval.
 
-The network sees each frame once, through the segmenter that `ovs-run` uses; every mode then goes on from its answer as
-`ovs-run` would. What stands still is found without the smoother's help: by DIS optical flow at half the frames' size.
+The network runs once on each frame, through the segmenter that `ovs-run` uses; every mode continues from its outputs as
+`ovs-run` would. Unmoving pixels are found independently of the smoother: by DIS optical flow at half resolution.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...runtime.segmenter import Segmenter
 from .metrics import Flicker, mask_iou, unmoving
 from .replay import Replay
 
-STILL = 0.5  # pixels of a frame: what the flow moves less from one frame to the next counts as unmoving
+STILL = 0.5  # pixels; where the flow from one frame to the next is shorter, a pixel counts as unmoving
 _WARMUP = 2  # frames whose times are not counted
 
 OnFrame = Callable[[npt.NDArray[np.uint8], dict["Mode", Prediction], dict["Mode", int]], None]
@@ -31,10 +31,10 @@ OnFrame = Callable[[npt.NDArray[np.uint8], dict["Mode", Prediction], dict["Mode"
 
 @dataclass(frozen=True)
 class Mode:
-    """How a clip is run."""
+    """Settings with which a clip is run."""
 
-    smooth: float  # strength, 0 is off
-    keyframes: int  # the network sees every Nth frame
+    smooth: float  # strength of temporal smoothing, 0 is off
+    keyframes: int  # the network runs on every Nth frame
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class VideoRow:
     """One clip in one mode."""
 
     clip: str
-    classes: tuple[str, ...]  # asked for, the foreground first; besides them the automatic background
+    classes: tuple[str, ...]  # active classes, the foreground first; background classes are automatic
     smooth: float
     keyframes: int
     frames: int
     iou: float | None  # of the foreground, mean over the frames; None without masks
-    unmoving: float  # share of the pixels that stand still from one frame to the next
-    unmoving_pixels: int  # so many, over all frames
-    flicker_unmoving: float  # share of them whose label changes
+    unmoving: float  # share of pixels that are unmoving from one frame to the next
+    unmoving_pixels: int  # their number, over all frames
+    flicker_unmoving: float  # share of unmoving pixels whose label changes
     flicker: float  # share of all pixels whose label changes
-    network_share: float  # of the frames, those that the network saw
-    smooth_ms: float  # median cost of smoothing a frame
+    network_share: float  # share of frames on which the network ran
+    smooth_ms: float  # median time of smoothing a frame
     frame_ms: float  # mean of all steps from a frame to its labels
     iou_step: float | None = None  # mean change of the foreground's IoU from one frame to the next
     ious: tuple[float, ...] = ()  # of the foreground, frame by frame
 
 
 class _Run:
-    """One mode on its way through a clip."""
+    """Runs one mode on a clip and accumulates its figures."""
 
     def __init__(self, mode: Mode, replay: Replay) -> None:
         self._steps, self._smoother = Keyframes(replay, mode.keyframes), TemporalSmoother(mode.smooth)
@@ -74,7 +74,7 @@ class _Run:
     def see(
         self, prepared: Prepared, still: npt.NDArray[np.bool_] | None, truth: npt.NDArray[np.bool_] | None
     ) -> Prediction:
-        """`still` (H, W) are the pixels that stand still since the frame before, None for the first."""
+        """Process a frame; `still` (H, W) are its unmoving pixels, None for the first frame."""
         start = time.perf_counter()
         inferred = self._steps.infer(prepared)
         between = time.perf_counter()
@@ -104,10 +104,10 @@ def measure_clip(
     most: int | None = None,
     on_frame: OnFrame | None = None,
 ) -> list[VideoRow]:
-    """A row for each mode. The classes asked for are the clip's foreground and the `scene`'s.
+    """A row for each mode. The active classes are the clip's foreground and `scene`.
 
-    `on_frame(image, predictions, changes)` sees every frame: by mode, what is found, and how many unmoving pixels
-    changed their label.
+    `on_frame(image, predictions, changes)` is called with every frame: by mode, the prediction, and how many unmoving
+    pixels changed their label.
     """
     asked = [name for name in (clip.foreground, *scene) if name]
     classes = tuple(dict.fromkeys(asked))

@@ -24,7 +24,9 @@ def test_depth_command_compares_engines(tmp_path: Path) -> None:
     rows = json.loads(output.read_text())["depth"]
     (row,) = rows  # nine layers it has not
     assert row["decoder_layers"] == 2
-    assert row["gflops"] > 0 and row["onnx_ms"] > 0 and row["torch_ms"] > 0
+    assert row["gflops"] > 0
+    assert row["onnx_ms"] > 0
+    assert row["torch_ms"] > 0
 
 
 @pytest.mark.parametrize(

@@ -70,15 +70,21 @@ def test_each_name_alone(photos: Path, tiny_bundle: Path) -> None:
         results, queries = measure_queries(segmenter, QuerySet(open_photos(str(photos))), thresholds=(0.1, 1.0))
         assert segmenter.threshold == 0.3
     a, b, c = (_by_name(queries, photo) for photo in "abc")
-    assert [name for name, query in a.items() if query.present] == ["red"] and a["red"].share == pytest.approx(0.5)
+    assert [name for name, query in a.items() if query.present] == ["red"]
+    assert a["red"].share == pytest.approx(0.5)
     assert a["red"].outcomes[-1].iou == pytest.approx(2 / 3, abs=0.02)  # the quarter that is background counts
-    assert a["red"].outcomes[0].iou == a["red"].outcomes[-1].iou and a["red"].outcomes[1].painted == 0
-    assert b["blue"].outcomes[-1].painted == 0 and b["blue"].share == pytest.approx(0.5)
-    assert "person" not in b and len(b) == 6
+    assert a["red"].outcomes[0].iou == a["red"].outcomes[-1].iou
+    assert a["red"].outcomes[1].painted == 0
+    assert b["blue"].outcomes[-1].painted == 0
+    assert b["blue"].share == pytest.approx(0.5)
+    assert "person" not in b
+    assert len(b) == 6
     assert c["blue"].outcomes[-1].iou == pytest.approx(0.8)  # blue around the cyan patch is background
     score = results[Request.ALONE].score
     assert (score.asked, score.found, score.nothing) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3))
-    assert score.absent == 15 and score.found_without_person == score.found and score.person_mean_iou is None
+    assert score.absent == 15
+    assert score.found_without_person == score.found
+    assert score.person_mean_iou is None
     painted = {
         (query.photo, query.name) for query in queries if not query.present and query.outcomes[-1].painted > 0.01
     }
@@ -88,16 +94,19 @@ def test_each_name_alone(photos: Path, tiny_bundle: Path) -> None:
     assert score.false_alarms == pytest.approx(len(painted & alone) / 15)
     assert [point.threshold for point in results[Request.ALONE].curve] == [0.1, 1.0]
     assert results[Request.ALONE].curve[1].nothing == 1
-    assert results[Request.ALONE].per_class["blue"].asked == 2 and results[Request.ALONE].per_class["blue"].found == 0.5
+    assert results[Request.ALONE].per_class["blue"].asked == 2
+    assert results[Request.ALONE].per_class["blue"].found == 0.5
 
 
 def test_lists_of_five(photos: Path, tiny_bundle: Path) -> None:
     with Segmenter.load(tiny_bundle) as segmenter:
         results, queries = measure_queries(segmenter, QuerySet(open_photos(str(photos))), thresholds=())
     lists = {query.request for query in queries if len(query.request) > 1}
-    assert {len(names) for names in lists} == {5} and len(lists) == 3
+    assert {len(names) for names in lists} == {5}
+    assert len(lists) == 3
     score = results[Request.LIST].score
-    assert (score.asked, score.absent) == (3, 12) and score.found == pytest.approx(2 / 3)
+    assert (score.asked, score.absent) == (3, 12)
+    assert score.found == pytest.approx(2 / 3)
 
 
 def test_absent_names_are_always_the_same(photos: Path) -> None:
@@ -110,7 +119,9 @@ def test_absent_names_are_always_the_same(photos: Path) -> None:
 
 def test_no_query_no_figure() -> None:
     score = query_score([], -1, 0.3)
-    assert score.found is None and score.false_alarms is None and score.asked == 0
+    assert score.found is None
+    assert score.false_alarms is None
+    assert score.asked == 0
 
 
 def test_the_sheet_shows_what_went_wrong(photos: Path, tiny_bundle: Path) -> None:
@@ -121,7 +132,9 @@ def test_the_sheet_shows_what_went_wrong(photos: Path, tiny_bundle: Path) -> Non
         sheet = contact_sheet(segmenter, queries, chosen)
         assert contact_sheet(segmenter, queries, []) is None
     assert (chosen[0].photo, chosen[0].name) == ("b", "blue")
-    assert sheet is not None and sheet.shape[1] == 6 * 240 and len(np.unique(sheet)) > 20
+    assert sheet is not None
+    assert sheet.shape[1] == 6 * 240
+    assert len(np.unique(sheet)) > 20
 
 
 def test_the_command_writes_what_it_prints(
@@ -136,9 +149,11 @@ def test_the_command_writes_what_it_prints(
     printed = capsys.readouterr().out
     document = json.loads(output.read_text())
     alone, lists = document["ask"]
-    assert (alone["request"], lists["request"]) == ("alone", "lists of 5") and alone["photos"] == 3
+    assert (alone["request"], lists["request"]) == ("alone", "lists of 5")
+    assert alone["photos"] == 3
     assert f"| colours | alone | 3 | {alone['score']['found']:.1%} |" in printed
     assert cv2.imread(str(tmp_path / "colours.png")) is not None
     text = section(document)
     assert f"| {alone['score']['found']:.1%} | {alone['score']['nothing']:.1%} |" in text
-    assert f"| 0.30 | {alone['score']['found']:.1%} |" in text and "ovs-bench ask" in text
+    assert f"| 0.30 | {alone['score']['found']:.1%} |" in text
+    assert "ovs-bench ask" in text

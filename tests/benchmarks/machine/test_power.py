@@ -52,7 +52,8 @@ def test_the_supply_rail_stands_for_the_module(tmp_path: Path, write: Write) -> 
     write("sys/class/hwmon/hwmon0/name", "pwmfan")
     _monitor(write, 3, {"VDD_IN": (5000, 1600), "VDD_CPU_GPU_CV": (5000, 700), "VDD_SOC": (5000, 300)})
     reader = find_reader(tmp_path)
-    assert reader is not None and reader.source == "INA3221, VDD_IN"
+    assert reader is not None
+    assert reader.source == "INA3221, VDD_IN"
     with Meter(reader) as meter:
         while meter.power is None:
             pass
@@ -63,7 +64,8 @@ def test_without_one_the_rails_are_added(tmp_path: Path, write: Write) -> None:
     _monitor(write, 2, {"VDD_GPU_SOC": (20000, 300), "VDD_CPU_CV": (20000, 200), "NC": (0, 0)})
     _monitor(write, 4, {"VIN_SYS_5V0": (5000, 1000)})
     reader = find_reader(tmp_path)
-    assert reader is not None and reader.watts() == pytest.approx(15.0)
+    assert reader is not None
+    assert reader.watts() == pytest.approx(15.0)
     assert reader.source == "INA3221, VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0"
 
 
@@ -76,10 +78,12 @@ def test_a_service_comes_first_and_a_broken_one_is_passed_over(
     module.jtop = lambda: service  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "jtop", module)
     reader = find_reader(tmp_path)
-    assert reader is not None and (reader.source, reader.watts()) == ("jtop, total", 7.5)
+    assert reader is not None
+    assert (reader.source, reader.watts()) == ("jtop, total", 7.5)
     service.power = {}
     reader = find_reader(tmp_path)
-    assert reader is not None and reader.source == "INA3221, VDD_IN"
+    assert reader is not None
+    assert reader.source == "INA3221, VDD_IN"
 
 
 def test_a_desktop_gpu(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +93,8 @@ def test_a_desktop_gpu(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyP
         setattr(nvml, name, lambda *_, answer=answer: answer)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     reader = find_reader(tmp_path)
-    assert reader is not None and (reader.source, reader.watts()) == ("NVML, the GPU alone", 61.5)
+    assert reader is not None
+    assert (reader.source, reader.watts()) == ("NVML, the GPU alone", 61.5)
 
 
 def _jetson(write: Write) -> None:
@@ -162,7 +167,8 @@ def test_a_quiet_one_is_not(tmp_path: Path, write: Write) -> None:
     watch = ConditionMonitor(tmp_path)
     with watch:
         write("proc/stat", "cpu  1010 0 500 8990 0 0 0 0 0 0")
-    assert watch.conditions is not None and watch.conditions.warnings == ()
+    assert watch.conditions is not None
+    assert watch.conditions.warnings == ()
 
 
 def test_what_a_peer_starts_is_measured_too(tmp_path: Path, write: Write) -> None:
@@ -179,4 +185,5 @@ def test_what_a_peer_starts_is_measured_too(tmp_path: Path, write: Write) -> Non
     with watch:
         write("proc/stat", "cpu  1600 0 0 8400 0 0 0 0 0 0")  # 900 of 1600 busy ticks are a stranger's
         times(400, 300)
-    assert watch.conditions is not None and watch.conditions.others == pytest.approx(0.09)
+    assert watch.conditions is not None
+    assert watch.conditions.others == pytest.approx(0.09)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ovs_edge.benchmarks.cli import main
-from ovs_edge.benchmarks.report.report import section
+from ovs_edge.benchmarks.report.report import END, START, section
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed, and draws the plots")
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {
 }
 
 
-def _row(precision: str, classes: int | None, ms: float, stages: bool = True) -> dict[str, Any]:
+def _row(precision: str, classes: int | None, ms: float, *, stages: bool = True) -> dict[str, Any]:
     spread = {"p50": ms, "p90": 1.1 * ms, "p99": 1.2 * ms}
     network = {"p50": 0.8 * ms, "p90": ms, "p99": ms}
     subject = {
@@ -35,7 +35,8 @@ def _row(precision: str, classes: int | None, ms: float, stages: bool = True) ->
     }  # fmt: skip
     rng = np.random.default_rng(0)
     return {
-        "subject": subject, "title": f"mini {precision} {classes}", "bundle_digest": "d1" if classes else None, "fps": 9.0,
+        "subject": subject, "title": f"mini {precision} {classes}", "fps": 9.0,
+        "bundle_digest": "d1" if classes else None,
         "total": spread, "stages": {"infer": network, "overlay": {"p50": 0.2 * ms}} if stages else {}, "doubts": [],
         "rounds": {"total": rng.normal(ms, 1, (12, 4)).tolist()},
     }  # fmt: skip
@@ -72,10 +73,13 @@ def test_the_page_needs_nothing_else(results: Path, monkeypatch: pytest.MonkeyPa
     page = results.parent / "page.html"
     assert _report(monkeypatch, "--results", results, "--html", page) == 0
     text = page.read_text()
-    assert text.count("data:image/png;base64,") == 3 and text.count("<table>") == 3
+    assert text.count("data:image/png;base64,") == 3
+    assert text.count("<table>") == 3
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
-    assert "<script>" not in text and "&lt;script&gt;" in text and "a <b>" not in text
-    assert "To be read with care: busy machine" in text
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "a <b>" not in text
+    assert "Warnings during the measurement: busy machine" in text
 
 
 def test_columns_of_what_was_measured(results: Path) -> None:
@@ -88,14 +92,19 @@ def test_columns_of_what_was_measured(results: Path) -> None:
     }  # fmt: skip
     document["speed"]["starts"] = [start]
     text = section(document)
-    assert "| FPS |\n" in text and "| memory |\n" in text and "live" not in text
+    assert "| FPS |\n" in text
+    assert "| memory |\n" in text
+    assert "live" not in text
     document["speed"]["rows"][0] |= {"live": {"fps": 15.0, "age_ms": 66.4}, "joules": None}
     document["speed"]["rows"][1] |= {"live": {"fps": 14.0, "age_ms": 71.6}, "joules": 0.5123}
     start["gpu_mib"] = 812.3
     text = section(document)
-    assert "milliseconds; live:" in text and "| FPS | age, live | J a frame |" in text
-    assert "| 9.0 | 66 |  |" in text and "| 9.0 | 72 | 0.512 |" in text
-    assert "| memory | GPU memory |" in text and "| 300 MiB | 812 MiB |" in text
+    assert "milliseconds; live:" in text
+    assert "| FPS | age, live | J a frame |" in text
+    assert "| 9.0 | 66 |  |" in text
+    assert "| 9.0 | 72 | 0.512 |" in text
+    assert "| memory | GPU memory |" in text
+    assert "| 300 MiB | 812 MiB |" in text
 
 
 def test_plots_are_pictures(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +113,36 @@ def test_plots_are_pictures(results: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(path.name for path in folder.iterdir()) == ["front.png", "speed_over_time.png", "speed_stages.png"]
     for path in folder.iterdir():
         image = cv2.imread(str(path))
-        assert image is not None and image.shape[1] > 600 and len(np.unique(image)) > 20
+        assert image is not None
+        assert image.shape[1] > 600
+        assert len(np.unique(image)) > 20
+
+
+def test_sections_of_markdown_files(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A marker without names takes all results, one with names takes those; other text stays."""
+    named = START.replace("figures:", "figures of accuracy:")
+    page, other = results.parent / "page.md", results.parent / "README.md"
+    page.write_text(f"# A\n\n{named}\nold\n{END}\n\nbetween\n\n{START}\n{END}\nend\n")
+    other.write_text("no marker")
+    assert _report(monkeypatch, "--results", results, "--readme", page) == 0
+    text = page.read_text()
+    first, second = text.split("between")
+    assert "old" not in text
+    assert text.startswith(f"# A\n\n{named}\n\n**Accuracy of `mini`")
+    assert text.endswith("end\n")
+    assert "Latency of a frame" not in first
+    assert "Latency of a frame" in second
+    assert "Accuracy of" in second
+    capsys.readouterr()
+    assert _report(monkeypatch, "--results", results, "--update", page) == 0
+    assert "is up to date" in capsys.readouterr().out
+    assert _report(monkeypatch, "--results", results, "--readme", other) == 2
+    assert "no section for the tables" in capsys.readouterr().err
+    page.write_text(f"{named.replace('accuracy', 'acuracy')} {END}")
+    assert _report(monkeypatch, "--results", results, "--readme", page) == 2
+    assert "names the result 'acuracy', and" in capsys.readouterr().err
 
 
 def test_no_page_without_results(

@@ -23,7 +23,8 @@ def test_kernels_carry_the_names_of_torch_modules() -> None:
     assert "Gemm" in modules["model.query_decoder.layers.2.linear1"].operators
     assert any("GridSample" in layer.operators for layer in profile.layers)
     shares = [layer.share for layer in profile.layers]
-    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1, abs=0.01)
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(1, abs=0.01)
     assert 0 < profile.kernels_ms <= profile.network_ms
     groups = dict(grouped(profile, 2))
     assert sum(groups.values()) == pytest.approx(profile.kernels_ms, rel=0.01)
@@ -43,6 +44,7 @@ def test_command(
         main()
     assert not exit.value.code
     document = json.loads(output.read_text())
-    assert document["profile"]["classes"] == 4 and document["bundle"] == "tiny"
+    assert document["profile"]["classes"] == 4
+    assert document["bundle"] == "tiny"
     assert "(around the model)" in capsys.readouterr().out
     assert "| (around the model) |" in tables(output.parent)

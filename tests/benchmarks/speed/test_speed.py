@@ -20,9 +20,8 @@ from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.machine.conditions import ConditionMonitor, sample_warnings
 from ovs_edge.benchmarks.machine.power import Reader, energy_per_frame
 from ovs_edge.benchmarks.report.report import tables
-from ovs_edge.benchmarks.speed import compare, speed
+from ovs_edge.benchmarks.speed import backends, speed
 from ovs_edge.benchmarks.speed.backends import BoundSession, open_backend
-from ovs_edge.benchmarks.speed.compare import change
 from ovs_edge.benchmarks.speed.peer import CommandPeer, OnnxPeer
 from ovs_edge.benchmarks.speed.runners import Picture, Subject, load_pictures
 from ovs_edge.benchmarks.speed.speed import interleaved, live_model
@@ -32,7 +31,10 @@ from ovs_edge.models import default_bundle
 from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.registry import open_session
 
-ECHO = "import sys\nfor line in sys.stdin:\n    assert open(line.strip(), 'rb').read(2) == b'\\xff\\xd8'\n    print('{}', flush=True)"
+ECHO = """import sys
+for line in sys.stdin:
+    assert open(line.strip(), "rb").read(2) == bytes([0xFF, 0xD8])
+    print('{}', flush=True)"""
 
 
 def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -83,13 +85,17 @@ def test_rows_hold_every_stage(result: Path, tiny_bundle: Path) -> None:
         total = row["total"]
         assert 0 < total["p50"] <= total["p90"] <= total["p99"]
         assert sum(stage["p50"] for stage in row["stages"].values()) == pytest.approx(total["p50"], rel=0.5)
-        assert row["frames"] == 16 and [len(burst) for burst in row["rounds"]["total"]] == [4] * 4
+        assert row["frames"] == 16
+        assert [len(burst) for burst in row["rounds"]["total"]] == [4] * 4
         assert row["live"]["fps"] < 31
-    assert peer["subject"]["model"] == "peer.onnx" and list(peer["stages"]) == ["decode", "preprocess", "infer"]
+    assert peer["subject"]["model"] == "peer.onnx"
+    assert list(peer["stages"]) == ["decode", "preprocess", "infer"]
     assert program["subject"]["model"].endswith(" echo.py")
-    assert program["stages"]["infer"]["p50"] == 1.5 and program["total"]["p50"] > 0
+    assert program["stages"]["infer"]["p50"] == 1.5
+    assert program["total"]["p50"] > 0
     (start,) = document["speed"]["starts"]
-    assert start["load_ms"] < start["first_labels_ms"] and 20 < start["peak_mib"] < 2000
+    assert start["load_ms"] < start["first_labels_ms"]
+    assert 20 < start["peak_mib"] < 2000
     assert document["speed"]["conditions"]["seconds"] > 0
     assert document["command"].startswith("ovs-bench speed")
 
@@ -97,7 +103,8 @@ def test_rows_hold_every_stage(result: Path, tiny_bundle: Path) -> None:
 def test_the_report_shows_them(result: Path) -> None:
     text = tables(result.parent)
     assert "| tiny | fp32 | ONNX Runtime, CPU | 48x64 | 1 | 20 |" in text
-    assert "| peer.onnx |  | peer, ONNX Runtime, CPU |" in text and "A new process" in text
+    assert "| peer.onnx |  | peer, ONNX Runtime, CPU |" in text
+    assert "Start-up in a new process" in text
     assert "Times the time of tiny fp32 cpu 48x64" in text
 
 
@@ -126,102 +133,10 @@ def test_comparison_with_itself(
     assert _bench(monkeypatch, *options[:-1], faster) == 3
     out, error = capsys.readouterr()
     last = error.strip().splitlines()[-1]
-    assert "slower by more than 5%" in last and "tiny fp32 cpu" in last and "but another number of cores" in last
+    assert "slower by more than 5%" in last
+    assert "tiny fp32 cpu" in last
+    assert "but another number of cores" in last
     assert "warning: another number of cores" in out
-
-
-def _document(*rows: tuple[str, str, float], bursts: int = 12, **machine: Any) -> dict[str, Any]:
-    """A result with a row for each title, bundle digest and median."""
-    environment = {"processor": "a", "cores": 4, "packages": {"onnxruntime": "1.0"}, "board": {}, **machine}
-    entries = [
-        {
-            "title": title,
-            "subject": {"threads": 2},
-            "bundle_digest": digest,
-            "rounds": {"total": _series(index, median, 0.0, bursts)},
-        }
-        for index, (title, digest, median) in enumerate(rows)
-    ]
-    return {"environment": environment, "speed": {"rows": entries}}
-
-
-def test_rows_of_one_title_are_compared_each_with_its_own() -> None:
-    """a/mini.ovs and b/mini.ovs: the first became ten times as slow."""
-    before = _document(("mini", "a", 50), ("mini", "b", 50), ("old", "o", 1))
-    now = _document(("mini", "a2", 500), ("mini", "b2", 50), ("new", "n", 1))
-    found = compare.compare(before, now)
-    assert [(entry.title, entry.verdict(0.05)) for entry in found.changes] == [
-        ("mini (no. 1)", "slower"),
-        ("mini (no. 2)", "no difference"),
-    ]
-    assert (found.only_before, found.only_now) == (("old, 2 threads",), ("new, 2 threads",))
-    with pytest.raises(compare.RegressionError, match=r"1 of 2 figures .* mini \(no. 1\)"):
-        compare.check(found.changes, 0.05)
-    # The same bundles in another order: by their digests, not by their places.
-    turned = _document(("mini", "b", 50), ("mini", "a", 500))
-    assert [entry.verdict(0.05) for entry in compare.compare(before, turned).changes] == ["no difference", "slower"]
-    with pytest.raises(UsageError, match="2 rows are called 'mini' before, 1 now"):
-        compare.compare(before, _document(("mini", "a", 50)))
-
-
-def test_another_machine_is_told() -> None:
-    before, now = _document(("mini", "a", 50)), _document(("mini", "a", 50), board={"power_mode": None})
-    assert compare.compare(before, now).warnings == ()
-    now = _document(
-        ("mini", "a", 50), processor="b", cores=8, packages={"onnxruntime": "1.1"}, board={"power_mode": "15W"}
-    )
-    assert compare.compare(before, now).warnings == (
-        "another processor: a before, b now",
-        "another number of cores: 4 before, 8 now",
-        "another onnxruntime: 1.0 before, 1.1 now",
-        "another power mode: none before, 15W now",
-    )
-    del before["environment"]
-    assert compare.compare(before, now).warnings == (
-        "one of the results does not say on which machine it was measured",
-    )
-
-
-def test_few_bursts_are_no_verdict() -> None:
-    pair = change("a", "total", _series(1, 50, 0.0, 9), _series(2, 500, 0.0))
-    assert pair.verdict(0.05) == "too few bursts"
-    assert change("a", "total", _series(1, 50, 0.0, 10), _series(2, 500, 0.0)).verdict(0.05) == "slower"
-    with pytest.raises(UsageError, match="none of the 1 figures could be judged.* 9 bursts"):
-        compare.check([pair], 0.05)
-
-
-def _series(seed: int, median: float, memory: float, bursts: int = 50) -> list[list[float]]:
-    """Bursts of four frames on a machine whose speed wanders: each burst's remembers `memory` of the one before."""
-    rng = np.random.default_rng(seed)
-    wander, series = 0.0, []
-    for _ in range(bursts):
-        wander = memory * wander + rng.normal(0, 0.03)
-        series.append([float(median * np.exp(wander + abs(rng.normal(0, 0.05)))) for _ in range(4)])
-    return series
-
-
-@pytest.mark.parametrize(("memory", "margin"), [(0.0, 0.0), (0.6, 0.0), (0.9, 0.05)])
-def test_a_against_a_is_no_difference_in_19_of_20(
-    memory: float, margin: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "_DRAWS", 300)
-    pairs = [change("a", "total", _series(i, 50, memory), _series(1000 + i, 50, memory)) for i in range(40)]
-    assert sum(pair.verdict(margin) != "no difference" for pair in pairs) <= 2
-
-
-def test_a_real_difference_is_found() -> None:
-    pair = change("a", "total", _series(1, 50, 0.0), _series(2, 60, 0.0))
-    assert pair.low < 1.2 < pair.high
-    assert pair.verdict(0.05) == "slower" and pair.verdict(0.25) == "no difference"
-    assert change("a", "total", _series(2, 60, 0.0), _series(1, 50, 0.0)).verdict(0.05) == "faster"
-
-
-def test_turns_cancel_what_hits_both() -> None:
-    first = _series(1, 50, 0.95)
-    second = [[1.1 * ms for ms in burst] for burst in first]
-    apart, paired = (change("a", "total", first, second, paired) for paired in (False, True))
-    assert paired.low == pytest.approx(1.1) and paired.high == pytest.approx(1.1)
-    assert apart.high - apart.low > 0.05
 
 
 class _Counter:
@@ -238,34 +153,39 @@ class _Counter:
         return {"total": 1.0}
 
 
-def test_contenders_take_turns_with_the_same_fresh_frames(tmp_path: Path) -> None:
+def test_runners_are_interleaved_with_the_same_frames(tmp_path: Path) -> None:
     log: list[tuple[str, Path]] = []
     pictures = load_pictures(None, tmp_path)
     assert len({picture.path.read_bytes() for picture in pictures}) == len(pictures)
     runners = [_Counter(name, log) for name in "abc"]
     times = interleaved(runners, pictures, 20, None, lambda step: None, ConditionMonitor())
-    assert [len(part) for part in times] == [5] * 3 and len(times[0][0]) == 4
+    assert [len(part) for part in times] == [5] * 3
+    assert len(times[0][0]) == 4
     timed = log[-5 * 3 * 5 :]
     bursts = [timed[index : index + 5] for index in range(0, len(timed), 5)]
     assert all(len({name for name, _ in burst}) == 1 for burst in bursts)
     orders = ["".join(burst[0][0] for burst in bursts[index : index + 3]) for index in range(0, 15, 3)]
-    assert all(sorted(order) == ["a", "b", "c"] for order in orders) and len(set(orders)) > 1
+    assert all(sorted(order) == ["a", "b", "c"] for order in orders)
+    assert len(set(orders)) > 1
     seen = {name: [path for who, path in timed if who == name] for name in "abc"}
-    assert seen["a"] == seen["b"] == seen["c"] and len(set(seen["a"])) == 25
+    assert seen["a"] == seen["b"] == seen["c"]
+    assert len(set(seen["a"])) == 25
 
 
 def test_live_model() -> None:
     fast, slow = live_model([10.0] * 50), live_model([100.0] * 50)
     assert (fast.fps, fast.age_ms) == (pytest.approx(30, rel=0.02), pytest.approx(10))
     # Three frame times pass meanwhile: the newest is nearly always fresh, and none waits.
-    assert slow.fps == pytest.approx(10, rel=0.05) and 100 <= slow.age_ms < 134
+    assert slow.fps == pytest.approx(10, rel=0.05)
+    assert 100 <= slow.age_ms < 134
 
 
 def test_energy_is_power_times_time() -> None:
     assert energy_per_frame(lambda: None, None, 0.01) is None
     frames: list[int] = []
     energy = energy_per_frame(lambda: frames.append(1), Reader("a meter", lambda: 10.0), 0.05, settle=0)
-    assert energy is not None and energy[1] == "a meter"
+    assert energy is not None
+    assert energy[1] == "a meter"
     assert energy[0] * len(frames) == pytest.approx(0.5, rel=0.2)
 
 
@@ -279,7 +199,8 @@ def test_energy_knows_nothing_of_what_ran_before() -> None:
 
     reader = Reader("a meter", lambda: 100.0 if not begun or begun[-1] < begun[0] + 0.5 else 10.0)
     energy = energy_per_frame(run, reader, 0.3)
-    assert energy is not None and begun[-1] - begun[0] > 1.7
+    assert energy is not None
+    assert begun[-1] - begun[0] > 1.7
     assert energy[0] == pytest.approx(10 * 0.0055, rel=0.3)
 
 
@@ -293,7 +214,8 @@ def test_energy_knows_nothing_of_what_ran_before() -> None:
 )
 def test_doubtful_samples(rounds: Sequence[Sequence[float]], words: list[str]) -> None:
     found = sample_warnings(rounds)
-    assert len(found) == len(words) and all(word in line for word, line in zip(words, found, strict=True))
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))
 
 
 def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
@@ -309,13 +231,31 @@ def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "cuda", "tensorrt"])
+def test_rows_run_the_session_of_ovs_run(backend: str, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of a provider of `ovs-run` opens the session that `ovs-run --provider` opens, and no other class."""
+    opened: list[EngineOptions | None] = []
+    session = object()
+
+    def recorded(bundle: Bundle, options: EngineOptions | None = None) -> object:
+        opened.append(options)
+        return session
+
+    monkeypatch.setattr(backends, "open_session", recorded)
+    assert open_backend(Bundle.open(tiny_bundle), "fp32", backend, 3) is session
+    (options,) = opened
+    assert options is not None
+    assert (options.precision, options.provider, options.threads) == ("fp32", backend, 3)
+
+
 def test_eager_torch_is_the_same_design() -> None:
     bundle = Bundle.open(default_bundle())
     height, width = bundle.manifest.input_size
     vectors = np.ones((2, 1, bundle.manifest.text.dim), np.float32)
     with open_backend(bundle, "fp32", "torch", 1) as session:
         labels, confidence = session.run(np.zeros((1, height, width, 3), np.uint8), vectors)
-    assert labels.shape == confidence.shape == (1, height, width) and labels.max() < 2
+    assert labels.shape == confidence.shape == (1, height, width)
+    assert labels.max() < 2
 
 
 def test_onnx_peers_run_where_the_bundles_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +269,8 @@ def test_onnx_peers_run_where_the_bundles_run(monkeypatch: pytest.MonkeyPatch) -
 
 def test_onnx_peer_is_fed_as_it_asks(peer_model: Path, tmp_path: Path) -> None:
     peer = OnnxPeer(peer_model, 1, (64, 96))
-    assert peer.subject.input_size == (64, 96) and peer.subject.title == "peer.onnx peer-cpu 64x96"
+    assert peer.subject.input_size == (64, 96)
+    assert peer.subject.title == "peer.onnx peer-cpu 64x96"
     picture = load_pictures(None, tmp_path)[0]
     times = peer.frame(picture)
     assert times["total"] == pytest.approx(sum(times[name] for name in ("decode", "preprocess", "infer")))
@@ -345,9 +286,13 @@ def test_a_peer_that_ends_is_one_line(program: str, words: str, tmp_path: Path) 
     (tmp_path / "peer.py").write_text(program)
     peer = CommandPeer(f"{sys.executable} {tmp_path / 'peer.py'}")
     picture = load_pictures(None, tmp_path)[0]
-    with pytest.raises(SourceError, match=words):
+
+    def two_frames() -> None:
         for _ in range(2):
             peer.frame(picture)
+
+    with pytest.raises(SourceError, match=words):
+        two_frames()
     peer.close()
 
 
@@ -362,7 +307,7 @@ def test_a_peer_that_is_not_there() -> None:
         (["--backend", "abacus"], "no backend 'abacus'"),
         (["--classes", "many"], "expected numbers"),
         (["--precision", "int8-cpu", "--backend", "torch"], "nothing is left"),
-        (["--compare", os.devnull], "no result of ovs-bench speed"),
+        (["--compare", os.devnull], "not a result of ovs-bench speed"),
         (["--compare", "{result}", "--runs", "16"], "--runs is 16, expected 40 or more"),
         (["--model", "nowhere.ovs"], "no bundle at nowhere.ovs"),
     ],
@@ -375,7 +320,8 @@ def test_impossible_requests(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "speed.json").write_text(json.dumps(_document(("mini", "a", 50))))
+    row = {"title": "mini", "rounds": {"total": [[1.0]]}}
+    (tmp_path / "speed.json").write_text(json.dumps({"speed": {"rows": [row]}}))
     options = [option.format(result=tmp_path / "speed.json") for option in options]
     monkeypatch.setattr("ovs_edge.benchmarks.speed.speed.measure_start", lambda *_: _never())
     model = [] if "--model" in options else ["--model", str(tiny_bundle)]

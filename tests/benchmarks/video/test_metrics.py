@@ -51,7 +51,8 @@ def test_iou_by_hand() -> None:
     truth = np.array([[0, 0, 0, 0], [1, 1, 2, -1]])
     predicted = np.array([[0, 0, 0, 1], [1, 3, 3, 0]])
     result = intersection_over_union(confusion(truth, predicted, 4))
-    assert result.per_class[:3].tolist() == [3 / 4, 1 / 3, 0] and result.per_class[3] == 0
+    assert result.per_class[:3].tolist() == [3 / 4, 1 / 3, 0]
+    assert result.per_class[3] == 0
     assert result.mean == pytest.approx((3 / 4 + 1 / 3 + 0) / 3)  # class 3 is not in the truth
     assert result.pixel_accuracy == pytest.approx(4 / 7)
     assert result.frequency_weighted == pytest.approx((4 * 3 / 4 + 2 * 1 / 3) / 7)
@@ -103,7 +104,8 @@ def test_boundary_by_hand() -> None:
     truth[:, 5:] = 1
     assert outline(truth, 1)[2].tolist() == [True, False, False, False, True, True, False, False, True]
     perfect, _ = boundary_iou(boundary_counts(truth, truth, 3))
-    assert perfect[:2].tolist() == [1, 1] and np.isnan(perfect[2])
+    assert perfect[:2].tolist() == [1, 1]
+    assert np.isnan(perfect[2])
     assert np.isnan(boundary_iou(np.zeros((3, 2), np.int64))[1])
 
 
@@ -119,7 +121,9 @@ def test_panoptic_by_hand() -> None:
     found[:2, 8:] = 10  # part of the first match lies where nothing is labelled
     counts = match_segments(truth, segments, found, {10: 0, 11: 0, 12: 0, 13: 1}, 2)
     assert counts.iou.tolist() == [12 / 16, 0]
-    assert counts.matched.tolist() == [1, 0] and counts.invented.tolist() == [2, 0] and counts.missed.tolist() == [1, 1]
+    assert counts.matched.tolist() == [1, 0]
+    assert counts.invented.tolist() == [2, 0]
+    assert counts.missed.tolist() == [1, 1]
     pq = [0.75 / (1 + 1.5), 0]
     assert counts.per_class().tolist() == pq
     quality = counts.quality()
@@ -176,7 +180,9 @@ def test_panoptic_counts_of_real_masks() -> None:
         labels = {key: segment.label for key, segment in parts.items()}
         counts = match_segments(truth, segments, found, labels, 11)
         expected = _naive(truth, segments, found, labels, 11)
-        assert counts.matched.sum() > 5 and counts.invented.sum() > 5 and counts.missed.sum() > 5
+        assert counts.matched.sum() > 5
+        assert counts.invented.sum() > 5
+        assert counts.missed.sum() > 5
         for have, want in zip((counts.iou, counts.matched, counts.invented, counts.missed), expected, strict=True):
             assert have.tolist() == pytest.approx(want)
 
@@ -199,8 +205,11 @@ def test_linking_keeps_ids_of_things() -> None:
     moved = np.zeros_like(frame)
     moved[:2, 1:5], moved[:2, 7:11], moved[2:], moved[0, 11] = 2, 1, 3, 4  # the runtime counts the other way round
     later, now = linker.link(moved, {1: 0, 2: 0, 3: 1, 4: 0})
-    assert later[0, 2] == ids[0, 2] and later[0, 8] == ids[0, 8] and later[3, 0] == ids[3, 0] == 2
-    assert later[0, 11] not in ids and labels.items() <= now.items()
+    assert later[0, 2] == ids[0, 2]
+    assert later[0, 8] == ids[0, 8]
+    assert later[3, 0] == ids[3, 0] == 2
+    assert later[0, 11] not in ids
+    assert labels.items() <= now.items()
 
 
 def _loops(truths: list[Labels], guesses: list[Labels], length: int) -> tuple[list[float], list[float]]:
@@ -257,7 +266,9 @@ def test_consistency_of_real_masks() -> None:
         pytest.approx(np.mean(official)),
         pytest.approx(np.mean(strict)),
     )
-    assert constant.sums.value == 1 and constant.sums.strict is not None and constant.sums.strict < 0.9
+    assert constant.sums.value == 1
+    assert constant.sums.strict is not None
+    assert constant.sums.strict < 0.9
     assert (Consistency() + counter.sums).value == counter.sums.value
     with pytest.raises(ValueError, match="follows one of"):
         counter.add(truths[0][1:], guesses[0][1:])

@@ -26,7 +26,7 @@ GREY_SHARE = 0.25
 
 @pytest.fixture(scope="module")
 def vspw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sky above grass, and a quarter of wall that the model calls wall and sky in turn, though it looks nearly the same.
+    """Sky above grass, and a quarter of wall that the model calls wall and sky in turn, though it hardly changes.
 
     The last frame has no mask.
     """
@@ -53,7 +53,9 @@ def test_vspw_without_and_with_smoothing(vspw: Path, tiny_bundle: Path) -> None:
         plain, smooth, keyed = measure_sequences(
             segmenter, open_videos(str(vspw)), modes, on_frame=lambda: seen.append(None)
         )
-    assert len(seen) == FRAMES and plain.frames == FRAMES - 1 and plain.classes == 124
+    assert len(seen) == FRAMES
+    assert plain.frames == FRAMES - 1
+    assert plain.classes == 124
     # Wall in 9 of 17 frames, else sky; blurred edges aside.
     assert plain.per_class["grass"] == pytest.approx(1, abs=0.05)
     assert plain.per_class["wall"] == pytest.approx(9 / 17, abs=0.06)
@@ -62,9 +64,11 @@ def test_vspw_without_and_with_smoothing(vspw: Path, tiny_bundle: Path) -> None:
     assert plain.consistency["16"] == pytest.approx(1 - GREY_SHARE, abs=0.03)
     # The first frame says wall, and so it stays.
     assert smooth.per_class["wall"] == pytest.approx(1, abs=0.06)
-    assert smooth.consistency["8"] == pytest.approx(1, abs=0.01) and smooth.strict_consistency["8"] > 0.95  # type: ignore[operator]
+    assert smooth.consistency["8"] == pytest.approx(1, abs=0.01)
+    assert smooth.strict_consistency["8"] > 0.95
     assert keyed.consistency["16"] == pytest.approx(1, abs=0.01)
-    assert plain.novel is None and plain.panoptic is None
+    assert plain.novel is None
+    assert plain.panoptic is None
 
 
 def test_frames_of_two_sizes(vspw: Path, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -75,7 +79,7 @@ def test_frames_of_two_sizes(vspw: Path, tiny_bundle: Path, tmp_path: Path) -> N
     (tmp_path / "val.txt").write_text("clip\n")
     with (
         Segmenter.load(tiny_bundle, background="none", threads=1) as segmenter,
-        pytest.raises(DatasetError, match="the clip clip is 50x40, and 60x40 from b.jpg on"),
+        pytest.raises(DatasetError, match=r"the clip clip is 50x40, and 60x40 from b\.jpg on"),
     ):
         measure_sequences(segmenter, open_videos(str(tmp_path)), [Mode(0.0, 1)])
 
@@ -102,14 +106,20 @@ def test_command_on_vipseg_with_a_panoptic_bundle(tmp_path: Path, capsys: pytest
     # Panoptic frames are not smoothed: no row says that they were.
     assert [(row["smooth"], row["keyframes"]) for row in document["sequences"]] == [(0, 1)] * 2
     assert plain["frames"] == 3
-    assert plain["novel"]["novel"] == 0 and plain["novel"]["base"] > 0.9 and plain["novel"]["harmonic"] == 0
+    assert plain["novel"]["novel"] == 0
+    assert plain["novel"]["base"] > 0.9
+    assert plain["novel"]["harmonic"] == 0
     assert plain["consistency"] == {"8": None, "16": None}  # the clip is too short
     quality = plain["panoptic"]
-    assert sorted(quality["by_window"]) == ["1", "2"] and quality["things"] == 0 and quality["stuff"] > 0.9
+    assert sorted(quality["by_window"]) == ["1", "2"]
+    assert quality["things"] == 0
+    assert quality["stuff"] > 0.9
     assert quality["vpq"] == pytest.approx(sum(quality["by_window"].values()) / 2)
     out, error = capsys.readouterr()
-    assert error.count("nothing is smoothed") == 1
-    assert f"VPQ {quality['vpq']:.3f}" in out and "VC8 none" in out and "novel 0.000" in out
+    assert error.count("is panoptic and not smoothed") == 1
+    assert f"VPQ {quality['vpq']:.3f}" in out
+    assert "VC8 none" in out
+    assert "novel 0.000" in out
     assert f"| vipseg | 0 | 1 | 3 | {plain['miou']:.3f} |" in sequences_table(document)
 
 
@@ -129,4 +139,6 @@ def test_impossible_requests(
     with pytest.raises(SystemExit) as ended:
         main()
     error = capsys.readouterr().err
-    assert ended.value.code == 2 and words in error and len(error.strip().splitlines()) == 1
+    assert ended.value.code == 2
+    assert words in error
+    assert len(error.strip().splitlines()) == 1

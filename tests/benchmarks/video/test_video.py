@@ -86,16 +86,21 @@ def test_a_clip_by_the_numbers(clips: Path, tiny_bundle: Path) -> None:
             on_frame=lambda image, found, changes: seen.append(changes[plain]),
         )  # fmt: skip
     ground = 1 - 32 * 32 / (96 * 128)
-    assert [row.clip for row in rows] == ["square"] * 3 and rows[0].classes == ("red", "cyan", "grey")
+    assert [row.clip for row in rows] == ["square"] * 3
+    assert rows[0].classes == ("red", "cyan", "grey")
     assert rows[0].iou == rows[1].iou == rows[2].iou == 1
-    assert rows[0].iou_step == 0 and rows[0].ious == (1.0,) * FRAMES
-    assert rows[0].unmoving > 0.99 and rows[0].flicker_unmoving == pytest.approx(ground, abs=0.01)
+    assert rows[0].iou_step == 0
+    assert rows[0].ious == (1.0,) * FRAMES
+    assert rows[0].unmoving > 0.99
+    assert rows[0].flicker_unmoving == pytest.approx(ground, abs=0.01)
     assert rows[1].flicker_unmoving == rows[1].flicker == 0
     # Key frames 0, 3 and 6: cyan, grey, cyan; two changes in seven.
     assert rows[2].flicker == pytest.approx(ground * 2 / 7, abs=0.01)
     assert [row.network_share for row in rows] == [1, 1, 3 / 8]
-    assert all(row.frames == FRAMES and 0 < row.frame_ms for row in rows) and rows[1].smooth_ms > 0
-    assert seen[0] == 0 and seen[1] == pytest.approx(96 * 128 * ground, rel=0.02)
+    assert all(row.frames == FRAMES and row.frame_ms > 0 for row in rows)
+    assert rows[1].smooth_ms > 0
+    assert seen[0] == 0
+    assert seen[1] == pytest.approx(96 * 128 * ground, rel=0.02)
 
 
 def _bench(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -118,7 +123,8 @@ def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_p
     assert [(row["clip"], row["smooth"], row["keyframes"]) for row in rows[:3]] == [
         ("square", 0, 1), ("square", 0.9, 1), ("square", 0.9, 2),
     ]  # fmt: skip
-    assert rows[0]["iou"] is not None and rows[3]["iou"] is None
+    assert rows[0]["iou"] is not None
+    assert rows[3]["iou"] is None
     assert "IoU 1.000" in done.stdout
     picture = cv2.imread(str(tmp_path / "strip.jpg"))
     assert picture.shape == (2 * 270 + 4, 5 * 360 + 4 * 4, 3)
@@ -126,8 +132,10 @@ def test_command_result_picture_and_tables(clips: Path, tiny_bundle: Path, tmp_p
     ground = picture[[200, 474]][:, 180 + 364 * np.arange(5)].astype(int)
     assert np.abs(np.diff(ground[1], axis=0)).max() < 12 < np.abs(np.diff(ground[0], axis=0)).max()
     text = tables(results)
-    assert "| square | 100.0% |" in text and "| 0.00% | -100% | 1.000 | 1.000 |" in text
-    assert "| mean |  |  |  | -100% | 1.000 | 1.000 |" in text and "| 2 | 50% |" in text
+    assert "| square | 100.0% |" in text
+    assert "| 0.00% | -100% | 1.000 | 1.000 |" in text
+    assert "| mean |  |  |  | -100% | 1.000 | 1.000 |" in text
+    assert "| 2 | 50% |" in text
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,9 @@ def test_impossible_requests(
     with pytest.raises(SystemExit) as ended:
         main()
     error = capsys.readouterr().err
-    assert ended.value.code == 2 and words in error and len(error.strip().splitlines()) == 1
+    assert ended.value.code == 2
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_broken_clips(tmp_path: Path, clips: Path) -> None:
@@ -163,7 +173,7 @@ def test_broken_clips(tmp_path: Path, clips: Path) -> None:
     with pytest.raises(DatasetError, match=r"does not name a; expected"):
         davis_clips(tmp_path)
     (tmp_path / "foreground.json").write_text('{"a": "dog"}')
-    with pytest.raises(DatasetError, match="no folder .*masks/a; expected"):
+    with pytest.raises(DatasetError, match=r"no folder .*masks/a; expected"):
         davis_clips(tmp_path)
     (tmp_path / "masks/a").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "frames/a/0.png"), np.zeros((8, 8, 3), np.uint8))
@@ -189,7 +199,9 @@ def test_the_layout_of_davis_itself(tmp_path: Path, clips: Path) -> None:
     (clip,), (short,) = davis_clips(tmp_path), davis_clips(clips)
     assert (clip.name, clip.foreground) == ("square", "red")
     for (frame, mask), (other, expected) in zip(clip.read(None), short.read(None), strict=True):
-        assert mask is not None and expected is not None and mask.any()
+        assert mask is not None
+        assert expected is not None
+        assert mask.any()
         np.testing.assert_array_equal(mask, expected)
         np.testing.assert_array_equal(frame.image, other.image)
 
@@ -202,5 +214,6 @@ def test_a_real_clip_is_steadier() -> None:
     with Segmenter.load() as segmenter:
         modes = [Mode(0, 1), Mode(STRENGTH, 1)]
         before, after = measure_clip(segmenter, Clip("street", path), modes, ["person", "grass", "road"], most=10)
-    assert before.unmoving > 0.8 and before.flicker_unmoving > 0.01
+    assert before.unmoving > 0.8
+    assert before.flicker_unmoving > 0.01
     assert after.flicker_unmoving < 0.5 * before.flicker_unmoving

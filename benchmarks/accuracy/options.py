@@ -1,0 +1,68 @@
+"""The options of `ovs-bench accuracy` and `ovs-bench ask`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from ...bundle.errors import UsageError
+from ..options import Model, Output, Precision, Synonyms, Threads
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """Options of `ovs-bench accuracy`; each field is the option of its name. Raises `UsageError`."""
+
+    data: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Data set as published; may be repeated: FOLDER, or SET:FOLDER where a folder holds several. Sets: "
+            "index-masks, coco-panoptic, ade20k-150, ade20k-847, voc-20, voc-21, context-59, context-459, cityscapes."
+        ),
+    ]
+    model: Model = None
+    precision: Precision = "fp32"
+    stages: Annotated[
+        str | None,
+        Option(
+            help="Compare the stages from checkpoint to device: 'all', or some of torch, the bundle's precisions and "
+            "plan, comma-separated."
+        ),
+    ] = None
+    checkpoint: Annotated[
+        Path | None, Option(help="model.pt that the bundle was exported from, for the stage torch.")
+    ] = None
+    plan: Annotated[Path | None, Option(help="TensorRT plan of the bundle, for the stage plan.")] = None
+    synonyms: Synonyms = False
+    jobs: Annotated[int, Option(min=1, help="Processes, each with the model and --threads.")] = 1
+    threads: Threads = 0
+    split: Annotated[
+        Path | None, Option(help="Split file of ovs-train: report seen and unseen categories separately.")
+    ] = None
+    output: Output = None
+
+    def __post_init__(self) -> None:
+        if self.stages is None and (self.checkpoint is not None or self.plan is not None):
+            raise UsageError("--checkpoint and --plan are for stages; add --stages all, or leave them out")
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """Options of `ovs-bench ask`; each field is the option of its name."""
+
+    data: Annotated[
+        tuple[str, ...],
+        Option(help="Labelled photos; may be repeated: FOLDER, or SET:FOLDER, as for ovs-bench accuracy."),
+    ]
+    model: Model = None
+    precision: Precision = "fp32"
+    threads: Threads = 0
+    synonyms: Synonyms = False
+    photos: Annotated[int, Option(min=0, help="Use the first N photos of each data set; 0: all.")] = 0
+    sheet: Annotated[
+        str | None, Option(help="Write a contact sheet of the worst answers; {data} is replaced by the set's name.")
+    ] = None
+    output: Output = None

@@ -1,0 +1,49 @@
+"""The options of `ovs-bench live`, `pipeline` and `soak`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from ..options import Model, Output, Precision, Threads
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Options of `ovs-bench live`; each field is the option of its name."""
+
+    source: Annotated[str, Option(help="Clip to segment, or 'demo'.")] = "demo"
+    model: Model = None
+    threads: Threads = 0
+    changes: Annotated[int, Option(min=1, help="Class changes to new names, and as many to known names.")] = 60
+    output: Output = None
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """Options of `ovs-bench pipeline`; each field is the option of its name."""
+
+    source: Annotated[str, Option(help="Clip to turn into a labelled video, or 'demo'.")] = "demo"
+    model: Model = None
+    precision: Precision = "fp32"
+    threads: Threads = 0
+    frames: Annotated[int, Option(min=10, help="Frames of the clip in each round.")] = 200
+    rounds: Annotated[int, Option(min=1, help="Rounds of network alone, then pipeline.")] = 3
+    output: Output = None
+
+
+@dataclass(frozen=True)
+class SoakOptions:
+    """Options of `ovs-bench soak`; each field is the option of its name."""
+
+    clip: Annotated[Path, Argument(help="Video, played in a loop.")]
+    minutes: Annotated[float, Option(min=0.6, help="Duration in minutes.")] = 30.0
+    unpaced: Annotated[
+        bool, Option("--unpaced", help="Deliver frames as fast as they decode, not at the clip's frame rate.")
+    ] = False
+    model: Model = None
+    threads: Threads = 0
+    output: Output = None
