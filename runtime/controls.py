@@ -1,7 +1,7 @@
-"""What a person may change about a run while it goes on, besides the classes: threshold, opacity, colours, …
+"""Settings that can be changed while a run goes on, besides the classes: threshold, opacity, colours, …
 
-All of it is one immutable value that is replaced as a whole. The pipeline reads it once per frame, so no frame is drawn
-half by one setting and half by another.
+They are one immutable value that is replaced as a whole. The pipeline reads it once per frame, so a frame is never
+drawn half by one setting and half by another.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Settings:
 
 
 class Controls:
-    """The settings now in force. Every method may be called from any thread."""
+    """The current settings. Every method may be called from any thread."""
 
     def __init__(self, settings: Settings, apply: Callable[[Settings], None] | None = None) -> None:
-        """`apply` hears of every change before `change` returns, for what does not read `settings` itself."""
+        """`apply` is called with every change before `change` returns, for parts that do not read `settings`."""
         self._settings = settings
         self._apply = apply
         self._lock = threading.Lock()
 
     @property
     def settings(self) -> Settings:
-        """All of them, as one value."""
+        """The current settings, as one value."""
         return self._settings
 
     @property

@@ -1,4 +1,4 @@
-"""All that a person may do to a run while it goes on; the window and the page share it."""
+"""Everything that can be changed or asked while a run goes on; the window and the web page share it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .vocabulary.live import LiveVocabulary
 class Interaction:
     """The handles of one run."""
 
-    segmenter: Segmenter  # at work, with its first classes set
+    segmenter: Segmenter  # in use, with its first classes set
     controls: Controls  # threshold and drawing
-    vocabulary: LiveVocabulary  # what is looked for
-    inspector: Inspector  # what is at a point
+    vocabulary: LiveVocabulary  # the classes
+    inspector: Inspector  # answers what is at a point
 
     @classmethod
     def of(cls, segmenter: Segmenter, style: Style, presets: Sequence[str] = ()) -> Interaction:

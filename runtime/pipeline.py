@@ -1,11 +1,11 @@
 """The pipeline: source -> segmenter -> picture -> sinks, each step in its own thread, frames in order.
 
-    capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals want the main one)
+    capture ──► prepare ──► infer ──► draw ──► sinks (the caller's thread: GUIs and signals need the main thread)
 
-Short channels lie between them, so the network never waits for drawing, and nothing piles up. A recording's frames all
-arrive; where the engine takes several at once, as many threads infer, and their frames are put in order again. Those
-of a live source go through single slots, each of which a newer frame takes over: what is inferred, drawn or written
-next is always the newest, so what is shown stays current however fast the camera and however slow a sink.
+Short channels connect the threads, so the network never waits for drawing, and no queue grows. All frames of a
+recording are delivered; if the engine takes several frames at once, as many threads infer, and the frames are put in
+order again. Frames of a live source go through slots that keep the newest frame only: stale frames are dropped, so what
+is shown stays current however fast the camera and however slow a sink.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from .sinks.sink import Holding, Sink
 from .status import Status
 from .threads.channel import Channel, Ended
 
-_RECENT = 30  # frames over which the shown rate is averaged
+_RECENT = 30  # frames over which the displayed frame rate is averaged
 _MEASURED = 10_000  # frames over which the summary's medians are taken; a run may last for days
-# Seconds after which the sinks hear that there is still no frame, and a signal is noticed. OpenCV's windows keep only
-# the last key between two looks: a slower network must not cost letters of what is typed.
+# Seconds after which `idle` of the sinks is called while no frame comes, and signals are checked. OpenCV's windows keep
+# only the last key between two calls: keys that are typed must not get lost when the network is slow.
 _TICK = 0.02
-_PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver or an engine holds nobody up
+_PATIENCE = 5.0  # seconds that a thread gets to end; one that hangs in a driver or an engine is left behind
 _FRESH = 0.25  # of an inference time: a prepared frame older than that is replaced while the network is busy
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
@@ -47,7 +47,7 @@ Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to."""
+    """Result of a run."""
 
     frames: int
     seconds: float  # from the first frame asked of the source until the last sink has finished
@@ -55,7 +55,7 @@ class Summary:
     places: tuple[str, ...]  # where the results are
     stopped: bool  # ended by a signal
     age_ms: float | None = None  # median age of a live source's frames at the sinks
-    dropped: int = 0  # frames of a live source that were passed over for newer ones
+    dropped: int = 0  # stale frames of a live source that were dropped
     at_once: int = 1  # frames inferred at the same time
 
     @property
@@ -75,7 +75,7 @@ class _Drawn:
 
 
 class _Line:
-    """The threads of one run, and the first error any of them met."""
+    """The threads of one run, and the first error that any of them raised."""
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ class _Line:
         self._sinks = sinks
         self._style = style
         self._max_frames = max_frames
-        # Of a live source only the newest frame counts: all cores work on it.
+        # For a live source latency matters: all cores work on the newest frame.
         self.at_once = 1 if source.live else segmenter.at_once
         self._frames: Channel[Frame] = Channel()
         self._prepared: Channel[tuple[Frame, Prepared]] = Channel(self.at_once, newest=source.live)
-        # Room for those that overtake others.
+        # Room for frames that are ready before earlier ones.
         self._inferred: Channel[tuple[Frame, Inferred]] = Channel(2 * self.at_once - 1, newest=source.live)
         self.drawn: Channel[_Drawn] = Channel(newest=source.live)
         self._infer_seconds = 0.0
@@ -102,7 +102,7 @@ class _Line:
         self._inferring = self.at_once  # threads that still infer
         self._taking = threading.Lock()  # of a prepared frame
         self.error: BaseException | None = None
-        self.lost: SourceError | None = None  # a live source's end, after which what it gave is still delivered
+        self.lost: SourceError | None = None  # why a live source ended; frames it gave before are still delivered
         self.fps: float | None = None  # set by whoever writes to the sinks
         steps = [self._prepare, *[self._infer] * self.at_once, self._draw]
         if not source.live:
@@ -112,12 +112,12 @@ class _Line:
         ]
 
     def start(self) -> None:
-        """Let the frames come."""
+        """Start all threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End all threads, the source first, so that nothing waits for a reader that is gone."""
+        """End all threads, the source first, so that no thread waits for a reader that has ended."""
         self._source.close()
         for channel in (self._frames, self._prepared, self._inferred, self.drawn):
             channel.cancel()
@@ -127,7 +127,7 @@ class _Line:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def status(self, timings: dict[str, float], captured: float | None) -> Status:
-        """How things stand, for a picture `captured` at that time."""
+        """The state of the run, for a picture `captured` at that time."""
         age = (time.monotonic() - captured) * 1e3 if captured is not None and self._source.live else None
         replaced = sum(channel.replaced for channel in (self._prepared, self._inferred, self.drawn))
         return Status(self.fps, age, timings, self._source.dropped + replaced, self._source.state)
@@ -146,7 +146,7 @@ class _Line:
 
     def _capture(self) -> None:
         """Decode a recording."""
-        # Not a frame more than is wanted: photos may be large, and networks slow.
+        # Not one frame more than `max_frames`: photos may be large, and networks slow.
         for frame in itertools.islice(self._source, self._max_frames):
             self._frames.put(frame)
         self._frames.finish()
@@ -155,7 +155,7 @@ class _Line:
         for frame in self._live_frames() if self._source.live else self._frames:
             self._prepared.put((frame, self._segmenter.prepare(frame.image)))
             if self._source.live:
-                # While the network is busy with another frame, a fresher one may come; but not at any price.
+                # While the network is busy, a newer frame may replace this one; but not after a short wait.
                 self._prepared.wait_taken(_FRESH * self._infer_seconds)
         self._prepared.finish()
 
@@ -178,7 +178,7 @@ class _Line:
             self._inferred.finish()
 
     def _taken(self) -> Iterator[tuple[Frame, Prepared, ActiveClasses, int]]:
-        """Frames as they come, each with the classes asked for by then and its place in the order of all."""
+        """Frames as they come, each with the classes of that moment and its place in the order."""
         while True:
             with self._taking:
                 try:

@@ -1,4 +1,4 @@
-"""What of a prediction is painted, and in which colours: its classes, or its segments where it has them."""
+"""Which regions of a prediction are drawn, and in which colours: its classes, or its segments if it has them."""
 
 from __future__ import annotations
 

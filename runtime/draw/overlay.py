@@ -1,4 +1,4 @@
-"""Predictions drawn for people: filled regions, outlines, names on the regions, a legend, and the rate."""
+"""Draws predictions: filled regions, outlines, names on the regions, a legend, and the frame rate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Style:
     outlines: bool = True
     names: bool = True  # on the regions
     legend: bool = True
-    figures: bool = True  # rate and age, where they are known
+    figures: bool = True  # frame rate and frame age, where they are known
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # label -> BGR, else the palette's
     hidden: frozenset[str] = frozenset()  # labels that are not painted; the legend goes on listing them
 
@@ -81,7 +81,7 @@ def _filled(image: Image, painted: ColourMap, opacity: float) -> Image:
     else:
         tint = np.concatenate([palette, np.zeros((1, 3), np.uint8)])[numbers]
         bare = (numbers < 0).view(np.uint8)
-    # Bare pixels are mixed with themselves. All in one array: fresh memory costs more than the arithmetic.
+    # Pixels without a label are blended with themselves. All in one array: new memory costs more than arithmetic.
     cv2.copyTo(image, bare, tint)
     return cast(Image, cv2.addWeighted(image, 1 - opacity, tint, opacity, 0, dst=tint))
 
@@ -91,10 +91,10 @@ def _outline(canvas: Image, painted: ColourMap) -> None:
     margin = width + 2
     for index in painted.present:
         mask = (painted.numbers == index).view(np.uint8)
-        # Carried on beyond the picture, so that its edge is not taken for the region's.
+        # Extended beyond the picture, so that the picture's edge is not drawn as the region's.
         mask = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(-margin, -margin))
-        # A contour climbs the label map's cells in steps; a little tolerance draws the slope they stand for.
+        # The contour follows the label map's cells in steps; a little tolerance smooths them.
         smooth = [cv2.approxPolyDP(contour, _STEP, closed=True) for contour in contours]
         colour = painted.palette[index].tolist()
         cv2.polylines(canvas, smooth, isClosed=True, color=colour, thickness=width, lineType=cv2.LINE_AA)
@@ -123,7 +123,7 @@ def _regions(painted: ColourMap, size: tuple[int, int]) -> list[tuple[int, npt.N
 
 
 def _names(canvas: Image, painted: ColourMap, size: int, taken: list[Box]) -> None:
-    """Write each region's name at the point deepest inside it where it covers nothing written before."""
+    """Write each region's name at the point farthest inside it where it covers no earlier text."""
     palette = painted.palette
     height, width = canvas.shape[:2]
     shrink = min(1.0, _ANALYSED / max(height, width))
@@ -134,7 +134,7 @@ def _names(canvas: Image, painted: ColourMap, size: int, taken: list[Box]) -> No
         box_width, box_height = text_width(text, size) + 2 * pad, size + pad
         if box_width > width or box_height > height:
             continue
-        # Points whose box would touch another are no places; the frame around makes its edge count as outside.
+        # Points whose box would touch another are excluded; the border makes the picture's edge count as outside.
         inside = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
         for x0, y0, x1, y1 in taken:
@@ -156,7 +156,7 @@ def _names(canvas: Image, painted: ColourMap, size: int, taken: list[Box]) -> No
 
 
 def _legend(canvas: Image, classes: tuple[str, ...], painted: ColourMap, size: int) -> list[Box]:
-    """Every class that was asked for, those that are seen first, each with its share. Returns the panel's box."""
+    """Every class with its share, those that were found first. Returns the panel's box."""
     shares = np.where(painted.hidden, 0, painted.shares)
     order = sorted(range(len(shares)), key=lambda index: (-float(shares[index] > 0), index))
     line, pad = round(size * 1.45), round(size * 0.6)
@@ -192,7 +192,7 @@ def _legend(canvas: Image, classes: tuple[str, ...], painted: ColourMap, size: i
 
 
 def banner(image: Image, text: str) -> Image:
-    """A darkened copy of `image` with `text` across its middle: a source that sends no pictures is seen to be lost."""
+    """A darkened copy of `image` with `text` across its middle, for a source that is lost."""
     canvas: Image = cv2.convertScaleAbs(image, alpha=0.5)
     size = _text_size(image)
     width = canvas.shape[1]
@@ -223,14 +223,14 @@ def write_lines(image: Image, lines: Sequence[str]) -> Image:
 
 
 def _figures(status: Status) -> str:
-    """The rate; of a live source also how old what is seen is, and how many frames were passed over for newer ones."""
+    """The frame rate; for a live source also the frame age and the number of stale frames dropped."""
     figures = []
     if status.fps is not None:
         figures.append(f"{status.fps:.1f} FPS" if status.fps < 100 else f"{status.fps:.0f} FPS")
         if status.age_ms is not None:
             figures.append(f"{status.age_ms:.0f} ms")
             if status.dropped:
-                figures.append(f"{status.dropped} skipped")
+                figures.append(f"{status.dropped} dropped")
     return "  ".join(figures)
 
 
@@ -245,7 +245,7 @@ def _corner(canvas: Image, text: str, size: int) -> Box:
 
 
 def _panel(canvas: Image, box: Box, radius: int) -> None:
-    """Darken a rounded box, so that light text reads on any picture."""
+    """Darken a rounded box, so that light text is readable on any picture."""
     x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], canvas.shape[1]), min(box[3], canvas.shape[0])
     part = canvas[y0:y1, x0:x1]
     ground = part.copy()

@@ -1,7 +1,7 @@
-"""Text on pictures, with the fonts OpenCV has.
+"""Text on pictures, with the fonts of OpenCV.
 
-OpenCV 5 carries a scalable font with most scripts; before it there are Hershey's strokes, which know ASCII only and
-draw each byte of anything else as a question mark. Neither has emoji, so those are written out by name.
+OpenCV 5 has a scalable font with most scripts. Earlier versions have the Hershey fonts, which hold ASCII only and draw
+every byte of anything else as a question mark. Neither has emoji, so those are written out by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..opencv import cv2
 
 _SCALABLE = hasattr(cv2, "FontFace")
-_WEIGHT = 560  # between regular and semibold: holds up against a busy picture
+_WEIGHT = 560  # between regular and semibold: readable on a busy picture
 _LONGEST = 28  # characters shown of a name
 _HERSHEY_CAPITAL = 22.0  # pixels a capital is high at scale 1
 

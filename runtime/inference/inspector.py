@@ -1,8 +1,8 @@
 """What is at a point of the picture, and what else it might be.
 
-A graph gives each pixel's winning class and no other. The others are had by asking again: the winner's text vectors are
-made zero, which is no name, and the network runs once more on the same frame; who wins now came second. Its share of
-what the winner left is the softmax's chain rule, p(second) = p(second | not the first) · (1 - p(first)).
+A graph gives each pixel's winning class only. The second is found by running the network again on the same frame with
+the winner's text vectors set to zero, which means "no name". Its probability follows by the chain rule:
+p(second) = p(second | not the first) · (1 - p(first)).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Question:
 
 
 class Inspector:
-    """Answers in a thread of its own, one question at a time, the latest first."""
+    """Answers in its own thread; of the questions that wait, only the newest is answered."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter

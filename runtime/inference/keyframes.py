@@ -1,8 +1,8 @@
-"""The network on every Nth frame only; in between, its labels move along with the picture.
+"""Key frames: the network runs on every Nth frame only; in between, optical flow moves its labels.
 
 Optical flow (DIS: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016) between the last key frame
-and the present one tells where each pixel came from. It costs a few milliseconds where the network costs tens. What
-comes into view between two key frames takes the label of what was next to it.
+and the present one gives where each pixel came from. It takes a few milliseconds, the network tens. What comes
+into view between two key frames gets the label next to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .frame_processor import ActiveClasses, FrameProcessor, Inferred, Prepared
 from .motion import Grey, another_scene, changed, thumbnail, view
 from .prediction import Prediction
 
-MOST = 30  # frames between two looks of the network
+MOST = 30  # frames from one key frame to the next
 _LEAST_SIDE = 16  # pixels of a view: on less, OpenCV's flow raises
 
 
@@ -32,7 +32,7 @@ class _Key:
 
 
 class Keyframes:
-    """A segmenter whose network sees every Nth frame. Has the three steps of `Segmenter`; `infer` must be in order.
+    """A `FrameProcessor` whose network runs on every Nth frame. `infer` must be called in the order of the frames.
 
     A frame after a cut, with other classes or of another size is a key frame, whenever it comes.
     """
@@ -40,7 +40,7 @@ class Keyframes:
     def __init__(self, segmenter: FrameProcessor, every: int) -> None:
         """`every` 1 is every frame. Raises `UsageError` for a number outside 1..30."""
         if not 1 <= every <= MOST:
-            raise UsageError(f"the network is to see every {every}th frame, expected a number from 1 to {MOST}")
+            raise UsageError(f"--keyframes is {every}, expected a number from 1 to {MOST}")
         self._segmenter = segmenter
         self._every = every
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

@@ -1,6 +1,6 @@
 """How a frame differs from an earlier one: where it changed, and whether it is another scene.
 
-Both on thumbnails, the network's input in grey at half its size: averaging takes most of a sensor's noise away.
+Both on thumbnails, the network's input in grey at half its size: averaging removes most of a sensor's noise.
 """
 
 from __future__ import annotations

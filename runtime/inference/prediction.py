@@ -1,4 +1,4 @@
-"""What the segmenter says of one frame."""
+"""The result for one frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ...bundle.errors import UsageError
 
-NOTHING = -1  # label of a pixel that no asked class claims
+NOTHING = -1  # label of a pixel that belongs to none of the classes
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Prediction:
     """A label for every pixel of a frame, and the segments of panoptic segmentation where that was asked for."""
 
     labels: npt.NDArray[np.int32]  # (H, W), index into `classes`, or NOTHING
-    confidence: npt.NDArray[np.float32]  # (H, W), of the winning class, be it the background
-    classes: tuple[str, ...]  # labels of the asked classes
+    confidence: npt.NDArray[np.float32]  # (H, W), of the winning class, which may be background
+    classes: tuple[str, ...]  # labels of the classes
     timings: dict[str, float] = field(default_factory=dict)  # step -> milliseconds
     segments: tuple[Segment, ...] = ()  # in the order of their ids; they do not overlap
     segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
-    version: int = 0  # of the classes asked for: two predictions of one version have the same vocabulary
+    version: int = 0  # of the classes: two predictions with the same version have the same classes
 
     def mask(self, label: str) -> npt.NDArray[np.bool_]:
         """Pixels (H, W) of the class `label`, all False if it was not found. `UsageError` for another label."""

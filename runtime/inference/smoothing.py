@@ -1,14 +1,14 @@
-"""Steadier labels from frame to frame, where the picture stands still.
+"""Temporal smoothing: steadier labels from frame to frame, where the picture does not change.
 
-A network judges each frame alone, and where two classes are about as likely, its answer flickers. So each pixel keeps
-its label, and the evidence for it: how often the network lately agreed, as an exponential average. The label gives way
-when the evidence has fallen well below what a new one starts with (hysteresis). Where the picture changed, only the
-newest frame counts: what moves follows the network at once.
+The network labels each frame independently, and where two classes are about equally likely, its label flickers. So
+each pixel keeps its label and the evidence for it: an exponential average of how often the network agreed. The label is
+replaced when the evidence has fallen well below the value that a new label starts with (hysteresis). Where the picture
+changed, only the newest frame counts, so moving things are not delayed.
 
-It works on labels and confidence alone, at the network's input size, so with every engine and any number of classes,
-in some two milliseconds. Averaging all class scores at stride 4 was tried as well: on four clips it steadied a little
+It needs labels and confidence only, at the network's input size, so it works with every engine and any number of
+classes, and takes about two milliseconds. Averaging all class scores at stride 4 was tried as well: on four clips it steadied a little
 more, but took about ten times as long, and it needs a further output of the graph. Carrying the labels along with
-optical flow was tried too: it helps where all moves, but its jitter unsettles what stands still.
+optical flow was tried too: it helps where everything moves, but adds jitter where nothing does.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .frame_processor import Inferred
 from .motion import Floats, Grey, another_scene, changed, thumbnail, view
 
 STRENGTH = 0.9  # default; see benchmarks/results/smoothing.json for what it does
-_LEAST_WEIGHT = 0.02  # of a new frame at strength 1: a label that stays wrong gives way in the end
+_LEAST_WEIGHT = 0.02  # of a new frame at strength 1: a wrong label is replaced in the end
 _GIVE_WAY = np.float32(0.4)  # evidence below which a label is replaced
-_FIRST = np.float32(0.6)  # evidence for a label that was seen once; between the two lies the hysteresis
+_FIRST = np.float32(0.6)  # evidence for a label that was seen once; the difference of the two is the hysteresis
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is known of the frame before. Maps (h, w) cover the frame's part of the network's output."""
+    """State after the previous frame. Maps (h, w) cover the frame's part of the network's output."""
 
-    version: int  # of the classes asked for
+    version: int  # of the active classes
     letterbox: Letterbox
     small: Grey  # its thumbnail
     labels: npt.NDArray[np.integer]
@@ -70,7 +70,7 @@ class TemporalSmoother:
             return inferred
         active, letterbox = inferred.active, inferred.prepared.letterbox
         height, width = letterbox.scaled_in(inferred.labels.shape[1:])
-        # Which background class wins is seen by nobody.
+        # Which of the background classes wins makes no difference.
         unseen = min(active.shown, int(np.iinfo(inferred.labels.dtype).max))
         labels = np.minimum(inferred.labels[0, :height, :width], inferred.labels.dtype.type(unseen))
         confidence = inferred.confidence[0, :height, :width]
@@ -92,9 +92,9 @@ class TemporalSmoother:
         change = cv2.resize(change, labels.shape[::-1], interpolation=cv2.INTER_LINEAR)
         agrees = (labels == old.labels).astype(np.float32)
         evidence: Floats = cv2.addWeighted(old.evidence, 1 - self._weight, agrees, self._weight, 0)
-        # What was gathered about another picture counts for nothing, and one frame is no proof: as if it were new.
+        # Where the picture changed, earlier evidence does not count: the label is treated as new.
         evidence += change * cv2.addWeighted(agrees, _FIRST, evidence, -1, 0)
-        # The confidence of a label that the network just contradicts is the last that is known.
+        # A label that the network contradicts keeps its last confidence.
         steadied: Floats = agrees * (confidence - old.confidence)
         steadied *= self._weight + change * (1 - self._weight)
         steadied += old.confidence

@@ -1,4 +1,4 @@
-"""What passes frames from one thread to the next: a short queue, or one slot that keeps only the newest."""
+"""Passes frames from one thread to the next: a short queue, or one slot that keeps only the newest."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ Item = TypeVar("Item")
 
 
 class Ended(Exception):
-    """There are no more items; for a writer: nobody wants any more."""
+    """Raised to readers after the last item, and to writers once the channel is cancelled."""
 
 
 class Channel(Generic[Item]):
-    """At most `size` items between writers and readers, in the order of their places: by default, of arrival."""
+    """At most `size` items between writers and readers, in the order of their places; by default, of arrival."""
 
     def __init__(self, size: int = 1, *, newest: bool = False) -> None:
-        """`newest`: the one writer never waits, he replaces what nobody has taken yet; else he waits for room."""
+        """With `newest`, `put` never waits: it replaces an item that was not taken yet. Otherwise it waits for room."""
         self._items: dict[int, Item] = {}  # by place
         self._first = 0  # the place whose item is due
         self._places = 0  # given so far
         self._size = size
         self._newest = newest
         self._lock = threading.Lock()
-        # Two, so that nobody is woken for what he does not wait for.
+        # Two conditions, so that no thread is woken for nothing.
         self._filled, self._taken = threading.Condition(self._lock), threading.Condition(self._lock)
         self._finished = False
         self._cancelled = False
-        self.replaced = 0  # items that a newer one took the place of
+        self.replaced = 0  # items that were dropped for a newer one
 
     def place(self) -> int:
-        """The next place in the order. Who holds one must put an item there, or those behind it never come."""
+        """Reserve the next place in the order. An item must be put there, or those behind it are never delivered."""
         with self._lock:
             self._places += 1
             return self._places - 1
@@ -83,13 +83,13 @@ class Channel(Generic[Item]):
             self._taken.wait_for(lambda: not self._items or self._cancelled, timeout)
 
     def finish(self) -> None:
-        """No more items come; those that wait are still delivered."""
+        """Say that no more items will be put; those that wait are still delivered."""
         with self._lock:
             self._finished = True
             self._filled.notify_all()
 
     def cancel(self) -> None:
-        """Nothing more is delivered, and nobody waits any longer."""
+        """Deliver nothing more; whoever waits gets `Ended`."""
         with self._lock:
             self._cancelled = True
             self._items.clear()

@@ -1,4 +1,4 @@
-"""A thread that does the newest of what is asked of it, and skips what was overtaken."""
+"""A worker thread that runs the newest task only; tasks that a newer one replaced are dropped."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _PATIENCE = 5.0  # seconds that `close` waits for the work under way
 
 
 class Superseded(OvsError):
-    """What was asked was dropped unbegun, since something newer was asked for."""
+    """The task was dropped before it was started, because a newer one was submitted."""
 
 
 class NewestTaskWorker(Generic[Task, Result]):
-    """`work` in a thread of its own, one task at a time; of those that wait only the last is kept.
+    """Runs `work` in its own thread, one task at a time; of the tasks that wait only the newest is kept.
 
-    So a thousand tasks submitted at once cost two: the one under way and the last.
+    So of a thousand tasks submitted at once two are run: the first and the last.
     """
 
     def __init__(self, name: str, work: Callable[[Task], Result], prepare: Callable[[], None] | None = None) -> None:
-        """`name` is the thread's. `prepare` is the first thing it does; a failure there is left for `work` to meet."""
+        """`name` is the thread's. `prepare` runs first in it; its errors are ignored, since `work` will meet them again."""
         self._name = name
         self._work = work
         self._prepare = prepare
@@ -37,11 +37,11 @@ class NewestTaskWorker(Generic[Task, Result]):
         self._closed = False
 
     def submit(self, task: Task) -> Future[Result]:
-        """The result to come. It raises what `work` raises, or `Superseded` if a newer task took its place."""
+        """Future of the result. It raises what `work` raises, or `Superseded` if a newer task replaced this one."""
         future: Future[Result] = Future()
         with self._changed:
             if self._closed:
-                future.set_exception(Superseded("the run is ending; nothing more is taken on"))
+                future.set_exception(Superseded("the run is ending; no more tasks are accepted"))
                 return future
             overtaken, self._waiting = self._waiting, (task, future)
             self._changed.notify()
@@ -50,14 +50,14 @@ class NewestTaskWorker(Generic[Task, Result]):
         return future
 
     def start(self) -> None:
-        """Start the thread, which the first task would do otherwise."""
+        """Start the thread now instead of with the first task."""
         with self._changed:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
-        """Drop what waits, and wait for what is under way."""
+        """Drop the waiting task, and wait for the running one."""
         with self._changed:
             self._closed = True
             overtaken, self._waiting = self._waiting, None
@@ -80,7 +80,7 @@ class NewestTaskWorker(Generic[Task, Result]):
                 continue
             try:
                 result = self._work(task)
-            except BaseException as error:  # noqa: BLE001 - whoever asked is told; this thread goes on
+            except BaseException as error:  # noqa: BLE001 - the future carries it; this thread goes on
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -88,4 +88,4 @@ class NewestTaskWorker(Generic[Task, Result]):
 
 def _drop(entry: tuple[Task, Future[Result]] | None) -> None:
     if entry is not None and entry[1].set_running_or_notify_cancel():
-        entry[1].set_exception(Superseded("a later request took the place of this one"))
+        entry[1].set_exception(Superseded("a newer request replaced this one"))

@@ -1,8 +1,8 @@
-"""Text vectors kept between runs, so that a known name costs nothing.
+"""Text vectors kept between runs, so that a known name needs no encoding.
 
-One `.npz` per bundle under the user's cache folder, in front of it the one that a bundle brings for the names it was
-trained with. A cache is a convenience: whatever is wrong with it (unwritable folder, truncated file, foreign
-contents), the vectors can be computed again, so nothing in `VectorCache` ever raises.
+There is one `.npz` per bundle in the user's cache folder; a bundle itself brings the vectors of the names it was trained
+with. Whatever is wrong with a file (unwritable folder, truncated, foreign contents), the vectors can be computed again,
+so nothing in `VectorCache` raises.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ...bundle.files import cache_folder
 
 _MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
-_MOST_KEPT = 4 * _MOST_NAMES  # in memory, besides a bundle's own: a run of weeks may see any number of names
+_MOST_KEPT = 4 * _MOST_NAMES  # in memory, besides a bundle's own: a run of weeks may get any number of names
 _MOST_BYTES = 64 * 2**20  # a larger file is not ours
 
 

@@ -1,8 +1,8 @@
-"""Other classes while frames go on: encoded in a thread of its own, switched to between two frames.
+"""Changes of classes while frames are processed: encoded in a separate thread, applied between two frames.
 
-Until the new names are encoded, frames keep the old ones. `Segmenter.set_classes` replaces all of a vocabulary as one
-value, which a frame reads once, so none sees half of each. Of requests that come faster than they can be encoded, the
-latest wins. A request that fails leaves the classes as they are, and its asker gets the error.
+Until the new names are encoded, frames are labelled with the old ones. `Segmenter.set_classes` replaces the vocabulary
+as one value, which is read once per frame, so no frame gets half of each. If requests come faster than they can be
+encoded, only the newest is applied. A request that fails leaves the classes unchanged, and its future raises the error.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from ..segmenter import Segmenter
 from ..threads.newest_task import NewestTaskWorker, Superseded
 
 MOST_PRESETS = 9  # one for each key
-_POLL = 0.25  # seconds between two looks at a watched file; every file system can do that
+_POLL = 0.25  # seconds between two looks at a watched file; polling works on every file system
 
 Classes = str | Sequence[str]
 
 
 @dataclass(frozen=True)
 class VocabularyState:
-    """What is looked for, and what is about to be."""
+    """The classes in use, and whether a change is pending."""
 
-    classes: tuple[ClassNames, ...]  # that frames are labelled with
+    classes: tuple[ClassNames, ...]  # that frames are labelled with now
     version: int  # of these classes; a prediction carries the version it was made with
     pending: bool  # whether other classes are being encoded
     error: str | None  # why the last request failed; None if it did not
 
 
 class LiveVocabulary:
-    """Changes the classes of a segmenter that is at work. Every method may be called from any thread."""
+    """Changes the classes of a segmenter in use. Every method may be called from any thread."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class LiveVocabulary:
         presets: Sequence[str] = (),
         on_change: Callable[[VocabularyState], None] | None = None,
     ) -> None:
-        """`segmenter` has its first classes. `on_change` hears of every new state, in the thread that made it."""
+        """`segmenter` has its first classes. `on_change` is called with every new state, in the thread that made it."""
         if len(presets) > MOST_PRESETS:
             raise UsageError(f"{len(presets)} presets were given, expected at most {MOST_PRESETS}: one for each key")
         self.presets = tuple(presets)
@@ -67,14 +67,14 @@ class LiveVocabulary:
         return VocabularyState(classes, active.version, self._requested > self._answered, self._error)
 
     def start(self) -> None:
-        """Load the text encoder now, in the background, so that the first change is as quick as the others."""
+        """Load the text encoder now, in its thread, so that the first change is as quick as later ones."""
         self._worker.start()
 
     def request(self, classes: Classes) -> Future[ActiveClasses]:
         """Look for `classes`, given as to `Segmenter.set_classes`, as soon as they are encoded.
 
-        The future's result is what is looked for from the next frame on. It raises `UsageError` for what is no list of
-        classes, `Superseded` if another request came before this one was begun.
+        The future's result is the classes in use from the next frame on. It raises `UsageError` for an invalid list,
+        `Superseded` if another request came before this one was started.
         """
         with self._lock:
             self._requested += 1
@@ -89,8 +89,8 @@ class LiveVocabulary:
     def watch(self, path: Path, refused: Callable[[str], None] | None = None) -> None:
         """Request the classes in `path`, one a line, now and whenever the file changes, until `close`.
 
-        A file that goes away for a moment, as it does in many editors, changes nothing. `refused` hears why a later
-        list is no good, in another thread.
+        A file that is missing for a moment, as while many editors save, changes nothing. `refused` is called with the
+        reason why a later list was refused, in another thread.
         """
         seen = _signature(path)
         self.request(f"@{path}").result()  # a first list that is no good is an error now
