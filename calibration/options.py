@@ -41,6 +41,13 @@ class CalibrateOptions:
         str,
         typer.Option(help="Calibration images, like those the device will see: a folder, 'shots/*.jpg', a video."),
     ]
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Images for the verdict, never used to calibrate: a folder, a glob, a video. Default: a third of "
+            "--images."
+        ),
+    ] = None
     precision: Annotated[
         str, typer.Option(help="Precisions to write: fp16, int8 (for TensorRT), int8-cpu (for ONNX Runtime).")
     ] = "fp16,int8,int8-cpu"

@@ -31,6 +31,7 @@ def run(options: CalibrateOptions) -> int:
     target = options.bundle if options.output is None else options.output
     settings = CalibrationOptions(
         images=options.images,
+        held_out=options.held_out,
         precisions=options.precisions,
         bars={"fp16": options.fp16_bar, "int8": options.int8_bar, "int8-cpu": options.int8_bar},
         method=options.method.value,

@@ -32,8 +32,8 @@ from .options import ExportOptions, Masks
 from .text_parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
-# Largest absolute difference of the confidence on all pixels where labels agree; `ImageModel.score_tolerance` is that of
-# 99 % of them. A value at the threshold of an attention mask may fall on either side in two correct
+# Largest absolute difference of the confidence on all pixels where labels agree; on 99 % of them it is
+# `ImageModel.score_tolerance`. A value at the threshold of an attention mask may fall on either side in two correct
 # computations, which shifts one query of hundreds: torch in float32 and in float64 differ by 5e-5 on 99.9 % of the
 # pixels of a published model, and by only 1e-5 on 99 %.
 SCORES_MOST = 1e-3

@@ -59,6 +59,7 @@ class CalibrationOptions:
     without: frozenset[str] = frozenset()  # groups that are not quantised
     processor: Processor = "x86"  # that int8-cpu is for
     threads: int = 0  # of ONNX Runtime; 0: one per core
+    held_out: str | None = None  # images for the verdict; None: a third of `images`
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def calibrate(bundle: Bundle, target: Path, options: CalibrationOptions, tell: T
     """
     labelled = [LabelledPhotos(folder) for folder in options.labelled]
     tell("reading images", 0, 0)
-    samples = read_samples(options.images, options.pictures, bundle, options.threads)
+    samples = read_samples(options.images, options.pictures, bundle, options.threads, options.held_out)
     work = _Calibrator(bundle, samples, labelled, options, tell)
     made = {precision: work.make(precision) for precision in options.precisions}
     outcomes = tuple(outcome for _, outcome in made.values())

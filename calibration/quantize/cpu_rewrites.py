@@ -1,8 +1,8 @@
-"""The graph of `int8-cpu` in the forms for which ONNX Runtime has quick kernels on a CPU.
+"""Rewrites the graph of `int8-cpu` so that ONNX Runtime takes its fast CPU kernels.
 
-Eight bits make the products three times as fast; what lies between them then is most of a frame. These forms compute the
-same, but for the order of sums, and for INT8 maps made smaller, which are rounded to the map's own steps. They are ONNX
-Runtime's own operators in part, so the FP32 file, which every engine reads, does not have them.
+INT8 makes the products three times as fast; the operators between them then take most of a frame. The rewrites compute
+the same, except for the order of sums and for downsampled INT8 maps, which are rounded to the map's own steps. Some use
+ONNX Runtime's own operators, so the FP32 file, which every engine reads, does not have them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from onnx import NodeProto, helper
 
 from ..graph.rewriting import RUNTIME, EditableGraph, attributes
 
-REWRITES_VERSION = (
-    1  # counts up with every change of what is below: what was measured with other forms says nothing of these
-)
-_MANY_ROWS = 128  # of a norm, from which on the other kernel is quicker
+REWRITES_VERSION = 1  # to be raised with every change below: cached measurements of other rewrites do not apply
+_MANY_ROWS = 128  # rows of a norm from which the other kernel is faster
 
 
 def rewrite_for_cpu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for which ranges are to be found: it has fewer tensors to quantise."""
+    """A copy with fewer tensors to quantise; value ranges are found on it."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = EditableGraph(result)
@@ -49,9 +47,9 @@ def rewrite_quantised(model: onnx.ModelProto) -> None:
 
 
 def _add_constants_after_products(graph: EditableGraph) -> None:
-    """Positions and levels, which are added to a map before its keys and values are made: added behind the product.
+    """Constants added before a product (positions, levels) are added after it: (x + c) W + b = x W + (c W + b).
 
-    (x + c) W + b is x W + (c W + b). Keys and values then read the same bytes, those of the map itself.
+    Keys and values then read the same bytes, those of the map itself.
     """
     for node in graph.nodes:
         weight = graph.value(node.input[1]) if node.op_type == "MatMul" else None
@@ -76,7 +74,7 @@ def _add_constants_after_products(graph: EditableGraph) -> None:
 
 
 def _constant_value(graph: EditableGraph, name: str) -> npt.NDArray[np.float64]:
-    """A constant that is there."""
+    """The value of a constant, in FP64."""
     value = graph.value(name)
     assert value is not None
     return value.astype(np.float64)
@@ -90,10 +88,10 @@ def _constant_of(graph: EditableGraph, node: NodeProto, *shapes: Sequence[int]) 
 
 
 def _fuse_integer_products(graph: EditableGraph) -> None:
-    """An INT8 product and its bias in one kernel; left to themselves, they become a Gemm, which stays in FP32.
+    """An INT8 product and its bias become one kernel; otherwise ONNX Runtime makes a Gemm of them, in FP32.
 
-    Signed bytes are ARM's: their kernel is slow on x86, where such a graph may be tried, but ONNX Runtime changes their
-    sign there in a product that it fuses itself. It does so where no bias is in the way: one of three axes is not.
+    Signed activations are for ARM: their kernel is slow on x86, where ONNX Runtime makes them unsigned if it fuses the
+    product itself. It does so unless a bias of one axis follows, so the bias gets three axes.
     """
     for node in graph.nodes:
         if node.op_type != "MatMul":
@@ -124,7 +122,7 @@ def _fuse_integer_products(graph: EditableGraph) -> None:
 
 
 def _drop_saturated_relus(graph: EditableGraph) -> None:
-    """A ReLU before a QuantizeLinear whose least value is zero: saturation does its work."""
+    """Drop a ReLU before a QuantizeLinear whose least value is zero: saturation has the same effect."""
     for node in graph.nodes:
         after = graph.only_reader(node.output[0]) if node.op_type == "Relu" else None
         if after is None or after.op_type != "QuantizeLinear":
@@ -136,9 +134,9 @@ def _drop_saturated_relus(graph: EditableGraph) -> None:
 
 
 def _layer_norms_as_instance_norms(graph: EditableGraph) -> None:
-    """Norms of sums of many rows as instance norms of as many channels.
+    """LayerNorms after sums of many rows become InstanceNormalizations of as many channels.
 
-    ONNX Runtime makes one kernel of sum and norm, which takes three times as long as the two do.
+    ONNX Runtime fuses sum and LayerNorm into one kernel, which takes three times as long as the two.
     """
     for node in graph.nodes:
         shape = graph.shapes.get(node.input[0], []) if node.op_type == "LayerNormalization" else []
@@ -172,8 +170,10 @@ def _layer_norms_as_instance_norms(graph: EditableGraph) -> None:
 
 
 def _downsample_by_convolution(graph: EditableGraph) -> None:
-    """INT8 maps brought to a half, a quarter, an eighth, by a convolution: each output is the mean of the middle four
-    pixels of those it stands for. The kernel has the sizes that are quick, 3x3 or 5x5, with zeros around the four."""
+    """Downsampling an INT8 map by 2, 4 or 8 becomes a convolution: the mean of the middle four pixels of each cell.
+
+    The kernel has a fast size, 3x3 or 5x5, with zeros around the four.
+    """
     for node in graph.nodes:
         source = graph.makers.get(node.input[0]) if node.op_type == "Resize" else None
         factor = _reduction(graph, node) if source is not None and source.op_type == "DequantizeLinear" else 0
@@ -207,7 +207,7 @@ def _downsample_by_convolution(graph: EditableGraph) -> None:
 
 
 def _reduction(graph: EditableGraph, node: NodeProto) -> int:
-    """The whole factor by which a linear resize makes both sides smaller, 0 where it is none."""
+    """The integer factor by which a linear Resize shrinks both sides; 0 for any other node."""
     before, after = graph.shapes.get(node.input[0], []), graph.shapes.get(node.output[0], [])
     if not (_linear(node) and len(before) == len(after) == 4 and min(before + after) > 0):
         return 0
@@ -216,14 +216,14 @@ def _reduction(graph: EditableGraph, node: NodeProto) -> int:
 
 
 def _linear(resize: NodeProto) -> bool:
-    """Whether a Resize mixes the nearest two of each axis, centres aligned."""
+    """Whether a Resize is bilinear with half-pixel centres."""
     settings = attributes(resize)
     centred = settings.get("coordinate_transformation_mode", b"half_pixel") == b"half_pixel"
     return settings.get("mode") == b"linear" and centred and not settings.get("antialias", 0)
 
 
 def _upsample_by_products(graph: EditableGraph) -> None:
-    """One plane made larger as two small products: the kernel of Resize takes a single plane on a single thread."""
+    """Upsampling a single plane becomes two small products: Resize uses one thread per plane."""
     for node in graph.nodes:
         if node.op_type != "Resize" or not _linear(node):
             continue
@@ -243,7 +243,7 @@ def _upsample_by_products(graph: EditableGraph) -> None:
 
 
 def _interpolation(before: int, after: int) -> npt.NDArray[np.float32]:
-    """(after, before): what each output takes of each input, centres aligned, the border repeated."""
+    """(after, before): weight of each input in each output, half-pixel centres, border repeated."""
     place = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
     low = np.floor(place).astype(int)
     share = (place - low).astype(np.float32)
@@ -254,7 +254,7 @@ def _interpolation(before: int, after: int) -> npt.NDArray[np.float32]:
 
 
 def _rewrite_stem(graph: EditableGraph) -> None:
-    """The first convolution on four columns at a time: three colours are too few for the INT8 kernel, twelve are not.
+    """The first convolution takes four columns at a time: the INT8 kernel is slow with three channels, fast with twelve.
 
     (1, H, W, 3) bytes are (1, H, W / 4, 12) without moving one. A 3x3 kernel with stride 2 then is one of 3x2 with
     stride (2, 1) that gives two columns at once, most of its weights zero; and its output (1, h, w / 2, 2 C) is

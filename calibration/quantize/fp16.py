@@ -77,7 +77,7 @@ def convert_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fp32_nodes(nodes: Iterable[NodeProto]) -> set[str]:
-    """Names of the nodes that stay FP32: by operator, and all nodes of the modules that sample or compute the cosine."""
+    """Names of the nodes that stay FP32: by operator, and all nodes of modules that sample or compute the cosine."""
     nodes = list(nodes)
     sampling = {module_of(node) for node in nodes if node.op_type in _SAMPLING}
     norms = {module_of(node) for node in nodes if node.op_type == "ReduceL2"}

@@ -1,4 +1,4 @@
-"""Which groups of layers become INT8: all that pay for the damage they do, until the bar holds."""
+"""Sensitivity analysis: chooses the groups of layers that become INT8."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from .qdq import Scheme, layers_of_groups, quantize_layers
 from .ranges import Statistics
 from .samples import CalibrationSample
 
-_MARGIN = 0.5  # of what the bar allows is kept in hand: among pictures not seen yet, some will do worse than any so far
+_MARGIN = 0.5  # share of the allowed damage that is kept in reserve for unseen images
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """A group of layers, the damage when it alone is quantised, and what it saves where all others are.
+    """A group of layers: the damage when it alone is quantised, and what it saves when all others are quantised, too.
 
-    A layer in INT8 between two that are not pays for the way in and out, so that no group alone would save anything.
+    A single INT8 layer between FP32 layers pays for two conversions, so no group alone would save anything.
     """
 
     name: str
     layers: int
     work: float  # its share of all multiply-adds that could be quantised
     damage: float  # share of the pixels that get another label
-    saved: float  # of FP32's time on a CPU, or of all multiply-adds where no time can be measured
+    saved: float  # share of FP32's time on a CPU, or of all multiply-adds for a GPU
     quantised: bool
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """Every group with its fate."""
+    """All groups, with those chosen."""
 
     groups: tuple[LayerGroup, ...]  # in the order of the graph
-    agreement: float  # of all that was kept, on the pictures for choosing
+    agreement: float  # of the chosen groups, on the images for choosing
 
     @property
     def names(self) -> frozenset[str]:
@@ -48,7 +48,7 @@ class LayerChoice:
 
 @dataclass(frozen=True)
 class SelectionInputs:
-    """What every trial needs."""
+    """Inputs of the sensitivity analysis."""
 
     model: onnx.ModelProto  # folded, FP32
     layers: Sequence[QuantizableLayer]
@@ -70,8 +70,8 @@ def choose_layers(
 ) -> LayerChoice:
     """Measure each group, quantise all that save something, then fewer until the agreement holds.
 
-    What is left out first does most damage for what it saves. `without` names groups that are never quantised; `tick`
-    is called before each group, and at last.
+    Groups with the most damage for their saving are left out first. `without` names groups that are never quantised;
+    `tick` is called before each group, and at the end.
     """
     total = sum(layer.work for layer in inputs.layers) or 1
     damage: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""INT8, written into the graph as QuantizeLinear and DequantizeLinear around the layers that compute in it.
+"""Quantises layers to INT8 by QuantizeLinear and DequantizeLinear nodes (Q/DQ).
 
-Two schemes, since an engine fuses only what has its own form. TensorRT wants symmetric activations at the inputs of a
-layer and nothing around its bias; it takes the output wherever the next layer reads it. A CPU wants the whole chain,
-output and bias too, and zero points, so that the unsigned half of the range is not wasted on what a ReLU never gives.
+Two schemes, since an engine fuses only patterns of its own. TensorRT wants symmetric activations at the inputs of a
+layer and none around its bias. ONNX Runtime on a CPU wants the whole chain, outputs and biases too, and zero points,
+so that no half of the range is lost on values that a ReLU never gives.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from ..graph.rewriting import keep_used_nodes
 from .cpu_rewrites import rewrite_quantised
 from .ranges import Statistics
 
-_SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight, from which on larger ones are cut
-_BIAS_LIMIT = 2.0**30  # keeps an accumulator of 32 bits from running over
+_SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight: where larger ones may be clipped
+_BIAS_LIMIT = 2.0**30  # so that a 32-bit accumulator does not overflow
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How an engine wants its INT8."""
+    """The INT8 form that an engine fuses."""
 
     activation: type[np.uint8 | np.int8]
+    weight_limit: int  # weights are -limit..limit, one scale per output channel
     symmetric: bool  # activations have zero point 0
-    weight_limit: int  # weights are -limit..limit, a scale for each output channel
-    whole: bool  # outputs and biases too, and sums and pools between them
-    half_scales: bool  # scales are values that FP16 holds, since the rest of the graph becomes FP16
+    whole: bool  # outputs and biases are quantised, too, and the sums and pools between layers
+    half_scales: bool  # scales are exact in FP16, since the rest of the graph becomes FP16
 
 
 # 64, not 127: without VNNI, x86 adds pairs of products in 16 bits, where 255 * 127 * 2 does not fit.
 CPU: dict[Processor, Scheme] = {
-    "x86": Scheme(np.uint8, False, 64, True, False),
-    "vnni": Scheme(np.uint8, False, 127, True, False),
-    "arm": Scheme(np.int8, False, 127, True, False),
+    "x86": Scheme(np.uint8, 64, symmetric=False, whole=True, half_scales=False),
+    "vnni": Scheme(np.uint8, 127, symmetric=False, whole=True, half_scales=False),
+    "arm": Scheme(np.int8, 127, symmetric=False, whole=True, half_scales=False),
 }
-TENSORRT = Scheme(np.int8, True, 127, False, True)
+TENSORRT = Scheme(np.int8, 127, symmetric=True, whole=False, half_scales=True)
 
 
 @dataclass(frozen=True)
 class IntegerChain:
-    """What is computed between two quantised tensors besides the layers themselves."""
+    """Nodes between quantised layers that can stay in INT8."""
 
-    activation: dict[str, NodeProto]  # a layer's or sum's output -> the ReLU or clip that alone reads it
-    carriers: tuple[NodeProto, ...]  # sums of two activations and max pools: they can stay in INT8
+    activation: dict[str, NodeProto]  # output of a layer or sum -> the ReLU or Clip that alone reads it
+    carriers: tuple[NodeProto, ...]  # sums of two activations, and max pools
 
 
 @dataclass(frozen=True)
 class CameraInput:
-    """Where the graph makes numbers of the camera's bytes, (x - zero) * scale, the same for all colours."""
+    """The normalisation of the camera's bytes, (x - zero) * scale, if it is the same for all colours."""
 
     image: str  # uint8 (1, H, W, 3)
     normalised: str  # (1, 3, H, W)
@@ -64,7 +64,7 @@ class CameraInput:
 
 
 def find_camera_input(model: onnx.ModelProto) -> CameraInput | None:
-    """Read it off the folded graph; None where colours are treated differently, or a mean is no byte."""
+    """Find it in the folded graph; None where colours are normalised differently, or a mean is no byte."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     users = readers(list(model.graph.node))
     name = model.graph.input[0].name
@@ -86,7 +86,7 @@ def find_camera_input(model: onnx.ModelProto) -> CameraInput | None:
 
 
 def find_integer_chain(model: onnx.ModelProto) -> IntegerChain:
-    """Read it off the folded graph."""
+    """Find them in the folded graph."""
     nodes = list(model.graph.node)
     constants = {tensor.name for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
@@ -101,13 +101,13 @@ def find_integer_chain(model: onnx.ModelProto) -> IntegerChain:
     carriers = tuple(
         node
         for node in nodes
-        if node.op_type == "MaxPool" or node.op_type == "Add" and not any(name in constants for name in node.input)
+        if node.op_type == "MaxPool" or (node.op_type == "Add" and not any(name in constants for name in node.input))
     )
     return IntegerChain(activation, carriers)
 
 
 def observed_tensors(model: onnx.ModelProto, layers: Sequence[QuantizableLayer]) -> list[str]:
-    """Every tensor that some choice of layers would quantise."""
+    """Every tensor that some choice of layers quantises."""
     parts = find_integer_chain(model)
     names = []
     for layer in layers:
@@ -127,8 +127,8 @@ def quantize_layers(
 ) -> onnx.ModelProto:
     """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed`.
 
-    Rounding a weight shifts the mean of what it gives; a convolution's bias takes that back (Nagel et al., "Data-Free
-    Quantization Through Weight Equalization and Bias Correction", ICCV 2019, here with means that were seen).
+    Rounding a weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free
+    Quantization Through Weight Equalization and Bias Correction", ICCV 2019, here with measured means).
     """
     return _Writer(model, layers, statistics, scheme).write()
 
@@ -182,7 +182,7 @@ class _Writer:
         return self._model
 
     def _inside(self) -> set[str]:
-        """Tensors that leave their producer as INT8. ReLUs before them go: saturation does their work."""
+        """Tensors that their producer writes as INT8. ReLUs before them are dropped: saturation replaces them."""
         if not self._scheme.whole:
             return set()
         inside: set[str] = set()
@@ -191,7 +191,8 @@ class _Writer:
             layer = self._layers.get(node.name)
             carried = node.name in carriers and all(name in inside for name in node.input)
             target = node.output[0]
-            if not carried and (layer is None or node.op_type != "Conv") or target in self._outputs:
+            written = carried or (layer is not None and node.op_type == "Conv")
+            if not written or target in self._outputs:
                 continue
             end = self._chain.activation.get(target)
             if end is not None and self._ranges[end.output[0]][0] >= 0:
@@ -205,7 +206,7 @@ class _Writer:
         return inside
 
     def _turned(self, source: str, inside: set[str]) -> list[str]:
-        """A layer's source and what it is made of, where that is an INT8 tensor turned or reshaped: bytes stay bytes."""
+        """A layer's source, and the tensors it is reshaped or transposed from, if that chain begins with INT8."""
         names: list[str] = []
         while source not in inside:
             maker = self._makers.get(source)
@@ -223,7 +224,7 @@ class _Writer:
         self._constant(names[1], np.array(zero, self._scheme.activation))
         twins[name] = names[3]
         if self._camera is not None and name == self._camera.normalised:
-            # The camera's own bytes in place of numbers that were made of them.
+            # The camera's own bytes in place of normalised values.
             small = helper.make_node(
                 "Transpose", [self._camera.image], [names[2]], f"{name}/Transpose", perm=[0, 3, 1, 2]
             )
@@ -244,13 +245,13 @@ class _Writer:
         return self._params[name]
 
     def _held(self, scale: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Scales that the file can hold; what is always zero gets scale 1."""
+        """Scales as the file stores them; a tensor that is always zero gets scale 1."""
         if self._scheme.half_scales:
             scale = scale.astype(np.float16).astype(np.float32)
         return np.where(scale > 0, scale, np.float32(1))
 
     def _narrow(self, node: NodeProto, layer: QuantizableLayer) -> list[NodeProto]:
-        """Let the node read its weight, and its bias where the scheme wants it, from INT8 and INT32."""
+        """Let the node read an INT8 weight and, where the scheme has it, an INT32 bias."""
         value = numpy_helper.to_array(self._weights[layer.weight])
         scale = self._held(_weight_scale(value, layer.axis, self._scheme.weight_limit))
         bias = numpy_helper.to_array(self._weights[node.input[2]]) if len(node.input) > 2 else None
@@ -272,7 +273,7 @@ class _Writer:
         return made
 
     def _shift(self, error: npt.NDArray[np.floating], source: str) -> npt.NDArray[np.float64]:
-        """Mean of what a convolution gives for a weight (O, I / groups, h, w) that is `error`; borders left aside."""
+        """Mean output of a convolution with the weight `error` (O, I / groups, h, w), without borders."""
         inputs = np.array(self._means[source])
         out, depth = error.shape[:2]
         first = np.arange(out) // (out * depth // len(inputs)) * depth  # of each output's group of input channels
@@ -309,7 +310,7 @@ class _Writer:
 
 
 def _weight_scale(value: npt.NDArray[np.float32], axis: int, limit: int) -> npt.NDArray[np.float32]:
-    """The scale of each output channel that loses least by rounding: often less than the largest weight asks for."""
+    """The scale of each output channel with the least squared rounding error; larger weights may be clipped."""
     rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
     most = np.abs(rows).max(1, keepdims=True) / limit
     best, least = most, np.full_like(most, np.inf)

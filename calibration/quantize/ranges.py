@@ -1,4 +1,4 @@
-"""Which values tensors take: what decides the scale of their eight bits, and the mean error that rounding makes."""
+"""Value ranges and channel means of tensors over the calibration images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Method = Literal["min-max", "entropy", "percentile"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 _BINS = 2048
-_KEPT = 0.9999  # of a tensor's values lie inside, by percentile
+_KEPT = 0.9999  # share of a tensor's values inside its range, by percentile
 _LEVELS = 128  # of a symmetric INT8 range, one sign
 Feeds = Mapping[str, npt.NDArray[Any]]
 Floats = npt.NDArray[np.float64]
@@ -26,7 +26,7 @@ Range = tuple[float, float]  # least and largest value of a tensor
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the calibration photos showed."""
+    """Statistics over the calibration images."""
 
     ranges: dict[str, Range]  # tensor -> values that eight bits must cover
     means: dict[str, tuple[float, ...]]  # input of a convolution -> mean of each channel
@@ -42,10 +42,9 @@ def find_statistics(
 ) -> Statistics:
     """Ranges of `names` and channel means of `images` over all `feeds`; `tick` is called after each run of the graph.
 
-    `names` are FP32 tensors of any shape, `images` those among them that are (1, C, H, W). `min-max` takes the range that
-    was seen; `percentile` leaves out the largest 0.01 %; `entropy` cuts where the quantised distribution is nearest to
-    the true one (Migacz, "8-bit inference with TensorRT", GTC 2017). Both look at absolute values: outliers of either
-    sign cost alike.
+    `names` are FP32 tensors of any shape, `images` those among them that are (1, C, H, W). `min-max` takes the observed
+    range; `percentile` clips the largest 0.01 %; `entropy` clips where the quantised distribution is nearest to the
+    true one (Migacz, "8-bit inference with TensorRT", GTC 2017). The last two look at absolute values.
     """
     least, most, means = _extremes(model, names, images, feeds, tick)
     if method == "min-max":
@@ -60,13 +59,13 @@ def find_statistics(
 
 
 def all_finite(model: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feeds]) -> bool:
-    """Whether no tensor of `names` ever holds an infinity; a NaN has one among its ancestors."""
+    """Whether no tensor of `names` ever holds an infinity or NaN."""
     least, most, _ = _extremes(model, names, (), feeds, lambda: None)
     return bool(np.isfinite(least).all() and np.isfinite(most).all())
 
 
 def runs(method: Method, feeds: int) -> int:
-    """How often `find_statistics` will run the graph."""
+    """Number of runs of the graph in `find_statistics`."""
     return feeds if method == "min-max" else 2 * feeds
 
 
@@ -108,7 +107,7 @@ def _cut(
     method: Method,
     tick: Callable[[], None],
 ) -> Floats:
-    """Largest absolute value that each tensor keeps; `ends` are the largest there are."""
+    """Largest absolute value that each tensor keeps; `ends` are the largest observed."""
     counts = np.zeros((len(names), _BINS))
     session = _session(model, names)
     for feed in feeds:
@@ -121,7 +120,7 @@ def _cut(
 
 
 def _session(model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
-    """`model` with `outputs` besides its own."""
+    """A session of `model` with further outputs."""
     ort = require("onnxruntime", "calibrate")
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
@@ -135,14 +134,14 @@ def _session(model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
 
 
 def _percentile(counts: Floats) -> float:
-    """Share of the largest value below which all but the outliers lie."""
+    """Clipping point, relative to the largest value: the percentile."""
     total = np.cumsum(counts)
     return (int(np.searchsorted(total, _KEPT * total[-1])) + 1) / len(counts)
 
 
 def _entropy(counts: Floats) -> float:
-    """Share of the largest value at which cutting loses the least information."""
-    # What a ReLU made zero is exact at any scale, and would outweigh all the rest.
+    """Clipping point, relative to the largest value, that loses least information."""
+    # Zeros of a ReLU are exact at any scale and would outweigh all other values.
     counts = counts.copy()
     counts[0] = counts[1]
     best, least = len(counts), np.inf
@@ -156,7 +155,7 @@ def _entropy(counts: Floats) -> float:
 
 
 def _coarse(counts: Floats) -> Floats:
-    """Counts as `_LEVELS` levels tell them apart: each level's sum spread over its bins that are not empty."""
+    """Counts after quantisation to `_LEVELS` levels: each level's sum spread over its bins that are not empty."""
     level = np.arange(len(counts)) * _LEVELS // len(counts)
     filled = counts > 0
     sums, bins = np.bincount(level, counts, _LEVELS), np.bincount(level, filled, _LEVELS)
@@ -164,7 +163,7 @@ def _coarse(counts: Floats) -> Floats:
 
 
 def _divergence(true: Floats, other: Floats) -> float:
-    """Kullback-Leibler; a value that `other` cannot have counts as very rare there."""
+    """Kullback-Leibler divergence; a value that `other` cannot have counts as very rare there."""
     p = true / true.sum()
     q = np.maximum(other / max(other.sum(), 1.0), 1e-12)
     inside = p > 0

@@ -1,7 +1,7 @@
-"""ONNX file to serialised engine, with `tensorrt` 10 or 11, or `tensorrt_rtx`. Runs in a process of its own.
+"""Builds an engine from an ONNX file with `tensorrt` 10 or 11, or `tensorrt_rtx`; runs in a child process.
 
-Written against the documented interfaces. With `tensorrt_rtx` it is run by the tests, which needs no GPU; with
-`tensorrt` it is untested on a GPU.
+Written against the documented interfaces. The tests run it with `tensorrt_rtx`, which needs no GPU; with `tensorrt` it
+is untested on a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Step = Callable[[str, int, int], bool]  # phase, done, of -> whether to go on
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build, fully decided. Crosses to another process."""
+    """One build, fully decided; it is sent to another process."""
 
     graph: Path  # ONNX file
     engine: Path  # where the engine goes
@@ -42,14 +42,14 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What came of it."""
+    """Result of a build."""
 
     sha256: str  # of the engine
     size: int  # of the engine, bytes
     seconds: float
     peak_mib: float  # most resident memory of the building process
     layers: tuple[EngineLayer, ...]  # of the network, before the engine fused them
-    warnings: tuple[str, ...] = ()  # what went wrong beside the engine
+    warnings: tuple[str, ...] = ()  # what went wrong besides
 
 
 def build(request: BuildRequest, step: Step) -> BuiltEngine:
@@ -115,12 +115,12 @@ def _read_timing_cache(config: IBuilderConfig, path: Path) -> None:
     except OSError:
         data = b""
     # A cache of another GPU or version is ignored by TensorRT, which then starts an empty one.
-    if not config.set_timing_cache(config.create_timing_cache(data), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+    if not config.set_timing_cache(config.create_timing_cache(data), ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
 def _write_timing_cache(config: IBuilderConfig, path: Path) -> tuple[str, ...]:
-    """Keep what was measured; tells, and no more, where that is refused: the engine is built."""
+    """Save the timing cache; returns a warning where that fails, since the engine is built all the same."""
     cache = config.get_timing_cache()
     if cache is None:
         return ()
@@ -134,7 +134,7 @@ def _write_timing_cache(config: IBuilderConfig, path: Path) -> tuple[str, ...]:
 
 
 def _half_of_free() -> int | None:
-    """Half of the GPU's free memory: the other half is for the engine, and for what runs beside it."""
+    """Half of the GPU's free memory; the other half is for the engine and for other programs."""
     try:
         cuda = Cuda()
     except (MissingExtraError, PlanError):

@@ -1,4 +1,4 @@
-"""A build in a process of its own: the system may kill it for its memory, and Ctrl-C ends it, without harm to the rest."""
+"""Runs a build in a child process, which may run out of memory or be interrupted without harm to the parent."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .builder import BuildRequest, BuiltEngine, build
 
 Progress = Callable[[str, int, int], None]  # phase, done, of
 
-# What a build takes, resident: measured with tensorrt_rtx, which has no tactics to time; other engines take more.
+# Resident memory of a build, measured with tensorrt_rtx, which has no tactics to time; other engines take more.
 _BASE = 450 * 2**20
 _PER_BYTE = 7  # of the ONNX file
 _GRACE = 10.0  # seconds for an ended child to go
 
 
 def needed_bytes(graph: Path) -> int:
-    """Least memory that building this ONNX file takes."""
+    """Least memory that a build of this ONNX file takes."""
     return _BASE + _PER_BYTE * graph.stat().st_size
 
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Memory the system could give now; None where it does not say."""
+    """Available memory; None where the system does not say."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
     except OSError:
@@ -38,7 +38,7 @@ def available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def check_memory(graph: Path, available: int | None) -> None:
-    """Raise `PlanError` where a build would surely be killed."""
+    """Raise `PlanError` where a build would certainly be killed."""
     needed = needed_bytes(graph)
     if available is not None and available < needed:
         raise PlanError(
@@ -49,9 +49,9 @@ def check_memory(graph: Path, available: int | None) -> None:
 
 
 def build_in_child(request: BuildRequest, progress: Progress, work: Callable[..., BuiltEngine] = build) -> BuiltEngine:
-    """`build`, supervised. Raises what it raises, and `PlanError` with advice when the child dies.
+    """`build` in a child process. Raises what it raises, and `PlanError` with advice if the child dies.
 
-    `work` stands in for `build` in tests; it must be a module's function.
+    Tests replace `build` by `work`, which must be a function of a module.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     receiving, sending = context.Pipe(duplex=False)
@@ -101,7 +101,7 @@ def _child(work: Callable[..., BuiltEngine], request: BuildRequest, sending: Con
         try:
             sending.send(("step", phase, done, of))
         except OSError:
-            return False  # nobody is waiting any more
+            return False  # the parent has gone
         return True
 
     try:

@@ -1,4 +1,4 @@
-"""Bundle to plan: which candidates are built, compared and published, and which of them in the end."""
+"""Makes a plan from a bundle: builds the candidates, compares each with ONNX Runtime, keeps the best that passes."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from .parity import PlanParity, compare_plan, make_vocabularies
 from .photos import GENERATED, Pictures
 from .plugin import replace_with_plugin
 
-# Padded sizes of the text vectors. The silent background gives its classes up to 48 names each, and with more than 128
-# classes fewer; the names a user may give to one class end at 64.
+# Padded sizes of the text vectors. Background classes have up to 48 names each, fewer with more than 128 classes; a
+# class of the user has 64 names at most.
 _CLASSES = (8, 32, 128, 512)
 _NAMES = 64
 _ROWS = 16384  # most names in all
@@ -55,16 +55,16 @@ Open = Callable[[Plan], Session]
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What is asked of ovs-build."""
+    """What to build."""
 
     precision: str  # of the bundle, or "auto": the fastest that passes
-    msda: str  # "gridsample", "gather", "plugin", or "auto": the bundle's own, and the others where that fails
+    msda: str  # "gridsample", "gather", "plugin", or "auto": the bundle's own, then the others if that fails
     profiles: tuple[Profile, ...]
     level: int | None  # of the builder's optimisation, 0..5; None: LEVEL
     workspace: int | None  # bytes; None: half of the GPU's free memory
-    images: str | None  # pictures to compare on; None: the demo's, or generated ones
-    memory_check: bool  # whether too little memory ends it before it begins
-    plugin: str | None = None  # version of the plugin that TensorRT has here; None: it has none
+    images: str | None  # images to compare on; None: the demo's, or generated ones
+    memory_check: bool  # whether too little memory is refused before the build
+    plugin: str | None = None  # version of TensorRT's plugin here; None: there is none
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class PlanOutcome:
     """One engine that was built."""
 
     candidate: Candidate
-    folder: Path  # where it lies
+    folder: Path  # where its files are
     built: BuiltEngine
     parity: PlanParity | None  # None: there is no GPU to run it on
 
@@ -99,14 +99,14 @@ def parse_profiles(text: str, most: int) -> tuple[Profile, ...]:
     profiles = [Profile(int(match[1]), int(match[2])) for match in found if match is not None]
     if len(profiles) != len(found) or any(not 1 <= one.classes <= most or one.names < 1 for one in profiles):
         raise UsageError(
-            f"--profiles is {text[:60]!r}, expected CLASSESxNAMES such as 8x64,32x64 with at most {most} classes, which "
-            "is what the bundle takes"
+            f"--profiles is {text[:60]!r}, expected CLASSESxNAMES such as 8x64,32x64 with at most {most} classes, the "
+            "largest number of the bundle"
         )
     return tuple(dict.fromkeys(profiles))
 
 
-def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidate]:
-    """Engines to build, in order. Raises `UsageError` for what the bundle does not have or nothing here can decide."""
+def candidates(bundle: Bundle, options: PlanOptions, *, gpu: bool) -> list[Candidate]:
+    """Engines to build, in order. Raises `UsageError` for a request that this bundle or machine cannot meet."""
     own = bundle.manifest.graph.msda
     if options.msda in ("gridsample", "plugin") and own == "gather":
         raise UsageError(f"{bundle.path} was exported with gather; export it again with --msda gridsample")
@@ -135,10 +135,10 @@ def candidates(bundle: Bundle, options: PlanOptions, gpu: bool) -> list[Candidat
     return [Candidate(precision, formulation) for precision in precisions for formulation in formulations]
 
 
-def choose(
-    wanted: Sequence[Candidate], build: Callable[[Candidate], PlanOutcome], fastest: bool, tell: Tell
+def choose_plan(
+    wanted: Sequence[Candidate], build: Callable[[Candidate], PlanOutcome], tell: Tell, *, fastest: bool
 ) -> PlanOutcome:
-    """The fastest outcome that passes, or the first; raises the first failure where none does."""
+    """The fastest plan that passes, or the first that does; raises the first failure if none does."""
     passed: list[PlanOutcome] = []
     failure: Exception | None = None
     for candidate in wanted:
@@ -171,21 +171,21 @@ def make_plan(
     progress: Progress,
     open_session: Open = TensorRTSession,
 ) -> tuple[PlanOutcome, Path | None]:
-    """Build, compare, publish. Returns what was chosen and where it is, None if it was not kept.
+    """Build, compare and keep a plan. Returns the plan chosen and its folder, None if it was not kept.
 
-    `open_session` runs plans on the GPU, on `pictures`. Those are None where there is no GPU: then nothing can be
-    compared, so nothing goes to the cache, and only a named `output` is written.
+    `open_session` runs plans on the GPU, on `pictures`; those are None without a GPU. Then nothing can be compared, so
+    nothing goes to the cache, and only a named `output` is written.
     """
-    wanted = candidates(bundle, options, pictures is not None)
+    wanted = candidates(bundle, options, gpu=pictures is not None)
     if output is not None and output.exists() and not (output / SIDECAR).is_file():
-        # `written_whole` refuses it, too, after minutes of building.
+        # `written_whole` would refuse it after minutes of building.
         raise UsageError(f"{output} exists and is not a plan; choose another output or move it away")
     if pictures is not None and pictures.source == GENERATED:
         tell(
-            "no pictures were named, and the demo's are not installed: comparing on generated ones; name pictures of "
-            "what the device will see with --images"
+            "comparing on generated images, since no --images were given and the demo's photos are not installed; give "
+            "--images of what the device will see"
         )
-    # What may fail for want of a package or a file comes before the build.
+    # Steps that may fail for a missing package or file come before the build.
     vocabularies = [] if pictures is None else make_vocabularies(bundle, options.profiles)
     with tempfile.TemporaryDirectory(prefix="ovs-build-") as folder:
 
@@ -212,12 +212,14 @@ def make_plan(
                 OnnxSession(bundle, EngineOptions(candidate.precision, provider="cpu")) as other,
             ):
                 panoptic = bundle.manifest.graph.task == "panoptic"
-                parity = compare_plan(session, other, pictures, vocabularies, candidate.precision, tell, panoptic)
+                parity = compare_plan(
+                    session, other, pictures, vocabularies, candidate.precision, tell, panoptic=panoptic
+                )
             sidecar = replace(sidecar, parity=parity.to_dict())
             (work / SIDECAR).write_text(sidecar.to_json(), encoding="utf-8")
             return PlanOutcome(candidate, work, built, parity)
 
-        chosen = choose(wanted, build, options.precision == AUTO, tell)
+        chosen = choose_plan(wanted, build, tell, fastest=options.precision == AUTO)
         place = output
         if place is None and pictures is not None:
             place = cached_path(bundle.digest, chosen.candidate.precision, target, options.profiles)
@@ -234,13 +236,13 @@ def _graph(bundle: Bundle, candidate: Candidate, plugin: str | None, work: Path)
     path = bundle.graph(candidate.precision)
     if candidate.formulation == bundle.manifest.graph.msda:
         return path
-    spelt, model = work / path.name, onnx.load(str(path))
+    rewritten, model = work / path.name, onnx.load(str(path))
     if candidate.formulation == "plugin":
-        assert plugin is not None  # or it were no candidate
-        onnx.save(replace_with_plugin(model, plugin), str(spelt))
+        assert plugin is not None  # otherwise it is no candidate
+        onnx.save(replace_with_plugin(model, plugin), str(rewritten))
     else:
-        onnx.save(replace_grid_samples(model), str(spelt))
-    return spelt
+        onnx.save(replace_grid_samples(model), str(rewritten))
+    return rewritten
 
 
 def _request(bundle: Bundle, options: PlanOptions, target: Target, graph: Path, work: Path) -> BuildRequest:
@@ -275,7 +277,7 @@ def _sidecar(bundle: Bundle, candidate: Candidate, options: PlanOptions, target:
 
 
 def _forget_stale(bundle: Bundle, precision: str, target: Target) -> None:
-    """Remove this GPU's plans of the same module in another version: nothing here can load them again."""
+    """Remove cached plans of this GPU and module in another version: they cannot be loaded any more."""
     for plan in cached(bundle, precision):
         found = plan.sidecar.target
         if (found.module, found.gpu) == (target.module, target.gpu) and found.version != target.version:

@@ -1,6 +1,6 @@
-"""What TensorRT made of a graph, read from the parsed network before anything is built.
+"""Reads the layers of a parsed TensorRT network and checks their types before anything is built.
 
-Networks are strongly typed, so what stands here is what the engine computes in.
+Networks are strongly typed: the engine computes in the types that are read here.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def stated_types(path: Path) -> dict[str, str]:
 
 
 def check_layers(layers: Sequence[EngineLayer], stated: Mapping[str, str]) -> None:
-    """Raise `PlanError` unless the network computes in the types the file states, and samples linearly.
+    """Raise `PlanError` unless the network computes in the types of the file and GridSamples are bilinear.
 
-    A tensor that bears the name of one in the file must have its type; one that the parser made must have a type that
-    the file uses.
+    A tensor with the name of one in the file must have its type; one that the parser made must have a type that the
+    file uses.
     """
     seen = 0
     for layer in layers:
@@ -93,12 +93,12 @@ def check_layers(layers: Sequence[EngineLayer], stated: Mapping[str, str]) -> No
 
 
 def computes_in(layer: EngineLayer) -> str:
-    """The type of a layer's first output; `int8` of a product whose input is."""
+    """Type of a layer's first output; `int8` for a product of a quantised input."""
     return "int8" if layer.quantised else layer.types[0] if layer.types else "none"
 
 
 def summary(layers: Sequence[EngineLayer]) -> dict[str, dict[str, int]]:
-    """kind -> type that is computed in -> how many layers."""
+    """kind -> type -> number of layers."""
     counts: dict[str, Counter[str]] = {}
     for layer in layers:
         counts.setdefault(layer.kind, Counter())[computes_in(layer)] += 1

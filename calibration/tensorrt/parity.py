@@ -1,4 +1,4 @@
-"""A plan beside ONNX Runtime on a few pictures, at both ends of every profile: what passes is published."""
+"""Parity of a plan with ONNX Runtime on a few images, with the smallest and the largest class list of every profile."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ...runtime.engines.session import RawOutputs, Session
 from ...runtime.vocabulary.text_encoder import TextEncoder
 from .photos import Bytes, Pictures
 
-# Least share of pixels with the same label, on the worst picture. Both sides run the same file, so INT8 has no more to
-# excuse than FP16: the order of sums.
+# Least share of pixels with the same label, on the worst image. Both sides run the same file: in INT8 and FP16, too,
+# only the order of sums differs.
 BARS = {"fp32": 0.999}
 _BAR = 0.99
-# Most that a panoptic plan's queries may differ, masks and classes alike, as `PlanRow` measures it. Of mini in FP16 and in
-# FP32, masks are 0.013 apart on the worst of six pictures and classes 0.008; two orders of FP32's sums are far closer.
+# Largest difference of a panoptic plan's masks and classes, as `PlanRow` measures it. Between mini in FP16 and in FP32,
+# masks differ by 0.013 on the worst of six images and classes by 0.008; two orders of FP32 sums differ far less.
 QUERY_BARS = {"fp32": 0.003}
 _QUERY_BAR = 0.03
 _RUNS = 20  # timed runs of each row
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One vocabulary on every picture."""
+    """One vocabulary on every image."""
 
     profile: str  # that holds it, "32x64"
     classes: int  # K
@@ -48,7 +48,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class PlanParity:
-    """Everything that was compared."""
+    """Result of a comparison."""
 
     pictures: int
     source: str  # of the pictures
@@ -68,12 +68,12 @@ class PlanParity:
 
     @property
     def speed(self) -> str:
-        """A run at the first row and at the last, in words."""
+        """Milliseconds of the first and the last row, in words."""
         ends = dict.fromkeys((self.rows[0], self.rows[-1]))
         return ", ".join(f"{row.milliseconds:.2f} ms with {row.profile}" for row in ends)
 
     def check(self) -> None:
-        """Raise `ParityError` if a row is past a bar."""
+        """Raise `ParityError` if a row is past a threshold."""
         for row in self.rows:
             found = []
             # Negated, so that a NaN fails, too.
@@ -96,9 +96,10 @@ def compare_plan(
     vocabularies: Sequence[tuple[Profile, Floats]],
     precision: str,
     tell: Callable[[str], None],
+    *,
     panoptic: bool = False,
 ) -> PlanParity:
-    """Run both on every picture with every vocabulary (K, S, D); `panoptic` sessions give masks and classes as well."""
+    """Run both on every image with every vocabulary (K, S, D); `panoptic` sessions give masks and classes as well."""
     rows = []
     for profile, vectors in vocabularies:
         classes, names = vectors.shape[:2]
@@ -173,5 +174,5 @@ def _vectors(known: Floats, classes: int, names: int, dim: int) -> Floats:
     random = rng.standard_normal((max(0, classes * names - len(known)), dim)).astype(np.float32)
     random /= np.linalg.norm(random, axis=1, keepdims=True)
     rows = np.concatenate((known, random))[: classes * names]
-    # Dealt out like cards, so that the names that are known fall to as many classes as possible.
+    # In turn, so that the known names are spread over as many classes as possible.
     return stack_names([rows[index::classes] for index in range(classes)], dim)

@@ -1,4 +1,4 @@
-"""What a plan is compared on: the pictures that were named, the demo's photos, or, where there are none, generated ones."""
+"""Images that a plan is compared on: those given, the demo's photos, or generated ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pictures:
-    """A few pictures as the network takes them."""
+    """A few images as the network takes them."""
 
     images: tuple[Bytes, ...]  # each (1, H, W, 3) BGR
-    source: str  # what named them, or DEMO, or GENERATED
+    source: str  # as given, or DEMO, or GENERATED
 
     @property
     def digest(self) -> str:
@@ -40,9 +40,9 @@ class Pictures:
 
 
 def read_pictures(source: str | None, size: tuple[int, int]) -> Pictures:
-    """A few pictures of `source`, which is as `ovs-run --source` takes it, scaled to `size` (height, width).
+    """A few images of `source` (see `ovs-run --source`), scaled to `size` (height, width).
 
-    Without one, the demo's photos; where those are not installed, generated pictures. Raises `SourceError`.
+    Without a source the demo's photos; where those are not installed, generated images. Raises `SourceError`.
     """
     if source is None:
         try:
@@ -58,12 +58,12 @@ def read_pictures(source: str | None, size: tuple[int, int]) -> Pictures:
     finally:
         opened.close()
     if not images:
-        raise SourceError(f"{source} gives no pictures; name a folder of photos, or a video, with --images")
+        raise SourceError(f"{source} gives no images; name a folder of photos, or a video, with --images")
     return Pictures(images, source)
 
 
 def smooth_picture(size: tuple[int, int], seed: int) -> Bytes:
-    """Random patches of colour (1, height, width, 3), broad ones and small ones; the same for the same seed."""
+    """Random patches of colour (1, height, width, 3), large and small; the same for the same seed."""
     rng = np.random.default_rng(seed)
     total = np.zeros((*size, 3))
     for count in _WAVES:
@@ -75,7 +75,7 @@ def smooth_picture(size: tuple[int, int], seed: int) -> Bytes:
 
 
 def _stretched(values: npt.NDArray[np.float64], length: int, axis: int) -> npt.NDArray[np.float64]:
-    """`values` with `length` entries along `axis`, interpolated; end stays on end."""
+    """`values` with `length` entries along `axis`, interpolated linearly; the ends stay."""
     place = np.linspace(0, values.shape[axis] - 1, length)
     low = np.minimum(place.astype(int), values.shape[axis] - 2)
     share = (place - low).reshape([-1 if index == axis else 1 for index in range(values.ndim)])

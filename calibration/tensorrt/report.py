@@ -1,4 +1,4 @@
-"""What was built, on the terminal and as JSON."""
+"""Results of a build, on the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SLOWEST = 10
 
 
 def recorded_layers(plan: Plan) -> tuple[EngineLayer, ...]:
-    """The layers that a plan says its engine was made of. Raises `PlanError` where it does not say."""
+    """Layers of the network, from `layers.json` of the plan. Raises `PlanError` where it cannot be read."""
     file = plan.path / LAYERS
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -50,9 +50,9 @@ class _Recorded:
 
 
 def print_layers(layers: Sequence[EngineLayer]) -> None:
-    """What each layer computes in, and how many of each kind: those of the graph, before the engine fuses them.
+    """Print the type that each layer of the network computes in, and the number of layers of each kind.
 
-    An engine of a strongly typed network may fuse layers, and computes each in the type that is printed here.
+    The engine may fuse layers; the types stay, since the network is strongly typed.
     """
     console = Console(highlight=False, markup=False)
     table = Table(title=f"{len(layers)} layers of the network", title_justify="left")
@@ -70,7 +70,7 @@ def print_layers(layers: Sequence[EngineLayer]) -> None:
 
 
 def print_engine(plan: Plan) -> None:
-    """Layers of the engine with their types, and the slowest; runs it on the GPU. Untested on a GPU."""
+    """Print the engine's layers with their types, and the slowest; runs on the GPU. Untested on a GPU."""
     manifest, smallest = plan.sidecar.manifest, plan.sidecar.profiles[0]
     image = np.zeros((1, *manifest.input_size, 3), np.uint8)
     vectors = np.ones((smallest.classes, smallest.names, manifest.text.dim), np.float32)
@@ -94,7 +94,7 @@ def print_engine(plan: Plan) -> None:
 
 def print_parity(parity: PlanParity) -> None:
     """The comparison, a row for each vocabulary."""
-    title = f"the plan against ONNX Runtime, {parity.pictures} pictures ({parity.source})"
+    title = f"the plan against ONNX Runtime, {parity.pictures} images ({parity.source})"
     panoptic = parity.rows[0].masks_apart is not None
     table = Table(title=title, title_justify="left")
     queries = ("masks differ", "query classes differ") if panoptic else ()
@@ -143,5 +143,7 @@ def _row(bundle: Bundle, options: PlanOptions, target: Target, outcome: PlanOutc
         "linear_grid_samples": sum(layer.linear is True for layer in built.layers),
         "parity": outcome.parity.to_dict() if outcome.parity is not None else None,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "machine": (
+            f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+        ),
     }

@@ -1,4 +1,4 @@
-"""Whether the cache already has what is asked of ovs-build."""
+"""Finds a cached plan that fits the options of ovs-build."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .photos import Pictures
 
 
 def find_cached(bundle: Bundle, options: PlanOptions, here: Target, pictures: Pictures) -> Plan:
-    """The cached plan that is what `options` ask for; raises `PlanError` that says why there is none.
+    """The cached plan that fits `options`; raises `PlanError` that says why there is none.
 
-    What was not asked for explicitly may be as it is. The plan becomes the newest, which is the one that ovs-run takes.
+    Only options that were given must match. The plan becomes the newest, which is the one that ovs-run takes.
     """
-    wanted = candidates(bundle, options, True)
+    wanted = candidates(bundle, options, gpu=True)
     if options.precision == AUTO:
         plan = _chosen(bundle, options, wanted, here)
     else:
         plan = fitting(bundle, options.precision, here, options.profiles)
     if reasons := differences(plan, options, pictures):
-        raise PlanError(f"{plan.path} is not what is asked for: {'; '.join(reasons)}")
+        raise PlanError(f"{plan.path} does not fit: {'; '.join(reasons)}")
     with suppress(OSError):
         os.utime(plan.path / SIDECAR)
     return plan
@@ -43,7 +43,7 @@ def _chosen(bundle: Bundle, options: PlanOptions, wanted: list[Candidate], here:
 
 
 def differences(plan: Plan, options: PlanOptions, pictures: Pictures) -> list[str]:
-    """What was asked for explicitly and `plan` is not, in words."""
+    """Options that were given and differ from `plan`, in words."""
     sidecar = plan.sidecar
     found = []
     if options.msda not in (AUTO, sidecar.formulation):
@@ -58,7 +58,7 @@ def differences(plan: Plan, options: PlanOptions, pictures: Pictures) -> list[st
 
 
 def newest_cached(bundle: Bundle, precision: str) -> Plan | None:
-    """The newest cached plan, of this GPU or another, to be looked at; None where there is none."""
+    """The newest cached plan, of this GPU or another, for --inspect; None where there is none."""
     names = list(bundle.manifest.precisions) if precision == AUTO else [precision]
     plans = [plan for name in names for plan in cached(bundle, name)]
     return max(plans, key=lambda plan: (plan.path / SIDECAR).stat().st_mtime, default=None)

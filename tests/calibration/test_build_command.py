@@ -136,7 +136,7 @@ def test_the_plugin_is_tried_where_tensorrt_has_it(
         _build(*arguments, "--msda", "plugin")
     gpu.creators = [SimpleNamespace(name=MSDA_PLUGIN, plugin_version=version) for version in "12"]
     versions = []
-    monkeypatch.setattr(build_plan, "to_plugin", lambda model, version: versions.append(version) or model)
+    monkeypatch.setattr(build_plan, "replace_with_plugin", lambda model, version: versions.append(version) or model)
     gpu.bad = {"gridsample", "gather"}
     _build(*arguments)
     assert [(one.engine.parent.name, one.plugins) for one in gpu.built] == [
@@ -218,7 +218,7 @@ def test_pictures_are_read_before_anything_is_built(
     monkeypatch.setattr(build_pictures, "photo_folder", lacks)
     _build(*arguments)
     told = capsys.readouterr()
-    assert told.err.count("comparing on generated ones") == 1 and "4 pictures (generated)" in told.out
+    assert told.err.count("comparing on generated images") == 1 and "4 images (generated)" in told.out
     (plan,) = cached(Bundle.open(tiny_bundle), "fp32")
     assert plan.sidecar.parity["source"] == "generated" and plan.sidecar.parity["pictures"] == 4
 
@@ -276,7 +276,7 @@ def test_a_plan_that_is_there_is_inspected_without_building(
     assert "tiny in fp32, gridsample, level 3, built for tensorrt 10.3.0, Fake Orin" in told.err
     # What the network says, what the engine says, and the slowest.
     assert "backbone/Conv │ CONVOLUTION │ int8" in told.out and "bare" in told.out and "2.000" in told.out
-    with pytest.raises(UsageError, match="is a plan already; --inspect prints it"):
+    with pytest.raises(UsageError, match="is a plan; --inspect prints it"):
         _build(output)
     gpu.driver.fails = {"init"}
     for asked in ((output,), arguments):

@@ -81,7 +81,7 @@ def test_every_precision_is_written_with_its_verdict(
     assert all(group["quantised"] for group in report["int8"]["groups"])
     assert report["int8-cpu"]["milliseconds"][0] > 0
     said = capsys.readouterr().out
-    assert "warning: only 12 pictures" in said and "int8-cpu on shapes, 2 photos: mIoU" in said
+    assert "warning: only 12 images" in said and "int8-cpu on shapes, 2 photos: mIoU" in said
     # A further calibration keeps what it does not make.
     assert command(target, "--images", photos / "images" / "train", "--precision", "fp16", "--fp16-bar", "0.5") == 0
     again = Bundle.open(target).manifest
@@ -182,9 +182,9 @@ def test_bad_options(
     ("kind", "expected"),
     [
         ("empty", "holds no photos"),
-        ("one", "gives 1 usable pictures; expected at least 2"),
-        ("black", "3 pictures show a single colour and are left out"),
-        ("corrupt", "3 pictures cannot be read and are left out"),
+        ("one", "gives 1 usable images; expected at least 2"),
+        ("black", "3 images show a single colour and are left out"),
+        ("corrupt", "3 images cannot be read and are left out"),
         ("missing", "no such file or folder"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_few_broken_pictures_are_counted(
     cv2.imwrite(str(folder / "black.png"), np.zeros((40, 60, 3), np.uint8))
     assert command(conv, "--images", folder, "-o", tmp_path / "some.ovs", "--precision", "fp16") == 0
     said = capsys.readouterr().out
-    assert "1 pictures cannot be read" in said and "1 pictures show a single colour" in said
+    assert "1 images cannot be read" in said and "1 images show a single colour" in said
 
 
 def test_a_video_is_sampled_evenly(conv: Path, tmp_path: Path, command: Command) -> None:
