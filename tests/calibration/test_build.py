@@ -25,7 +25,7 @@ from ovs_edge.calibration.tensorrt.make_plan import (
     PlanOptions,
     PlanOutcome,
     candidates,
-    choose,
+    choose_plan,
     default_profiles,
 )
 from ovs_edge.calibration.tensorrt.parity import compare_plan, make_vocabularies
@@ -260,13 +260,13 @@ def test_the_fastest_that_passes_is_kept() -> None:
     def build(candidate: Candidate) -> PlanOutcome:
         return _outcome(candidate, speed[candidate.precision], 0.9 if candidate.precision == "int8" else 1.0)
 
-    assert choose(wanted, build, True, told.append).candidate.precision == "fp16"
+    assert choose_plan(wanted, build, told.append, fastest=True).candidate.precision == "fp16"
     assert len(told) == 4 and told[3].startswith("int8, gridsample: the plan differs")
     assert told[0] == "fp32, gridsample: passes, 2.00 ms with 4x2, 90.00 ms with 4x2"
-    assert choose(wanted, build, False, told.append).candidate.precision == "fp32"
+    assert choose_plan(wanted, build, told.append, fastest=False).candidate.precision == "fp32"
 
     def refuse(candidate: Candidate) -> PlanOutcome:
         raise PlanError(f"no {candidate.precision}")
 
     with pytest.raises(PlanError, match="no fp32"):
-        choose(wanted, refuse, True, told.append)
+        choose_plan(wanted, refuse, told.append, fastest=True)
