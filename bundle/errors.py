@@ -71,12 +71,11 @@ class ParityError(OvsError):
     exit_code = 3
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: everything unwinds as after Ctrl-C, so that nothing half written stays."""
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP: everything unwinds as after Ctrl-C, so that nothing half written stays; exit code 128 + n."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"signal {number}")
-        self.exit_code = 128 + number
+        super().__init__(128 + number)
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -96,9 +95,12 @@ def exit_on_error(command: Callable[[], object]) -> None:
     except OvsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as error:
+    except Terminated:
+        print("stopped by a signal", file=sys.stderr)
+        raise
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, Terminated) else 130)
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of a pipe (`| head`) went away; silence Python's own flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

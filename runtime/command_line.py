@@ -19,6 +19,8 @@ from ..bundle.errors import Terminated, UsageError, exit_on_error
 
 Options = TypeVar("Options")
 
+_INTERRUPTED = 130
+
 
 def run_command(app: typer.Typer) -> None:
     """Run a console command and exit; `--version` is added to it. An expected error is one line on stderr."""
@@ -103,6 +105,8 @@ def _run(app: typer.Typer) -> None:
             sys.exit(2)
         program = command.name if getattr(error, "ctx", None) is None else error.ctx.command_path  # type: ignore[attr-defined]
         raise UsageError(f"{error.format_message().rstrip('.')}; see {program} --help") from error
+    if code == _INTERRUPTED:  # Typer makes an exit code of a KeyboardInterrupt
+        raise KeyboardInterrupt
     sys.exit(code if isinstance(code, int) else 0)
 
 

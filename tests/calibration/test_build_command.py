@@ -148,7 +148,7 @@ def test_the_plugin_is_tried_where_tensorrt_has_it(
     # A plan of it needs the library again.
     gpu.creators, gpu.loaded = [], []
     with pytest.raises(
-        PlanError, match="needs MultiscaleDeformableAttnPlugin_TRT, which tensorrt 10.3.0 does not have"
+        PlanError, match="needs MultiscaleDeformableAttnPlugin_TRT, which tensorrt 10.3.0 here does not have"
     ):
         TensorRTSession(plan)
     assert gpu.loaded == [] and gpu.driver.alive == set()
