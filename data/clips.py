@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +13,8 @@ import numpy.typing as npt
 from ..bundle.errors import DatasetError
 from ..runtime.capture.registry import open_source
 from ..runtime.frame import Frame
-from ..runtime.opencv import cv2
+from .mask_files import decode_mask
+from .text_files import read_json
 
 # Folders of frames and of masks, each with a folder for every clip: the short layout, and DAVIS 2016's and 2017's own.
 _LAYOUTS = ("frames", "masks"), ("JPEGImages/480p", "Annotations/480p")
@@ -46,9 +46,9 @@ def davis_clips(folder: Path) -> list[Clip]:
     """
     images, annotations = next((pair for pair in _LAYOUTS if (folder / pair[0]).is_dir()), _LAYOUTS[0])
     try:
-        foreground = json.loads((folder / "foreground.json").read_text(encoding="utf-8"))
+        foreground = read_json(folder / "foreground.json")
         names = sorted(path.name for path in (folder / images).iterdir() if path.is_dir())
-    except (OSError, ValueError) as error:
+    except (OSError, DatasetError) as error:
         raise DatasetError(
             f"{folder} holds no clips ({error}); expected frames/CLIP/ and masks/CLIP/, or DAVIS's JPEGImages/480p/CLIP/ "
             'and Annotations/480p/CLIP/, and foreground.json, such as {"CLIP": "dog"}'
@@ -67,10 +67,11 @@ def davis_clips(folder: Path) -> list[Clip]:
 
 
 def _mask(path: Path, frame: Frame) -> npt.NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None or mask.shape != frame.image.shape[:2]:
-        found = "no readable picture" if mask is None else f"{mask.shape[1]}x{mask.shape[0]}"
-        height, width = frame.image.shape[:2]
-        raise DatasetError(f"the mask {path} is {found}, expected {width}x{height} pixels like its frame")
-    result: npt.NDArray[np.bool_] = mask > 0
-    return result
+    mask = decode_mask(path)
+    shown = mask > 0 if mask.ndim == 2 else (mask > 0).any(-1)
+    height, width = frame.image.shape[:2]
+    if shown.shape != (height, width):
+        raise DatasetError(
+            f"the mask {path} is {shown.shape[1]}x{shown.shape[0]}, expected {width}x{height} pixels like its frame"
+        )
+    return np.asarray(shown, np.bool_)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..bundle.errors import DatasetError, require
-from ..runtime.capture.photos import read_photo
-from ..runtime.opencv import cv2
+from ..bundle.errors import DatasetError
+from .images import read_stored
+from .mask_files import decode_mask
 from .names.category_names import CategoryNames
 
 VOID = -1  # truth of a pixel that is not counted
-_UNKNOWN = -2  # a stored value that means nothing
 
 
 @dataclass(frozen=True)
@@ -45,6 +41,12 @@ class LabelledFile:
     image: Path
     mask: Path | None  # None: a frame of a video that nobody labelled
     segments: tuple[tuple[int, TrueSegment], ...] = ()  # where a list beside the masks tells what each id is
+    background: Path | None = None  # map of the pixels that are known to show none of the classes
+
+
+def segment_classes(file: LabelledFile) -> list[tuple[int, int]]:
+    """(id, class index) of the segments that are labels, in the order of the ids: what a cache of labels depends on."""
+    return sorted((key, segment.label) for key, segment in file.segments if not segment.crowd)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Truth:
     labels: npt.NDArray[np.int32]  # (H, W) class index, VOID where it is not counted
     ids: npt.NDArray[np.int32] | None = None  # (H, W) segment of each pixel, of panoptic data
     segments: dict[int, TrueSegment] = field(default_factory=dict)  # those of `ids` that count
+    background: npt.NDArray[np.bool_] | None = None  # (H, W) True: known to be none of the classes; None: not known
 
 
 MaskReader = Callable[[LabelledFile], Truth]  # reads `mask`; picklable, since worker processes read too
@@ -69,8 +72,8 @@ class LabelledPhoto:
 
 
 @dataclass(frozen=True)
-class LabelledPhotos:
-    """The photos on which a data set is evaluated, in a fixed order."""
+class PhotoSet:
+    """The photos of one split of a data set, in a fixed order."""
 
     name: str
     classes: tuple[CategoryNames, ...]
@@ -83,9 +86,8 @@ class LabelledPhotos:
         return len(self.files)
 
     def load(self, index: int) -> LabelledPhoto:
-        """Read one photo and its truth. Raises `SourceError`, `DatasetError`."""
-        file = self.files[index]
-        return load(file, self.read)
+        """Read one photo and its truth. Raises `DatasetError`."""
+        return load(self.files[index], self.read)
 
     @property
     def digest(self) -> str:
@@ -97,7 +99,7 @@ class LabelledPhotos:
         state = hashlib.sha256(repr(meaning).encode())
         for file in self.files:
             state.update(repr(file.segments).encode())
-            for path in (file.image, file.mask):
+            for path in (file.image, file.mask, file.background):
                 if path is not None:
                     found = path.stat()
                     state.update(f"{path.name} {found.st_size} {found.st_mtime_ns}\n".encode())
@@ -113,7 +115,7 @@ class LabelledClip:
 
 
 @dataclass(frozen=True)
-class LabelledVideos:
+class VideoSet:
     """Sequences on which a data set is evaluated; frames are read when they are needed."""
 
     name: str
@@ -126,109 +128,28 @@ class LabelledVideos:
 
 
 def load(file: LabelledFile, read: MaskReader) -> LabelledPhoto:
-    """Read a photo and its truth, the photo as its mask lies. Raises `SourceError`, `DatasetError`."""
-    image = read_stored(file.image)
+    """Read a photo and its truth, the photo as its mask lies. Raises `DatasetError`."""
     truth = read(file)
-    if truth.labels.shape != image.shape[:2]:
-        image = read_photo(file.image)  # a mask that was drawn on the photo turned upright
-    if truth.labels.shape != image.shape[:2]:
+    height, width = truth.labels.shape
+    image = read_stored(file.image, (height, width))
+    if image.shape[:2] != (height, width):
         raise DatasetError(
-            f"{file.mask} is {truth.labels.shape[1]}x{truth.labels.shape[0]}, its photo {image.shape[1]}x"
-            f"{image.shape[0]}; they must have the same size"
+            f"{file.mask} is {width}x{height}, its photo {image.shape[1]}x{image.shape[0]}; they must have the same size"
         )
+    if file.background is not None:
+        truth = replace(truth, background=_read_background(file.background, truth))
     return LabelledPhoto(image, truth, file.image.stem)
 
 
-def read_stored(path: Path) -> npt.NDArray[np.uint8]:
-    """A photo (H, W, 3) BGR as its pixels are stored, not turned as its EXIF says: masks of data sets lie so.
-
-    Raises `SourceError`.
-    """
-    image = read_photo(path)
-    if not _turned(path):
-        return image
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return np.asarray(cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags), np.uint8)
-
-
-def _turned(path: Path) -> bool:
-    """Whether a photo asks to be turned when it is shown."""
-    # OpenCV has read it; on notes that are damaged Pillow raises whatever it trips over.
-    with suppress(Exception), Image.open(path) as picture:
-        if picture.format == "PNG" and "exif" not in picture.info:
-            return False  # to look for it behind the pixels would decode them
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1)) != 1
-    return False
-
-
-def read_mask(file: LabelledFile) -> npt.NDArray[np.integer]:
-    """A mask's stored values: (H, W) of an index or grey picture of 8 or 16 bits, (H, W, C) of a colour picture."""
-    assert file.mask is not None
+def _read_background(path: Path, truth: Truth) -> npt.NDArray[np.bool_]:
+    """The map (H, W) of what is none of the classes, without labelled pixels. Raises `DatasetError`."""
     try:
-        with Image.open(file.mask) as picture:
-            mask = np.asarray(picture)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"cannot decode the mask {file.mask} ({error}); remove it or copy it again") from error
-    if not np.issubdtype(mask.dtype, np.integer):
-        raise DatasetError(f"{file.mask} holds {mask.dtype} values, expected integers; copy it again")
-    return mask
-
-
-def read_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file, arrays without axes of length 1. Raises `DatasetError`, `MissingExtraError`."""
-    loadmat = require("scipy.io", "train").loadmat
-    try:
-        variables: dict[str, Any] = loadmat(path, squeeze_me=True)
-    except Exception as error:  # on bytes that are no MATLAB file the reader raises whatever it trips over
-        raise DatasetError(f"cannot read {path} ({error}); copy it again") from error
-    return variables
-
-
-@dataclass(frozen=True)
-class IndexMask:
-    """Reads masks with one value a pixel by a table: stored value -> class index or VOID."""
-
-    table: tuple[tuple[int, int], ...]
-    about: str  # what the values are, for the error
-
-    def __call__(self, file: LabelledFile) -> Truth:
-        """Raises `DatasetError` for a value that the table does not name."""
-        mask = read_mask(file)
-        if mask.ndim != 2:
-            raise DatasetError(f"{file.mask} has {mask.ndim} axes, expected an index mask with one value a pixel")
-        return Truth(look_up(mask, dict(self.table), f"{file.mask}", self.about))
-
-
-def look_up(values: npt.NDArray[np.integer], table: dict[int, int], where: str, about: str) -> npt.NDArray[np.int32]:
-    """Class index of every pixel (H, W); raises `DatasetError` for a value that the table does not name."""
-    most = max(table)
-    line = np.full(most + 2, _UNKNOWN, np.int32)
-    line[list(table)] = list(table.values())
-    labels = line[np.where((values < 0) | (values > most), most + 1, values)]
-    if (labels == _UNKNOWN).any():
-        found = int(values[labels == _UNKNOWN][0])
-        raise DatasetError(f"{where} holds the value {found}, expected {about}; is it a mask of this data set?")
-    return labels
-
-
-def listed(path: Path) -> list[str]:
-    """The entries of a split file, one a line; empty lines and hidden files are no entries. Raises `DatasetError`."""
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read the list {path} ({error}); copy the data set again") from error
-    return [line for line in lines if not line.startswith(".")]
-
-
-def pair(images: list[Path], mask_of: Callable[[Path], Path]) -> tuple[tuple[LabelledFile, ...], tuple[str, ...]]:
-    """Photos with their masks, and what is missing."""
-    files, skipped = [], []
-    for image in images:
-        mask = mask_of(image)
-        if not image.is_file():
-            skipped.append(f"{image.name}: no such photo")
-        elif not mask.is_file():
-            skipped.append(f"{image.name}: no mask {mask.name}")
-        else:
-            files.append(LabelledFile(image, mask))
-    return tuple(files), tuple(skipped)
+        known = decode_mask(path) != 0
+    except DatasetError as error:
+        raise DatasetError(f"the background map: {error}") from error
+    if known.shape != truth.labels.shape:
+        raise DatasetError(
+            f"{path} has the shape {known.shape}, its mask {truth.labels.shape}; expected one value a pixel, in the "
+            "mask's size"
+        )
+    return np.asarray(known & (truth.labels == VOID), np.bool_)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
 from ..data.datasets import SegmentationDataset
+from ..data.folders import told
 from ..segmenter.config import SegmenterConfig
 from ..segmenter.dense import DenseSegmenter
 from .distributed import Ranks
@@ -75,11 +78,19 @@ def describe(
 ) -> None:
     """Print the data, the parameters and the memory of a run."""
     options = recipe.train
-    data = Table("data", "photos", "left out", "classes", "drawn")
+    data = Table("data", "read as", "photos", "left out", "unusable", "classes", "without a pixel", "drawn")
     weights = sum(weight for _, weight in train)
     for dataset, weight in train:
-        numbers = (len(dataset), len(dataset.skipped), len(dataset.classes))
-        data.add_row(dataset.name, *map(str, numbers), f"{weight / weights:.0%}")
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(f"reading {dataset.name}", total=len(dataset))
+            report = dataset.report(partial(progress.advance, task))
+        for problem in told(report.problems):
+            console.print(f"{dataset.name}: unusable: {problem}", markup=False, soft_wrap=True)
+        absent = [dataset.classes[index].names[0] for index in dataset.absent(report)]
+        if absent:
+            console.print(f"{dataset.name}: no pixel of {', '.join(absent)}", markup=False, soft_wrap=True)
+        numbers = (report.readable, len(dataset.skipped), len(report.problems), len(dataset.classes), len(absent))
+        data.add_row(dataset.name, dataset.layout, *map(str, numbers), f"{weight / weights:.0%}")
     objective = build_objective(trainable(config), recipe.losses, AUTOCAST[options.precision])
     parts = Table("part", "parameters")
     extra = [(f"{name} (training only)", part) for name, part in objective.named_children() if name != "model"]

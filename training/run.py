@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..bundle.errors import CheckpointError, DatasetError, UsageError
 from ..bundle.files import cache_folder
 from ..data.datasets import SegmentationDataset, open_dataset
+from ..data.folders import told
 from ..data.names.concepts import reconcile
 from ..segmenter.checkpoint import load_checkpoint
 from ..segmenter.config import SegmenterConfig, TextConfig, preset
@@ -70,8 +71,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     train = [(open_dataset(path, "train"), weight) for path, weight in options.data]
     val = _validation_splits(options.data, console)
     for dataset in (*(entry for entry, _ in train), *val):
-        for reason in dataset.skipped[:5]:
-            console.print(f"skipped {reason}", markup=False)
+        for reason in told(dataset.skipped):
+            console.print(f"{dataset.name}: left out: {reason}", markup=False, soft_wrap=True)
     split = None if options.split is None else read_split(options.split)
     if split is not None:
         check_known((dataset for dataset, _ in train), split)

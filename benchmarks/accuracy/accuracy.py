@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.metrics import confusion, intersection_over_union
-from ...data.labelled import LabelledPhoto, LabelledPhotos
+from ...data.labelled import LabelledPhoto, PhotoSet
 from ...data.names.category_names import category_names
 from ...runtime.segmenter import Segmenter
 from ...training.splits import Split, SplitScore, score
@@ -91,7 +91,7 @@ def count_photo(segmenter: Segmenter, asked: ClassQuery, photo: LabelledPhoto) -
 
 def count_photos(
     segmenter: Segmenter,
-    photos: LabelledPhotos,
+    photos: PhotoSet,
     indices: Iterable[int],
     *,
     synonyms: bool = False,
@@ -113,7 +113,7 @@ def count_photos(
 def summarise(
     counts: Counts,
     labels: tuple[str, ...],
-    photos: LabelledPhotos,
+    photos: PhotoSet,
     *,
     split: Split | None = None,
     stage: str = "fp32",
@@ -158,7 +158,7 @@ def _panoptic(segments: SegmentCounts | None, stuff: npt.NDArray[np.bool_] | Non
 
 def measure_accuracy(
     segmenter: Segmenter,
-    photos: LabelledPhotos,
+    photos: PhotoSet,
     *,
     on_photo: Callable[[], None] = lambda: None,
     split: Split | None = None,

@@ -21,7 +21,7 @@ import numpy as np
 from ...bundle.bundle import Bundle
 from ...bundle.errors import SinkError
 from ...bundle.files import replacing
-from ...data.labelled import LabelledPhotos
+from ...data.labelled import PhotoSet
 from ...runtime.engines.plan import Plan
 from ...runtime.segmenter import Segmenter
 from ...training.splits import Split
@@ -40,7 +40,7 @@ class Job:
 
     bundle: Path
     stage: Stage
-    photos: LabelledPhotos
+    photos: PhotoSet
     threads: int = 0  # CPU threads of each process; 0: the engine's default
     synonyms: bool = False  # ask for classes by all their names
 

@@ -19,11 +19,9 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import DatasetError
-from ...data.labelled import VOID, LabelledFile, LabelledPhotos
+from ...data.labelled import VOID, PhotoSet
 from ...runtime.inference.frame_processor import ActiveClasses
 from ...runtime.inference.prediction import Prediction
-from ...runtime.opencv import cv2
 from ...runtime.segmenter import Segmenter
 from .class_list import entries
 
@@ -124,7 +122,7 @@ class PhotoClasses:
 class QuerySet:
     """A data set's photos with the names to ask for."""
 
-    def __init__(self, photos: LabelledPhotos, *, synonyms: bool = False) -> None:
+    def __init__(self, photos: PhotoSet, *, synonyms: bool = False) -> None:
         """With `synonyms`, a class is asked for by all its names, "cup|mug", else by its plain one."""
         self.photos = photos
         self._entries = entries(photos.classes, synonyms=synonyms)
@@ -133,7 +131,7 @@ class QuerySet:
     def load(self, index: int) -> tuple[npt.NDArray[np.uint8], PhotoClasses, set[str]]:
         """A photo (H, W, 3) BGR, its classes, and all names that must not be chosen as absent.
 
-        Raises `SourceError`, `DatasetError`.
+        Raises `DatasetError`.
         """
         photo = self.photos.load(index)
         labels = photo.truth.labels
@@ -143,7 +141,8 @@ class QuerySet:
             mask = labels == label
             masks[name] = masks[name] | mask if name in masks else mask
         crowds = {self._entries[segment.label] for segment in photo.truth.segments.values() if segment.crowd}
-        counted = (labels != VOID) | _background(self.photos.files[index], labels.shape)
+        background = photo.truth.background
+        counted = labels != VOID if background is None else (labels != VOID) | background
         return photo.image, PhotoClasses(masks, counted), {*masks, *crowds}
 
     def absent(self, index: int, present: Iterable[str]) -> list[str]:
@@ -154,20 +153,6 @@ class QuerySet:
             return hashlib.sha256(f"{self.photos.name}\n{photo}\n{name}".encode()).hexdigest()
 
         return sorted((name for name in self.names if name not in there), key=order)[:ABSENT]
-
-
-def _background(file: LabelledFile, shape: tuple[int, ...]) -> Mask:
-    """Pixels (H, W) of which the data set says that they are none of its classes; all False where it says nothing."""
-    if file.mask is None or file.mask.parent.parent.name != "masks":
-        return np.zeros(shape, np.bool_)
-    path = file.mask.parent.parent.parent / "background" / file.mask.parent.name / file.mask.name
-    if not path.is_file():
-        return np.zeros(shape, np.bool_)
-    known = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    if known is None or known.shape != shape:
-        found = "no picture" if known is None else f"{known.shape[1]}x{known.shape[0]}"
-        raise DatasetError(f"{path} is {found}, its mask {shape[1]}x{shape[0]}; copy it again")
-    return np.asarray(known > 0)
 
 
 def measure_queries(

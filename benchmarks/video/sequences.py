@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ...bundle.errors import DatasetError
 from ...bundle.metrics import confusion, intersection_over_union
-from ...data.labelled import LabelledClip, LabelledVideos, Truth, load, read_stored
+from ...data.images import read_stored
+from ...data.labelled import LabelledClip, Truth, VideoSet, load
 from ...runtime.inference.keyframes import Keyframes
 from ...runtime.inference.prediction import Prediction
 from ...runtime.inference.smoothing import TemporalSmoother
@@ -123,7 +124,7 @@ def without_smoothing(modes: Sequence[Mode]) -> list[Mode]:
 
 def measure_sequences(
     segmenter: Segmenter,
-    videos: LabelledVideos,
+    videos: VideoSet,
     modes: Sequence[Mode],
     *,
     synonyms: bool = False,
@@ -153,7 +154,7 @@ def measure_sequences(
 def _play(
     segmenter: Segmenter,
     clip: LabelledClip,
-    videos: LabelledVideos,
+    videos: VideoSet,
     replay: Replay,
     runs: Sequence[_Run],
     most: int | None,
@@ -184,7 +185,7 @@ def _play(
 
 def _row(
     run: _Run,
-    videos: LabelledVideos,
+    videos: VideoSet,
     asked: ClassQuery,
     frames: int,
     *,

@@ -17,7 +17,8 @@ from support.photos import write_coco_panoptic, write_index_masks
 from ovs_edge.benchmarks.accuracy.class_list import entries
 from ovs_edge.benchmarks.accuracy.panoptic_quality import TrueSegment
 from ovs_edge.bundle.errors import DatasetError, UsageError
-from ovs_edge.data.labelled import VOID, LabelledPhotos, look_up
+from ovs_edge.data.labelled import VOID, PhotoSet
+from ovs_edge.data.mask_files import look_up
 from ovs_edge.data.photo_sets import open_photos
 
 SIZE = (4, 6)
@@ -35,13 +36,13 @@ def _mask(path: Path, values: list[int], dtype: type = np.uint8) -> None:
     cv2.imwrite(str(path), np.broadcast_to(columns, SIZE).copy())
 
 
-def _columns(photos: LabelledPhotos, index: int = 0) -> list[int]:
+def _columns(photos: PhotoSet, index: int = 0) -> list[int]:
     labels: npt.NDArray[np.int32] = photos.load(index).truth.labels
     assert labels.dtype == np.int32 and (labels == labels[0]).all()
     return labels[0].tolist()
 
 
-def _names(photos: LabelledPhotos, *indices: int) -> list[str]:
+def _names(photos: PhotoSet, *indices: int) -> list[str]:
     return [photos.classes[index].names[0] for index in indices]
 
 
@@ -95,7 +96,7 @@ def test_ade20k_full_tells_when_its_classes_are_not_the_847(
     open_photos(str(full_ade))
     assert "2 classes are evaluated, not the 847 of papers" in caplog.text
     caplog.clear()
-    monkeypatch.setattr("ovs_edge.data.ade20k.FULL", 2)
+    monkeypatch.setattr("ovs_edge.data.readers.ade20k.FULL", 2)
     open_photos(str(full_ade))
     assert not caplog.text
 

@@ -12,7 +12,7 @@ import pytest
 from ovs_edge.benchmarks.accuracy.class_list import entries
 from ovs_edge.benchmarks.accuracy.panoptic_quality import TrueSegment
 from ovs_edge.bundle.errors import DatasetError, UsageError
-from ovs_edge.data.labelled import VOID, LabelledVideos, load
+from ovs_edge.data.labelled import VOID, VideoSet, load
 from ovs_edge.data.video_sets import open_videos
 
 SIZE = (4, 6)
@@ -24,7 +24,7 @@ def _picture(path: Path, values: list[int] | None = None, dtype: type = np.uint8
     cv2.imwrite(str(path), image)
 
 
-def _names(videos: LabelledVideos, *indices: int) -> list[str]:
+def _names(videos: VideoSet, *indices: int) -> list[str]:
     return [videos.classes[index].names[0] for index in indices]
 
 
@@ -96,14 +96,14 @@ def test_vipseg(tmp_path: Path, images: str) -> None:
 
 
 def test_names_mean_one_class_each() -> None:
-    from ovs_edge.data.video_sets import _classes
+    from ovs_edge.data.readers.vspw import _classes
 
     names = [name.casefold() for entry in _classes() for name in entry.names]
     assert len(names) == len(set(names)) > 124
 
 
 def test_categories_of_several_things_are_asked_for_by_all_of_them() -> None:
-    from ovs_edge.data.video_sets import _classes
+    from ovs_edge.data.readers.vspw import _classes
 
     asked = entries(_classes(), synonyms=False)
     assert (asked[0], asked[7], asked[84]) == ("wall", "handrail|fence", "bottle|cup")

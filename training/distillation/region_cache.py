@@ -25,6 +25,7 @@ import torch
 from ...bundle.errors import CheckpointError, DatasetError
 from ...bundle.files import replacing
 from ...data.datasets import SegmentationDataset
+from ...data.labelled import segment_classes
 from ..distributed import Ranks, barrier
 from ..photos.cache import identity
 from .regions import GREY, LEAST_PIXELS, class_regions
@@ -137,10 +138,10 @@ def _teach(
 
 def _fingerprint(dataset: SegmentationDataset, start: int, teacher: Teacher) -> str:
     content = [
-        [identity(entry.image), identity(entry.mask), sorted(entry.segments.items())]
+        [identity(entry.image), identity(entry.mask), segment_classes(entry)]
         for entry in dataset.entries[start : start + _SHARD]
     ]
-    key = [content, dataset.relabel, teacher.digest, teacher.size, GREY, LEAST_PIXELS]
+    key = [content, dataset.meaning, teacher.digest, teacher.size, GREY, LEAST_PIXELS]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 

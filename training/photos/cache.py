@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ...bundle.errors import CheckpointError, DatasetError
 from ...bundle.files import replacing
 from ...data.datasets import SegmentationDataset, TrainingSample
+from ...data.labelled import segment_classes
 
 _log = logging.getLogger("ovs_edge.training")
 _PROBED = 24  # photos that are decoded to estimate the size of all
@@ -119,8 +120,10 @@ def cache_photos(
     return cached
 
 
-def identity(path: Path) -> list[str | int]:
+def identity(path: Path | None) -> list[str | int]:
     """What tells whether a file is still the same: its path, size and time of change."""
+    if path is None:
+        return []
     try:
         status = path.stat()
     except OSError:  # gone since the folder was listed: loading it will say so
@@ -133,12 +136,12 @@ def _fingerprint(dataset: SegmentationDataset) -> str:
         [
             identity(entry.image),
             identity(entry.mask),
-            sorted(entry.segments.items()),
+            segment_classes(entry),
             identity(entry.background) if entry.background else None,
         ]
         for entry in dataset.entries
     ]
-    key = [content, dataset.relabel, len(dataset.classes), LONGEST, 1]
+    key = [content, dataset.meaning, len(dataset.classes), LONGEST, 1]
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
 
 

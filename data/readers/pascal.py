@@ -12,36 +12,31 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.errors import DatasetError
-from ..bundle.metrics import IGNORE
-from .labelled import (
-    VOID,
-    CompositeNames,
-    IndexMask,
-    LabelledFile,
-    LabelledPhotos,
-    MaskReader,
-    Truth,
-    listed,
-    look_up,
-    pair,
-    read_mat,
-)
-from .names.category_names import CategoryNames, category_names
-from .names.synonyms import shipped_senses
+from ...bundle.errors import DatasetError
+from ...bundle.metrics import IGNORE
+from ..folders import pair
+from ..labelled import VOID, CompositeNames, LabelledFile, MaskReader, PhotoSet, Truth
+from ..mask_files import look_up
+from ..masks import IndexMask
+from ..names.category_names import CategoryNames, category_names
+from ..names.synonyms import shipped_senses
+from ..text_files import listed, read_text
+from .matlab import read_mat
+from .reader import PhotoReader, Split
 
 # Names in Context's file of 59 -> in its file of 459; and how a person writes them.
 _SAME = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
 _SPACED = {"pottedplant": "potted plant", "tvmonitor": "tv monitor", "diningtable": "dining table"}
 
 
-def voc_20(folder: Path) -> LabelledPhotos:
-    """VOC 2012's validation photos; neither borders nor background count. Raises `DatasetError`."""
+def voc_20(folder: Path, split: Split) -> PhotoSet:
+    """VOC 2012's photos of a split; neither borders nor background count. Raises `DatasetError`."""
     table = {IGNORE: VOID, 0: VOID, **{index + 1: index for index in range(20)}}
-    return _voc("voc-20", folder, _set("pascal_voc_20"), IndexMask(tuple(table.items()), "0 to 20, or 255"))
+    read = IndexMask(tuple(table.items()), "0 to 20, or 255", background=(0,))
+    return _voc("voc-20", folder, split, _set("pascal_voc_20"), read)
 
 
-def voc_21(folder: Path) -> LabelledPhotos:
+def voc_21(folder: Path, split: Split) -> PhotoSet:
     """VOC 2012 with the background as a class, which goes by the names of Context's other classes.
 
     Nothing looks like the word "background", so it is not asked for. Raises `DatasetError`.
@@ -51,14 +46,15 @@ def voc_21(folder: Path) -> LabelledPhotos:
     others = [entry.names[0] for entry in _set("pascal_context_59") if entry.names[0] not in own]
     background = CompositeNames(tuple(others), (), label="background", defining=len(others))
     table = {IGNORE: VOID, **{index: index for index in range(21)}}
-    return _voc("voc-21", folder, (background, *things), IndexMask(tuple(table.items()), "0 to 20, or 255"))
+    read = IndexMask(tuple(table.items()), "0 to 20, or 255")
+    return _voc("voc-21", folder, split, (background, *things), read)
 
 
-def _voc(name: str, folder: Path, classes: tuple[CategoryNames, ...], read: MaskReader) -> LabelledPhotos:
+def _voc(name: str, folder: Path, split: Split, classes: tuple[CategoryNames, ...], read: MaskReader) -> PhotoSet:
     root = _inside(folder, "VOC2012")
-    photos = [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(root / "ImageSets/Segmentation/val.txt")]
+    photos = [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(root / f"ImageSets/Segmentation/{split}.txt")]
     files, skipped = pair(photos, lambda path: root / "SegmentationClass" / f"{path.stem}.png")
-    return LabelledPhotos(name, classes, files, read, skipped)
+    return PhotoSet(name, classes, files, read, skipped)
 
 
 @dataclass(frozen=True)
@@ -81,40 +77,42 @@ class MatMask:
         return Truth(look_up(numbers, dict(self.table), f"{file.mask}", "numbers of labels.txt"))
 
 
-def context_459(folder: Path) -> LabelledPhotos:
+def context_459(folder: Path, split: Split) -> PhotoSet:
     """All categories of labels.txt; raises `DatasetError`."""
     labels = _labels(folder / "labels.txt")
     table = {0: VOID, **{number: place for place, number in enumerate(labels)}}
     classes = tuple(category_names(_SPACED.get(name, name)) for name in labels.values())
-    return _context("context-459", folder, classes, MatMask(tuple(table.items())), "trainval", ".mat")
+    photos = _photos(folder, split)
+    files, skipped = pair(photos, lambda path: folder / "trainval" / f"{path.stem}.mat")
+    return PhotoSet("context-459", classes, files, MatMask(tuple(table.items())), skipped)
 
 
-def context_59(folder: Path) -> LabelledPhotos:
+def context_59(folder: Path, split: Split) -> PhotoSet:
     """The 59, from the masks made for them where there are such, else from those of all 459; raises `DatasetError`."""
+    photos = _photos(folder, split)
     if (folder / "59_context_labels").is_dir():
         labels = _labels(folder / "59_labels.txt")
         table = {0: VOID, **{number: place for place, number in enumerate(labels)}}
         classes = tuple(category_names(_spoken(name)) for name in labels.values())
         read = IndexMask(tuple(table.items()), "numbers of 59_labels.txt")
-        return _context("context-59", folder, classes, read, "59_context_labels", ".png")
+        files, skipped = pair(photos, lambda path: folder / "59_context_labels" / f"{path.stem}.png")
+        return PhotoSet("context-59", classes, files, read, skipped)
     labels = _labels(folder / "labels.txt")
     classes = _set("pascal_context_59")
     place = {entry.names[0]: index for index, entry in enumerate(classes)}
     found = {number: place.get(_SPACED.get(name, name), VOID) for number, name in labels.items()}
     if missing := sorted(set(range(len(classes))) - set(found.values())):
         raise DatasetError(f"{folder / 'labels.txt'} has no {classes[missing[0]].names[0]!r}; copy the data set again")
-    return _context("context-59", folder, classes, MatMask(tuple({0: VOID, **found}.items())), "trainval", ".mat")
+    files, skipped = pair(photos, lambda path: folder / "trainval" / f"{path.stem}.mat")
+    return PhotoSet("context-59", classes, files, MatMask(tuple({0: VOID, **found}.items())), skipped)
 
 
-def _context(
-    name: str, folder: Path, classes: tuple[CategoryNames, ...], read: MaskReader, masks: str, suffix: str
-) -> LabelledPhotos:
+def _photos(folder: Path, split: Split) -> list[Path]:
+    """Context's photos of a split, which are VOC 2010's."""
     root = _inside(folder, "VOC2010")
-    lists = [root / "ImageSets" / kind / "val.txt" for kind in ("SegmentationContext", "Main")]
-    split = next((path for path in lists if path.is_file()), lists[-1])
-    photos = [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(split)]
-    files, skipped = pair(photos, lambda path: folder / masks / f"{path.stem}{suffix}")
-    return LabelledPhotos(name, classes, files, read, skipped)
+    lists = [root / "ImageSets" / kind / f"{split}.txt" for kind in ("SegmentationContext", "Main")]
+    chosen = next((path for path in lists if path.is_file()), lists[-1])
+    return [root / "JPEGImages" / f"{stem}.jpg" for stem in listed(chosen)]
 
 
 def _inside(folder: Path, year: str) -> Path:
@@ -128,10 +126,7 @@ def _inside(folder: Path, year: str) -> Path:
 
 def _labels(path: Path) -> dict[int, str]:
     """`12: aeroplane` -> {12: "aeroplane"}, in the order of the numbers."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read {path} ({error}); copy it from the data set") from error
+    text = read_text(path)
     found = {int(number): name.strip() for number, name in re.findall(r"^\s*(\d+)\s*:\s*(\S.*)$", text, re.MULTILINE)}
     if not found:
         raise DatasetError(f"{path} names nothing; expected lines such as 12: aeroplane")
@@ -146,3 +141,9 @@ def _spoken(name: str) -> str:
 
 def _set(name: str) -> tuple[CategoryNames, ...]:
     return tuple(map(category_names, shipped_senses()["sets"][name]))
+
+
+VOC_20 = PhotoReader("voc-20", ("SegmentationClass", "VOC2012/SegmentationClass"), voc_20)
+VOC_21 = PhotoReader("voc-21", ("SegmentationClass", "VOC2012/SegmentationClass"), voc_21)
+CONTEXT_59 = PhotoReader("context-59", ("59_context_labels", "trainval"), context_59)
+CONTEXT_459 = PhotoReader("context-459", ("trainval",), context_459)

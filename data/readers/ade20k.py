@@ -8,7 +8,6 @@ a file `classes.json` in the folder, a list of the objects' names as the index h
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +15,34 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.errors import DatasetError
-from .labelled import (
-    VOID,
-    IndexMask,
-    LabelledFile,
-    LabelledPhotos,
-    Truth,
-    look_up,
-    pair,
-    read_mask,
-    read_mat,
-)
-from .names.category_names import CategoryNames, category_names
-from .names.synonyms import shipped_senses
+from ...bundle.errors import DatasetError
+from ..folders import pair
+from ..labelled import VOID, LabelledFile, PhotoSet, Truth
+from ..mask_files import decode_mask, look_up
+from ..masks import IndexMask
+from ..names.category_names import CategoryNames, category_names
+from ..names.synonyms import shipped_senses
+from ..text_files import read_json
+from .matlab import read_mat
+from .reader import PhotoReader, Split
 
 CHALLENGE = 150
 FULL = 847  # classes that papers report on
 INDEX = "index_ade20k.mat"  # beside it lies the same as a pickle, which is not read: pickles can run code
 
-_log = logging.getLogger("ovs_edge.benchmarks")
+_SPLITS = {"train": "training", "val": "validation"}
+
+_log = logging.getLogger("ovs_edge.data")
 
 
-def ade20k_150(folder: Path) -> LabelledPhotos:
+def ade20k_150(folder: Path, split: Split) -> PhotoSet:
     """`ADEChallengeData2016`: value 0 is "other", so class 1 is the first. Raises `DatasetError`."""
-    photos = sorted((folder / "images" / "validation").glob("*.jpg"))
-    files, skipped = pair(photos, lambda path: folder / "annotations" / "validation" / f"{path.stem}.png")
+    part = _SPLITS[split]
+    photos = sorted((folder / "images" / part).glob("*.jpg"))
+    files, skipped = pair(photos, lambda path: folder / "annotations" / part / f"{path.stem}.png")
     classes = tuple(map(category_names, shipped_senses()["sets"]["ade20k_150"]))
     table = {0: VOID, **{index + 1: index for index in range(CHALLENGE)}}
-    return LabelledPhotos("ade20k-150", classes, files, IndexMask(tuple(table.items()), "0 to 150"), skipped)
+    return PhotoSet("ade20k-150", classes, files, IndexMask(tuple(table.items()), "0 to 150"), skipped)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class ObjectMask:
 
     def __call__(self, file: LabelledFile) -> Truth:
         """Objects that are not evaluated, and 0, do not count. Raises `DatasetError` for a number beyond the index."""
-        mask = read_mask(file)
+        assert file.mask is not None
+        mask = decode_mask(file.mask)
         if mask.ndim != 3 or mask.shape[2] < 3:
             raise DatasetError(f"{file.mask} is not an RGB image, expected object numbers in its colours")
         numbers = mask[..., 0].astype(np.int32) // 10 * 256 + mask[..., 1]
@@ -64,7 +63,7 @@ class ObjectMask:
         return Truth(look_up(numbers, table, f"{file.mask}", f"objects 0 to {self.objects}"))
 
 
-def ade20k_847(folder: Path) -> LabelledPhotos:
+def ade20k_847(folder: Path, split: Split) -> PhotoSet:
     """`ADE20K_2021_17_01`: photos and `_seg.png` side by side, in folders by scene.
 
     Warns where the classes are not the 847 whose name the set keeps. Raises `DatasetError`.
@@ -79,12 +78,12 @@ def ade20k_847(folder: Path) -> LabelledPhotos:
             len(kept), FULL, folder,
         )  # fmt: skip
     photos = sorted(
-        path for path in (folder / "images").glob("ADE/validation/**/*.jpg") if not path.name.startswith(".")
+        path for path in (folder / "images" / "ADE" / _SPLITS[split]).glob("**/*.jpg") if not path.name.startswith(".")
     )
     files, skipped = pair(photos, lambda path: path.with_name(f"{path.stem}_seg.png"))
     numbers = tuple((number + 1, place) for place, number in enumerate(kept))
     classes = tuple(_names(objects[number]) for number in kept)
-    return LabelledPhotos("ade20k-847", classes, files, ObjectMask(numbers, len(objects)), skipped)
+    return PhotoSet("ade20k-847", classes, files, ObjectMask(numbers, len(objects)), skipped)
 
 
 def _names(name: str) -> CategoryNames:
@@ -117,12 +116,13 @@ def _seen_in_both(index: dict[str, Any]) -> list[int]:
 
 def _listed(folder: Path, objects: list[str]) -> list[int]:
     path = folder / "classes.json"
-    try:
-        wanted = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot read {path} ({error}); expected JSON") from error
+    wanted = read_json(path)
     number = {name: place for place, name in enumerate(objects)}
     unknown = [name for name in wanted if name not in number] if isinstance(wanted, list) else wanted
     if unknown or not wanted:
         raise DatasetError(f"{path} names {str(unknown)[:60]}, expected objects of {INDEX}, by their names there")
     return [number[name] for name in wanted]
+
+
+ADE20K_150 = PhotoReader("ade20k-150", ("annotations/validation", "annotations/training"), ade20k_150)
+ADE20K_847 = PhotoReader("ade20k-847", (INDEX,), ade20k_847)
