@@ -24,6 +24,7 @@ from ...bundle.processor import Processor
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.segmenter import Segmenter, SegmenterOptions
 from ...runtime.vocabulary.text_encoder import TextEncoder
+from ..graph.checks import check_graph
 from ..graph.constant_folding import fold_constants
 from ..graph.layers import QuantizableLayer, find_layers, group_names
 from ..labelled import LabelledPhotos
@@ -87,6 +88,7 @@ def calibrate(bundle: Bundle, target: Path, options: CalibrationOptions, tell: T
     Nothing is written before everything is computed. Raises `UsageError`, `SourceError`, `DatasetError`,
     `BundleError`. A precision below its threshold does not raise: see `PrecisionOutcome.verdict`.
     """
+    check_graph(bundle.graph("fp32"), bundle.manifest)
     labelled = [LabelledPhotos(folder) for folder in options.labelled]
     tell("reading images", 0, 0)
     samples = read_samples(options.images, options.pictures, bundle, options.threads, options.held_out)

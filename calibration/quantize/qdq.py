@@ -7,7 +7,7 @@ so that no half of the range is lost on values that a ReLU never gives.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..graph.layers import QuantizableLayer, readers
 from ..graph.rewriting import keep_used_nodes
 from .cpu_rewrites import rewrite_quantised
 from .ranges import Statistics
+from .weight_rounding import round_weights
 
 _SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight: where larger ones may be clipped
 _BIAS_LIMIT = 2.0**30  # so that a 32-bit accumulator does not overflow
@@ -123,25 +124,35 @@ def convolution_inputs(model: onnx.ModelProto, layers: Sequence[QuantizableLayer
 
 
 def quantize_layers(
-    model: onnx.ModelProto, layers: Sequence[QuantizableLayer], statistics: Statistics, scheme: Scheme
+    model: onnx.ModelProto,
+    layers: Sequence[QuantizableLayer],
+    statistics: Statistics,
+    scheme: Scheme,
+    moments: Mapping[str, npt.NDArray[np.float64]] | None = None,
 ) -> onnx.ModelProto:
     """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed`.
 
     Rounding a weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free
     Quantization Through Weight Equalization and Bias Correction", ICCV 2019, here with measured means).
     """
-    return _Writer(model, layers, statistics, scheme).write()
+    return _Writer(model, layers, statistics, scheme, moments or {}).write()
 
 
 class _Writer:
     def __init__(
-        self, model: onnx.ModelProto, layers: Sequence[QuantizableLayer], statistics: Statistics, scheme: Scheme
+        self,
+        model: onnx.ModelProto,
+        layers: Sequence[QuantizableLayer],
+        statistics: Statistics,
+        scheme: Scheme,
+        moments: Mapping[str, npt.NDArray[np.float64]],
     ) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._graph = self._model.graph
         self._layers = {layer.node: layer for layer in layers}
         self._ranges, self._means, self._scheme = dict(statistics.ranges), statistics.means, scheme
+        self._moments = moments
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         self._outputs = {value.name for value in self._graph.output}
         self._chain = find_integer_chain(self._model)
@@ -260,7 +271,10 @@ class _Writer:
             scale = np.maximum(scale, np.abs(bias) / (step * np.float32(_BIAS_LIMIT))).astype(np.float32)
         shape = [-1 if axis == layer.axis else 1 for axis in range(value.ndim)]
         limit = self._scheme.weight_limit
-        small = np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
+        if node.name in self._moments:
+            small = round_weights(value, scale, layer.axis, limit, self._moments[node.name])
+        else:
+            small = np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
         made = self._widened(node, 1, "weight", small, scale, layer.axis)
         if bias is None:
             return made

@@ -85,7 +85,7 @@ def _extremes(
             wanted.append(f"{name}.{kind}")
             shape: dict[str, Any] = {} if kind == "GlobalAveragePool" else {"keepdims": 0}
             reduced.graph.node.append(helper.make_node(kind, [name], [wanted[-1]], wanted[-1], **shape))
-    session = _session(reduced, wanted)
+    session = open_session(reduced, wanted)
     count = len(names)
     least, most = np.full(count, np.inf), np.full(count, -np.inf)
     sums = [np.zeros(1)] * len(images)
@@ -109,7 +109,7 @@ def _cut(
 ) -> Floats:
     """Largest absolute value that each tensor keeps; `ends` are the largest observed."""
     counts = np.zeros((len(names), _BINS))
-    session = _session(model, names)
+    session = open_session(model, names)
     for feed in feeds:
         for row, end, values in zip(counts, ends, session.run(list(names), dict(feed)), strict=True):
             if end > 0:
@@ -119,7 +119,7 @@ def _cut(
     return np.array([end * share(row) if end > 0 else 0.0 for end, row in zip(ends, counts, strict=True)])
 
 
-def _session(model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
+def open_session(model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
     """A session of `model` with further outputs."""
     ort = require("onnxruntime", "calibrate")
     shown = onnx.ModelProto()

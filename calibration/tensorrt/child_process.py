@@ -112,6 +112,9 @@ def _child(work: Callable[..., BuiltEngine], request: BuildRequest, sending: Con
         answer = ("error", PlanError(f"cannot write the plan ({error}); free some space, or choose another place"))
     except OvsError as error:
         answer = ("error", PlanError(str(error)))
+    except Exception as error:  # noqa: BLE001 - on a graph that is none, onnx and TensorRT raise whatever they trip over
+        reason = (str(error).splitlines() or [""])[0][:200]
+        answer = ("error", PlanError(f"cannot build {request.graph.name} ({type(error).__name__}: {reason})"))
     with suppress(OSError):
         sending.send(answer)
 

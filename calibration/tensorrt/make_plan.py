@@ -33,6 +33,7 @@ from ...runtime.engines.plan import (
 from ...runtime.engines.session import Session
 from ...runtime.engines.tensorrt import TensorRTSession
 from ...runtime.engines.tensorrt_api import MSDA_PLUGIN
+from ..graph.checks import check_graph
 from ..graph.gather_sampling import replace_grid_samples
 from .builder import BuildRequest, BuiltEngine
 from .child_process import Progress, available_bytes, build_in_child, check_memory
@@ -177,6 +178,8 @@ def make_plan(
     nothing goes to the cache, and only a named `output` is written.
     """
     wanted = candidates(bundle, options, gpu=pictures is not None)
+    for precision in dict.fromkeys(candidate.precision for candidate in wanted):
+        check_graph(bundle.graph(precision), bundle.manifest)
     if output is not None and output.exists() and not (output / SIDECAR).is_file():
         # `written_whole` would refuse it after minutes of building.
         raise UsageError(f"{output} exists and is not a plan; choose another output or move it away")
