@@ -48,7 +48,10 @@ def test_a_graph_that_fits(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda model: _rename(model, "image", "picture"), "has the inputs picture, text_embeddings, its manifest image"),
+        (
+            lambda model: _rename(model, "image", "picture"),
+            "has the inputs picture, text_embeddings, its manifest image",
+        ),
         (lambda model: _rename(model, "labels", "classes"), "has the outputs classes, confidence, its manifest"),
         (lambda model: _spoil(model, np.nan), "holds NaN or infinite values"),
         (lambda model: _spoil(model, np.inf), "holds NaN or infinite values"),
