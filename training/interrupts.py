@@ -20,18 +20,17 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Remembers that a signal asked the run to stop.
+    """Remembers that a signal asked the run to stop, until the run comes to a good place to do so.
 
-    Outside of `finishing` the signal raises `Interrupted` at once, unless several processes have to agree first. A second
-    SIGINT raises `KeyboardInterrupt` anywhere; further signals of the other kinds change nothing, since a process manager
-    sends them again and again.
+    A second SIGINT raises `KeyboardInterrupt` anywhere; further signals of the other kinds change nothing, since a process
+    manager sends them again and again.
     """
 
     def __init__(self, *, together: bool = False) -> None:
-        """`together`: one of several processes, which stop after the same step; see `raise_if`."""
+        """`together`: one of several processes, which stop after the same step and nowhere else."""
         self.number = 0  # of the first signal; 0: none so far
         self._together = together
-        self._busy = False
+        self._at_once = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -47,13 +46,17 @@ class StopSignals:
                 signal.signal(number, handler)
 
     @contextmanager
-    def finishing(self) -> Iterator[None]:
-        """What is begun in the block is finished, whatever signal comes."""
-        self._busy = True
+    def at_once(self) -> Iterator[None]:
+        """For long work that may be broken off: a signal raises `Interrupted` in the midst of the block."""
+        if self._together:
+            yield
+            return
+        self.raise_if(self.number)
+        self._at_once = True
         try:
             yield
         finally:
-            self._busy = False
+            self._at_once = False
 
     def raise_if(self, number: int) -> None:
         """Raise `Interrupted` where `number` is that of a signal, this process's or one that another process met."""
@@ -67,7 +70,7 @@ class StopSignals:
                 raise KeyboardInterrupt
             return
         self.number = number
-        if not (self._busy or self._together):
+        if self._at_once:
             raise Interrupted(number)
 
 

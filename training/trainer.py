@@ -149,28 +149,24 @@ class Trainer:
             if self.step >= options.steps:
                 self.save()
             for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers, self.ranks):
-                with stop.finishing():
-                    progress = self._train_step(batch, time.perf_counter())
-                    if progress.step == 1 or progress.step % 20 == 0:
-                        self.log.write(asdict(progress))
-                    on_step(progress)
-                    wanted = self._agreed(stop.number)
-                stop.raise_if(wanted)
+                progress = self._train_step(batch, time.perf_counter())
+                if progress.step == 1 or progress.step % 20 == 0:
+                    self.log.write(asdict(progress))
+                on_step(progress)
+                stop.raise_if(self._agreed(stop.number))
                 if self._validation_is_due():
                     self._validate(on_validation, stop)
                 elif time.monotonic() - saved < SAVE_SECONDS:
                     continue
-                with stop.finishing():
-                    self.save()
-                saved = time.monotonic()
-                stop.raise_if(stop.number if self.ranks.world == 1 else 0)
-        except Interrupted:
-            with stop.finishing():
                 self.save()
-                barrier()  # or the first process to leave would have torchrun stop the one that writes
+                saved = time.monotonic()
+        except Interrupted:
+            self.save()
+            barrier()  # or the first process to leave would have torchrun stop the one that writes
             raise
         except LostReaderError:  # between two steps, as an interruption
             self.save()
+            stop.raise_if(stop.number)  # the signal met that process, too
             raise
         except RuntimeError as error:
             # In the midst of a step: the weights are neither those before nor those after it.
@@ -182,11 +178,11 @@ class Trainer:
         return self.step % self.options.validate_every == 0 or self.step >= self.options.steps
 
     def _validate(self, on_validation: Callable[[int, dict[str, float]], None], stop: StopSignals) -> None:
-        scores = self.validate()
-        with stop.finishing():
-            self.scores, self.validated = scores, self.step
-            self.log.write({"step": self.step, "validation": scores})
-            on_validation(self.step, scores)
+        with stop.at_once():
+            scores = self.validate()
+        self.scores, self.validated = scores, self.step
+        self.log.write({"step": self.step, "validation": scores})
+        on_validation(self.step, scores)
 
     def _agreed(self, number: int) -> int:
         """The signal that ends the run in this process or another one, 0 for none."""

@@ -52,20 +52,21 @@ def _entries(folder: Path) -> list[tuple[int, bool]]:
     ]
 
 
-def test_a_signal_waits_for_what_is_being_finished() -> None:
+def test_a_signal_waits_for_a_good_place_to_stop() -> None:
     stop = StopSignals()
     with stop.installed():
-        with stop.finishing():
-            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
         assert stop.number == signal.SIGHUP
+        with pytest.raises(Interrupted, match="signal 1"), stop.at_once():
+            pytest.fail("began although it was told to stop")
         os.kill(os.getpid(), signal.SIGTERM)  # said before
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     stop = StopSignals()
-    with stop.installed(), pytest.raises(Interrupted, match="signal 15"):
+    with stop.installed(), pytest.raises(Interrupted, match="signal 15"), stop.at_once():
         os.kill(os.getpid(), signal.SIGTERM)
     stop = StopSignals(together=True)
-    with stop.installed():
+    with stop.installed(), stop.at_once():
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
