@@ -73,6 +73,15 @@ def train(
     region_cache: Annotated[
         Path | None, typer.Option(help="Folder for the teacher's vectors; default: the user's cache.")
     ] = None,
+    photos: Annotated[
+        list[str] | None, typer.Option(help="Folder of photos without masks, FOLDER or FOLDER:WEIGHT; needs --pseudo.")
+    ] = None,
+    pseudo: Annotated[
+        Path | None, typer.Option(help="A model.pt that labels, where it is sure, what the data leave unlabelled.")
+    ] = None,
+    pseudo_share: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the places of a class, the surest, that --pseudo labels.")
+    ] = 0.5,
     photo_cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded photos; default: the user's cache.")
     ] = None,
@@ -117,8 +126,9 @@ def train(
         if choice is not None and choice not in known:
             raise UsageError(f"{option} is {choice!r}, expected one of {', '.join(known)}")
     require("torch", "train")
+    from .options import RunOptions
     from .recipes import recipe as recipe_of
-    from .run import RunOptions, run_training
+    from .run import run_training
 
     chosen = recipe_of(recipe)
     options = _given(
@@ -139,8 +149,9 @@ def train(
     run_training(
         dataclasses.replace(chosen, preset=preset or chosen.preset, train=options, losses=losses, teacher=taught),
         RunOptions(
-            [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, start, clip_text, split, region_cache,
-            photo_cache, cache_gb, tensorboard, dry_run,
+            [weighted_folder(entry) for entry in data], output, threads, device, resume, pretrained, start, clip_text,
+            split, region_cache, [weighted_folder(entry) for entry in photos or ()], pseudo, pseudo_share, photo_cache,
+            cache_gb, tensorboard, dry_run,
         ),
     )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -56,6 +57,29 @@ class TrainOptions:
         return AugmentOptions(
             self.crop, self.view, self.scale, grey=self.grey, balance=self.balance, paste=self.paste, mosaic=self.mosaic
         )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes, and on what it computes; nothing here decides the weights but the data."""
+
+    data: list[tuple[Path, float]]  # folders, and how often each is drawn from
+    folder: Path  # for model.pt, the log and the state
+    threads: int = 0  # CPU threads; 0 leaves it to torch
+    device: str = "cpu"
+    resume: bool = False
+    pretrained: bool = True  # start the backbone from published weights
+    start: Path | None = None  # a `model.pt` whose weights the whole model starts from
+    clip_text: str = ""  # CLIP whose text tower and backbone a preset with CLIP's text uses; empty: the preset's own
+    split: Path | None = None  # see `training.splits`
+    region_cache: Path | None = None  # None: under the user's cache folder
+    photos: list[tuple[Path, float]] = field(default_factory=list)  # folders of photos without masks; need `pseudo`
+    pseudo: Path | None = None  # a `model.pt` that labels what the data leave unlabelled
+    pseudo_share: float = 0.5  # see `PseudoOptions.share`
+    photo_cache: Path | None = None  # folder for decoded photos; None: under the user's cache folder
+    cache_gb: float = 8.0  # most gigabytes of decoded photos of one dataset; 0: none are kept
+    tensorboard: bool = False
+    dry_run: bool = False
 
 
 def check_options(

@@ -26,12 +26,13 @@ from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, barrier, share_batch_norms, summed
 from .interrupts import Interrupted, StopSignals
-from .log import RunLog
 from .losses.losses import LossOptions
 from .losses.objective import Terms
 from .losses.objectives import TrainableModel, build_objective
 from .options import AUTOCAST, TrainOptions, check_options
 from .photos.batches import Batch, CropDataset, LostReaderError, batches, lost_reader
+from .pseudo.dataset import own_classes
+from .reporting.log import RunLog
 from .schedule import chance, rate_factor
 from .splits import Split
 from .text.vocabulary import DatasetVocabulary, related_words, rival_names, training_vocabulary
@@ -199,7 +200,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = options.lr * factor * group["factor"]
         self.objective.train()
-        own = [len(vocabulary.vectors) for vocabulary in self.vocabularies]
+        own = [own_classes(dataset) for dataset in self.datasets]
         terms = self._forward(*self._inputs(batch), own)
         parts = torch.stack([getattr(terms, part.name).detach() for part in fields(terms)])
         values = dict(zip((part.name for part in fields(terms)), averaged(parts).tolist(), strict=True))

@@ -78,6 +78,25 @@ def validation_scores(
 
 
 @torch.no_grad()
+def probabilities(
+    model: TrainableModel, photo: npt.NDArray[np.uint8], vectors: Tensor, view: int
+) -> npt.NDArray[np.float32]:
+    """Probability (K + 1, h, w) of every class (K, S, D) at the places of a BGR photo, the last that of none of them."""
+    image, (height, width) = _network_input(model, photo, view)
+    vectors = vectors.to(image.device)
+    if isinstance(model, DenseSegmenter):
+        found = model.name_logits(model.features(image), vectors).softmax(1)
+    else:
+        named = next(_scores(model, image, [vectors], None))
+        # Overlapping queries may say more than all.
+        named = named / named.sum(1, keepdim=True).clamp(min=1)
+        found = torch.cat((named, 1 - named.sum(1, keepdim=True)), 1)
+    stride = view / found.shape[-1]
+    inside = found[0, :, : max(1, round(height / stride)), : max(1, round(width / stride))]
+    return np.asarray(inside.float().cpu().numpy(), np.float32)
+
+
+@torch.no_grad()
 def predictions(
     model: TrainableModel,
     photo: npt.NDArray[np.uint8],
@@ -86,16 +105,21 @@ def predictions(
     depth: int | None = None,
 ) -> Iterator[npt.NDArray[np.int32]]:
     """Class index (H, W) of every pixel of a BGR photo (H, W, 3), once for each vocabulary (K, D) or (K, S, D)."""
-    model.eval()
-    device = model.pixel_mean.device
-    height, width = Letterbox.fit(photo.shape[:2], (view, view)).scaled
-    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-    padded = cv2.copyMakeBorder(small, 0, view - height, 0, view - width, cv2.BORDER_CONSTANT, value=PAD_BGR)
-    image = torch.from_numpy(np.ascontiguousarray(padded[..., ::-1])).permute(2, 0, 1)[None].float().to(device)
+    image, (height, width) = _network_input(model, photo, view)
     for scores in _scores(model, image, vocabularies, depth):
         full = nn.functional.interpolate(scores, size=(view, view), mode="bilinear", align_corners=False)
         labels = full[0, :, :height, :width].argmax(0).to(torch.int32).cpu().numpy()
         yield cv2.resize(labels, photo.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int32)
+
+
+def _network_input(model: TrainableModel, photo: npt.NDArray[np.uint8], view: int) -> tuple[Tensor, tuple[int, int]]:
+    """RGB (1, 3, view, view) on the model's device, which is set to evaluate, and height and width of the photo in it."""
+    model.eval()
+    height, width = Letterbox.fit(photo.shape[:2], (view, view)).scaled
+    small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    padded = cv2.copyMakeBorder(small, 0, view - height, 0, view - width, cv2.BORDER_CONSTANT, value=PAD_BGR)
+    image = torch.from_numpy(np.ascontiguousarray(padded[..., ::-1])).permute(2, 0, 1)[None].float()
+    return image.to(model.pixel_mean.device), (height, width)
 
 
 def _scores(

@@ -18,7 +18,7 @@ from torch import nn
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.training.distributed import Ranks, SharedBatchNorm2d, process_group, share_batch_norms, shared_count
-from ovs_edge.training.log import LOG
+from ovs_edge.training.reporting.log import LOG
 from ovs_edge.training.trainer import STATE
 
 SEVERAL = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

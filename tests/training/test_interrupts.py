@@ -23,8 +23,8 @@ from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.training import trainer as trainer_module
 from ovs_edge.training.interrupts import Interrupted, StopSignals
-from ovs_edge.training.log import LOG
 from ovs_edge.training.options import TrainOptions
+from ovs_edge.training.reporting.log import LOG
 from ovs_edge.training.trainer import STATE, Trainer
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)

@@ -25,11 +25,11 @@ from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.cli import train
 from ovs_edge.training.distillation.region_cache import RegionVectors
-from ovs_edge.training.log import LOG
 from ovs_edge.training.losses.losses import LossOptions
-from ovs_edge.training.monitor import Monitor
 from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.recipes import recipe
+from ovs_edge.training.reporting.log import LOG
+from ovs_edge.training.reporting.monitor import Monitor
 from ovs_edge.training.text.vocabulary import DatasetVocabulary, rival_names
 from ovs_edge.training.trainer import STATE, Trainer
 

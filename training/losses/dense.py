@@ -59,8 +59,8 @@ class DenseObjective(nn.Module):
         sums = {key: [zero, zero] for key in ("fine", "coarse", "dice", "drawn", "region", "pairs")}
         for index, members in batch.members().items():
             count = len(names[index]) if own is None else own[index]
-            vectors = _fewer(names[index], count, generators[members[0]])
             targets = [batch.targets[place] for place in members]
+            vectors, targets = _fewer(names[index], count, targets, generators[members[0]])
             fine = self.model.name_logits((embeddings[members], details[members]), vectors)
             coarse = self.model.name_logits((embeddings[members], None), vectors)
             _add(sums["fine"], place_loss(fine, targets, count, self.losses.background))
@@ -150,13 +150,23 @@ def _segment_masks(target: SegmentTarget, size: Sequence[int]) -> Tensor:
     return (labels[None] == target.classes[:, None, None]).float()
 
 
-def _fewer(names: Tensor, own: int, generator: torch.Generator) -> Tensor:
-    """The dataset's own names, and of those of other datasets a draw that a step can pay for."""
+def _fewer(
+    names: Tensor, own: int, targets: list[SegmentTarget], generator: torch.Generator
+) -> tuple[Tensor, list[SegmentTarget]]:
+    """The dataset's own names, and of the others those that the images show and a draw that a step can pay for.
+
+    Returns the names and the targets in their numbers.
+    """
     others = len(names) - own
     if others <= _MOST_OTHERS:
-        return names
-    drawn = torch.randperm(others, generator=generator)[:_MOST_OTHERS]
-    return torch.cat((names[:own], names[own:][drawn.to(names.device)]))
+        return names, targets
+    shown = sorted({number for target in targets for number in target.classes.tolist() if number >= own})
+    drawn = [own + number for number in torch.randperm(others, generator=generator).tolist()]
+    further = [number for number in drawn if number not in shown][: max(0, _MOST_OTHERS - len(shown))]
+    kept = torch.tensor([*range(own), *shown, *further], device=names.device)
+    table = torch.zeros(len(names), dtype=torch.int64, device=names.device)
+    table[kept] = torch.arange(len(kept), device=names.device)
+    return names[kept], [SegmentTarget(target.segments, table[target.classes]) for target in targets]
 
 
 def _add(sums: list[Tensor], more: tuple[Tensor, Tensor]) -> None:

@@ -96,7 +96,7 @@ def cache_photos(
     `on_photos` is told how many photos are done. Unreadable photos are logged and left out. Raises `CheckpointError` when
     the file cannot be written.
     """
-    path = folder / f"{dataset.name}-{_fingerprint(dataset)}.photos"
+    path = folder / f"{dataset.name}-{dataset_fingerprint(dataset)}.photos"
     cached = _open(dataset, path)
     if cached is None:
         try:
@@ -131,7 +131,8 @@ def identity(path: Path | None) -> list[str | int]:
     return [str(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
-def _fingerprint(dataset: SegmentationDataset) -> str:
+def dataset_fingerprint(dataset: SegmentationDataset) -> str:
+    """Hexadecimal; tells whether the pixels of a dataset are still the same."""
     content = [
         [
             identity(entry.image),

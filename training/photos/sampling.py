@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.datasets import SegmentationDataset
+from ..pseudo.dataset import PseudoLabelled
 from .cache import CachedPhotos
 
 _LEAST_SHARE = 5e-4  # of a photo's pixels that a class must have there to be looked for
@@ -61,6 +62,8 @@ def class_by_chance(
 
 def photos_by_class(dataset: SegmentationDataset) -> dict[int, np.ndarray[tuple[int], np.dtype[np.intp]]]:
     """Class -> photos that show enough of it; empty where that is not known."""
+    if isinstance(dataset, PseudoLabelled) and dataset.base is not None:
+        return photos_by_class(dataset.base)  # where the dataset itself has labels
     if not isinstance(dataset, CachedPhotos):
         return {}
     assert dataset.counts is not None and dataset.sizes is not None

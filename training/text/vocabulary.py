@@ -11,6 +11,7 @@ from ...data.datasets import SegmentationDataset
 from ...data.names.category_names import distinct_names
 from ...runtime.vocabulary.background import Background, Spellings, names
 from ...segmenter.text.encoder import TorchTextEncoder
+from ..pseudo.dataset import own_classes
 from .diversify import draw_name
 
 NamesMode = Literal["plain", "random", "draw", "max", "mean"]
@@ -31,7 +32,7 @@ class DatasetVocabulary:
         mode: NamesMode = "random",
         plain_share: float = 0.5,
     ) -> None:
-        self.mode, self.plain_share = mode, plain_share
+        self.mode, self.plain_share, self.own = mode, plain_share, own_classes(dataset)
         self.words: list[tuple[str, ...]]  # of each class, the plain name first
         if mode == "plain":
             self.words = [entry.names[:1] for entry in dataset.classes]
@@ -79,13 +80,16 @@ class DatasetVocabulary:
         return torch.stack(rows) if rows else teacher
 
     def draw_absent(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """One of the names, by chance, of each class that an image with `classes` (R,) does not show: (K - R, D) unit."""
+        """One of the names, by chance, of each class that an image with `classes` (R,) surely does not show: (N, D) unit.
+
+        Classes that a model found in the photos may be anywhere.
+        """
         shown = set(classes.tolist())
         chances = torch.rand(len(self.vectors), generator=generator).tolist()
         rows = [
             vectors[int(chance * len(vectors))]
             for index, (vectors, chance) in enumerate(zip(self.vectors, chances, strict=True))
-            if index not in shown
+            if index not in shown and index < self.own
         ]
         return torch.stack(rows) if rows else self.plain[:0]
 

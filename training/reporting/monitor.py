@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..bundle.errors import CheckpointError, DatasetError, require
-from ..bundle.letterbox import Letterbox
-from ..bundle.metrics import IGNORE
-from ..data.datasets import SegmentationDataset
-from .losses.objectives import TrainableModel
-from .trainer import Progress, Trainer
-from .validate import predictions
+from ...bundle.errors import CheckpointError, DatasetError, require
+from ...bundle.letterbox import Letterbox
+from ...bundle.metrics import IGNORE
+from ...data.datasets import SegmentationDataset
+from ..losses.objectives import TrainableModel
+from ..trainer import Progress, Trainer
+from ..validate import predictions
 
 _EXAMPLES = 2  # pictures of each dataset
 _EVERY = 20  # steps between points of a curve

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..bundle.errors import CheckpointError
-from ..bundle.files import replacing
+from ...bundle.errors import CheckpointError
+from ...bundle.files import replacing
 
 LOG = "log.jsonl"
 

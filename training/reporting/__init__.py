@@ -1,0 +1,1 @@
+"""What a run tells: progress on the terminal or in plain lines, the log, TensorBoard."""
