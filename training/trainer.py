@@ -31,6 +31,7 @@ from .losses.objective import Terms
 from .losses.objectives import TrainableModel, build_objective
 from .options import AUTOCAST, TrainOptions, check_options
 from .photos.batches import Batch, CropDataset, LostReaderError, batches, lost_reader
+from .photos.sampling import photos_by_class
 from .pseudo.dataset import own_classes
 from .reporting.log import RunLog
 from .schedule import chance, rate_factor
@@ -361,6 +362,9 @@ class Trainer:
             "teacher": self.regions.digest if self.regions else "",
             "data": [dataset.digest for dataset in self.datasets],
             "weights of the data": self.crops.weights.tolist(),
+            "photos drawn by class": [bool(photos_by_class(dataset)) for dataset in self.datasets]
+            if self.options.balance or self.options.paste
+            else None,
             "split": asdict(self.split) if self.split else None,
             **({} if self._origin is None else {"started from": self._origin}),
         }

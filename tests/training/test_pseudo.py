@@ -69,7 +69,7 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SegmentationDa
 
 def test_the_surest_half_of_each_class_becomes_labels(sets: list[SegmentationDataset], tmp_path: Path) -> None:
     done: list[int] = []
-    first, second = label_datasets(
+    first, _ = label_datasets(
         None,
         _Encoder(),
         sets,

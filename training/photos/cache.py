@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.errors import CheckpointError, DatasetError
+from ...bundle.errors import DatasetError
 from ...bundle.files import replacing
 from ...data.datasets import SegmentationDataset, TrainingSample
 from ...data.labelled import segment_classes
@@ -91,33 +91,28 @@ def cache_photos(
     on_photos: Callable[[int], None] = lambda count: None,
 ) -> SegmentationDataset:
     """`dataset` with its photos cached in `folder`; `dataset` itself where they would take more than `most_bytes`, or more
-    than half of the free disk.
+    than half of the free disk, or where the folder cannot be written, which is logged.
 
-    `on_photos` is told how many photos are done. Unreadable photos are logged and left out. Raises `CheckpointError` when
-    the file cannot be written.
+    `on_photos` is told how many photos are done. Unreadable photos are logged and left out.
     """
     path = folder / f"{dataset.name}-{dataset_fingerprint(dataset)}.photos"
-    cached = _open(dataset, path)
-    if cached is None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _remove_unused(folder)
-            if _estimate(dataset) > min(most_bytes, shutil.disk_usage(folder).free // 2):
-                return dataset
-            _write(dataset, path, on_photos)
-        except OSError as error:
-            raise CheckpointError(
-                f"cannot write {path} ({error}); free some space, choose another folder with --photo-cache, or train "
-                "without with --cache-gb 0"
-            ) from error
-        cached = _open(dataset, path)
-        if cached is None:
-            raise CheckpointError(f"{path} was written and cannot be read again; train without it with --cache-gb 0")
-    else:
+    found = _open(dataset, path)
+    if found is not None:
         on_photos(len(dataset))
         with suppress(OSError):
             os.utime(path)  # used today
-    return cached
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_unused(folder)
+        if _estimate(dataset) > min(most_bytes, shutil.disk_usage(folder).free // 2):
+            return dataset
+        _write(dataset, path, on_photos)
+    except OSError as error:
+        _log.warning(
+            "decoded photos cannot be kept in %s (%s); choose another folder with --photo-cache", folder, error
+        )
+    return _open(dataset, path) or dataset
 
 
 def identity(path: Path | None) -> list[str | int]:
@@ -200,9 +195,11 @@ def _open(dataset: SegmentationDataset, path: Path) -> CachedPhotos | None:
 
 
 def _remove_unused(folder: Path) -> None:
-    oldest = time.time() - _UNUSED_DAYS * 86400
-    for path in folder.glob("*.photos"):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                _index(path).unlink(missing_ok=True)
-                path.unlink()
+    """Remove caches that no run has used for long, and parts that a killed run left."""
+    now = time.time()
+    for pattern, days in (("*.photos", _UNUSED_DAYS), ("*.npz", _UNUSED_DAYS), (".*.photos.*", 1), (".*.npz.*", 1)):
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                used = path.with_suffix(".photos") if pattern == "*.npz" else path
+                if not used.exists() or used.stat().st_mtime < now - days * 86400:
+                    path.unlink()

@@ -153,8 +153,8 @@ def _open_places(sample: TrainingSample, guess: _Guess, own: int) -> npt.NDArray
 def _threshold(counted: npt.NDArray[np.int64], options: PseudoOptions) -> int:
     """Probability, 0..255, from which a class's places become labels."""
     above = counted[::-1].cumsum()[::-1]  # places at least as sure
-    fit = np.flatnonzero(above <= max(1.0, options.share * counted.sum()))
-    return max(int(fit[0]) if len(fit) else 255, round(options.least * 255))
+    fit = np.flatnonzero(above >= options.share * counted.sum())
+    return max(int(fit[-1]), round(options.least * 255))
 
 
 def _map(guess: _Guess | None, least: Sequence[int]) -> npt.NDArray[np.uint8]:
