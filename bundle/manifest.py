@@ -43,6 +43,16 @@ class TextSpec:
 
 
 @dataclass(frozen=True)
+class ClipDenseSpec:
+    """How a graph of a plain CLIP compares an image with names, see `segmenter.clip_dense`."""
+
+    recipe: str  # of the last block: naclip, sc-clip
+    windows: bool  # sliding windows; False: one pass over the whole image
+    refinement: str  # of the scores by the image: none, pamr, guided
+    temperature: float  # factor of the cosine before the softmax over all names
+
+
+@dataclass(frozen=True)
 class GraphSpec:
     """How frames become labels."""
 
@@ -50,10 +60,11 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
     max_classes: int  # largest K that `labels` can hold and that was compared
     masks: Literal["exact", "fast"]  # order of upsampling and contraction
-    msda: Literal["gridsample", "gather"]  # formulation of deformable attention
-    decoder_layers: int  # depth that was exported
+    msda: Literal["gridsample", "gather"]  # formulation of deformable attention, where there is any
+    decoder_layers: int  # depth that was exported; 0 of a model without a query decoder
     stride: int  # of `labels` to the input
     task: Task = "semantic"  # "panoptic": mask_logits and class_logits are outputs too
+    clip_dense: ClipDenseSpec | None = None  # of a plain CLIP: no masks, no queries
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,15 @@ class Manifest:
     verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the precisions that ovs-calibrate added
     provenance: dict[str, Any] = field(default_factory=dict)  # preset, checkpoint digest, data, terms
     schema: int = SCHEMA
+    background: tuple[tuple[str, ...], ...] = ()  # each with its names: compete as background where nothing was trained
+    threshold: float | None = (
+        None  # least confidence of a labelled pixel that suits this model; None: the runtime's own
+    )
+
+    @property
+    def background_classes(self) -> tuple[tuple[str, ...], ...]:
+        """Classes whose names compete as background, unless the user says otherwise."""
+        return self.background or self.training_vocabulary
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -113,8 +133,15 @@ class Manifest:
         return int(shape[1]), int(shape[2])
 
     def to_json(self) -> str:
-        """Readable JSON, keys in the order of the fields."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """Readable JSON, keys in the order of the fields. What earlier versions do not know is left out where it is unset."""
+        raw = dataclasses.asdict(self)
+        if not self.background:
+            del raw["background"]
+        if self.threshold is None:
+            del raw["threshold"]
+        if self.graph.clip_dense is None:
+            del raw["graph"]["clip_dense"]
+        return json.dumps(raw, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = "manifest.json") -> Manifest:
@@ -151,6 +178,8 @@ class Manifest:
             raise BundleError(f"{origin}: image is {image.dtype} {list(image.shape)}, expected uint8 [1, H, W, 3]")
         if min(self.input_size) < 1 or self.text.dim < 1 or self.graph.max_classes < 1 or self.graph.stride < 1:
             raise BundleError(f"{origin}: sizes must be positive; export the bundle again")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise BundleError(f"{origin}: threshold is {self.threshold}, expected 0 to 1; export the bundle again")
         for template in self.text.templates:
             if template.count("{}") != 1:
                 raise BundleError(f"{origin}: prompt template {template!r} needs exactly one {{}}")

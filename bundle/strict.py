@@ -52,7 +52,10 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise wrong
         return {str(key): _parse(arguments[1], item, where) for key, item in value.items()}
-    if arguments:  # int | str
+    if arguments:  # int | str, Part | None
+        for part in arguments:
+            if dataclasses.is_dataclass(part) and isinstance(value, dict):
+                return _parse(part, value, where)
         if type(value) not in arguments:
             raise wrong
         return value

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
-import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 
-from ..bundle.bundle import MANIFEST, Bundle, sha256, written_whole
+from ..bundle.bundle import Bundle, sha256
 from ..bundle.errors import CheckpointError
-from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest, TensorSpec
-from ..runtime.vocabulary.cache import packed
-from ..runtime.vocabulary.text_encoder import TextEncoder
+from ..bundle.manifest import GraphSpec, Manifest, TensorSpec
 from ..segmenter.model import ImageModel, MaskModel
-from ..segmenter.text.encoder import load_text_encoder
+from ..segmenter.text.encoder import TorchTextEncoder
+from .draft import BundleDraft, Photos, plain, write_draft
 from .graph import SegmenterGraph, bgr_input
-from .onnx_writer import OPSET, Port, save, to_onnx
+from .onnx_writer import Port, to_onnx
 from .options import ExportOptions
 from .parity import Parity, Tell, measure
-from .parity_photos import photo_inputs
-from .text_export import export_text, text_spec
 from .weights import store_fp16
 
 
@@ -52,64 +47,40 @@ def write_bundle(
     """
     model, extras = checkpoint.model, checkpoint.extras
     origin = str(checkpoint.path)
-    vocabulary = _vocabulary(extras, origin)
-    related, stuff = _related(extras, origin), _stuff(extras, origin)
-    provenance = _provenance(extras, origin)
-    with written_whole(target) as work:
-        photos = photo_inputs(options.images, options.size)
-        encoder = load_text_encoder(model.config.text, extras.get("text_encoder"), origin)
-        tell("writing the text encoder")
-        save(export_text(encoder, options.text_precision), work / TEXT_ENCODER)
-        (work / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
-        tell("writing the segmenter")
-        save(export_segmenter(model, options), work / SEGMENTER)
-        manifest = Manifest(
-            name=target.name.removesuffix(".ovs"),
-            created_by=f"ovs-edge {importlib.metadata.version('ovs-edge')}",
-            graph=_graph_spec(model, options),
-            text=text_spec(encoder),
-            training_vocabulary=vocabulary,
-            opset=OPSET,
-            precisions={"fp32": SEGMENTER},
-            related=related,
-            stuff=stuff,
-            digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
-            provenance={
-                "preset": model.config.name,
-                "checkpoint_sha256": sha256(checkpoint.path),
-                "checkpoint": provenance,
-                "weights": options.weights,
-                "text_precision": options.text_precision,
-                "torch": torch.__version__,
-                "onnx": onnx.__version__,
-            },
-        )
-        # The runtime opens the files written so far: what is compared is what a device will read.
-        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        tell("encoding the training vocabulary")
-        (work / VECTORS).write_bytes(_name_vectors(Bundle.open(work), model))
-        manifest = dataclasses.replace(manifest, digests={**manifest.digests, VECTORS: sha256(work / VECTORS)})
-        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        parity = measure(model, encoder, Bundle.open(work), options, photos, tell)
-        on_parity(parity)
-        parity.check()
-        manifest = dataclasses.replace(manifest, parity=parity.to_dict())
-        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+    draft = BundleDraft(
+        origin=origin,
+        digest=sha256(checkpoint.path),
+        preset=model.config.name,
+        text=model.config.text,
+        text_state=extras.get("text_encoder"),
+        graph=_graph_spec(model, options),
+        weights=options.weights,
+        text_precision=options.text_precision,
+        images=options.images,
+        training_vocabulary=_vocabulary(extras, origin),
+        related=_related(extras, origin),
+        stuff=_stuff(extras, origin),
+        provenance=plain(extras.get("provenance", {}), origin),
+    )
+    return write_draft(target, draft, _ExportedImageModel(model, options), tell, on_parity)
 
 
-def _name_vectors(bundle: Bundle, model: ImageModel) -> bytes:
-    """Vectors of the training names, as an `.npz`: the background classes are ready at the first frame.
+@dataclass(frozen=True)
+class _ExportedImageModel:
+    """See `ExportedModel`."""
 
-    They come from the bundle's own text encoder. A model that recognises its training names by their vectors
-    (FC-CLIP) holds them itself: its bundle has the checkpoint's, whatever precision the text encoder is stored in.
-    """
-    names = list(dict.fromkeys(name for entry in bundle.manifest.training_vocabulary for name in entry))
-    held = model.training_vectors()
-    if held is not None and len(held) == len(names):
-        return packed(names, held.numpy())
-    with tempfile.TemporaryDirectory() as cache:
-        return packed(names, TextEncoder(bundle, cache_folder=Path(cache)).encode(names))
+    model: ImageModel
+    options: ExportOptions
+
+    def graph(self) -> onnx.ModelProto:
+        return export_segmenter(self.model, self.options)
+
+    def parity(self, encoder: TorchTextEncoder, bundle: Bundle, photos: Photos, tell: Tell) -> Parity:
+        return measure(self.model, encoder, bundle, self.options, photos, tell)
+
+    def name_vectors(self, names: list[str]) -> npt.NDArray[np.float32] | None:
+        held = self.model.training_vectors()
+        return held.numpy() if held is not None and len(held) == len(names) else None
 
 
 def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelProto:
@@ -191,21 +162,3 @@ def _stuff(extras: dict[str, Any], origin: str) -> tuple[str, ...]:
 
 def _is_names(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-
-
-def _provenance(extras: dict[str, Any], origin: str) -> dict[str, Any]:
-    """The checkpoint's provenance; absolute paths of the training machine are cut to their last part."""
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {str(key): cut(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [cut(item) for item in value]
-        return Path(value).name if isinstance(value, str) and value.startswith("/") else value
-
-    try:
-        result = cut(extras.get("provenance", {}))
-        json.dumps(result)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{origin}: its provenance is not plain data ({error}); train it again") from error
-    return result if isinstance(result, dict) else {"note": result}

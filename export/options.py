@@ -82,17 +82,20 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`"512x384"`, width x height as cameras state it, becomes (height, width) = (384, 512). Raises `UsageError`."""
+def parse_size(text: str, multiple: int = STRIDE) -> tuple[int, int]:
+    """`"512x384"`, width x height as cameras state it, becomes (height, width) = (384, 512).
+
+    Raises `UsageError`, also for sides that are no multiples of `multiple`.
+    """
     match = re.fullmatch(r"([0-9]{1,6})[xX]([0-9]{1,6})", text.strip())
     if match is None:
         raise UsageError(f"--size is {text[:40]!r}, expected WIDTHxHEIGHT such as 512x384")
     width, height = int(match[1]), int(match[2])
     for side in (width, height):
-        if side % STRIDE or not STRIDE <= side <= MAX_SIDE:
-            near = min(max(round(side / STRIDE), 1) * STRIDE, MAX_SIDE)
+        if side % multiple or not multiple <= side <= MAX_SIDE:
+            near = min(max(round(side / multiple), 1) * multiple, MAX_SIDE)
             raise UsageError(
-                f"--size is {text.strip()}, both sides must be multiples of {STRIDE} from {STRIDE} to {MAX_SIDE}; "
+                f"--size is {text.strip()}, both sides must be multiples of {multiple} from {multiple} to {MAX_SIDE}; "
                 f"{near} is the nearest to {side}"
             )
     return height, width

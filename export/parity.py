@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from ..segmenter.dense import DenseSegmenter
 from ..segmenter.model import ImageModel, SegmenterOutput, semantic_scores
 from ..segmenter.text.encoder import TorchTextEncoder
 from .options import ExportOptions, Masks
-from .text_parity import TextParity, compare_text
+from .text_encoder.parity import TextParity, compare_text
 
 LABELS_EQUAL = 0.999  # least share of pixels with the same label, on the worst photo
 # Largest absolute difference of the confidence on all pixels where labels agree; on 99 % of them it is
@@ -40,7 +40,7 @@ SCORES_MOST = 1e-3
 _NEARLY_ALL = 0.99
 FORMULATIONS = 1e-5  # largest difference between the two samplings, relative to the largest feature
 
-RANDOM, TRAINING = "random", "training"  # kinds of vocabularies
+RANDOM, TRAINING, BACKGROUND = "random", "training", "background"  # kinds of vocabularies
 CLASSES = (1, 2, 37, 500)
 NAMES = (1, 4)
 _MAX_SCORES = 2**27  # scores of one vocabulary, K * H * W * photos: beyond, fewer photos, then fewer classes
@@ -57,7 +57,7 @@ RunRaw = Callable[[npt.NDArray[np.uint8], Floats], RawOutputs]
 class SegmenterParity:
     """Graph against torch, for one vocabulary, over its photos."""
 
-    vocabulary: str  # RANDOM or TRAINING
+    vocabulary: str  # RANDOM, TRAINING or BACKGROUND
     classes: int  # K
     names: int  # S
     labels_equal: float  # share of pixels, worst photo
@@ -79,8 +79,8 @@ class Parity:
 
     photos: int
     segmenter: tuple[SegmenterParity, ...]
-    formulations: float  # gridsample against gather in torch: max abs over max
-    exact_fast: float  # share of pixels on which the two mask orders agree in torch, reported only
+    formulations: float | None  # gridsample against gather in torch, max abs over max; None: no deformable attention
+    exact_fast: float | None  # share of pixels on which the two mask orders agree in torch, reported; None: no masks
     text: TextParity
     raw: RawParity | None = None  # of a panoptic graph
     scores_bar: float = ImageModel.score_tolerance  # for `score_nearly_all`
@@ -109,7 +109,7 @@ class Parity:
             ):
                 if not value <= bar:
                     found.append(f"{where}: {of} differ by up to {value:.1e}, expected at most {bar:g}")
-        if not self.formulations <= FORMULATIONS:
+        if self.formulations is not None and not self.formulations <= FORMULATIONS:
             found.append(f"gridsample and gather differ by {self.formulations:.1e}, expected at most {FORMULATIONS:g}")
         return [*found, *self.text.failures()]
 
@@ -133,8 +133,10 @@ def measure(
         runtime = RuntimeText(bundle, cache_folder=Path(folder))
         tell("text encoder")
         text = compare_text(encoder, runtime, bundle)
-        trained = _training_vectors(bundle, runtime, options.max_classes)
-    vocabularies = [(RANDOM, vectors) for vectors in random_vocabularies(options, model.config.text.dim)]
+        trained = background_vectors(bundle, runtime, options.max_classes)
+    vocabularies = [
+        (RANDOM, vectors) for vectors in random_vocabularies(options.size, options.max_classes, model.config.text.dim)
+    ]
     if trained is not None:
         vocabularies.append((TRAINING, trained))
     reference = Reference(model, options, photos)
@@ -160,12 +162,23 @@ def measure(
     )
 
 
+class LabelReference(Protocol):
+    """A model in torch that a graph is compared with."""
+
+    @property
+    def photos(self) -> Sequence[npt.NDArray[np.uint8]]:
+        """uint8 (1, H, W, 3) BGR each."""
+
+    def __call__(self, photo: int, vectors: Floats) -> tuple[npt.NDArray[np.integer], Floats]:
+        """Labels and confidence (1, H, W) of photo number `photo` under text vectors (K, S, D)."""
+
+
 def compare_segmenter(
-    reference: Reference, run: Run, vocabularies: Iterable[tuple[str, Floats]], tell: Tell
+    reference: LabelReference, run: Run, vocabularies: Iterable[tuple[str, Floats]], tell: Tell
 ) -> tuple[SegmenterParity, ...]:
     """`run` (image, vectors) -> (labels, confidence) against the reference.
 
-    The training vocabulary is compared on every photo, each random vocabulary on two photos in turn: image and
+    The model's own names are compared on every photo, each random vocabulary on two photos in turn: image and
     vocabulary meet only at the end of the network, so not every pair needs to be run.
     """
     rows = []
@@ -173,7 +186,7 @@ def compare_segmenter(
         classes, names = vectors.shape[:2]
         tell(f"segmenter, K={classes} S={names}")
         equal, difference, nearly_all = 1.0, 0.0, 0.0
-        for index in range(len(reference.photos)) if kind == TRAINING else _photos_for(turn, vectors, reference.photos):
+        for index in range(len(reference.photos)) if kind != RANDOM else _photos_for(turn, vectors, reference.photos):
             photo = reference.photos[index]
             labels, scores = run(photo, vectors)
             expected_labels, expected_scores = reference(index, vectors)
@@ -293,10 +306,10 @@ def rgb(photo: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(photo[..., ::-1])).permute(0, 3, 1, 2).float()
 
 
-def random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
-    """Vectors (K, S, D) of any length, as the graph allows, some names missing (zero rows)."""
+def random_vocabularies(size: tuple[int, int], max_classes: int, dim: int) -> list[Floats]:
+    """Vectors (K, S, D) of any length, as the graph allows, some names missing (zero rows); `size` is height, width."""
     rng = np.random.default_rng(0)
-    most = max(1, min(options.max_classes, _MAX_SCORES // (options.size[0] * options.size[1])))
+    most = max(1, min(max_classes, _MAX_SCORES // (size[0] * size[1])))
     result = []
     for classes in sorted({min(count, most) for count in CLASSES}):
         for names in NAMES:
@@ -308,9 +321,9 @@ def random_vocabularies(options: ExportOptions, dim: int) -> list[Floats]:
     return result
 
 
-def _training_vectors(bundle: Bundle, encoder: RuntimeText, most: int) -> Floats | None:
-    """Vectors (K, S, D) of the training vocabulary, encoded as a device would."""
-    vocabulary = bundle.manifest.training_vocabulary[: min(most, _MAX_TRAINED)]
+def background_vectors(bundle: Bundle, encoder: RuntimeText, most: int) -> Floats | None:
+    """Vectors (K, S, D) of the training vocabulary, or of the background names, encoded as a device would."""
+    vocabulary = bundle.manifest.background_classes[: min(most, _MAX_TRAINED)]
     if not vocabulary:
         return None
     return stack_names([encoder.encode(names[: NAMES[-1]]) for names in vocabulary], bundle.manifest.text.dim)

@@ -99,12 +99,12 @@ class RunOptions:
         ),
     ] = False
     threshold: Annotated[
-        float,
+        float | None,
         Option(
             help="Confidence threshold, 0 to 1: pixels below it get no label. Panoptic segments are filtered by the "
-            "published rule instead."
+            "published rule instead. Default: the bundle's own, else 0.3."
         ),
-    ] = 0.3
+    ] = None
     task: Annotated[
         str,
         Option(
@@ -145,7 +145,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         _choice("provider", self.provider, providers())
         _choice("task", self.task, TASKS)
-        _share("threshold", self.threshold, "a confidence")
+        if self.threshold is not None:
+            _share("threshold", self.threshold, "a confidence")
         _share("opacity", self.opacity, "a number")
         if self.smooth is not None:
             _share("strength of smoothing", self.smooth, "a number")

@@ -26,6 +26,7 @@ from .sinks.registry import open_json_sink, open_sink
 from .sinks.sink import Sink, SinkRequest
 from .viewer.sink import WebOptions
 from .vocabulary.live import read_presets
+from .vocabulary.many_names import many_names
 
 _MOST_STUFF = 10_000  # names of --stuff
 _INTERRUPTED = 130  # exit code
@@ -39,7 +40,9 @@ def run(options: RunOptions) -> int:
         looped = isinstance(frames, LoopedSource)
         segmenter = closing.enter_context(_load(options, frames))
         with _progress("encoding names") as tell:
-            segmenter.set_classes(options.class_list, tell)
+            active = segmenter.set_classes(options.class_list, tell)
+        if warning := many_names(segmenter.manifest, active):
+            note(warning)
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     ImageLike = npt.NDArray[Any] | str | Path | Any  # Any: a PIL.Image
 
-THRESHOLD = 0.3  # default confidence threshold
+THRESHOLD = 0.3  # default confidence threshold, where the bundle states none
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SegmenterOptions:
     """How a segmenter labels pixels, apart from the engine it runs on."""
 
     background: str = "auto"  # background classes: "auto" (the trained names), "none", or names such as "wall,floor"
-    threshold: float = THRESHOLD  # confidence threshold, 0..1: pixels below it get no label
+    threshold: float | None = None  # confidence, 0..1, below which pixels get no label; None: the bundle's, or 0.3
     task: str = "auto"  # "semantic", "panoptic", or "auto": what the bundle can do
     stuff: Sequence[str] = ()  # panoptic: classes without instances, besides those that the bundle lists
     exact_words: bool = False  # leave out-of-vocabulary names as they are (vocabulary/out_of_vocabulary.py)
@@ -52,7 +52,7 @@ class LoadOptions(TypedDict, total=False):
     """Further keyword arguments of `Segmenter.load`: those of `SegmenterOptions` and of `EngineOptions`."""
 
     background: str
-    threshold: float
+    threshold: float | None
     task: str
     stuff: Sequence[str]
     exact_words: bool
@@ -99,7 +99,8 @@ class Segmenter:
         self._session = session
         self._encoder = encoder
         self._class_vectors = ClassVectors(manifest, encoder, options.background, exact_words=options.exact_words)
-        self.threshold = options.threshold
+        default = THRESHOLD if manifest.threshold is None else manifest.threshold
+        self.threshold = default if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
         self._active: ActiveClasses | None = None
         self._version = 0

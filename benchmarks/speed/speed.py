@@ -251,7 +251,7 @@ def _of_bundle(bundle: Bundle, precision: str, backend: str, matrix: Matrix, clo
 
 def _names(bundle: Bundle, count: int) -> list[str]:
     """`count` classes of one name each, trained names first."""
-    known = list(dict.fromkeys(names[0] for names in bundle.manifest.training_vocabulary))[:count]
+    known = list(dict.fromkeys(names[0] for names in bundle.manifest.background_classes))[:count]
     return known + [f"object {number}" for number in range(count - len(known))]
 
 

@@ -111,7 +111,7 @@ def read_samples(source: str, count: int, bundle: Bundle, threads: int, held_out
 
 def make_vocabularies(bundle: Bundle, encoder: TextEncoder) -> list[EncodedVocabulary]:
     """Vocabularies of several K and S: all training names with synonyms, half of them, and eight classes."""
-    trained = bundle.manifest.training_vocabulary or tuple((name,) for name in _COMMON)
+    trained = bundle.manifest.background_classes or tuple((name,) for name in _COMMON)
     most = min(_CLASSES, bundle.manifest.graph.max_classes)
     few = trained[:: max(1, len(trained) // 8)]
     result = []

@@ -157,7 +157,7 @@ def _milliseconds(session: Session, picture: Bytes, vectors: Floats) -> float:
 
 def make_vocabularies(bundle: Bundle, profiles: Sequence[Profile]) -> list[tuple[Profile, Floats]]:
     """Text vectors at both ends of every profile, smallest first: those of names, then random ones beside them."""
-    names = [name for entry in bundle.manifest.training_vocabulary for name in entry]
+    names = [name for entry in bundle.manifest.background_classes for name in entry]
     known = TextEncoder(bundle).encode(names) if names else np.zeros((0, bundle.manifest.text.dim), np.float32)
     made: list[tuple[Profile, Floats]] = []
     least = 1

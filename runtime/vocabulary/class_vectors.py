@@ -108,8 +108,8 @@ class ClassVectors:
         return [(group, trained.vectors(group)) for group in trained.groups(trained.away_from(active, vectors), most)]
 
     def _trained_names(self, progress: Progress | None) -> Background | None:
-        """The names the model was trained with; None where the bundle lists none."""
-        classes = self._manifest.training_vocabulary
+        """The names the model was trained with, or that the bundle lists as background; None where there are none."""
+        classes = self._manifest.background_classes
         if self._trained is None and classes:
             self._trained = Background(classes, self._encoder.encode(names(classes), progress), self._manifest.related)
         return self._trained
@@ -119,5 +119,5 @@ class ClassVectors:
         if self._background == NONE:
             return 0
         if self._background == AUTO:
-            return min(GROUPS, len(self._manifest.training_vocabulary))
+            return min(GROUPS, len(self._manifest.background_classes))
         return len(parse_classes(self._background, self._manifest.graph.max_classes))

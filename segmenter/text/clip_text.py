@@ -17,7 +17,7 @@ FUTURE = -1e4  # attention bias of a later token: exp() of it is 0 in FP32, and 
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
 
 
-class CausalAttention(nn.Module):
+class SelfAttention(nn.Module):
     """Multi-head self-attention written out, with `nn.MultiheadAttention`'s parameters."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -27,12 +27,13 @@ class CausalAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x (N, L, C), bias (L, L) -> (N, L, C)."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (N, L, C), bias (L, L) of the attention logits -> (N, L, C)."""
         batch, tokens, width = x.shape
         mixed = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = mixed.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        attention = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias).softmax(-1)
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        attention = (logits if bias is None else logits + bias).softmax(-1)
         result: Tensor = self.out_proj((attention @ v).transpose(1, 2).flatten(2))
         return result
 
@@ -55,14 +56,14 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, heads: int, quick_gelu: bool) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
-        self.attn = CausalAttention(width, heads)
+        self.attn = SelfAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=GELU(quick_gelu), c_proj=nn.Linear(4 * width, width))
         )
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """x (N, L, C), bias (L, L) -> (N, L, C)."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (N, L, C), bias (L, L) of the attention logits -> (N, L, C)."""
         x = x + self.attn(self.ln_1(x), bias)
         x = x + self.mlp(self.ln_2(x))
         return x

@@ -14,6 +14,7 @@ import torch
 from ...bundle.errors import CheckpointError, require
 from ...bundle.files import replacing
 from .file_kinds import TORCH_MAGIC, file_kind
+from .torchscript import is_torchscript, read_torchscript
 
 # What a pickled numpy array is made of; none of it runs code of the file's choosing.
 _PARTS = ("_reconstruct", "scalar")
@@ -43,7 +44,7 @@ def write_torch(path: Path, value: dict[str, Any]) -> None:
 def read_weights(path: Path, *, trust_pickle: bool = False) -> dict[Any, Any]:
     """The dict in a file by torch or safetensors: tensors, numpy arrays and plain containers; raises `CheckpointError`.
 
-    With `trust_pickle` a file may hold anything a pickle can, and so may run code when it is loaded.
+    Of a TorchScript archive, the module's state. With `trust_pickle` a file may hold anything a pickle can, and so may run code when it is loaded.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; expected a model.pt from ovs-train, or a published file")
@@ -52,6 +53,8 @@ def read_weights(path: Path, *, trust_pickle: bool = False) -> dict[Any, Any]:
         raise CheckpointError(f"{path} is {kind}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if is_torchscript(path):
+        return dict(read_torchscript(path))
     with path.open("rb") as stream:
         plain = _is_plain_pickle(stream.read(len(TORCH_MAGIC)), path.suffix)
     if plain and not trust_pickle:

@@ -23,6 +23,7 @@ from support.tiny_bundle import build
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.export import bundle_writer
 from ovs_edge.export.cli import main
+from ovs_edge.export.draft import plain
 from ovs_edge.runtime.segmenter import Segmenter
 
 COMMAND = [sys.executable, "-W", "error", "-c", "from ovs_edge.export.cli import main; main()"]
@@ -219,5 +220,5 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_provenance_is_plain_data(tmp_path: Path) -> None:
-    found = bundle_writer._provenance({"provenance": {"data": ["/a/b/msrc", 3], "terms": {"x": "y"}}}, tmp_path)
+    found = plain({"data": ["/a/b/msrc", 3], "terms": {"x": "y"}}, str(tmp_path))
     assert json.loads(json.dumps(found)) == {"data": ["msrc", 3], "terms": {"x": "y"}}

@@ -28,7 +28,7 @@ from ovs_edge.export.parity import (
     rgb,
 )
 from ovs_edge.export.parity_photos import photo_inputs
-from ovs_edge.export.text_parity import TextParity
+from ovs_edge.export.text_encoder.parity import TextParity
 from ovs_edge.segmenter.model import SegmenterModel
 
 GOOD = Parity(
@@ -49,7 +49,7 @@ def compared(
         labels, confidence = session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})
         return labels, confidence
 
-    vocabularies = [("random", vectors) for vectors in random_vocabularies(options, model.config.text.dim)]
+    vocabularies = [("random", vectors) for vectors in random_vocabularies(size, 512, model.config.text.dim)]
     return compare_segmenter(
         Reference(model, options, photo_inputs(None, size)[:photos]), run, vocabularies, lambda step: None
     )

@@ -31,7 +31,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.manifest import TEXT_ENCODER, TOKENIZER
 from ovs_edge.export.graph import SegmenterGraph
 from ovs_edge.export.onnx_writer import Port, save, to_onnx
-from ovs_edge.export.text_export import export_text, text_spec
+from ovs_edge.export.text_encoder.graph import export_text, text_spec
 from ovs_edge.runtime.vocabulary.text_encoder import TextEncoder
 from ovs_edge.segmenter.deformable import Formulation
 from ovs_edge.segmenter.fcclip import FCClip

@@ -16,8 +16,8 @@ from support import exported
 from tokenizers import Tokenizer
 
 from ovs_edge.bundle.errors import CheckpointError
-from ovs_edge.export.text_export import export_text, text_spec
-from ovs_edge.export.text_parity import HARD, words
+from ovs_edge.export.text_encoder.graph import export_text, text_spec
+from ovs_edge.export.text_encoder.parity import HARD, words
 from ovs_edge.runtime.vocabulary.text_encoder import clean
 from ovs_edge.segmenter.config import TextConfig, gkc_r50
 from ovs_edge.segmenter.text.clip_text import ClipText, clip_text, load_clip_text, text_state

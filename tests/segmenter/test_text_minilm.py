@@ -8,8 +8,8 @@ import torch
 from support import exported
 from tokenizers import Tokenizer
 
-from ovs_edge.export.text_export import export_text, text_spec
-from ovs_edge.export.text_parity import HARD, tokenizer_mismatches, words
+from ovs_edge.export.text_encoder.graph import export_text, text_spec
+from ovs_edge.export.text_encoder.parity import HARD, tokenizer_mismatches, words
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ovs_edge.segmenter.text.minilm import package_folder

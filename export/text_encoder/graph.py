@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import onnx
 
-from ..bundle.manifest import TensorSpec, TextSpec
-from ..segmenter.text.encoder import TorchTextEncoder
-from .onnx_writer import Port, to_onnx
-from .options import TextPrecision
-from .weights import store_int8
+from ...bundle.manifest import TensorSpec, TextSpec
+from ...segmenter.text.encoder import TorchTextEncoder
+from ..onnx_writer import Port, to_onnx
+from ..options import TextPrecision
+from ..weights import store_int8
 
 OUTPUT = "text_embeddings"
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..bundle.bundle import Bundle
-from ..bundle.manifest import TOKENIZER
-from ..runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
-from ..runtime.vocabulary.text_encoder import clean
-from ..segmenter.text.encoder import TorchTextEncoder
-from ..segmenter.text.minilm import package_folder
+from ...bundle.bundle import Bundle
+from ...bundle.manifest import TOKENIZER
+from ...runtime.vocabulary.text_encoder import TextEncoder as RuntimeText
+from ...runtime.vocabulary.text_encoder import clean
+from ...segmenter.text.encoder import TorchTextEncoder
+from ...segmenter.text.minilm import package_folder
 
 VECTORS = 1e-4  # largest absolute difference of an element of a unit vector, FP32
 COSINE = 0.99  # least mean cosine, INT8

@@ -1,0 +1,46 @@
+"""Options of an export from plain CLIP weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...bundle.errors import UsageError
+from ...segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
+from ...segmenter.clip_dense.config import DenseRecipe, Refinement
+from ..options import MAX_CLASSES, MAX_SIDE, TextPrecision, Weights
+
+SIZE = (336, 448)  # height, width: the short side that both recipes publish their numbers for
+
+
+@dataclass(frozen=True)
+class ClipExportRequest:
+    """What was asked for."""
+
+    size: tuple[int, int] = SIZE  # height, width of the input in pixels
+    recipe: DenseRecipe = DenseRecipe.sc_clip  # how the last block is computed
+    windows: bool = True  # sliding windows; False: one pass over the whole image
+    refinement: Refinement = Refinement.none  # of the scores by the image
+    temperature: float = 40.0  # factor of the cosine before the softmax over the names
+    threshold: float = THRESHOLD  # least confidence of a labelled pixel, unless the user says otherwise
+    background: tuple[tuple[str, ...], ...] = BACKGROUND_NAMES  # each class with its names
+    max_classes: int = 512  # largest K
+    weights: Weights = "fp32"  # type in which the segmenter's weights are stored
+    text_precision: TextPrecision = "fp32"  # type in which the text encoder's matrices are stored
+    images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
+
+    def check(self, patch: int) -> None:
+        """Raise `UsageError` for what a model with patches of so many pixels cannot do."""
+        for side in self.size:
+            if side % patch or not patch <= side <= MAX_SIDE:
+                raise UsageError(
+                    f"--size is {self.size[1]}x{self.size[0]} (width x height), both sides must be multiples of the "
+                    f"model's patch, {patch} pixels, up to {MAX_SIDE}; "
+                    f"{min(max(round(side / patch), 1) * patch, MAX_SIDE // patch * patch)} is the nearest to {side}"
+                )
+        if not 1 <= self.max_classes <= MAX_CLASSES:
+            raise UsageError(f"--max-classes is {self.max_classes}, expected 1 to {MAX_CLASSES}")
+        if not 0 < self.temperature <= 1000:
+            raise UsageError(f"--temperature is {self.temperature:g}, expected a factor such as 40")
+        if not 0 <= self.threshold <= 1:
+            raise UsageError(f"the threshold is {self.threshold:g}, expected a confidence from 0 to 1")

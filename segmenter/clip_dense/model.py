@@ -1,0 +1,120 @@
+"""Dense CLIP: an image and text vectors in, a cosine for every pixel and name out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...bundle.errors import UsageError
+from .config import PIXEL_MEAN, PIXEL_STD, STEP, WINDOW, ClipDenseConfig, DenseRecipe
+from .recipes import NaclipHead, ScClipHead
+from .refinement import refinement, score_stride
+from .vision import VisionTransformer
+from .windows import WindowGrid, WindowMerge
+
+NO_NAME = -1e4  # logit of a padded name: no probability in any precision
+
+
+class ClipDenseEncoder(nn.Module):
+    """Pixels of one size to a vector for every patch."""
+
+    positions: Tensor  # (1 + P, C)
+
+    def __init__(self, vision: VisionTransformer, recipe: DenseRecipe, size: tuple[int, int]) -> None:
+        super().__init__()
+        patch = vision.config.patch
+        grid = (size[0] // patch, size[1] // patch)
+        self.vision = vision
+        head = NaclipHead if recipe is DenseRecipe.naclip else ScClipHead
+        self.head = head(vision.last, grid)
+        with torch.no_grad():
+            self.register_buffer("positions", vision.positions(grid).clone(), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised RGB (B, 3, h, w) -> vectors (B, P, D) in the text space, of any length, row by row."""
+        levels = self.vision.levels(self.vision.embed(pixels, self.positions))
+        return self.vision.project(self.head(levels))
+
+
+class ClipDenseScorer(nn.Module):
+    """The whole function for images of one size.
+
+    What decides between names (cosines, means over windows, softmax) stands in this module itself: an FP16 graph keeps
+    it in FP32.
+    """
+
+    def __init__(self, model: ClipDense, size: tuple[int, int]) -> None:
+        super().__init__()
+        config = model.config
+        self.temperature = config.temperature
+        self.windows = WindowGrid.sliding(size, WINDOW, STEP) if config.windows else WindowGrid.whole(size)
+        self.encoder = ClipDenseEncoder(model.vision, config.recipe, self.windows.window)
+        self.merge = WindowMerge(self.windows, config.vision.patch, score_stride(config.refinement, size))
+        self.refine = refinement(config.refinement)
+
+    def forward(self, pixels: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB (1, 3, H, W), text vectors (K, S, D) -> labels int64 and confidence of 0..1, (H, W) each.
+
+        The confidence is the softmax over all names, of the winning class's best name. A zero row is no name.
+        """
+        classes, names, dim = text_embeddings.shape
+        text = text_embeddings.reshape(classes * names, dim)
+        absent = (text.abs().amax(-1) == 0).to(text.dtype) * NO_NAME
+        # What follows is linear in the scores, and its weights add up to 1: factor and bias cost less on patches.
+        logits = self._at_full_size(self.temperature * self._on_patches(pixels, text) + absent, pixels)
+        best = logits.reshape(*logits.shape[:2], classes, names).amax(-1)  # of each class, (H, W, K)
+        winner = best.amax(-1)
+        # The winner's own exponential is 1, so its share of the softmax is one over the sum.
+        return best.argmax(-1), 1 / (logits - winner[..., None]).exp().sum(-1)
+
+    def cosines(self, pixels: Tensor, text_embeddings: Tensor) -> Tensor:
+        """Normalised RGB (1, 3, H, W), text vectors (N, D) -> cosines (H, W, N); 0 for a zero row."""
+        return self._at_full_size(self._on_patches(pixels, text_embeddings), pixels)
+
+    def _on_patches(self, pixels: Tensor, text_embeddings: Tensor) -> Tensor:
+        """-> cosines (windows, P, N)."""
+        vectors = nn.functional.normalize(self.encoder(self.windows.crop(pixels)), dim=-1)
+        length = text_embeddings.norm(dim=-1, keepdim=True)
+        unit = text_embeddings / length.clamp(min=1e-6)
+        cosines: Tensor = vectors @ unit.T
+        return cosines
+
+    def _at_full_size(self, scores: Tensor, pixels: Tensor) -> Tensor:
+        """(windows, P, N) -> (H, W, N)."""
+        full: Tensor = self.merge(scores)
+        if self.refine is not None:
+            full = self.refine(full, pixels[0].permute(1, 2, 0))
+        return full
+
+
+class ClipDense(nn.Module):
+    """A CLIP vision transformer as a segmenter; the text tower is `config.text`'s and is kept apart."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: ClipDenseConfig, vision: VisionTransformer | None = None) -> None:
+        """`vision` of the config; None makes one with random weights."""
+        super().__init__()
+        self.config = config
+        self.vision = VisionTransformer(config.vision) if vision is None else vision
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """RGB (B, 3, H, W) float 0..255 -> zero mean, unit variance; both sides must be multiples of the patch."""
+        patch = self.config.vision.patch
+        if image.shape[2] % patch or image.shape[3] % patch:
+            raise UsageError(
+                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {patch}; resize it"
+            )
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def scorer(self, size: tuple[int, int]) -> ClipDenseScorer:
+        """The function for images of `size` (height, width)."""
+        return ClipDenseScorer(self, size).eval()
+
+    def forward(self, image: Tensor, text_embeddings: Tensor) -> Tensor:
+        """RGB (1, 3, H, W) float 0..255, text vectors (N, D) -> cosines (H, W, N)."""
+        size = (int(image.shape[2]), int(image.shape[3]))
+        return self.scorer(size).cosines(self.normalise(image), text_embeddings)
