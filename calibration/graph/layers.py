@@ -69,8 +69,10 @@ def find_layers(model: onnx.ModelProto) -> list[QuantizableLayer]:
 
 
 def group_of(module: str, operator: str) -> str:
-    """Group of a module's layer: `backbone.stages.2`, `pixel_decoder.convolutions`, `query_decoder.ffn`, `heads`, …"""
+    """Group of a module's layer: `backbone.stages.2`, `pixel_decoder.convolutions`, `vision.qkv`, `heads`, …"""
     parts = module.removeprefix("model.").split(".")
+    if "vision" in parts:
+        return _vision_group(parts[parts.index("vision") + 1 :])
     if parts[0] == "backbone":
         length = 3 if len(parts) > 2 and parts[1] == "stages" else 2
         return ".".join(parts[:length])
@@ -82,6 +84,15 @@ def group_of(module: str, operator: str) -> str:
         if any(sign in part for part in parts for sign in _PROJECTION):
             return f"{parts[0]}.projections"
     return "heads"
+
+
+def _vision_group(parts: Sequence[str]) -> str:
+    """Group of a vision transformer's layer: blocks are alike, so each kind of layer is one group over all blocks."""
+    if "mlp" in parts:
+        return "vision.mlp"
+    if "out_proj" in parts:
+        return "vision.out_projection"
+    return "vision.qkv" if "attn" in parts else "vision.patches"
 
 
 def group_names(layers: Sequence[QuantizableLayer]) -> list[str]:

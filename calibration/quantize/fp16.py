@@ -25,6 +25,7 @@ _FP32_OPERATORS = frozenset(
     }
 )  # fmt: skip
 _SHOWN = ".exact"  # ends the name of an FP16 tensor's FP32 copy
+_SCORES = frozenset({"scorer.merge", "scorer.refine"})  # modules of a plain CLIP between cosines and labels
 _SAMPLING = frozenset({"GridSample", "Floor"})  # the two formulations of deformable attention
 # Inputs that the ONNX standard wants in FP32, whatever the type of the first input.
 _OWN_TYPE = {"Resize": (1, 2)}
@@ -77,11 +78,16 @@ def convert_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def fp32_nodes(nodes: Iterable[NodeProto]) -> set[str]:
-    """Names of the nodes that stay FP32: by operator, and all nodes of modules that sample or compute the cosine."""
+    """Names of the nodes that stay FP32: by operator, and all nodes of modules that sample, or compare with names.
+
+    A plain CLIP's scores are scaled before they are averaged over windows, so its means stay FP32, too.
+    """
     nodes = list(nodes)
     sampling = {module_of(node) for node in nodes if node.op_type in _SAMPLING}
     norms = {module_of(node) for node in nodes if node.op_type == "ReduceL2"}
-    return {node.name for node in nodes if node.op_type in _FP32_OPERATORS or module_of(node) in sampling | norms}
+    return {
+        node.name for node in nodes if node.op_type in _FP32_OPERATORS or module_of(node) in sampling | norms | _SCORES
+    }
 
 
 def emulate_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
