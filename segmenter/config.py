@@ -56,7 +56,7 @@ class DenseConfig:
     fine_channels: int  # at stride 8
     detail_channels: int  # at stride 4
     embedding: int  # length of the vectors that places and names are compared by
-    candidates: int  # classes that are compared at stride 4 too: those that come nearest to winning somewhere
+    candidates: int  # classes that are compared at stride 4 too: those that win most places, or nearly
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def dense_mini() -> SegmenterConfig:
             channels=0, mask_channels=0, attention_levels=0, layers=0, heads=0, points=0, ffn=0, norm_groups=0
         ),
         query_decoder=QueryDecoderConfig(queries=0, layers=0, heads=0, ffn=0),
-        dense=DenseConfig(channels=128, fine_channels=96, detail_channels=32, embedding=64, candidates=16),
+        dense=DenseConfig(channels=128, fine_channels=96, detail_channels=32, embedding=64, candidates=24),
     )
 
 
