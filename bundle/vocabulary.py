@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from .errors import UsageError
 
 MAX_NAME = 300  # characters; more than any encoder's context holds
 MAX_SYNONYMS = 64  # names of one class
+_THRESHOLD = re.compile(r"(.*[^\s:].*):\s*(0|1|0?\.[0-9]{1,6}|[01]\.0{0,6}|0\.[0-9]{1,6})\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class ClassNames:
 
     label: str
     names: tuple[str, ...]  # the first is the label
+    threshold: float | None = None  # its own confidence threshold, 0..1; None: the segmenter's
+
+    def __str__(self) -> str:
+        """The entry as `parse_class_entries` reads it."""
+        return "|".join(self.names) + ("" if self.threshold is None else f":{self.threshold:g}")
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,13 @@ def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
 
 
 def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames, ...]:
-    """One class for each entry, `"bike|bicycle"` or a name that may hold commas; else as `parse_classes`."""
+    """One class for each entry, `"bike|bicycle"` or `"cup:0.2"`; a name may hold commas. Else as `parse_classes`."""
     classes: list[ClassNames] = []
     owner: dict[str, str] = {}
     for entry in entries:
         names: list[str] = []
-        for part in entry.split("|"):
+        words, threshold = _split_threshold(entry)
+        for part in words.split("|"):
             name = " ".join(part.split())
             if not name:
                 continue
@@ -80,7 +88,7 @@ def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames,
         if len(names) > MAX_SYNONYMS:
             raise UsageError(f"the class {names[0]!r} has {len(names)} names, at most {MAX_SYNONYMS}; shorten the list")
         if names:
-            classes.append(ClassNames(names[0], tuple(names)))
+            classes.append(ClassNames(names[0], tuple(names), threshold))
     if not classes:
         raise UsageError('the list of classes is empty; give names such as --classes "person,bike|bicycle"')
     if len(classes) > limit:
@@ -89,6 +97,12 @@ def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames,
             "shorten the list, or export again with a larger --max-classes"
         )
     return tuple(classes)
+
+
+def _split_threshold(entry: str) -> tuple[str, float | None]:
+    """`"cup:0.2"` is `"cup"` and 0.2; what follows the colon is part of the name unless it is a number from 0 to 1."""
+    found = _THRESHOLD.fullmatch(entry)
+    return (entry, None) if found is None else (found[1], float(found[2]))
 
 
 def _read_list(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from typer import Option
 from ..bundle.errors import UsageError
 from .capture.options import Flip
 from .engines.registry import providers
+from .vocabulary.sensitivity import Sensitivity
 
 WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
 _MOST_FRAMES = 10**9
@@ -26,7 +27,8 @@ class RunOptions:
     classes: Annotated[
         str | None,
         Option(
-            help='Classes to look for: "person,bike|bicycle" (| separates synonyms), or @FILE with one class per line.'
+            help='Classes to look for: "person,bike|bicycle,cup:0.2" (| separates synonyms; :0.2 is a class\'s own '
+            "confidence threshold), or @FILE: one class per line, JSON or YAML."
         ),
     ] = None
     source: Annotated[
@@ -105,6 +107,10 @@ class RunOptions:
             "published rule instead. Default: the bundle's own, else 0.3."
         ),
     ] = None
+    sensitivity: Annotated[
+        Sensitivity,
+        Option(help="How readily classes are found: high finds more, and more that is not there; low less of both."),
+    ] = Sensitivity.NORMAL
     task: Annotated[
         str,
         Option(

@@ -84,6 +84,7 @@ def _load(options: RunOptions, frames: Source) -> Segmenter:
         task=options.task,
         stuff=[name for entry in stuff for name in entry.names],
         exact_words=options.exact_words,
+        sensitivity=options.sensitivity.value,
         plan=options.plan,
         force=options.force,
         side_by_side=not frames.live and frames.total != 1 and options.keyframes == 1,

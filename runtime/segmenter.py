@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..bundle.errors import BundleError, UsageError
 from ..bundle.manifest import Manifest, Task
+from ..bundle.vocabulary import ClassNames
 from .engines.engine import EngineOptions
 from .engines.registry import open_session
 from .engines.session import Session
@@ -28,6 +29,8 @@ from .inference.prediction import NOTHING, Prediction
 from .inference.preprocess import to_frame, to_input
 from .inference.smoothing import TemporalSmoother
 from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
+from .vocabulary.reading import Reading
+from .vocabulary.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -46,6 +49,7 @@ class SegmenterOptions:
     task: str = "auto"  # "semantic", "panoptic", or "auto": what the bundle can do
     stuff: Sequence[str] = ()  # panoptic: classes without instances, besides those that the bundle lists
     exact_words: bool = False  # leave out-of-vocabulary names as they are (vocabulary/out_of_vocabulary.py)
+    sensitivity: str = "normal"  # "low", "normal" or "high": how readily a class is found (vocabulary/sensitivity.py)
 
 
 class LoadOptions(TypedDict, total=False):
@@ -56,6 +60,7 @@ class LoadOptions(TypedDict, total=False):
     task: str
     stuff: Sequence[str]
     exact_words: bool
+    sensitivity: str
     plan: str | Path | None
     force: bool
     side_by_side: bool
@@ -71,8 +76,15 @@ def _task(name: str, manifest: Manifest) -> Task:
     raise UsageError(f"the task is {name!r}, expected auto, semantic or panoptic")
 
 
+def _sensitivity(name: str) -> Sensitivity:
+    try:
+        return Sensitivity(name)
+    except ValueError as error:
+        raise UsageError(f"the sensitivity is {name!r}, expected low, normal or high") from error
+
+
 class Segmenter:
-    """An open-vocabulary segmenter: a session, a text encoder, and the classes now asked for.
+    """An open-vocabulary segmenter: a session, a text encoder, and the classes in use.
 
     >>> with Segmenter.load() as segmenter:
     ...     segmenter.set_classes("person,bike|bicycle")
@@ -98,7 +110,10 @@ class Segmenter:
         self._manifest = manifest
         self._session = session
         self._encoder = encoder
-        self._class_vectors = ClassVectors(manifest, encoder, options.background, exact_words=options.exact_words)
+        sensitivity = _sensitivity(options.sensitivity)
+        self._class_vectors = ClassVectors(
+            manifest, encoder, options.background, sensitivity, exact_words=options.exact_words
+        )
         default = THRESHOLD if manifest.threshold is None else manifest.threshold
         self.threshold = default if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
@@ -142,7 +157,7 @@ class Segmenter:
 
     @property
     def threshold(self) -> float:
-        """Least confidence of a labelled pixel, 0..1. May be set at any time: the next finished frame obeys."""
+        """Confidence threshold, 0..1, of classes without their own; may be set at any time."""
         return self._threshold
 
     @threshold.setter
@@ -172,15 +187,43 @@ class Segmenter:
         """Look for other classes from the next frame on. No export, no reload; known names cost no encoding.
 
         `classes` is a text as `parse_classes` reads it, `"person,bike|bicycle"` or `"@file"`, or a list of entries:
-        `["sofa, couch", "bike|bicycle"]` is two classes, for a list is taken literally except for `|`.
+        `["sofa, couch", "bike|bicycle"]` is two classes, for a list is taken literally except for `|`. `"cup:0.2"` gives
+        a class its own confidence threshold.
         If it raises, the classes stay as they were. May be called from another thread than `predict`.
         """
-        parsed = self._class_vectors.parse(classes)
+        return self._activate(self._class_vectors.parse(classes), progress)
+
+    def _activate(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
         vocabulary = self._class_vectors.vocabulary(parsed, progress)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
         self._active = ActiveClasses(vocabulary, len(parsed), things, self._version)
         return self._active
+
+    @property
+    def sensitivity(self) -> str:
+        """How readily classes are found: "low", "normal" or "high"; may be set at any time."""
+        return self._class_vectors.sensitivity.value
+
+    @sensitivity.setter
+    def sensitivity(self, value: str) -> None:
+        self._class_vectors.sensitivity = _sensitivity(value)
+        if self._active is not None:
+            self._activate(self._active.vocabulary.classes[: self._active.shown], None)
+
+    def candidates(self) -> ActiveClasses:
+        """The classes in use, and every other name the model knows as a class of its own, for `infer`."""
+        active = self.active
+        vocabulary = self._class_vectors.candidates(active.vocabulary.classes[: active.shown])
+        return replace(active, vocabulary=vocabulary)
+
+    def reading(self, name: str) -> Reading:
+        """What `name` is to the model: trained, near which trained name, misspelt, or not readable.
+
+        >>> print(segmenter.reading("hair"))
+        hair: never trained; nearest: person 0.31
+        """
+        return self._class_vectors.reading(name)
 
     def preload(self) -> None:
         """Load what encodes unknown names now, instead of with the first of them. Raises `BundleError`."""
@@ -234,11 +277,23 @@ class Segmenter:
         index = inferred.labels[0].astype(np.int32)
         index[index >= active.shown] = NOTHING
         index, score = to_frame(index, inferred.confidence[0].astype(np.float32, copy=False), letterbox)
-        index[score < self._threshold] = NOTHING
+        index[score < self._thresholds(active, index)] = NOTHING
         raw = inferred.raw
         ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, active.labels, active.things)
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
         return Prediction(index, score, active.labels, timings, segments, ids, active.version)
+
+    def _thresholds(
+        self, active: ActiveClasses, index: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32] | np.float32 | float:
+        """The confidence threshold, of each pixel (H, W) where classes have their own."""
+        own = [entry.threshold for entry in active.vocabulary.classes[: active.shown]]
+        if all(value is None for value in own):
+            return self._threshold
+        # The last entry is for index NOTHING, which is -1.
+        table = np.array([self._threshold if value is None else value for value in (*own, None)], np.float32)
+        found: npt.NDArray[np.float32] = table[index]
+        return found
 
     def stream(
         self, source: str | Path | int | Iterable[Frame], smooth: float | None = None, keyframes: int = 1

@@ -17,6 +17,7 @@ from ...bundle.errors import UsageError
 from ..opencv import cv2
 from ..segmenter import Segmenter
 from ..threads.newest_task import NewestTaskWorker
+from ..vocabulary.background import LABEL
 from .frame_processor import ActiveClasses, Prepared
 from .prediction import NOTHING, Prediction
 from .preprocess import to_frame
@@ -30,8 +31,9 @@ _UNLIKELY = 0.005  # a name below this is no answer
 class Guess:
     """One thing that a region may be."""
 
-    label: str | None  # an asked class; None is the background: something that nobody asked for
+    label: str | None  # one of the classes in use, or another name the model knows; None: background without a name
     score: float  # probability, 0..1, mean over the region
+    active: bool = True  # whether it is one of the classes in use
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ class Inspector:
             label=None if index == NOTHING else prediction.classes[index],
             share=float(np.count_nonzero(mask) / mask.size),
             box=(int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1),
-            guesses=self._guesses(question, active, mask),
+            guesses=self._guesses(question, mask),
         )
 
-    def _guesses(self, question: _Question, active: ActiveClasses, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
+    def _guesses(self, question: _Question, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
         prepared = self._segmenter.prepare(question.image)
+        active = self._segmenter.candidates()
         vectors = active.vocabulary.vectors.copy()
         guesses: list[Guess] = []
         left = 1.0  # probability that no guess so far has taken
@@ -99,21 +102,18 @@ class Inspector:
             vocabulary = replace(active.vocabulary, vectors=vectors.copy())
             winner, share = self._winner(prepared, replace(active, vocabulary=vocabulary), mask)
             score, left = left * share, left * (1 - share)
-            if winner < active.shown:
-                guesses.append(Guess(active.labels[winner], score))
-                vectors[winner] = 0
-            else:  # the background may be several classes; to a person it is one
-                guesses.append(Guess(None, score))
-                vectors[active.shown :] = 0
+            label = active.vocabulary.labels[winner]
+            guesses.append(Guess(None if label == LABEL else label, score, winner < active.shown))
+            vectors[winner] = 0
             if left < _UNLIKELY:
                 break
         likely = [guess for guess in guesses if guess.score >= _UNLIKELY]
         return tuple(sorted(likely or guesses[:1], key=lambda guess: -guess.score))
 
     def _winner(self, prepared: Prepared, active: ActiveClasses, mask: npt.NDArray[np.bool_]) -> tuple[int, float]:
-        """The class with the most pixels of the region, the background counted as one, and its mean confidence."""
+        """The class with the most pixels of the region, and its mean confidence."""
         inferred = self._segmenter.infer(prepared, active)
-        labels = np.minimum(inferred.labels[0].astype(np.int32), active.shown)
+        labels = inferred.labels[0].astype(np.int32)
         index, confidence = to_frame(labels, inferred.confidence[0].astype(np.float32), prepared.letterbox)
         inside = index[mask]
         winner = int(np.bincount(inside).argmax())

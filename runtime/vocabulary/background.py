@@ -1,10 +1,11 @@
-"""What competes in silence, so that whatever matches no asked class is not painted.
+"""Background classes: names that compete with the user's classes and are not shown.
 
-The argmax must choose something for every pixel. Asked for "cat" alone, all would be cat. So the names the model was
-trained with, less those that mean an asked class, compete as a few extra, last classes of similar names. Names of a
-class compete by maximum before the softmax, so K stays small however many names there are. But what a class gathers
-from several queries adds up: were all names one class, a bit of "clock" here and of "spoon" there would together
-outweigh a "cup". With a class for each name nothing adds up, but every frame pays for 160 full-size score maps.
+The network must choose a class for every pixel. With "cat" alone, everything would be a cat. So the names that the model
+was trained with, except those that mean one of the user's classes, compete as a few further, last classes. Each holds
+similar names: names of a class compete by maximum before the softmax, so K stays small however many names there are.
+But a class's scores of several queries add up. If all names were one class, a bit of "clock" here and of "spoon" there
+would together outweigh a "cup". With a class for each name nothing adds up, but every frame needs 160 full-size score
+maps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import zip_longest
 
 import numpy as np
@@ -21,21 +22,17 @@ import numpy.typing as npt
 from ...bundle.vocabulary import ClassNames, Vocabulary, stack_names
 from .centring import mean_of, unit
 from .out_of_vocabulary import read_words
+from .sensitivity import NEAR
 
 LABEL = "(background)"  # parentheses keep it apart from a name someone types
 
-# Cosine of two names' vectors, the training vocabulary's mean taken off, from which they count as one thing. Without
-# the mean, all prompts look alike (0.6 for "car" and "bus") and the scale differs by encoder. On MiniLM sentence
-# vectors, 21 pairs to keep apart (car/truck, cat/dog, rocket/aeroplane) reach 0.46; of 24 near-synonyms
-# (cup/mug, road/street, cat/kitten), 19 exceed 0.48. The price of an error is small on either side: a rival
-# dropped may let its pixels be painted, a synonym kept may take pixels away.
-NEAR = 0.48
 _ROUNDS = 20  # of k-means, far more than a few hundred names need to settle
 
 # Classes the background is spread over. Measured with `mini` on 82 validation photos, half of each photo's classes
 # asked for: IoU of the asked ones 0.178 / 0.746 / 0.586 (COCO, MSRC, CamVid) with 1, 0.182 / 0.754 / 0.597 with 8, no
 # better with 16 or 32.
 GROUPS = 8
+_UNUSED = 0.1  # component of unit vectors below which they do not use a direction
 MAX_NAMES = 48  # of one background class
 MAX_ROWS = 4096  # K * S of the tensor: all of it is compared with every query in every frame
 
@@ -103,7 +100,7 @@ class Spellings:
 
 
 class Background:
-    """The training vocabulary with its vectors, ready to step back from whatever is asked for."""
+    """The training vocabulary with its vectors: what of it competes with the classes that are asked for."""
 
     def __init__(
         self,
@@ -114,7 +111,7 @@ class Background:
         """`vectors` (N, D), unit: of `names(classes)`, in that order.
 
         `related`: first name of a class -> words for things that overlap it. They do not compete themselves, but the
-        class steps back when one of them is asked for: a face must not take its pixels from a person.
+        class does not compete when one of them is asked for: a person must not take the pixels of a face.
         """
         self._related = related or {}
         self._classes = tuple(tuple(names) for names in classes)
@@ -125,21 +122,64 @@ class Background:
             self._directions = unit(vectors - self._mean)
         self._group = self._grouped()
 
-    def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32]) -> list[str]:
+    def away_from(self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32], near: float = NEAR) -> list[str]:
         """Names that compete with the names `asked` (vectors (M, D)): first names of all classes, then second ones, …
 
-        If one name of a training class is near an asked one, the whole class steps back: its names mean one thing.
+        If one name of a training class is nearer than `near` to an asked one, none of the class competes: its names
+        mean one thing.
         """
-        near = self._near_by_vector(asked_vectors)
+        close = (self._cosines(asked_vectors) > near).any(axis=1)
         spellings = Spellings.of(asked)
         kept = [
             entry
             for entry in self._classes
-            if not any(near[self._row[name]] for name in entry)
+            if not any(close[self._row[name]] for name in entry)
             and not any(map(spellings.match, (*entry, *self._related.get(entry[0], ()))))
         ]
         ranked = (name for rank in zip_longest(*kept) for name in rank if name is not None)
         return list(dict.fromkeys(ranked))
+
+    def taken_over(
+        self, asked: Sequence[str], asked_vectors: npt.NDArray[np.float32], least: float
+    ) -> dict[str, list[str]]:
+        """Trained names at least as near as `least` to a name of `asked` (vectors (M, D)): by the nearest asked name.
+
+        A name that means one of `asked` by its words is not among them: it is asked for already, or stands for
+        something more special.
+        """
+        cosines, spellings = self._cosines(asked_vectors), Spellings.of(asked)
+        found: dict[str, list[str]] = {}
+        for name, row in self._row.items():
+            nearest = int(cosines[row].argmax()) if cosines.shape[1] else 0
+            if cosines.shape[1] and cosines[row, nearest] >= least and not spellings.match(name):
+                found.setdefault(asked[nearest], []).append(name)
+        return found
+
+    def nearest(self, vector: npt.NDArray[np.float32]) -> tuple[str, float] | None:
+        """The trained name nearest to a name's vector (D,), and their cosine; None where there are too few names."""
+        if self._mean is None:
+            return None
+        cosines = self._cosines(vector[None])[:, 0]
+        row = int(cosines.argmax())
+        return next(name for name, place in self._row.items() if place == row), float(cosines[row])
+
+    def weighted(self, vectors: npt.NDArray[np.float32], weight: float) -> npt.NDArray[np.float32]:
+        """`vectors` (S, D), turned so that their cosines with all that resembles a trained name become `weight` times.
+
+        Scaling a vector does nothing, since the graph makes it unit; so it is mixed with a direction in which the
+        trained names have no component, and the network's queries, trained to resemble names, next to none.
+        """
+        if weight == 1.0 or self._unused is None:
+            return vectors
+        mixed: npt.NDArray[np.float32] = weight * unit(vectors) + np.float32(np.sqrt(1 - weight**2)) * self._unused
+        return mixed.astype(np.float32)
+
+    @cached_property
+    def _unused(self) -> npt.NDArray[np.float32] | None:
+        """A direction (D,) in which the trained names have next to no component; None where they use all of them."""
+        _, directions = np.linalg.eigh(self._vectors.T.astype(np.float64) @ self._vectors)
+        least = np.asarray(directions[:, 0], np.float32)
+        return least if float(np.abs(self._vectors @ least).max()) < _UNUSED else None
 
     def groups(self, chosen: Iterable[str], most: int = MAX_NAMES) -> list[list[str]]:
         """`chosen` as classes of similar names, at most `GROUPS` of at most `most` names; later names are left out."""
@@ -174,13 +214,12 @@ class Background:
         nearest = (points @ centres.T).argmax(axis=1)
         return {name: int(group) for entry, group in zip(self._classes, nearest, strict=True) for name in entry}
 
-    def _near_by_vector(self, asked: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    def _cosines(self, asked: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Cosines (N, M) of all trained names with `asked` (M, D), means taken off; zeros where there is no mean."""
         if self._mean is None or not len(asked):
-            return np.zeros(len(self._vectors), np.bool_)
+            return np.zeros((len(self._vectors), len(asked)), np.float32)
         # Not `@`: for so little work BLAS spends ten times longer waking threads that the network keeps busy.
-        cosines = np.einsum("nd,md->nm", self._directions, unit(asked - self._mean))
-        nearest: npt.NDArray[np.bool_] = np.any(cosines > NEAR, axis=1)
-        return nearest
+        return np.asarray(np.einsum("nd,md->nm", self._directions, unit(asked - self._mean)), np.float32)
 
 
 def names(classes: Iterable[Iterable[str]]) -> list[str]:
@@ -196,10 +235,10 @@ def room(classes: int, names_per_class: int) -> int:
 def with_background(
     asked: Vocabulary, background: Sequence[tuple[Sequence[str], npt.NDArray[np.float32]]]
 ) -> Vocabulary:
-    """`asked` with more, last classes: the names of each and their vectors (S, D)."""
-    rivals = [(tuple(names), vectors) for names, vectors in background if names]
-    if not rivals:
+    """`asked` with further, last classes: the names of each and their vectors (S, D)."""
+    further = [(tuple(names), vectors) for names, vectors in background if names]
+    if not further:
         return asked
-    rows = [*asked.vectors, *(vectors for _, vectors in rivals)]
-    classes = (*asked.classes, *(ClassNames(LABEL, names) for names, _ in rivals))
+    rows = [*asked.vectors, *(vectors for _, vectors in further)]
+    classes = (*asked.classes, *(ClassNames(LABEL, names) for names, _ in further))
     return Vocabulary(classes, stack_names(rows, asked.vectors.shape[2]))

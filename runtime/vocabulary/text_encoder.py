@@ -44,7 +44,8 @@ class TextEncoder:
         self._path = bundle.path
         self._spec = bundle.manifest.text
         self._threads = threads
-        self._loaded: tuple[Any, Any] | None = None
+        self._tokens: Any = None  # tokenizer and session, once they are loaded
+        self._session: Any = None
         # The bundle's digest covers its files; templates and cleaning stand in the manifest and change vectors too.
         depends = json.dumps([bundle.digest, self._spec.templates, self._spec.cleaning, self._spec.output])
         key = hashlib.sha256(depends.encode()).hexdigest()[:32]
@@ -65,6 +66,19 @@ class TextEncoder:
             vectors.update(zip(unknown, encoded, strict=True))
             self._cache.add(unknown, encoded)
         return np.stack([vectors[name] for name in names])
+
+    def tokens(self, name: str) -> list[str | None]:
+        """The tokens of a name, without marks and padding; None for one that is unknown. Raises `BundleError`."""
+        tokenizer = self._tokenizer()
+        encoding = tokenizer.encode(clean(name, self._spec.cleaning))
+        unknown = tokenizer.token_to_id("[UNK]")
+        parts = zip(encoding.tokens, encoding.ids, encoding.special_tokens_mask, encoding.attention_mask, strict=True)
+        # An unknown word may be marked as special, too.
+        return [
+            None if number == unknown else token
+            for token, number, special, attended in parts
+            if attended and (number == unknown or not special)
+        ]
 
     def preload(self) -> None:
         """Load tokenizer and graph now. Raises `BundleError`."""
@@ -109,12 +123,15 @@ class TextEncoder:
         return np.asarray(vectors, np.float32)
 
     def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
+        if self._session is None:
+            # Always on the CPU: a few names are not worth a GPU's memory, and must not delay the segmenter's stream.
+            self._session = open_graph(self._path / TEXT_ENCODER, self._threads, "cpu", arena=False)
+        return self._tokenizer(), self._session
+
+    def _tokenizer(self) -> Any:
+        if self._tokens is None:
             try:
-                tokenizer = Tokenizer.from_file(str(self._path / TOKENIZER))
+                self._tokens = Tokenizer.from_file(str(self._path / TOKENIZER))
             except Exception as error:  # the binding raises bare Exception
                 raise BundleError(f"cannot read {self._path / TOKENIZER} ({error}); export the bundle again") from error
-            # The CPU, always: a few words do not repay a GPU's memory, and stay clear of the segmenter's stream.
-            session = open_graph(self._path / TEXT_ENCODER, self._threads, "cpu", arena=False)
-            self._loaded = tokenizer, session
-        return self._loaded
+        return self._tokens
