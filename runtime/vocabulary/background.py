@@ -128,7 +128,7 @@ class Background:
         If one name of a training class is nearer than `near` to an asked one, none of the class competes: its names
         mean one thing.
         """
-        close = (self._cosines(asked_vectors) > near).any(axis=1)
+        close: npt.NDArray[np.bool_] = np.any(self._cosines(asked_vectors) > near, axis=1)
         spellings = Spellings.of(asked)
         kept = [
             entry

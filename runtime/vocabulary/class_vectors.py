@@ -127,11 +127,13 @@ class ClassVectors:
 
     def reading(self, name: str) -> Reading:
         """What `name` is to the model. Encodes it if it is not known yet."""
+        if not self._manifest.training_vocabulary:
+            return Reading(name, trained=False)
         trained = self._trained_names(None)
-        known = names(self._manifest.background_classes)
+        known = names(self._manifest.training_vocabulary)
         if name.casefold() in {entry.casefold() for entry in known}:
             return Reading(name, trained=True, nearest=name, similarity=1.0)
-        tokens = self._encoder.tokens(name) if isinstance(self._encoder, Tokenizing) else [name]
+        tokens: list[str | None] = self._encoder.tokens(name) if isinstance(self._encoder, Tokenizing) else [name]
         if tokens and not any(tokens):
             return Reading(name, trained=False, readable=False)
         nearest = None if trained is None else trained.nearest(self._encoder.encode([name])[0])
