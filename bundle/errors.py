@@ -14,10 +14,13 @@ OvsError                    one line on the terminal, exit code 2
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 
 from .addresses import redact
@@ -89,9 +92,18 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def exit_on_error(command: Callable[[], object]) -> None:
-    """Run a console command; an `OvsError` becomes one line on stderr and its exit code."""
+    """Run a console command; an `OvsError` becomes one line on stderr and its exit code.
+
+    Whatever becomes of standard output (a pipe whose reader left, a full disk, another character set, closed), there is
+    no traceback.
+    """
+    _prepare_streams()
     try:
-        command()
+        try:
+            command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a failure can still be told in one line
     except OvsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -102,9 +114,39 @@ def exit_on_error(command: Callable[[], object]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) went away; silence Python's own flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         sys.exit(141)
+    except OSError as error:
+        if not _is_stdout_failure(error):
+            raise
+        _abandon_stdout()
+        print(f"error: cannot write to standard output ({error.strerror}); free some space", file=sys.stderr)
+        sys.exit(2)
+
+
+def _prepare_streams() -> None:
+    """Names of any characters can be printed, and a stream that the shell closed is not given to a file instead."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _abandon_stdout() -> None:
+    """Silence Python's own flush at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_stdout_failure(error: OSError) -> bool:
+    """Whether an error without a file's name may be standard output's."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
 def note(text: str) -> None:

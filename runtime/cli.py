@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import typer
@@ -19,8 +20,13 @@ class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         following = [*args[1:], "-"]
         given = zip(args, following, strict=True)
-        complete = [(arg, WEB_ADDRESS) if arg == "--web" and after.startswith("-") else (arg,) for arg, after in given]
+        complete = [(arg, WEB_ADDRESS) if arg == "--web" and not _is_address(after) else (arg,) for arg, after in given]
         return super().parse_args(ctx, [arg for entry in complete for arg in entry])
+
+
+def _is_address(word: str) -> bool:
+    """Whether the word after `--web` is its value, and not the next option or a source."""
+    return not (word.startswith("-") or word == "demo" or any(sign in word for sign in "/*?") or os.path.exists(word))
 
 
 def segment(options: RunOptions) -> int:

@@ -63,7 +63,7 @@ def add_command(
     def command(**values: Any) -> None:
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if code := body(options(**given)):
-            raise typer.Exit(code)
+            sys.exit(code)  # not typer.Exit: 130 is what Typer makes of a KeyboardInterrupt
 
     parameters = [
         inspect.Parameter(

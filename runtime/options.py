@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Option
+from typer import Argument, Option
 
 from ..bundle.errors import UsageError
 from .capture.options import Flip
@@ -31,6 +31,14 @@ class RunOptions:
             "confidence threshold), or @FILE: one class per line, JSON or YAML."
         ),
     ] = None
+    sources: Annotated[
+        tuple[str, ...],
+        Argument(
+            metavar="SOURCE",
+            help="Input, instead of --source or --camera: a photo, folder, video or URL; or any number of photos and "
+            "folders.",
+        ),
+    ] = ()
     source: Annotated[
         str | None,
         Option(
@@ -48,6 +56,14 @@ class RunOptions:
         False
     )
     flip: Annotated[Flip, Option(help="Mirror live frames.")] = Flip.NONE
+    fps: Annotated[
+        float | None, Option(help="Frame rate of a folder of photos, for the times in JSON and in a saved video.")
+    ] = None
+    recursive: Annotated[bool, Option("--recursive", help="Read photos in sub-folders too.")] = False
+    skip_errors: Annotated[
+        bool,
+        Option("--skip-errors", help="Exit with 0 although photos or frames were skipped; without it, with 3."),
+    ] = False
     reconnect: Annotated[
         bool, Option("--reconnect/--no-reconnect", help="Whether to reopen a live source that was lost.")
     ] = True
@@ -56,6 +72,9 @@ class RunOptions:
         str | None,
         Option(help="Save annotated output: out.mp4 (video), out.png (one photo) or out (folder of pictures)."),
     ] = None
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace output files even if ovs-run did not write them; never the input.")
+    ] = False
     json: Annotated[str | None, Option(help="Write one JSON line per frame to this file; - is standard output.")] = None
     show: Annotated[
         bool | None,
@@ -158,6 +177,8 @@ class RunOptions:
             _share("strength of smoothing", self.smooth, "a number")
             if self.smooth and self.task == "panoptic":
                 raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
+        if self.sources and self.camera is not None:
+            raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
         if (self.classes is None) == (self.watch_classes is None):
             found = "neither" if self.classes is None else "both"
             raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
@@ -166,6 +187,13 @@ class RunOptions:
     def class_list(self) -> str:
         """What `Segmenter.set_classes` takes: the classes, or `@FILE`."""
         return self.classes if self.classes is not None else f"@{self.watch_classes}"
+
+    @property
+    def inputs(self) -> str | tuple[str, ...] | None:
+        """What is given as a source: one, or several; None for --camera."""
+        # `--source shots/*.jpg` without quotes: the shell makes one value and further words of it.
+        given = self.sources if self.source is None else (self.source, *self.sources)
+        return given[0] if len(given) == 1 else given or None
 
     @property
     def writes_files(self) -> bool:

@@ -287,7 +287,7 @@ def run(
 
 @contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets, so that the frame under way is finished; a second one interrupts.
+    """An event that the first SIGINT, SIGTERM or SIGHUP sets, so that the current frame is finished; a second interrupts.
 
     Python lets only the main thread take signals; elsewhere the event is simply never set.
     """
@@ -301,7 +301,10 @@ def _stop_on_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A terminal that is closed sends SIGHUP; `nohup` has it ignored, and so it stays.
+    signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    handled = {number for number in signals if signal.getsignal(number) != signal.SIG_IGN}
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield stop
     finally:

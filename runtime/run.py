@@ -21,15 +21,18 @@ from .options import WEB_ADDRESS, RunOptions
 from .pipeline import Summary
 from .pipeline import run as run_pipeline
 from .segmenter import Segmenter
-from .sinks.desktop.window import missing as missing_window
+from .sinks.desktop.display import missing as missing_window
+from .sinks.found import FoundSink
 from .sinks.registry import open_json_sink, open_sink
 from .sinks.sink import Sink, SinkRequest
+from .sinks.source_events import LossNotes
 from .viewer.sink import WebOptions
 from .vocabulary.live import read_presets
 from .vocabulary.many_names import many_names
 
 _MOST_STUFF = 10_000  # names of --stuff
 _INTERRUPTED = 130  # exit code
+_INCOMPLETE = 3  # exit code where photos or frames were skipped, or a video ends too early
 
 
 def run(options: RunOptions) -> int:
@@ -53,21 +56,32 @@ def run(options: RunOptions) -> int:
             interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
         sinks = _open_sinks(options, frames, web, interaction)
         summary = _process(options, frames, segmenter, sinks, interaction)
-    _report(summary, to_stderr=options.json == "-")
+    _report(options, summary, frames)
     # What was written is complete, but it is not all that was asked for.
-    return _INTERRUPTED if summary.stopped and not frames.live and not looped else 0
+    if summary.stopped and not frames.live and not looped:
+        return _INTERRUPTED
+    incomplete = frames.skipped > 0 or frames.truncated is not None
+    return _INCOMPLETE if incomplete and not options.skip_errors else 0
 
 
 def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str | None]:
     """The source, and the address of the web page if there is one. A recording on a page is played in a loop."""
-    capture = CaptureOptions(parse_size(options.size), options.rate, options.mjpg, options.flip, options.reconnect)
-    frames = open_source(options.source, options.camera, capture)
+    capture = CaptureOptions(
+        parse_size(options.size),
+        options.rate,
+        options.mjpg,
+        options.flip,
+        options.reconnect,
+        options.fps,
+        options.recursive,
+    )
+    frames = open_source(options.inputs, options.camera, capture)
     web = options.web
     if web is None and options.show is None and not options.writes_files and frames.live and missing_window():
         web = WEB_ADDRESS
-    if web is not None and not options.writes_files and not frames.live and options.source != "-":
+    if web is not None and not options.writes_files and not frames.live and options.inputs != "-":
         frames.close()
-        frames = LoopedSource(lambda: open_source(options.source, options.camera, capture))
+        frames = LoopedSource(lambda: open_source(options.inputs, options.camera, capture))
     closing.callback(frames.close)
     return frames, web
 
@@ -109,9 +123,9 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
             undo.callback(sink.close)
 
         if options.save is not None:
-            add(open_sink(SinkRequest(options.save, source, warn=note), inputs))
+            add(open_sink(SinkRequest(options.save, source, options.overwrite), inputs))
         if options.json is not None:
-            add(open_json_sink(SinkRequest(options.json, source, warn=note), inputs))
+            add(open_json_sink(SinkRequest(options.json, source, options.overwrite), inputs))
         if web is not None:
             from .viewer.sink import WebSink
 
@@ -122,9 +136,13 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
         if options.show or (options.show is None and not sinks and missing_window() is None):
             from .sinks.desktop.window import WindowSink
 
-            add(WindowSink(wait=not source.moving, interaction=interaction))
-        if not sinks:
+            add(WindowSink(interaction, wait=not source.moving))
+        if not sinks and not source.moving:
+            add(FoundSink())
+        elif not sinks:
             note("no output is selected; add --web to see a page, --save out or --json out.jsonl to keep results")
+        if source.live:
+            add(LossNotes(note))
         undo.pop_all()
     return sinks
 
@@ -159,14 +177,18 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _report(summary: Summary, *, to_stderr: bool) -> None:
-    where = ", ".join(summary.places) if summary.places else "nothing saved (--save out, --json out.jsonl)"
+def _report(options: RunOptions, summary: Summary, frames: Source) -> None:
+    if summary.places or options.json == "-":
+        where = ", ".join((*summary.places, *(["JSON lines on standard output"] if options.json == "-" else [])))
+    else:
+        where = "nothing saved (--save out, --json out.jsonl)"
     plural = "" if summary.frames == 1 else "s"
     live = summary.age_ms is not None
     age = f", frame age {summary.age_ms:.0f} ms median, {summary.dropped} stale frames dropped" if live else ""
     together = f", {summary.at_once} frames at a time" if summary.at_once > 1 else ""
+    skipped = f", {frames.skipped} skipped" if frames.skipped else ""
     print(
-        f"{summary.frames} frame{plural}, {summary.fps:.1f} FPS end to end, "
+        f"{summary.frames} frame{plural}{skipped}, {summary.fps:.1f} FPS end to end, "
         f"model {summary.model_ms:.1f} ms median{together}{age}: {where}",
-        file=sys.stderr if to_stderr else sys.stdout,
+        file=sys.stderr if options.json == "-" else sys.stdout,
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from ..frame import Frame
 from ..status import PLAYING
@@ -34,7 +35,11 @@ class LoopedSource:
         self._source = reopen()
         self._closed = threading.Event()
         self.name, self.fps, self.moving = self._source.name, self._source.fps, self._source.moving
-        self.files = self._source.files
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are read."""
+        return self._source.files
 
     @property
     def skipped(self) -> int:
@@ -43,17 +48,20 @@ class LoopedSource:
 
     def __iter__(self) -> Iterator[Frame]:
         index, begun = 0, time.monotonic()
-        due = begun
+        usual = 1 / self.fps if self.moving else _AGAIN
+        due = begun - usual
         while not self._closed.is_set():
+            before = -usual
             for frame in self._source:
+                step, before = frame.time - before, frame.time
                 for _ in range(1 if self.moving else round(_PHOTO / _AGAIN)):
+                    # A network that is slower than the clip slows it down: catching up would leave frames out.
+                    due = max(due + (step if self.moving else _AGAIN), time.monotonic() - _AGAIN)
                     if self._closed.wait(max(0.0, due - time.monotonic())):
                         return
                     now = time.monotonic()
                     yield replace(frame, index=index, time=now - begun, captured=now)
                     index += 1
-                    # A network that is slower than the clip slows it down: catching up would leave frames out.
-                    due = max(due + (1 / self.fps if self.moving else _AGAIN), time.monotonic() - _AGAIN)
             if not self._closed.is_set():
                 self._source.close()
                 self._source = self._reopen()

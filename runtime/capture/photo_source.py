@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ...bundle.errors import SourceError, note
+from ...bundle.addresses import redact_address, scheme_of
+from ...bundle.errors import SourceError, UsageError, note
 from ...bundle.image_files import IMAGE_SUFFIXES, is_image_file
 from ..frame import Frame
 from ..status import PLAYING
 from .names import unique_names
-from .options import refuse_live_options
+from .options import CaptureOptions, refuse_live_options
 from .photos import Image, read_photo
 from .source import Sound, SourceRequest
 
@@ -30,24 +31,34 @@ class PhotoSource:
     sound: Sound | None = None
 
     def __init__(
-        self, paths: Sequence[Path], name: str = "", fps: float = 1.0, warn: Callable[[str], None] = note
+        self,
+        paths: Sequence[Path],
+        name: str = "",
+        fps: float = 1.0,
+        warn: Callable[[str], None] = note,
+        read: Callable[[Path, Callable[[str], None]], Image] = read_photo,
     ) -> None:
-        """`fps` is the rate at which they count as frames. Raises `SourceError` when none of them can be decoded."""
+        """`fps` is the rate at which they count as frames; `read` decodes one.
+
+        Raises `SourceError` when none of them can be decoded.
+        """
         self.name = name or str(paths[0])
         self.fps = fps
         self.total: int | None = len(paths)
         self.skipped = 0
         self.files = tuple(paths)
+        self._paths = list(paths)
         self._warn = warn
+        self._decode = read
         self._read = iter(self._decoded(only=len(paths) == 1))
         self._first: tuple[int, Image] | None = next(self._read, None)
         if self._first is None:
             raise SourceError(f"none of the {len(paths)} photos in {self.name} can be decoded; see the notes above")
 
     def _decoded(self, *, only: bool) -> Iterator[tuple[int, Image]]:
-        for index, path in enumerate(self.files):
+        for index, path in enumerate(self._paths):
             try:
-                image = read_photo(path, self._warn)
+                image = self._decode(path, self._warn)
             except SourceError as error:
                 if only:
                     raise
@@ -57,7 +68,7 @@ class PhotoSource:
             yield index, image
 
     def __iter__(self) -> Iterator[Frame]:
-        names = unique_names(self.files)
+        names = unique_names(self._paths)
         while self._first is not None:
             index, image = self._first
             yield Frame(image, index, index / self.fps, names[index])
@@ -73,6 +84,23 @@ def open_source(request: SourceRequest) -> PhotoSource:
     refuse_live_options(options)
     paths = find_photos(request.address, recursive=options.recursive)
     return PhotoSource(paths, request.address, options.fps or 1.0, request.warn)
+
+
+def open_photos(addresses: Sequence[str], options: CaptureOptions, warn: Callable[[str], None] = note) -> PhotoSource:
+    """The photos at several paths: files, folders and globs. Raises `UsageError` for what is no photo among them."""
+    refuse_live_options(options)
+    paths: list[Path] = []
+    for address in addresses:
+        if scheme_of(address) is not None or (os.path.isfile(address) and not is_image_file(Path(address))):
+            raise UsageError(
+                f"{redact_address(address)[:200]!r} is not a photo; several sources must be photos or folders: run a "
+                "video or camera by itself"
+            )
+        if not os.path.lexists(address) and not any(sign in address for sign in "*?["):
+            raise SourceError(f"no such file or folder: {redact_address(address)[:200]!r}; expected photos and folders")
+        paths += find_photos(address, recursive=options.recursive)
+    unique = list(dict.fromkeys(paths))
+    return PhotoSource(unique, f"{len(unique)} photos", options.fps or 1.0, warn)
 
 
 def find_photos(address: str, *, recursive: bool = False) -> list[Path]:

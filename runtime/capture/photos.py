@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SourceError
-from ...bundle.image_files import HEAD, file_kind
+from ...bundle.image_files import HEAD, file_kind, image_kind
 from ..opencv import cv2
+from .video_files.pyav import pyav
 
+_RARE = ("HEIC", "HEIF", "AVIF", "JPEG XL")  # formats that many builds of OpenCV cannot decode
 _NARROW = 0.25  # of the values that a picture of more than 8 bits can hold: one that uses fewer would show nothing
 _IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # the marker that ends the compressed data of a JPEG's scan
 
@@ -40,6 +43,8 @@ def decode_photo(data: bytes, name: str, warn: Callable[[str], None] | None = No
         raise SourceError(f"{name} is cut short ({len(data)} bytes, no end mark); copy it again")
     image = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
+        image = _decode_by_pyav(data)
+    if image is None:
         raise SourceError(f"{name} does not decode as a picture ({_found(data)})")
     if image.dtype == np.uint8:
         return image
@@ -52,6 +57,24 @@ def _decode(data: bytes, flags: int) -> npt.NDArray[Any] | None:
     except cv2.error:
         return None
     return decoded if decoded is not None and decoded.ndim == 3 and decoded.size else None
+
+
+def _decode_by_pyav(data: bytes) -> Image | None:
+    """HEIC and the like, where FFmpeg knows them and OpenCV does not. None for a picture in tiles, as phones make."""
+    av = pyav()
+    if av is None or image_kind(data[:HEAD]) not in _RARE:
+        return None
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            if len(container.streams.video) != 1:
+                return None
+            frame = next(container.decode(video=0))
+            image: Image = np.ascontiguousarray(
+                np.rot90(frame.to_ndarray(format="bgr24"), round(frame.rotation / 90) % 4)
+            )
+            return image
+    except (av.error.FFmpegError, StopIteration, ValueError):
+        return None
 
 
 def _to_8_bits(image: npt.NDArray[Any], data: bytes, name: str, warn: Callable[[str], None] | None) -> Image:
@@ -72,7 +95,7 @@ def _found(data: bytes) -> str:
     if not data:
         return "it is empty; copy it again"
     kind = file_kind(data[:HEAD])
-    if kind in ("HEIC", "HEIF", "AVIF", "JPEG XL"):
+    if kind in _RARE:
         return f"it is {kind}, which this OpenCV cannot decode, or damaged; convert it to JPEG or PNG"
     if kind is not None and kind[0].isupper() and " " not in kind:
         return f"damaged {kind} data, {len(data)} bytes; copy it again"

@@ -8,14 +8,15 @@ tables below. A program that uses this package may put a function there instead:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, note
-from ...bundle.image_files import IMAGE_SUFFIXES
+from ...bundle.image_files import HEAD, IMAGE_SUFFIXES, image_kind
 from .options import CaptureOptions
+from .photo_source import open_photos
 from .source import Opener, Source, SourceRequest
 
 WORDS: dict[str, str | Opener] = {
@@ -43,12 +44,12 @@ DEVICE: str | Opener = ".live.camera"
 
 
 def open_source(
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     camera: str | None = None,
     options: CaptureOptions | None = None,
     warn: Callable[[str], None] = note,
 ) -> Source:
-    """Open exactly one of a `source` and a `camera`.
+    """Open exactly one of a `source` and a `camera`; several sources must be photos, folders or globs of photos.
 
     Recordings: a photo, a folder or glob of photos, a video file or its http address, "-" for a video on standard
     input, "demo". Live: a camera ("0", "/dev/video0", "csi://0"), the URL of a stream (`SCHEMES`), "screen://".
@@ -61,9 +62,14 @@ def open_source(
     if (source is None) == (camera is None):
         found = "neither" if source is None else "both"
         raise UsageError(f"{found} of --source and --camera given, expected one: --source photo.jpg, or --camera 0")
+    options = CaptureOptions() if options is None else options
+    if source is not None and not isinstance(source, str):
+        if len(source) != 1:
+            return open_photos(source, options, warn)
+        source = source[0]
     address = camera if camera is not None else source
     assert address is not None
-    request = SourceRequest(address, camera is not None, CaptureOptions() if options is None else options, warn)
+    request = SourceRequest(address, camera is not None, options, warn)
     return _load(_opener(request))(request)
 
 
@@ -101,7 +107,21 @@ def _by_path(address: str) -> str | Opener:
             f"no such file or folder: {redact_address(address)[:200]!r}; expected a photo, a folder of photos, "
             "a video, a URL or 'demo'"
         )
-    return SUFFIXES.get(Path(address).suffix.lower(), OTHER_FILE)
+    entry = SUFFIXES.get(Path(address).suffix.lower())
+    if entry is not None:
+        return entry
+    return FOLDER_OR_PATTERN if _begins_like_photo(Path(address)) else OTHER_FILE
+
+
+def _begins_like_photo(path: Path) -> bool:
+    """Whether a file without a photo's suffix is one. A GIF may move, so it is a video."""
+    try:
+        if not path.is_file():  # of a pipe not a byte may be taken
+            return False
+        with path.open("rb") as stream:
+            return image_kind(stream.read(HEAD)) not in (None, "GIF")
+    except OSError:
+        return False
 
 
 def _load(entry: str | Opener) -> Opener:

@@ -22,11 +22,15 @@ class Source(Protocol):
     moving: bool  # whether neighbouring frames belong together
     dropped: int  # stale frames of a live source that a newer one replaced
     sound: Sound | None  # what belongs to these frames, for those who save them
-    files: tuple[Path, ...]  # those that are read; no output may replace them
 
     @property
     def state(self) -> str:
         """`PLAYING`, or what is wrong with a live source and what is done about it, for people."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that are read; no output may replace them."""
         ...
 
     @property

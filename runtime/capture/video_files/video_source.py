@@ -1,96 +1,137 @@
-"""Video files, on disk, at a web address, or through a pipe."""
+"""A video as a source: every frame, in order, at its own time."""
 
 from __future__ import annotations
 
-import stat
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ....bundle.addresses import redact_address
-from ....bundle.errors import SourceError
+from ....bundle.addresses import redact_address, scheme_of
+from ....bundle.errors import SourceError, note
 from ...frame import Frame
-from ...opencv import cv2
 from ...status import PLAYING
+from ..interruptible import interruptible
+from ..names import safe_name
 from ..options import refuse_live_options, refuse_photo_options
-from ..source import Sound, SourceRequest
+from ..source import SourceRequest
+from .decoder import STDIN, Image, VideoDecoder, open_decoder
+from .failures import cut_short, why_unreadable
 
-STDIN = "-"
-_LIKELY_FPS = (1.0, 1000.0)  # what lies outside is a container without a rate
-_USUAL_FPS = 25.0
 _LEAVE = 1.0  # seconds that `close` waits for a read under way
 
 
 class VideoSource:
-    """Every frame of a video, in order."""
+    """Every frame of a video, in order. Frames that do not decode are skipped and counted."""
 
     live = False
     moving = True
     state = PLAYING
     dropped = 0
-    skipped = 0
-    truncated: str | None = None
-    sound: Sound | None = None
-    files: tuple[Path, ...] = ()
 
-    def __init__(self, place: Path | str) -> None:
-        """`place`: a file or a pipe's path, an http address, or "-" for standard input."""
-        place = str(place)
+    def __init__(self, place: Path | str, warn: Callable[[str], None] = note) -> None:
+        """`place`: a file or a pipe's path, an http address, or "-" for standard input.
+
+        `warn` is told how many frames were skipped, and what is missing. Raises `SourceError`.
+        """
+        place = os.fspath(place)
         self.name = "standard input" if place == STDIN else redact_address(place)
-        self._stem = "stdin" if place == STDIN else Path(place.partition("?")[0]).stem
+        self.truncated: str | None = None
+        self._warn = warn
+        self._web = scheme_of(place) is not None
+        named = "stdin" if place == STDIN else self.name.partition("?")[0] if self._web else place
+        self._stem = safe_name(os.path.splitext(os.path.basename(named))[0])
+        self.files: tuple[Path, ...] = () if self._web or place == STDIN else (Path(place),)
+        if self.files:
+            _check_readable(self.files[0])
         self._busy = threading.Lock()  # a decoder must not be freed under a read
-        readable = "://" in place or place == STDIN or _has_content(Path(place))
-        self._capture = cv2.VideoCapture("pipe:0" if place == STDIN else place, cv2.CAP_ANY) if readable else None
-        read, first = self._capture.read() if self._capture is not None else (False, None)
-        if self._capture is None or not read:
-            self.close()
-            expected = "a video such as .mp4 or .avi, or a photo (.jpg, .png)"
-            if place == STDIN:
-                # Most MP4 files have their index at the end, and a pipe cannot be wound forward and back.
-                expected = (
-                    "a video that plays as it comes: MPEG-TS, Matroska, AVI, or MP4 made with -movflags +faststart"
-                )
-            raise SourceError(f"{self.name} does not decode as a video; expected {expected}")
-        self._first = first
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if _LIKELY_FPS[0] <= fps <= _LIKELY_FPS[1] else _USUAL_FPS
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.total: int | None = count if count > 0 else None
+        # A pipe that nobody writes to and a server that sends nothing block: Ctrl-C must work all the same.
+        decoder = interruptible(lambda: _started(place), lambda late: late[0].close())
+        self._decoder: VideoDecoder | None = decoder[0]
+        self._first = decoder[1]
+        self.fps, self.total, self.sound = decoder[0].fps, decoder[0].total, decoder[0].sound
+        self._skipped = 0
+
+    @property
+    def skipped(self) -> int:
+        """Frames that did not decode, so far."""
+        decoder = self._decoder
+        return self._skipped if decoder is None else decoder.skipped
 
     def __iter__(self) -> Iterator[Frame]:
-        image, index = self._first, 0
-        while image is not None:
-            yield Frame(image, index, index / self.fps, f"{self._stem}_{index:06d}")
+        image, start = self._first
+        index, time = 0, 0.0
+        while True:
+            yield Frame(image, index, time, f"{self._stem}_{index:06d}")
             index += 1
             with self._busy:
-                read, image = self._capture.read() if self._capture is not None else (False, None)
-            if not read:
-                return
+                if self._decoder is None:  # closed
+                    return
+                found = self._decoder.read()
+            if found is None:
+                break
+            image, at = found
+            if at - start <= time:  # the clock of a stream was set back
+                start = at - time - 1 / self.fps
+            time = at - start
+        self._report(index)
+
+    def _report(self, had: int) -> None:
+        """Say what the video lacks."""
+        decoder = self._decoder
+        if decoder is None:
+            return
+        if decoder.skipped:
+            plural = "s" if decoder.skipped > 1 else ""
+            self._warn(f"skipped: {decoder.skipped} frame{plural} of {self.name} did not decode")
+        promised, seen = decoder.promised, had + decoder.skipped
+        of = f"{had} of {promised} frames" if promised else f"{had} frames"
+        missing = cut_short(self.files[0]) if self.files and self.files[0].is_file() else None
+        if missing is not None and (promised is None or seen < promised):
+            self.truncated = f"{self.name} is cut short: {of} were read, {missing}"
+        elif decoder.broken is not None and (promised is None or seen < promised):
+            self.truncated = f"{self.name} breaks off: {of} were read ({decoder.broken})"
+        elif self._web and promised is not None and seen < promised:
+            self.truncated = f"{self.name} breaks off: {of} were read"
+        if self.truncated is not None:
+            self._warn(self.truncated)
 
     def close(self) -> None:
         """Free the decoder. One that waits for a pipe is left to the end of the process."""
         if self._busy.acquire(timeout=_LEAVE):
             try:
-                if self._capture is not None:
-                    self._capture.release()
-                self._capture = None
+                if self._decoder is not None:
+                    self._skipped = self._decoder.skipped
+                    self._decoder.close()
+                self._decoder = None
             finally:
                 self._busy.release()
 
 
-def _has_content(path: Path) -> bool:
-    """Whether a file has a first byte; a pipe's is left to its reader. Raises `SourceError` where none may be read."""
+def _started(place: str) -> tuple[VideoDecoder, tuple[Image, float]]:
+    decoder = open_decoder(place)
+    first = decoder.read()
+    if first is None:
+        decoder.close()
+        shown = "standard input" if place == STDIN else redact_address(place)
+        raise SourceError(why_unreadable(shown, place if os.path.isfile(place) else None, place))
+    return decoder, first
+
+
+def _check_readable(path: Path) -> None:
+    """Raise `SourceError` for a file that may not be read; what is in a pipe is left to its reader."""
     try:
-        if stat.S_ISFIFO(path.stat().st_mode):
-            return True
-        with path.open("rb") as stream:
-            return len(stream.read(1)) > 0
-    except OSError as error:
-        raise SourceError(f"cannot read {path} ({error.strerror}); check the file and its permissions") from error
+        if path.is_file():
+            path.open("rb").close()
+        else:
+            path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"cannot read {path} ({reason}); check the file and its permissions") from error
 
 
 def open_source(request: SourceRequest) -> VideoSource:
     """The video at a path, at a web address, or on standard input."""
     refuse_live_options(request.options)
     refuse_photo_options(request.options)
-    return VideoSource(request.address)
+    return VideoSource(request.address, request.warn)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,6 +20,7 @@ from ...opencv import cv2
 from ...status import Status
 from ..output_files import free_path
 from ..picture import PictureSink
+from .display import missing
 from .keyboard import HELP, Action, Keyboard
 
 _TITLE = "ovs-run (h: help, q: quit)"
@@ -33,23 +31,13 @@ _LASTS = 4.0  # seconds for which a message stays
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
 
-def missing() -> str | None:
-    """Why no window can be opened here, or None. Asks the environment only: a GUI toolkit aborts on a wrong guess."""
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return "there is no display (DISPLAY is not set)"
-    found = re.search(r"GUI:\s*(\S+)", cv2.getBuildInformation())
-    if found is None or found.group(1) == "NONE":
-        return "this OpenCV has no windows (pip uninstall opencv-python-headless && pip install 'ovs-edge[window]')"
-    return None
-
-
 class WindowSink:
     """Shows each frame, takes keys and clicks; keyboard.py lists them."""
 
     wants_picture = True
     place: str | None = None
 
-    def __init__(self, wait: bool, interaction: Interaction) -> None:
+    def __init__(self, interaction: Interaction, *, wait: bool) -> None:
         """`wait`: each picture stays until a key is pressed, as photos do. Raises `SinkError` without a display."""
         if reason := missing():
             raise SinkError(f"cannot open a window: {reason}; use --no-show with --save out.mp4")

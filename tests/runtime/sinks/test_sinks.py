@@ -20,7 +20,8 @@ from support.sink_parts import Clip, asked, feed
 
 from ovs_edge.bundle.errors import SinkError, UsageError
 from ovs_edge.runtime.opencv import cv2
-from ovs_edge.runtime.sinks.desktop.window import WindowSink, missing
+from ovs_edge.runtime.sinks.desktop.display import missing
+from ovs_edge.runtime.sinks.desktop.window import WindowSink
 from ovs_edge.runtime.sinks.folder import FolderSink
 from ovs_edge.runtime.sinks.json_lines import JsonSink
 from ovs_edge.runtime.sinks.picture import PictureSink
@@ -303,7 +304,7 @@ def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert missing() is not None
     with pytest.raises(SinkError, match="--no-show"):
-        WindowSink(wait=False, interaction=None)  # type: ignore[arg-type]
+        WindowSink(None, wait=False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".ppm", ".jp2", ".avif"])

@@ -130,7 +130,7 @@ def show(sink: window.WindowSink, segmenter: Segmenter, name: str = "frame", sid
 
 def test_a_stream_in_the_window(desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path) -> None:
     screen, segmenter, interaction = desk
-    sink = window.WindowSink(False, interaction)
+    sink = window.WindowSink(interaction, wait=False)
     assert show(sink, segmenter)
     plain = screen.shown[-1]
     screen.keys = keys("cgr")
@@ -163,7 +163,7 @@ def test_a_stream_in_the_window(desk: tuple[Screen, Segmenter, Interaction], tmp
 
 def test_a_click_tells_what_is_there(desk: tuple[Screen, Segmenter, Interaction]) -> None:
     screen, segmenter, interaction = desk
-    sink = window.WindowSink(False, interaction)
+    sink = window.WindowSink(interaction, wait=False)
     show(sink, segmenter)
     plain = screen.shown[-1]
     screen.click(cv2.EVENT_LBUTTONDOWN, 10, 100, 0, None)
@@ -174,7 +174,7 @@ def test_a_click_tells_what_is_there(desk: tuple[Screen, Segmenter, Interaction]
 
 def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, Interaction]) -> None:
     screen, segmenter, interaction = desk
-    sink = window.WindowSink(True, interaction)
+    sink = window.WindowSink(interaction, wait=True)
     screen.keys = keys("1")
     first = draw(halves(200, 200), segmenter.predict(halves(200, 200)), PLAIN)
 
@@ -204,7 +204,7 @@ def test_a_photo_that_is_shown_does_not_keep_the_run(
     desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path, end: str
 ) -> None:
     screen, segmenter, interaction = desk
-    sink = window.WindowSink(True, interaction)
+    sink = window.WindowSink(interaction, wait=True)
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), halves(200, 200))
     looks = itertools.count()
@@ -220,7 +220,7 @@ def test_a_photo_that_is_shown_does_not_keep_the_run(
 
 def test_why_a_watched_list_is_refused_is_seen(desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path) -> None:
     screen, segmenter, interaction = desk
-    sink = window.WindowSink(False, interaction)
+    sink = window.WindowSink(interaction, wait=False)
     assert show(sink, segmenter)
     plain = screen.shown[-1]
     interaction.vocabulary.request(f"@{tmp_path / 'nothing.txt'}").exception(20)
