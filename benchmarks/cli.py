@@ -7,6 +7,7 @@ import typer
 from ..runtime.command_line import add_command, run_command
 from .ablation.options import AblationCommand
 from .accuracy.options import AccuracyOptions, AskOptions
+from .gpu.options import GpuOptions
 from .live.options import LiveOptions, PipelineOptions, SoakOptions
 from .report.options import ReportOptions
 from .speed.options import DepthOptions, PrecisionsOptions, ProfileOptions, SpeedOptions
@@ -93,6 +94,17 @@ def soak(options: SoakOptions) -> int:
     return run_soak(options)
 
 
+def gpu(options: GpuOptions) -> int:
+    """Everything that only a GPU can show, in one command: parity, latency, roofline share, memory, power.
+
+    Detects what is installed, runs each part within --minutes, and continues where an interrupted run stopped. Exit
+    code 3 if a backend fails its parity check.
+    """
+    from .gpu.command import run_gpu
+
+    return run_gpu(options)
+
+
 def ablation(options: AblationCommand) -> int:
     """Train without, with text diversification, with distillation, with both; compare on held-out categories."""
     from .ablation.command import run
@@ -117,6 +129,7 @@ add_command(app, PrecisionsOptions, precisions)
 add_command(app, PipelineOptions, pipeline)
 add_command(app, SoakOptions, soak)
 add_command(app, DepthOptions, depth)
+add_command(app, GpuOptions, gpu)
 add_command(app, AblationCommand, ablation)
 add_command(app, ReportOptions, report)
 

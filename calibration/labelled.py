@@ -6,6 +6,7 @@ mask as it is stored, masks of 8 or 16 bits, class indices outside the list refu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,5 @@ def _entries(folder: Path) -> list[str]:
     path = folder / "classes.json"
     if not path.is_file():
         return []
-    from ..data.text_files import read_json
-
-    entries = read_json(path)
+    entries = json.loads(path.read_text(encoding="utf-8"))
     return [str(entry) for entry in entries]

@@ -85,13 +85,19 @@ class _Timings:
 
 
 def measure_pipeline(
-    path: Path, source: str, precision: str = "fp32", threads: int = 0, frames: int = 200, rounds: int = 3
+    path: Path,
+    source: str,
+    precision: str = "fp32",
+    threads: int = 0,
+    frames: int = 200,
+    rounds: int = 3,
+    provider: str = "cpu",
 ) -> PipelineResult:
-    """Network alone, pipeline, network alone, …: a machine whose speed wanders is judged by what lies side by side."""
+    """Interleaved: network alone, pipeline, network alone, …, so that changes of the machine's speed affect both."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        Segmenter.load(path, precision, threads, "cpu") as one,
-        Segmenter.load(path, precision, threads, "cpu", side_by_side=True) as several,
+        Segmenter.load(path, precision, threads, provider) as one,
+        Segmenter.load(path, precision, threads, provider, side_by_side=True) as several,
     ):
         one.set_classes(CLASSES)
         several.set_classes(CLASSES)

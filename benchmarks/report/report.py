@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import BundleError, SinkError
+from ..gpu.tables import gpu_tables
 from .ablation_tables import ablation_table
 from .accuracy_tables import accuracy_table, line_table, sequences_table
 from .live_tables import live_table, pipeline_table, soak_table
@@ -38,6 +39,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pipeline": pipeline_table,
     "soak": soak_table,
     "depth": depth_table,
+    "gpu": gpu_tables,
     "ablation": ablation_table,
     "video": video_tables,
 }

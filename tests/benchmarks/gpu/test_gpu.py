@@ -1,0 +1,192 @@
+"""`ovs-bench gpu` without a GPU: its dry run, what it keeps, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from ovs_edge.benchmarks.cli import main
+from ovs_edge.benchmarks.gpu import kit, parity
+from ovs_edge.benchmarks.gpu.capabilities import Capabilities, detect
+from ovs_edge.benchmarks.gpu.kit import Kit, run_parts
+from ovs_edge.benchmarks.gpu.plan import PARTS, Scale
+from ovs_edge.benchmarks.gpu.roofline import DevicePeak, bound_ms, count_work
+from ovs_edge.benchmarks.report.report import tables
+from ovs_edge.bundle.errors import SourceError, UsageError
+
+NOTHING = Capabilities(None, None, None, None, ("CPUExecutionProvider",), "no CUDA provider", None, {})
+
+
+def _gpu(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ovs-bench", "gpu", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_dry_run_reaches_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All parts on the embedded model, as CI runs them; figures are there, and the state of the run is gone."""
+    assert _gpu(monkeypatch, "--dry-run-on-cpu", "-o", tmp_path) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "gpu.json").read_text())["gpu"]
+    assert list(found["parts"]) == list(PARTS)
+    assert found["dry_run"]
+    assert [row["provider"] for row in found["parts"]["roofline"]["peaks"]] == ["cpu"]
+    assert {(row["classes"], row["names"]) for row in found["parts"]["parity"]["rows"]} == {
+        (classes, names) for classes in (2, 20) for names in (1, 4)
+    }
+    assert all(row["labels_equal"] == 1 for row in found["parts"]["parity"]["rows"])
+    speed = found["parts"]["speed"]
+    assert [row["subject"]["classes"] for row in speed["rows"]] == [2, 20]
+    assert all(0 < row["bound_ms"] < 1000 for row in speed["rows"])
+    engines = {row["engine"] for row in found["parts"]["presets"]["rows"]}
+    assert engines == {"onnxruntime cpu", "torch eager fp32, cpu"}
+    assert found["parts"]["pipeline"]["rows"][0]["pipeline_fps"] > 0
+    assert found["parts"]["live"]["rows"][0]["new_names"]["median"] > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "graphs", "page.html"]
+    for title in ("Measured peak", "Parity with ONNX Runtime", "share of roofline", "presets with random weights"):
+        assert title in printed
+    assert "dry run on the CPU" in tables(tmp_path)
+
+
+def test_a_parity_miss_is_loud(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backend that gives one label in ten another value ends with exit code 3, after everything is written."""
+    opened = parity.open_backend
+
+    class Wrong:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def run(self, image: Any, vectors: Any) -> Any:
+            labels, confidence = self._session.run(image, vectors)
+            labels = labels.copy()
+            labels[:, ::10] = (labels[:, ::10] + 1) % len(vectors)
+            return labels, confidence
+
+        def __enter__(self) -> Any:
+            self._session.__enter__()
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self._session.__exit__(*error)
+
+    monkeypatch.setattr(parity, "open_backend", lambda *arguments: Wrong(opened(*arguments)))
+    options = ("--dry-run-on-cpu", "--model", tiny_bundle, "--parts", "parity", "-o", tmp_path)
+    assert _gpu(monkeypatch, *options) == 3
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "4 parity checks failed" in error
+    assert "tiny fp32 on cpu with K=" in error
+    (row, *_) = json.loads((tmp_path / "gpu.json").read_text())["gpu"]["parts"]["parity"]["rows"]
+    assert not row["passed"]
+    assert row["labels_equal"] == pytest.approx(1 - 5 / 48, abs=0.01)
+    assert "FAILED, expected 99.9%" in tables(tmp_path)
+
+
+def test_a_finished_part_is_not_run_again(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed part is repeated in the same folder; other options do not continue the run."""
+    ran: list[str] = []
+    broken = True
+
+    def roofline(run: Kit, done: dict[str, Any], tell: kit.Tell) -> dict[str, Any]:
+        ran.append("roofline")
+        return {"peaks": []}
+
+    def live(run: Kit, done: dict[str, Any], tell: kit.Tell) -> dict[str, Any]:
+        ran.append("live")
+        assert "roofline" in done
+        if broken:
+            raise SourceError("no network")
+        return {"rows": []}
+
+    monkeypatch.setitem(kit._PARTS, "roofline", roofline)
+    monkeypatch.setitem(kit._PARTS, "live", live)
+    run = Kit(tmp_path, (tiny_bundle,), Scale.dry_run(), NOTHING, 1)
+    parts = run_parts(run, ("roofline", "live"), lambda step: None)
+    assert parts["live"]["error"] == "no network"
+    broken = False
+    parts = run_parts(run, ("roofline", "live"), lambda step: None)
+    assert ran == ["roofline", "live", "live"]
+    assert parts["live"]["rows"] == []
+    other = Kit(tmp_path, (tiny_bundle,), Scale(), NOTHING, 1)
+    with pytest.raises(UsageError, match="other bundles, packages or options"):
+        run_parts(other, ("roofline",), lambda step: None)
+    (tmp_path / ".parts.state").write_text("{")
+    with pytest.raises(UsageError, match="not the state of a run"):
+        run_parts(run, ("roofline",), lambda step: None)
+
+
+def test_what_is_installed_decides_what_runs() -> None:
+    """Backends follow from providers, packages and a device."""
+    assert NOTHING.backends == ("cpu",)
+    providers = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    packages = {"onnxruntime-gpu": "1.0", "tensorrt": "10.3", "pycuda": "2024.1"}
+    full = Capabilities("Orin", "540", "8.7", 7620, providers, None, "12.6", packages)
+    assert full.backends == ("cpu", "cuda", "ort-tensorrt", "tensorrt")
+    assert detect().providers  # this machine's, whatever it has
+
+
+def test_the_work_of_a_graph(tmp_path: Path) -> None:
+    """Products and convolutions are counted by their shapes; the bound takes the slower of computing and moving."""
+    kernel = numpy_helper.from_array(np.ones((8, 3, 3, 3), np.float32), "kernel")
+    matrix = numpy_helper.from_array(np.ones((5, 8), np.float32), "matrix")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "kernel"], ["maps"]),
+            helper.make_node("GlobalAveragePool", ["maps"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["row"]),
+            helper.make_node("Gemm", ["row", "matrix"], ["y"], transB=1),
+        ],
+        "work",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 10, 12])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])],
+        [kernel, matrix],
+    )
+    path = tmp_path / "work.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    convolution, product = count_work(path, {"x": np.ones((1, 3, 10, 12), np.float32)})
+    assert convolution.flops == 2 * 8 * 8 * 10 * 27
+    assert convolution.values == 3 * 10 * 12 + 8 * 27 + 8 * 8 * 10
+    assert product.flops == 2 * 5 * 8
+    assert product.values == 8 + 5 * 8 + 5
+    slow_memory = DevicePeak("cuda", "fp16", tflops=1e6, gb_per_s=1.0)
+    moved = convolution.values + product.values
+    assert bound_ms([convolution, product], slow_memory, "fp16") == pytest.approx(1e3 * 2 * moved / 1e9)
+    slow_cores = DevicePeak("cuda", "fp32", tflops=1e-6, gb_per_s=1e6)
+    computed = convolution.flops + product.flops
+    assert bound_ms([convolution, product], slow_cores, "fp32") == pytest.approx(1e3 * computed / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--parts", "roofline,sped"), "--parts names 'sped'"),
+        (("--sizes", "384,500"), "expected multiples of 32"),
+        ((), "no GPU engine can be used here"),
+    ],
+)
+def test_impossible_requests_are_one_line(
+    options: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 2, and nothing is written."""
+    if not options and detect().backends != ("cpu",):
+        pytest.skip("a GPU engine can be used here, so the request is possible")
+    assert _gpu(monkeypatch, *options, "-o", tmp_path / "results") == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
