@@ -50,8 +50,8 @@ def davis_clips(folder: Path) -> list[Clip]:
         names = sorted(path.name for path in (folder / images).iterdir() if path.is_dir())
     except (OSError, DatasetError) as error:
         raise DatasetError(
-            f"{folder} holds no clips ({error}); expected frames/CLIP/ and masks/CLIP/, or DAVIS's JPEGImages/480p/CLIP/ "
-            'and Annotations/480p/CLIP/, and foreground.json, such as {"CLIP": "dog"}'
+            f"{folder} holds no clips ({error}); expected frames/CLIP/ and masks/CLIP/, or DAVIS's JPEGImages/480p/"
+            'CLIP/ and Annotations/480p/CLIP/, and foreground.json, such as {"CLIP": "dog"}'
         ) from error
     clips = []
     for name in names:

@@ -26,7 +26,7 @@ def read_stored(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[
     """
     try:
         content = path.read_bytes()
-        upright = decode_photo(content, str(path))
+        upright = decode_photo(content, path.name)
     except (OSError, SourceError) as error:
         raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error
     if not _turned(path):

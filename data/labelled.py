@@ -28,7 +28,7 @@ class TrueSegment:
 
 @dataclass(frozen=True)
 class CompositeNames(CategoryNames):
-    """Names of a class that is several things to a user, such as "handrail or fence": it is asked for by all of them."""
+    """Names of a class that is several things to a user, such as "handrail or fence": all of them are asked for."""
 
     label: str = ""  # what results call the class
     defining: int = 1  # so many of the first names define the class; the others are synonyms
@@ -134,7 +134,7 @@ def load(file: LabelledFile, read: MaskReader) -> LabelledPhoto:
     image = read_stored(file.image, (height, width))
     if image.shape[:2] != (height, width):
         raise DatasetError(
-            f"{file.mask} is {width}x{height}, its photo {image.shape[1]}x{image.shape[0]}; they must have the same size"
+            f"{file.mask} is {width}x{height}, its photo {image.shape[1]}x{image.shape[0]}; expected the same size"
         )
     if file.background is not None:
         truth = replace(truth, background=_read_background(file.background, truth))

@@ -25,11 +25,12 @@ def save_checkpoint(
     model: ImageModel,
     vocabulary: list[list[str]],
     provenance: dict[str, Any],
+    *,
     half: bool = False,
     text_state: dict[str, torch.Tensor] | None = None,
     related: dict[str, list[str]] | None = None,
 ) -> None:
-    """Write `model.pt` whole or not at all. `text_state` holds the text encoder's weights, where no package brings them.
+    """Write `model.pt` whole or not at all. `text_state`: the text encoder's weights, where no package brings them.
 
     `half` rounds the matrices and kernels to FP16 in the file (and in `model`), so that an export may store them so
     without a loss. Vectors, the statistics of norms among them, stay FP32: they are small, and their range is not.

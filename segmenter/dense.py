@@ -1,7 +1,7 @@
 """A segmenter without queries: every place is compared with the names directly, in convolutions and plain products.
 
-Pixel embeddings against text vectors, as LSeg does (Li et al. 2022), on a light pyramid. Names are compared at stride 8,
-where there are few places; what stride 4 adds is a small correction for the few classes that come near to winning
+Pixel embeddings against text vectors, as LSeg does (Li et al. 2022), on a light pyramid. Names are compared at stride
+8, where there are few places; what stride 4 adds is a small correction for the few classes that come near to winning
 anywhere. So a frame costs nearly the same for ten classes and for hundreds, nothing is decided by thresholds inside the
 network, and nearly all work is convolutions, which engines quantise and fold best.
 """
@@ -68,7 +68,7 @@ class NameVectors(nn.Module):
         self.void = nn.Parameter(torch.randn(1, config.embedding))  # "none of the names"
 
     def whiten(self, names: Tensor) -> None:
-        """Start from the names (N, D) that training knows: their mean goes to zero, their main directions become equal."""
+        """Start from the names (N, D) that training knows: their mean becomes zero, their main directions equal."""
         mean = names.mean(0)
         _, spread, directions = torch.linalg.svd(names - mean, full_matrices=False)
         count = min(len(self.project.weight), len(spread))

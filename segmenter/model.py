@@ -63,7 +63,7 @@ class ImageModel(nn.Module):
         """RGB (B, 3, H, W) float 0..255 -> zero mean, unit variance; both sides must be multiples of 32."""
         if image.shape[2] % STRIDE or image.shape[3] % STRIDE:
             raise UsageError(
-                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {STRIDE}; pad or resize it"
+                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {STRIDE}"
             )
         return (image - self.pixel_mean) / self.pixel_std
 
@@ -79,7 +79,7 @@ class MaskModel(ImageModel):
         )
 
     def forward(self, image: Tensor, text_embeddings: Tensor, depth: int | None = None) -> SegmenterOutput:
-        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks and classes of the last (or `depth`-th) layer."""
+        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks, classes of the last (or `depth`-th) layer."""
         raise NotImplementedError
 
     def decode(self, mask_features: Tensor, levels: list[Tensor], depth: int | None = None) -> list[QueryState]:
@@ -125,7 +125,7 @@ class SegmenterModel(MaskModel):
         return cosine_logits(embedding, text_embeddings, self.no_object, self.logit_scale.exp())
 
     def forward(self, image: Tensor, text_embeddings: Tensor, depth: int | None = None) -> SegmenterOutput:
-        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks and classes of the last (or `depth`-th) layer."""
+        """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks, classes of the last (or `depth`-th) layer."""
         state = self.states(image, depth)[-1]
         layers = self.config.query_decoder.layers if depth is None else depth
         return SegmenterOutput(state.mask_logits, self.classify(self.embed(state, layers), text_embeddings))

@@ -35,7 +35,7 @@ class EncoderLayer(nn.Module):
 class ConvNorm(nn.Module):
     """Convolution without bias, then a norm; a separable one costs a ninth at the same kernel."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int, separable: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int, *, separable: bool = False) -> None:
         super().__init__()
         self.depthwise: nn.Module = nn.Identity()
         if separable:
@@ -58,7 +58,7 @@ class FpnStep(nn.Module):
         self.lateral = ConvNorm(lateral, outputs, 1, config.norm_groups)
         # Narrowed before it is upsampled: a quarter of the work.
         self.narrow: nn.Module = nn.Conv2d(coarse, outputs, 1) if coarse != outputs else nn.Identity()
-        self.output = ConvNorm(outputs, outputs, 3, config.norm_groups, config.separable)
+        self.output = ConvNorm(outputs, outputs, 3, config.norm_groups, separable=config.separable)
 
     def forward(self, feature: Tensor, coarse: Tensor) -> Tensor:
         """feature (B, lateral, H, W), coarse (B, coarse, H/2, W/2) -> (B, outputs, H, W)."""

@@ -106,12 +106,13 @@ class QueryDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(channels, config) for _ in range(config.layers))
         self.decoder_norm = nn.LayerNorm(channels)
         self.mask_embed = MLP(channels, channels, mask_channels, 3)
-        # Between layers a mask is only needed at the next layer's size. To resize the features once and multiply then is
-        # the same as to multiply and resize every mask, but for rounding, at a tenth of the cost. Exported graphs do so.
+        # Between layers a mask is only needed at the next layer's size. To resize the features once and multiply then
+        # is the same as to multiply and resize every mask, but for rounding, at a tenth of the cost. Exported graphs do
+        # so.
         self.resize_features = False
 
     def forward(self, mask_features: Tensor, levels: list[Tensor], depth: int | None = None) -> list[QueryState]:
-        """mask_features (B, M, H/4, W/4), levels from the pixel decoder -> depth + 1 states, the first before any layer."""
+        """mask_features (B, M, H/4, W/4), levels of the pixel decoder -> depth + 1 states, one before any layer."""
         batch, channels = levels[0].shape[:2]
         memories, positions = [], []
         for index, level in enumerate(levels):

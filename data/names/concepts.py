@@ -27,7 +27,7 @@ def concept(name: str) -> str:
 def reconcile(datasets: Sequence[tuple[CategoryNames, ...]]) -> list[tuple[CategoryNames, ...]]:
     """The classes of several datasets, in their order, where those of one concept have the same names.
 
-    The plain name is the concept's where a dataset knows it, else the first one met. A name that two concepts claim says
+    The plain name is the concept's where a dataset knows it, else the first one met. A name of two concepts says
     nothing for sure ("plant": a potted plant, or any vegetation); it leaves the names of both, unless it is the plain
     name of one, and becomes a related word.
     """

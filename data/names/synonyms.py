@@ -33,7 +33,8 @@ def extract(wordnet: WordNet, senses: dict[str, Any]) -> dict[str, Any]:
         categories = {name: _category(wordnet, name, entry) for name, entry in senses["categories"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f'the table of senses is not understood ({error!r}); expected {{"categories": {{NAME: {{"senses": [KEY, …]}}}}}}'
+            f"the table of senses is not understood ({error!r}); expected "
+            '{"categories": {NAME: {"senses": [KEY, …]}}}'
         ) from error
     return {"notice": NOTICE, "source": SOURCE, "categories": categories}
 

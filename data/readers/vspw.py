@@ -3,7 +3,7 @@
 vspw      val.txt, data/VIDEO/origin/*.jpg, data/VIDEO/mask/*.png        0 ("others") and 255 do not count
 vipseg    val.txt, imgs/VIDEO/*.jpg, panomasks/VIDEO/*.png of 16 bits    0 does not count
 
-Both have the same 124 classes; a mask's class 1 is the first. In VIPSeg a value of 125 or more is class * 100 + instance.
+Both have the same 124 classes; a mask's class 1 is the first. VIPSeg's values from 125 on are class * 100 + instance.
 VIPSeg at 720 pixels of height (VIPSeg_720P, with images/ in place of imgs/), on which its authors report, is read the
 same way; frames of the original size are evaluated as they are.
 

@@ -40,5 +40,6 @@ def compare_shapes(found: Mapping[str, Shape], expected: Mapping[str, Shape], de
     ]
     if told:
         raise CheckpointError(
-            f"{described}, but of its parameters are {'; '.join(told)}. Copy the file again, or check which model it is of"
+            f"{described}, but of its parameters are {'; '.join(told)}. Copy the file again, or check which model it "
+            "is of"
         )

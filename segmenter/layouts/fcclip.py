@@ -201,7 +201,7 @@ def _grid(read: ShapeReader) -> int:
     grid = pool_grid(shape)
     if not grid:
         raise CheckpointError(
-            f"{read.origin}: parameters of another shape: {_POOL_POSITIONS} {shape}, expected one row and a square grid "
-            "of rows"
+            f"{read.origin}: parameters of another shape: {_POOL_POSITIONS} {shape}, expected one row and a square "
+            "grid of rows"
         )
     return grid

@@ -61,7 +61,9 @@ class GkcLayout(Mask2FormerLayout):
         if text is None:
             # The towers of CLIP's R50 and R101 are known; their weights must come from elsewhere.
             dim = read.number("the length of a text vector", *vector)
-            text = TextConfig("clip", dim, CONTEXT_LENGTH, 12, 512, 8, VOCABULARY, True, CLIP_TEMPLATES)
+            text = TextConfig(
+                "clip", dim, CONTEXT_LENGTH, 12, 512, 8, VOCABULARY, quick_gelu=True, templates=CLIP_TEMPLATES
+            )
         mean, std = IMAGENET_PIXELS
         return SegmenterConfig(
             name=f"gkc_{name}",

@@ -29,9 +29,9 @@ def load_published(
     """The model in eval mode, and what else the file tells; raises `CheckpointError`.
 
     The second value holds `training_vocabulary` (each class with its names), `stuff` (first names of those classes that
-    are regions, where it is known), `provenance`, and `text_encoder`: the weights of the CLIP text tower, where the file
-    has one, under the names of `ClipText`; `model.config.text` is its config. A Python pickle (`.pkl`) can run code and
-    is read only with `trust_pickle`. GKC and FC-CLIP were trained on COCO panoptic; give
+    are regions, where it is known), `provenance`, and `text_encoder`: the weights of the CLIP text tower, where the
+    file has one, under the names of `ClipText`; `model.config.text` is its config. A Python pickle (`.pkl`) can run
+    code and is read only with `trust_pickle`. GKC and FC-CLIP were trained on COCO panoptic; give
     `training_vocabulary` for a file that was trained with other names. What a GKC file may lack, see
     `Mask2FormerLayout.account_for`.
     """

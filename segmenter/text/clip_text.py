@@ -41,7 +41,7 @@ class SelfAttention(nn.Module):
 class GELU(nn.Module):
     """The activation; `quick` is the sigmoid approximation OpenAI trained with, which differs by up to 0.02."""
 
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, *, quick: bool) -> None:
         super().__init__()
         self.quick = quick
 
@@ -53,13 +53,17 @@ class GELU(nn.Module):
 class ResidualBlock(nn.Module):
     """Attention and feed-forward network, each normalised before."""
 
-    def __init__(self, width: int, heads: int, quick_gelu: bool) -> None:
+    def __init__(self, width: int, heads: int, *, quick_gelu: bool) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = SelfAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=GELU(quick_gelu), c_proj=nn.Linear(4 * width, width))
+            OrderedDict(
+                c_fc=nn.Linear(width, 4 * width),
+                gelu=GELU(quick=quick_gelu),
+                c_proj=nn.Linear(4 * width, width),
+            )
         )
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -75,7 +79,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(
-            ResidualBlock(config.width, config.heads, config.quick_gelu) for _ in range(config.layers)
+            ResidualBlock(config.width, config.heads, quick_gelu=config.quick_gelu) for _ in range(config.layers)
         )
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -98,7 +102,7 @@ class ClipText(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """input_ids int64 (N, L), L at most the context -> (N, D), not normalised. What follows the end mark is unseen."""
+        """input_ids int64 (N, L), L at most the context -> (N, D) of any length. What follows the end is unseen."""
         length = input_ids.shape[1]
         place = torch.arange(length, device=input_ids.device)
         bias = (place[None] > place[:, None]).to(self.positional_embedding.dtype) * FUTURE
@@ -122,14 +126,14 @@ def clip_text(config: TextConfig, state: dict[str, Tensor], origin: str) -> Clip
     check_weights(state, origin)  # before .float(), which would drop an imaginary part
     model = ClipText(config)
     load_weights(model, {name: value.float() for name, value in state.items()}, origin)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(requires_grad=False)
 
 
 def load_clip_text(config: TextConfig, tag: str | None = None) -> ClipText:
     """The encoder with pretrained weights through open_clip, which downloads them once; `tag` is architecture/weights.
 
-    By default the text tower that belongs to the backbone of the presets, told by its dimension. Raises `CheckpointError`
-    when the weights cannot be had.
+    By default the text tower that belongs to the backbone of the presets, told by its dimension. Raises
+    `CheckpointError` when the weights cannot be had.
     """
     tag = tag or ("RN101/openai" if config.dim == 512 else "RN50/openai")
     architecture, _, weights = tag.partition("/")

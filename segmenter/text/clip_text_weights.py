@@ -22,14 +22,15 @@ _ANY_TOWER = {"token_embedding.weight", "positional_embedding", "text_projection
 def give_text_tower(model: ImageModel, extras: dict[str, Any], tag: str, origin: str) -> None:
     """Let `model`, of the checkpoint `origin`, and what else it told speak with the text tower `tag`.
 
-    `tag` is MODEL/WEIGHTS, both names of open_clip, which downloads them once, or MODEL:FILE, a state dict on disk, of a
-    whole CLIP or its text tower. Raises `UsageError` for a tower that the checkpoint does not need or cannot use,
+    `tag` is MODEL/WEIGHTS, both names of open_clip, which downloads them once, or MODEL:FILE, a state dict on disk, of
+    a whole CLIP or its text tower. Raises `UsageError` for a tower that the checkpoint does not need or cannot use,
     `CheckpointError` for weights that cannot be had or do not fit.
     """
     text = model.config.text
     if text.kind != "clip":
         raise UsageError(
-            f"{origin} was trained with vectors of a {text.kind} encoder, to which CLIP's mean nothing; leave out --clip-text"
+            f"{origin} was trained with vectors of a {text.kind} encoder, to which CLIP's mean nothing; leave out "
+            "--clip-text"
         )
     if "text_encoder" in extras:
         raise UsageError(f"{origin} holds the text encoder it was trained with; leave out --clip-text")

@@ -21,7 +21,7 @@ class TorchTextEncoder:
     """A frozen encoder with its tokenizer and prompt templates."""
 
     def __init__(self, config: TextConfig, model: nn.Module, tokenizer: Tokenizer) -> None:
-        self.config, self.model, self.tokenizer = config, model.eval().requires_grad_(False), tokenizer
+        self.config, self.model, self.tokenizer = config, model.eval().requires_grad_(requires_grad=False), tokenizer
 
     @property
     def inputs(self) -> tuple[str, ...]:

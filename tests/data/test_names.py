@@ -142,14 +142,16 @@ def test_chosen_senses_are_the_visible_ones() -> None:
     glosses = {name: " ".join(entry["senses"].values()) for name, entry in _shipped()["categories"].items()}
     assert "computer" in glosses["mouse"] or "electronic device" in glosses["mouse"]
     assert "illumination" in glosses["light"]
-    assert "reading" not in glosses["plate"] and "food" in glosses["plate"]
+    assert "reading" not in glosses["plate"]
+    assert "food" in glosses["plate"]
     assert "bucket" not in _shipped()["categories"]["crt screen"]["synonyms"]
 
 
 def test_wordnet_names_lie_behind_the_hand_written_ones() -> None:
     bus = category_names("bus")
     assert bus.names == ("bus", "coach")  # what bundles carry: unchanged by WordNet
-    assert "school bus" in bus.diverse and "coach" not in bus.diverse
+    assert "school bus" in bus.diverse
+    assert "coach" not in bus.diverse
     assert bus.all == (*bus.names, *bus.diverse)
     assert category_names("bus|tram").all == ("bus", "tram")  # names of one's own replace all others
     assert category_names("stop sign").all == ("stop sign",)

@@ -37,8 +37,8 @@ def test_index_masks_are_read_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("orientation", "stored"), [(3, True), (6, True), (6, False)])
-def test_photos_lie_as_their_masks_do(tmp_path: Path, orientation: int, stored: bool) -> None:
-    """Cameras note how they were held; masks are drawn on the pixels as stored, or, tellingly, on the picture as shown."""
+def test_photos_lie_as_their_masks_do(tmp_path: Path, orientation: int, *, stored: bool) -> None:
+    """Cameras note how they were held; masks are drawn on the pixels as stored, or on the picture as shown."""
     write_index_masks(tmp_path / "d", photos=2)
     (mask_path,) = sorted((tmp_path / "d/masks/train").iterdir())[:1]
     photo_path = next((tmp_path / "d/images/train").glob(f"{mask_path.stem}.*"))

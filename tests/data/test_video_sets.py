@@ -49,11 +49,16 @@ def test_vspw(vspw: Path) -> None:
     assert (videos.name, [clip.name for clip in videos.clips]) == ("vspw", ["1_aaa", "2_bbb"])
     assert videos.skipped == ("1_aaa/00000009.png: no such frame", "3_test: no masks", "4_gone: no frames")
     first, second, third = videos.clips[0].frames
-    assert first.mask is not None and second.mask is None and third.mask is not None
+    assert first.mask is not None
+    assert second.mask is None
+    assert third.mask is not None
     truth = load(first, videos.read).truth
-    assert truth.labels[0].tolist() == [VOID, VOID, 0, 60, 123, 123] and truth.ids is None
-    assert len(videos.classes) == 124 and _names(videos, 0, 60, 123) == ["wall", "person", "train"]
-    assert not videos.novel and videos.stuff is None
+    assert truth.labels[0].tolist() == [VOID, VOID, 0, 60, 123, 123]
+    assert truth.ids is None
+    assert len(videos.classes) == 124
+    assert _names(videos, 0, 60, 123) == ["wall", "person", "train"]
+    assert not videos.novel
+    assert videos.stuff is None
 
 
 def test_vspw_of_other_classes(vspw: Path) -> None:
@@ -61,7 +66,7 @@ def test_vspw_of_other_classes(vspw: Path) -> None:
     with pytest.raises(DatasetError, match="says that wall is 2, expected 1"):
         open_videos(str(vspw))
     (vspw / "label_num_dic_final.json").write_text("[]")
-    with pytest.raises(DatasetError, match="cannot read .*label_num_dic_final.json"):
+    with pytest.raises(DatasetError, match=r"cannot read .*label_num_dic_final\.json"):
         open_videos(str(vspw))
 
 
@@ -77,7 +82,8 @@ def test_vipseg(tmp_path: Path, images: str) -> None:
     videos = open_videos(str(folder))
     truth = load(videos.clips[0].frames[1], videos.read).truth
     assert truth.labels[0].tolist() == [VOID, 60, 60, 60, 18, 123]
-    assert truth.ids is not None and truth.ids[0].tolist() == values
+    assert truth.ids is not None
+    assert truth.ids[0].tolist() == values
     assert truth.segments == {
         61: TrueSegment(60),
         6100: TrueSegment(60),
@@ -85,7 +91,8 @@ def test_vipseg(tmp_path: Path, images: str) -> None:
         19: TrueSegment(18),
         12400: TrueSegment(123),
     }
-    assert videos.stuff is not None and (sum(videos.stuff), videos.stuff[60], videos.stuff[18]) == (66, False, True)
+    assert videos.stuff is not None
+    assert (sum(videos.stuff), videos.stuff[60], videos.stuff[18]) == (66, False, True)
     assert _names(videos, *videos.novel) == [
         "pillar", "ice", "grandstand", "tyre", "box", "basket", "trash can", "bathtub", "fan", "blackboard", "printer",
         "instrument",

@@ -49,7 +49,8 @@ def test_weights_on_disk(model: MaskModel, tmp_path: Path, kind: str) -> None:
         save_file({**state, "visual.conv1.weight": torch.zeros(2)}, path)
     extras: dict[str, Any] = {}
     give_text_tower(model, extras, f"small:{path}", "bare.pth")
-    assert model.config.text.quick_gelu is False and model.config.text.dim == 48
+    assert model.config.text.quick_gelu is False
+    assert model.config.text.dim == 48
     encoder = load_text_encoder(model.config.text, extras["text_encoder"], "bare.pth")
     expected = ClipText(model.config.text)
     expected.load_state_dict(state)
@@ -127,5 +128,7 @@ def test_the_command(
     with pytest.raises(SystemExit) as exit:
         main()
     error = capfd.readouterr().err
-    assert exit.value.code == 2 and error.count("\n") == 1 and "holds the text encoder" in error
+    assert exit.value.code == 2
+    assert error.count("\n") == 1
+    assert "holds the text encoder" in error
     assert not Path("whole.ovs").exists()

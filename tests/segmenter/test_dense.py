@@ -21,7 +21,7 @@ from ovs_edge.segmenter.layouts.registry import build_model
 
 @functools.cache
 def _model() -> DenseSegmenter:
-    """Random weights, shared, so change nothing; batch norms take their statistics from noise, so that places differ."""
+    """Random weights, shared, so change nothing; batch norms take statistics from noise, so that places differ."""
     torch.manual_seed(0)
     model = build_model(preset("dense_mini"))
     assert isinstance(model, DenseSegmenter)

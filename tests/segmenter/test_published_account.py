@@ -41,7 +41,8 @@ SAMPLE = {
     ),
     "fcclip": (
         "backbone.clip_model.logit_scale", "backbone.clip_model.text_projection",
-        "backbone.clip_model.visual.attnpool.positional_embedding", "backbone.clip_model.visual.bn1.num_batches_tracked",
+        "backbone.clip_model.visual.attnpool.positional_embedding",
+        "backbone.clip_model.visual.bn1.num_batches_tracked",
         "backbone.clip_model.visual.layer4.2.bn3.num_batches_tracked", "backbone.clip_model.token_embedding.weight",
         "sem_seg_head.predictor._mask_pooling_proj.1.weight", "sem_seg_head.predictor.logit_scale",
         "sem_seg_head.pixel_decoder.transformer.level_embed", "void_embedding.weight", "criterion.empty_weight",

@@ -56,9 +56,10 @@ def test_attention_pool_is_torchs(size: tuple[int, int]) -> None:
     keys = tokens + place
     known, _ = nn.functional.multi_head_attention_forward(
         query, keys, keys, 128, 2, None,
-        torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]), None, None, False, 0.0,
-        pool.c_proj.weight, pool.c_proj.bias, training=False, attn_mask=inside[0] < 0.5, use_separate_proj_weight=True,
-        q_proj_weight=pool.q_proj.weight, k_proj_weight=pool.k_proj.weight, v_proj_weight=pool.v_proj.weight,
+        torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]), None, None, add_zero_attn=False,
+        dropout_p=0.0, out_proj_weight=pool.c_proj.weight, out_proj_bias=pool.c_proj.bias, training=False,
+        attn_mask=inside[0] < 0.5, use_separate_proj_weight=True, q_proj_weight=pool.q_proj.weight,
+        k_proj_weight=pool.k_proj.weight, v_proj_weight=pool.v_proj.weight,
     )  # fmt: skip
     assert torch.allclose(pool(feature, inside), known.transpose(0, 1), atol=1e-5)
 

@@ -50,7 +50,7 @@ def padded(ids: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_transformer_computes_open_clips_vectors(quick: bool, published: SimpleTokenizer) -> None:
+def test_transformer_computes_open_clips_vectors(published: SimpleTokenizer, *, quick: bool) -> None:
     torch.manual_seed(0)
     theirs = open_clip.create_model("RN50", pretrained=None, force_quick_gelu=quick).eval()
     ours = clip_text(dataclasses.replace(CONFIG, quick_gelu=quick), text_state(theirs.state_dict()), "test")

@@ -23,7 +23,7 @@ from ovs_edge.benchmarks.accuracy.counting import PORTION, Job, measure
 from ovs_edge.benchmarks.accuracy.stages import Stage, choose_stages
 from ovs_edge.benchmarks.report.accuracy_tables import line_table
 from ovs_edge.bundle.bundle import Bundle, sha256
-from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.bundle.errors import DatasetError, SourceError, UsageError
 from ovs_edge.data.labelled import CompositeNames
 from ovs_edge.data.names.category_names import CategoryNames
 from ovs_edge.data.photo_sets import open_photos
@@ -140,7 +140,7 @@ def test_errors_of_workers_reach_the_user(many: Path, tiny_bundle: Path, tmp_pat
     folder = shutil.copytree(many, tmp_path / "many")
     photos = open_photos(str(folder))
     (folder / "images/val/09.png").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match=r"09\.png does not decode"):
+    with pytest.raises(DatasetError, match=r"09\.png does not decode"):
         measure(Job(tiny_bundle, Stage("fp32"), photos, threads=1), jobs=2)
     with pytest.raises(UsageError, match="has no precision 'int7'"):
         measure(Job(tiny_bundle, Stage("int7"), photos, threads=1), jobs=2)
