@@ -20,6 +20,8 @@ def decode_mask(path: Path) -> npt.NDArray[np.integer]:
 
     Values lie as stored, whatever EXIF says, like those of `read_stored`. Raises `DatasetError`.
     """
+    if not path.is_file():
+        raise DatasetError(f"there is no mask {path}; copy the data set again")
     try:
         with Image.open(path) as picture:
             kind, mode, depth = picture.format, picture.mode, _grey_depth(path, picture)
