@@ -6,7 +6,6 @@ mask as it is stored, masks of 8 or 16 bits, class indices outside the list refu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,5 +53,7 @@ def _entries(folder: Path) -> list[str]:
     path = folder / "classes.json"
     if not path.is_file():
         return []
-    entries = json.loads(path.read_text(encoding="utf-8"))
+    from ..data.text_files import read_json
+
+    entries = read_json(path)
     return [str(entry) for entry in entries]

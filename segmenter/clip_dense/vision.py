@@ -20,7 +20,7 @@ class VisionBlocks(nn.Module):
     def __init__(self, config: ClipVisionConfig) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(
-            ResidualBlock(config.width, config.heads, config.quick_gelu) for _ in range(config.layers)
+            ResidualBlock(config.width, config.heads, quick_gelu=config.quick_gelu) for _ in range(config.layers)
         )
 
 
