@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 
 from ..bundle.errors import UsageError
+from .choices import Device, NamesMode, Precision, Schedule
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks
 from .losses.losses import LossOptions
 from .photos.augment import AugmentOptions
-from .schedule import Schedule
-from .text.vocabulary import NamesMode
 
-Precision = Literal["fp32", "bf16", "fp16"]
-AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+RUN_FILE = "run.json"  # in a run's folder: the options that it was started with
+AUTOCAST: dict[Precision, torch.dtype | None] = {
+    Precision.FP32: None,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,15 @@ class TrainOptions:
     frozen_stages: int = 0  # of an EfficientNet: its stem and so many stages keep the weights they start with
     weight_decay: float = 0.05
     warmup: int = 200  # steps
-    schedule: Schedule = "poly"
+    schedule: Schedule = Schedule.POLY
     power: float = 0.9  # poly: of the polynomial decay
     milestones: tuple[float, ...] = (0.8, 0.9)  # step: shares of the run from each of which the rate is a tenth
     clip: float = 0.01  # largest norm of the whole gradient, as Mask2Former
     average: float = 0.998  # decay of the averaged weights, which are what is saved
-    names: NamesMode = "random"  # what a class is called in training
+    names: NamesMode = NamesMode.RANDOM  # what a class is called in training
     rivals: bool = False  # names of the other datasets' categories compete, too, where they mean none of an image's own
     plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
-    precision: Precision = "fp32"  # in which the network computes; weights and losses stay FP32
+    precision: Precision = Precision.FP32  # in which the network computes; weights and losses stay FP32
     seed: int = 0
     validate_every: int = 1000
     workers: int = 1
@@ -66,7 +70,7 @@ class RunOptions:
     data: list[tuple[Path, float]]  # folders, and how often each is drawn from
     folder: Path  # for model.pt, the log and the state
     threads: int = 0  # CPU threads; 0 leaves it to torch
-    device: str = "cpu"
+    device: Device = Device.CPU
     resume: bool = False
     pretrained: bool = True  # start the backbone from published weights
     start: Path | None = None  # a `model.pt` whose weights the whole model starts from
@@ -80,6 +84,12 @@ class RunOptions:
     cache_gb: float = 8.0  # most gigabytes of decoded photos of one dataset; 0: none are kept
     tensorboard: bool = False
     dry_run: bool = False
+    request: str = ""  # JSON of the options given, kept in the folder so that a run can be continued without them
+
+
+def plain_values(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass of options with choices as plain text, as files keep them."""
+    return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(options).items()}
 
 
 def check_options(
@@ -93,11 +103,11 @@ def check_options(
     """Raise `UsageError` for options that contradict each other, the processes, the device or the teacher."""
     if options.batch % ranks.world:
         raise UsageError(f"{options.batch} photos a step cannot be shared by {ranks.world} processes; use a multiple")
-    if options.precision == "fp16" and device.type != "cuda":
+    if options.precision == Precision.FP16 and device.type != "cuda":
         raise UsageError("FP16 training needs a CUDA device; use --precision bf16 or fp32")
-    if (losses.drawn > 0) != (options.names == "draw"):
+    if (losses.drawn > 0) != (options.names == NamesMode.DRAW):
         raise UsageError(
-            f"the names are {options.names!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
+            f"the names are {NamesMode(options.names).value!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
             "with a weight, and the other way round"
         )
     if (losses.region or losses.pairs) and regions is None:

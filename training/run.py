@@ -11,19 +11,20 @@ import torch
 from rich.console import Console
 
 from ..bundle.errors import CheckpointError, UsageError
-from ..bundle.files import cache_folder
+from ..bundle.files import cache_folder, replacing
 from ..data.datasets import SegmentationDataset
 from ..segmenter.checkpoint import load_checkpoint
 from ..segmenter.config import SegmenterConfig, TextConfig, preset
 from ..segmenter.dense import DenseSegmenter
 from ..segmenter.text.clip_text_weights import give_text_tower
 from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
+from .choices import Device
 from .distillation.region_cache import RegionVectors, teach_regions
 from .distillation.teachers import load_teacher
 from .distributed import Ranks, process_group
 from .interrupts import Interrupted, StopSignals
 from .losses.objectives import TrainableModel, trainable
-from .options import RunOptions
+from .options import RUN_FILE, RunOptions
 from .photos.sets import cached, labelled_by, open_sets
 from .pretrained import load_pretrained
 from .recipes import Recipe
@@ -47,10 +48,10 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     if options.dry_run:
         if options.start is not None:
             _model(config, recipe, options)  # tells whether that can be done
-        from .dry_run import describe
+        from .reporting.dry_run import describe
 
         return describe(config, recipe, sets.train, ranks, console)
-    _claim(options)
+    _claim(options, ranks)
     with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
         train = cached(sets.train, options, ranks, console)
         model, origin = _model(config, recipe, options)
@@ -80,28 +81,30 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
         _train(trainer, options, console, stack)
 
 
-def _device(name: str, ranks: Ranks) -> torch.device:
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("--device cuda was asked for, torch sees no CUDA device here; use --device cpu")
-        if ranks.local >= torch.cuda.device_count():
-            raise UsageError(
-                f"process {ranks.local} of this machine has no CUDA device, there are {torch.cuda.device_count()}; start no "
-                "more processes than devices"
-            )
-        device = torch.device("cuda", ranks.local)
-        torch.cuda.set_device(device)
-        return device
-    if name != "cpu":
-        raise UsageError(f"--device is {name!r}, expected cpu or cuda")
-    return torch.device("cpu")
+def _device(device: Device, ranks: Ranks) -> torch.device:
+    if device == Device.CPU:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UsageError("--device cuda was asked for, torch sees no CUDA device here; use --device cpu")
+    if ranks.local >= torch.cuda.device_count():
+        raise UsageError(
+            f"process {ranks.local} of this machine has no CUDA device, there are {torch.cuda.device_count()}; start no "
+            "more processes than devices"
+        )
+    own = torch.device("cuda", ranks.local)
+    torch.cuda.set_device(own)
+    return own
 
 
-def _claim(options: RunOptions) -> None:
+def _claim(options: RunOptions, ranks: Ranks) -> None:
+    """Make the folder of a run, and note its options there; raises `UsageError` for one that holds another run."""
     if (options.folder / STATE).exists() and not options.resume:
-        raise UsageError(f"{options.folder} holds an earlier run; go on with --resume or choose another --output")
+        raise UsageError(f"{options.folder} holds an earlier run; continue it with --resume or choose another --output")
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
+        if ranks.first and options.request and not options.resume:
+            with replacing(options.folder / RUN_FILE) as work:
+                work.write_text(options.request, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"cannot write {options.folder} ({error}); choose a writable folder with -o") from error
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 
-Schedule = Literal["poly", "step"]
+from .choices import Schedule
 
 
 def rate_factor(
@@ -16,7 +14,7 @@ def rate_factor(
     """Share of the peak learning rate at `step` (0 … `steps` - 1): a linear warm-up, then a polynomial decay to 0, or a
     tenth of it from each milestone on, a share of `steps`."""
     warm = min(1.0, (step + 1) / max(1, warmup))
-    if schedule == "step":
+    if schedule == Schedule.STEP:
         return warm * float(0.1 ** sum(step >= round(milestone * steps) for milestone in milestones))
     return warm * float(max(0.0, 1 - step / steps) ** power)
 

@@ -22,6 +22,7 @@ from ..segmenter.backbone import EfficientNetLite0
 from ..segmenter.checkpoint import save_checkpoint
 from ..segmenter.text.encoder import TorchTextEncoder
 from ..segmenter.weights.files import read_weights, write_torch
+from .choices import Precision
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, barrier, share_batch_norms, summed
@@ -29,7 +30,7 @@ from .interrupts import Interrupted, StopSignals
 from .losses.losses import LossOptions
 from .losses.objective import Terms
 from .losses.objectives import TrainableModel, build_objective
-from .options import AUTOCAST, TrainOptions, check_options
+from .options import AUTOCAST, TrainOptions, check_options, plain_values
 from .photos.batches import Batch, CropDataset, LostReaderError, batches, lost_reader
 from .photos.sampling import photos_by_class
 from .pseudo.dataset import own_classes
@@ -108,9 +109,11 @@ class Trainer:
         if self.losses.centred and regions is not None:
             names = torch.cat([vocabulary.plain for vocabulary in self.vocabularies])
             means = names.mean(0), torch.from_numpy(regions.vectors.astype(np.float32)).mean(0)
-        self.objective = build_objective(self.model, self.losses, AUTOCAST[options.precision], means).to(self.device)
+        self.objective = build_objective(self.model, self.losses, AUTOCAST[Precision(options.precision)], means).to(
+            self.device
+        )
         self.optimizer = self._optimizer()
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == Precision.FP16)
         self._text_state, self.split, self._origin = text_state, split, origin
         self.log = RunLog(folder if self.ranks.first else None)
         self.step = 0
@@ -294,7 +297,7 @@ class Trainer:
                 for dataset, weight in zip(self.datasets, self.crops.weights, strict=True)
             },
             "photos": sum(len(dataset) for dataset in self.datasets),
-            "options": asdict(self.options),
+            "options": plain_values(self.options),
             "losses": asdict(self.losses),
             "step": self.step,
             "validation_miou": self.scores,
@@ -355,7 +358,7 @@ class Trainer:
 
     def _recipe(self) -> dict[str, Any]:
         """All that decides the weights; how many processes and workers share the work does not."""
-        options = {name: value for name, value in asdict(self.options).items() if name != "workers"}
+        options = {name: value for name, value in plain_values(self.options).items() if name != "workers"}
         return {
             **options,
             **asdict(self.losses),

@@ -30,6 +30,7 @@ from ...runtime.vocabulary.out_of_vocabulary import read_words
 from ...segmenter.config import preset
 from ...segmenter.model import SegmenterModel
 from ...segmenter.text.encoder import TorchTextEncoder, load_text_encoder
+from ...training.choices import NamesMode
 from ...training.distillation.region_cache import RegionVectors, teach_regions
 from ...training.distillation.teachers import load_teacher
 from ...training.losses.losses import LossOptions
@@ -186,7 +187,7 @@ def run_one(options: AblationOptions, arm: Arm, seed: int) -> RunResult:
     recipe = TrainOptions(
         steps=options.steps, batch=options.batch, crop=options.crop, view=options.view, lr=options.lr, seed=seed,
         warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
-        names="draw" if arm.diversified else "plain", average=0.99,
+        names=NamesMode.DRAW if arm.diversified else NamesMode.PLAIN, average=0.99,
     )  # fmt: skip
     regions = None if arm is Arm.PLAIN else _region_vectors(options, material, encoder)
     trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)

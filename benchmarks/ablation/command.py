@@ -15,7 +15,7 @@ def run(options: AblationCommand) -> int:
     require("torch", "train")
     if options.output is not None:
         require("matplotlib", "report")  # checked now, not after an hour of training
-    from ...training.cli import weighted_folder
+    from ...training.request import weighted_folder
     from .ablation import AblationOptions, run_ablation
 
     recipe = AblationOptions(

@@ -172,7 +172,7 @@ def test_a_truly_full_disk_is_one_line(tmp_path: Path) -> None:
     result = _train_on_little_space(folder, tmp_path / "run", 100_000)
     assert result.returncode == 2, result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("error: cannot write")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["log.jsonl", "run.json"]
 
 
 def test_curves_that_find_the_disk_full_are_one_line(tmp_path: Path) -> None:

@@ -153,4 +153,4 @@ def test_a_command_told_to_stop_saves_first(shapes: Path, tmp_path: Path, number
     assert state["step"] > 0
     if number != signal.SIGTERM:  # which may end the reading process first, in the midst of a step
         assert process.returncode == 128 + number
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOG, "model.pt", STATE]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOG, "model.pt", "run.json", STATE]

@@ -23,13 +23,15 @@ from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import mini
 from ovs_edge.segmenter.model import SegmenterModel
 from ovs_edge.segmenter.text.encoder import load_text_encoder
-from ovs_edge.training.cli import train
+from ovs_edge.training.choices import Device
+from ovs_edge.training.command import run
 from ovs_edge.training.distillation.region_cache import RegionVectors
 from ovs_edge.training.losses.losses import LossOptions
-from ovs_edge.training.options import TrainOptions
+from ovs_edge.training.options import RUN_FILE, TrainOptions
 from ovs_edge.training.recipes import recipe
 from ovs_edge.training.reporting.log import LOG
 from ovs_edge.training.reporting.monitor import Monitor
+from ovs_edge.training.request import TrainRequest
 from ovs_edge.training.text.vocabulary import DatasetVocabulary, rival_names
 from ovs_edge.training.trainer import STATE, Trainer
 
@@ -188,9 +190,13 @@ def test_resume_refuses_other_data_and_another_split(
     output = tmp_path / "run"
 
     def resumed(split: Path | None, *data: str) -> None:
-        train(
-            data=list(data), output=output, steps=1, batch=1, crop=64, view=64, workers=0, split=split,
-            resume=(output / STATE).exists(), pretrained=False,
+        # Without a file of the options that began the run, which would lend what is not given.
+        (output / RUN_FILE).unlink(missing_ok=True)
+        run(
+            TrainRequest(
+                data=data, output=output, steps=1, batch=1, crop=64, view=64, workers=0, split=split,
+                resume=(output / STATE).exists(), pretrained=False,
+            )
         )  # fmt: skip
 
     resumed(split, f"{shapes}:0.5", f"{other}:0.5")
@@ -209,7 +215,7 @@ def test_resume_refuses_other_data_and_another_split(
 
 
 def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) -> None:
-    """`ovs-train`, killed without a warning after its first saved state, and the same command with --resume."""
+    """`ovs-train`, killed without a warning after its first saved state, and continued by its folder alone."""
     arguments = [
         "--data", str(shapes), "--steps", "6", "--batch", "2", "--crop", "64", "--view", "64", "--validate-every", "2",
         "--workers", "0", "--threads", "1",
@@ -228,7 +234,7 @@ def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) ->
             process.kill()
     assert process.returncode == -signal.SIGKILL
     assert torch.load(broken / STATE)["step"] < 6
-    for command in ([*arguments, "-o", str(broken), "--resume"], [*arguments, "-o", str(whole)]):
+    for command in (["-o", str(broken), "--resume"], [*arguments, "-o", str(whole)]):
         result = _train(command)
         assert result.returncode == 0, result.stderr
     one, other = (torch.load(folder / "model.pt")["model"] for folder in (whole, broken))
@@ -310,19 +316,18 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
         ({"preset": "huge"}, "no preset 'huge'"),
         ({"crop": 100}, "multiple of 32"),
         ({"data": ["{data}:often"]}, "not a positive number"),
-        ({"device": "cuda"}, "no CUDA device"),
-        ({"device": "tpu"}, "expected cpu or cuda"),
+        ({"device": Device.CUDA}, "no CUDA device"),
         ({"recipe": "secret"}, "no recipe 'secret'"),
-        ({"precision": "fp8"}, "one of fp32, bf16, fp16"),
+        ({"data": []}, "name a folder with --data"),
         ({"distill_region": 1.0}, "no teacher"),
     ],
 )
 def test_impossible_requests_are_refused(shapes: Path, tmp_path: Path, arguments: dict[str, Any], words: str) -> None:
-    if arguments.get("device") == "cuda" and torch.cuda.is_available():
+    if arguments.get("device") == Device.CUDA and torch.cuda.is_available():
         pytest.skip("a CUDA device is present: the request is possible here")
     data = [entry.format(data=shapes) for entry in arguments.get("data", ["{data}"])]
     with pytest.raises(UsageError, match=words):
-        train(**{**arguments, "data": data, "output": tmp_path / "run"})
+        run(TrainRequest(**{**arguments, "data": tuple(data), "output": tmp_path / "run"}))
     assert not (tmp_path / "run" / "model.pt").exists()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...bundle.errors import UsageError
+from ..choices import NamesMode, Precision, Schedule
 from ..losses.losses import LossOptions
 from ..options import TrainOptions
 
@@ -29,7 +30,7 @@ def plain() -> Recipe:
 def guided() -> Recipe:
     """`plain` with text diversification and text-guided distillation by an ImageNet classifier."""
     losses = LossOptions(drawn=2.0, absent=True, region=8.0, pairs=8.0, centred=True)
-    return Recipe("mini", TrainOptions(names="draw", rivals=True), losses, "imagenet")
+    return Recipe("mini", TrainOptions(names=NamesMode.DRAW, rivals=True), losses, "imagenet")
 
 
 def everyday() -> Recipe:
@@ -59,8 +60,8 @@ def paper() -> Recipe:
     terms are ours.
     """
     train = TrainOptions(
-        steps=50_000, batch=112, crop=512, view=512, lr=3e-4, backbone_lr=0.1, schedule="step",
-        milestones=(0.8, 0.9), warmup=10, names="draw", precision="fp16", validate_every=5000, workers=4,
+        steps=50_000, batch=112, crop=512, view=512, lr=3e-4, backbone_lr=0.1, schedule=Schedule.STEP,
+        milestones=(0.8, 0.9), warmup=10, names=NamesMode.DRAW, precision=Precision.FP16, validate_every=5000, workers=4,
     )  # fmt: skip
     losses = LossOptions(pixel_text=0.0, points=12544, drawn=2.0, region=1.0, pairs=1.0, region_dropout=0.5)
     return Recipe("gkc_r50", train, losses, "clip:RN50/openai")

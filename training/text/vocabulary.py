@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -11,10 +9,9 @@ from ...data.datasets import SegmentationDataset
 from ...data.names.category_names import distinct_names
 from ...runtime.vocabulary.background import Background, Spellings, names
 from ...segmenter.text.encoder import TorchTextEncoder
+from ..choices import NamesMode
 from ..pseudo.dataset import own_classes
 from .diversify import draw_name
-
-NamesMode = Literal["plain", "random", "draw", "max", "mean"]
 
 
 class DatasetVocabulary:
@@ -29,14 +26,14 @@ class DatasetVocabulary:
         self,
         dataset: SegmentationDataset,
         encoder: TorchTextEncoder,
-        mode: NamesMode = "random",
+        mode: NamesMode = NamesMode.RANDOM,
         plain_share: float = 0.5,
     ) -> None:
         self.mode, self.plain_share, self.own = mode, plain_share, own_classes(dataset)
         self.words: list[tuple[str, ...]]  # of each class, the plain name first
-        if mode == "plain":
+        if mode == NamesMode.PLAIN:
             self.words = [entry.names[:1] for entry in dataset.classes]
-        elif mode == "random":
+        elif mode == NamesMode.RANDOM:
             self.words = [entry.names for entry in dataset.classes]
         else:
             self.words = distinct_names(dataset.classes)
@@ -51,11 +48,11 @@ class DatasetVocabulary:
 
     def names(self, generator: torch.Generator) -> Tensor:
         """(K, S, D): the names by which one step classifies; a zero row is no name."""
-        if self.mode == "random":
+        if self.mode == NamesMode.RANDOM:
             return self.draw(self.plain_share, generator)[:, None]
-        if self.mode == "max":
+        if self.mode == NamesMode.MAX:
             return nn.utils.rnn.pad_sequence(self.vectors, batch_first=True)
-        if self.mode == "mean":
+        if self.mode == NamesMode.MEAN:
             means = torch.stack([vectors.mean(0) for vectors in self.vectors])
             return nn.functional.normalize(means, dim=-1)[:, None]
         return self.plain[:, None]

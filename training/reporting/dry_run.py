@@ -11,16 +11,17 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from ..data.datasets import SegmentationDataset
-from ..data.folders import told
-from ..segmenter.config import SegmenterConfig
-from ..segmenter.dense import DenseSegmenter
-from .distributed import Ranks
-from .losses.dense import DenseObjective
-from .losses.objective import Objective
-from .losses.objectives import TrainableModel, build_objective, trainable
-from .options import AUTOCAST
-from .recipes import Recipe
+from ...data.datasets import SegmentationDataset
+from ...data.folders import told
+from ...segmenter.config import SegmenterConfig
+from ...segmenter.dense import DenseSegmenter
+from ..choices import Precision
+from ..distributed import Ranks
+from ..losses.dense import DenseObjective
+from ..losses.objective import Objective
+from ..losses.objectives import TrainableModel, build_objective, trainable
+from ..options import AUTOCAST
+from ..recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def describe(
             console.print(f"{dataset.name}: no pixel of {', '.join(absent)}", markup=False, soft_wrap=True)
         numbers = (report.readable, len(dataset.skipped), len(report.problems), len(dataset.classes), len(absent))
         data.add_row(dataset.name, dataset.layout, *map(str, numbers), f"{weight / weights:.0%}")
-    objective = build_objective(trainable(config), recipe.losses, AUTOCAST[options.precision])
+    objective = build_objective(trainable(config), recipe.losses, AUTOCAST[Precision(options.precision)])
     parts = Table("part", "parameters")
     extra = [(f"{name} (training only)", part) for name, part in objective.named_children() if name != "model"]
     for name, module in (*objective.model.named_children(), *extra):
