@@ -74,7 +74,7 @@ class PanopticOptions:
 
 
 @dataclass(frozen=True)
-class Segment:
+class PanopticSegment:
     """One segment of a panoptic map."""
 
     id: int  # its pixels' value in the map; ids are 1, 2, 3, …
@@ -90,7 +90,7 @@ def panoptic_segments(
     things: npt.NDArray[np.bool_],
     options: PanopticOptions | None = None,
     resize: tuple[Axis, Axis] | None = None,
-) -> tuple[npt.NDArray[np.int32], list[Segment]]:
+) -> tuple[npt.NDArray[np.int32], list[PanopticSegment]]:
     """Panoptic map (H, W), 0 where there is no segment, and its segments in the order of their ids.
 
     mask_logits (Q, h, w); class_probability (Q, K + 1) in 0..1, "no object" last; things (K,) tells which classes are
@@ -114,7 +114,7 @@ def panoptic_segments(
         return owner, []
     claims = _claim(mask_logits[kept], scores[kept].astype(np.float32), rows, columns, owner)
     number = np.zeros(len(kept) + 1, np.int32)  # segment of each kept query, after a 0 for pixels without an owner
-    segments: list[Segment] = []
+    segments: list[PanopticSegment] = []
     regions: dict[int, int] = {}  # stuff class -> its segment
     for place, (query, full, won, visible) in enumerate(zip(kept, *claims, strict=True), 1):
         if not visible or won / full < options.overlap:
@@ -129,7 +129,7 @@ def panoptic_segments(
         number[place] = len(segments) + 1
         if not thing:
             regions[label] = len(segments) + 1
-        segments.append(Segment(len(segments) + 1, label, thing, float(scores[query]), int(visible)))
+        segments.append(PanopticSegment(len(segments) + 1, label, thing, float(scores[query]), int(visible)))
     return number[owner], segments
 
 

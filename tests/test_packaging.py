@@ -105,3 +105,16 @@ def test_modules_stay_small() -> None:
 def test_folders_stay_small() -> None:
     counts = {package: len(list((ROOT / package.replace(".", "/")).glob("*.py"))) for package in PACKAGES}
     assert {package: count for package, count in counts.items() if count > 14} == {}
+
+
+def test_no_import_cycle() -> None:
+    """Also none of imports inside functions or for type checkers alone."""
+    modules = {
+        ".".join(("ovs_edge", *path.relative_to(ROOT).with_suffix("").parts)): path
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    graph = {name: {found for found in _imports(path) if found in modules} - {name} for name, path in modules.items()}
+    while leaves := {name for name, found in graph.items() if not found}:
+        graph = {name: found - leaves for name, found in graph.items() if name not in leaves}
+    assert graph == {}

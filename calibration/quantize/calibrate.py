@@ -35,8 +35,8 @@ from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
 from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
 from .qdq import CPU, TENSORRT, Scheme, convolution_inputs, layers_of_groups, observed_tensors, quantize_layers
 from .ranges import Method, Statistics, all_finite, find_statistics, runs
-from .report import PLOT, REPORT, plot
 from .samples import SampleSplit, read_samples
+from .sensitivity_plot import PLOT, REPORT, plot
 
 BARS: dict[Precision, float] = {"fp16": 0.99, "int8": 0.97, "int8-cpu": 0.97}
 

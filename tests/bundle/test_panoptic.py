@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.reference import Case, needs_reference, reference_state
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.bundle.panoptic import Axis, PanopticOptions, Segment, panoptic_segments
+from ovs_edge.bundle.panoptic import Axis, PanopticOptions, PanopticSegment, panoptic_segments
 from ovs_edge.segmenter.fcclip import FCClip
 from ovs_edge.segmenter.layouts.published import from_published
 
@@ -60,7 +60,7 @@ def _resized(logits: Array, sizes: tuple[tuple[int, int], ...]) -> Array:
 
 def _check(
     logits: Array, classes: Array, things: Array, options: PanopticOptions, sizes: tuple[tuple[int, int], ...] = ()
-) -> list[Segment]:
+) -> list[PanopticSegment]:
     resize = None
     if sizes:
         rows, columns = (Axis.bilinear(logits.shape[1 + axis], sizes[0][axis]) for axis in range(2))

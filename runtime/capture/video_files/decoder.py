@@ -1,4 +1,4 @@
-"""What a video is decoded with: PyAV if it is installed, else OpenCV."""
+"""What every video decoder offers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..source import Sound
-from .pyav import pyav
 
 STDIN = "-"
 
@@ -32,15 +31,3 @@ class VideoDecoder(Protocol):
     def close(self) -> None:
         """Free the decoder."""
         ...
-
-
-def open_decoder(place: str) -> VideoDecoder:
-    """Open a file, a pipe's path, an http address, or "-" for standard input. Raises `SourceError`."""
-    av = pyav()
-    if av is not None:
-        from .pyav_decoder import PyavDecoder
-
-        return PyavDecoder(av, place)
-    from .opencv_decoder import OpencvDecoder
-
-    return OpencvDecoder(place)

@@ -15,7 +15,8 @@ from ..interruptible import interruptible
 from ..names import safe_name
 from ..options import refuse_live_options, refuse_photo_options
 from ..source import SourceRequest
-from .decoder import STDIN, Image, VideoDecoder, open_decoder
+from .decoder import STDIN, Image, VideoDecoder
+from .decoders import open_decoder
 from .failures import cut_short, why_unreadable
 
 _LEAVE = 1.0  # seconds that `close` waits for a read under way

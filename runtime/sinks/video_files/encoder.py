@@ -1,4 +1,4 @@
-"""What a video is encoded with: PyAV if it is installed, else OpenCV."""
+"""What every video encoder offers, and the format it writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ...capture.source import Sound
-from ...capture.video_files.pyav import HINT, pyav
 
 
 class VideoEncoder(Protocol):
@@ -40,27 +39,3 @@ class VideoFormat:
     live: bool  # a recording that cannot be made again
     sound: Sound | None  # to be copied into it
     warn: Callable[[str], None]  # is told what it will lack
-
-
-def open_encoder(video: VideoFormat) -> VideoEncoder:
-    """Start a file. Raises `SinkError` where there is no encoder for it."""
-    av = pyav()
-    if av is not None and video.suffix != ".avi":  # AVI has no time stamps, and nothing that browsers play
-        from .pyav_encoder import PyavEncoder
-
-        return PyavEncoder(av, video)
-    from .opencv_encoder import OpencvEncoder
-
-    if av is None and video.live and video.suffix != ".mkv":
-        video.warn(
-            f"without PyAV a {video.suffix} recording cannot be played if this process is killed; {HINT}, or save as "
-            ".mkv"
-        )
-    elif av is None:
-        video.warn(
-            f"without PyAV the video is MPEG-4 Part 2 at a constant {video.fps:.4g} FPS, without sound, and some "
-            f"browsers do not play it; {HINT} gives H.264, the source's own times, and sound"
-        )
-    elif video.sound is not None:
-        video.warn("the sound is not copied: .avi is written without; save as .mp4 or .mkv")
-    return OpencvEncoder(video)

@@ -20,7 +20,8 @@ from ...opencv import cv2
 from ...status import Status
 from ..sink import SinkRequest
 from ..staging import InPlace, OutputFile, Staged, cannot_write
-from .encoder import VideoEncoder, VideoFormat, open_encoder
+from .encoder import VideoEncoder, VideoFormat
+from .encoders import open_encoder
 
 _LONGEST_GAP = 2.0  # seconds that a picture of a live source lasts at most
 _LEAST_FREE = 4 * 2**20  # bytes: room to complete the file in

@@ -79,7 +79,7 @@ def test_outputs_of_an_earlier_run_are_replaced_and_nothing_else(tmp_path: Path,
 
 
 def test_video_by_opencv_is_known_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoder.pyav", lambda: None)
+    monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoders.pyav", lambda: None)
     for kind in ("a.mp4", "a.mkv", "a.mov"):
         assert is_ours(_made(kind, tmp_path))
 

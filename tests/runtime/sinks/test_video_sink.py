@@ -25,7 +25,7 @@ from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the video is written with."""
     if request.param == "opencv":
-        monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoder.pyav", lambda: None)
+        monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoders.pyav", lambda: None)
     return str(request.param)
 
 
@@ -160,7 +160,7 @@ def test_a_rate_that_mpeg_4_can_hold(fps: float, plays: float) -> None:
 
 
 def test_without_pyav_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoder.pyav", lambda: None)
+    monkeypatch.setattr("ovs_edge.runtime.sinks.video_files.encoders.pyav", lambda: None)
     told: list[str] = []
     sink = VideoSink(tmp_path / "out.mp4", 10, warn=told.append)
     feed(sink, 0)
