@@ -92,8 +92,8 @@ def _absolute(entry: str) -> str:
 def remembered(request: TrainRequest) -> TrainRequest:
     """The request with the options of the run in its output folder where it gives none itself.
 
-    A run that wrote none down, or into another folder, is left to the request alone. Raises `CheckpointError` for a file
-    that is damaged.
+    A run that wrote none down, or into another folder, is left to the request alone. Raises `CheckpointError` for a
+    file that is damaged.
     """
     path = request.output / RUN_FILE
     if not path.is_file():

@@ -59,7 +59,7 @@ class Ranks:
 
 
 @contextmanager
-def process_group(ranks: Ranks, cuda: bool) -> Iterator[None]:
+def process_group(ranks: Ranks, *, cuda: bool) -> Iterator[None]:
     """Join the other processes: over NCCL on CUDA devices, over gloo on CPUs.
 
     When one process stops, its neighbours' next exchange fails or torchrun sends them SIGTERM, and all stop. Only the
@@ -192,8 +192,10 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         count = x.numel() / x.shape[1] * dist.get_world_size()
         if self.track_running_stats:
             with torch.no_grad():
-                assert self.running_mean is not None and self.running_var is not None
-                assert self.num_batches_tracked is not None and self.momentum is not None
+                assert self.running_mean is not None
+                assert self.running_var is not None
+                assert self.num_batches_tracked is not None
+                assert self.momentum is not None
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * count / max(1.0, count - 1), self.momentum)
                 self.num_batches_tracked.add_(1)

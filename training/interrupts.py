@@ -22,8 +22,8 @@ class Interrupted(Exception):
 class StopSignals:
     """Remembers that a signal asked the run to stop, until the run comes to a good place to do so.
 
-    A second SIGINT raises `KeyboardInterrupt` anywhere; further signals of the other kinds change nothing, since a process
-    manager sends them again and again.
+    A second SIGINT raises `KeyboardInterrupt` anywhere; further signals of the other kinds change nothing, since a
+    process manager sends them again and again.
     """
 
     def __init__(self, *, together: bool = False) -> None:
@@ -34,7 +34,8 @@ class StopSignals:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Take the signals for the time of the block. Python lets only the main thread do so; elsewhere nothing changes."""
+        """Take the signals for the time of the block. Python lets only the main thread do so; elsewhere nothing
+        changes."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

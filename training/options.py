@@ -107,8 +107,8 @@ def check_options(
         raise UsageError("FP16 training needs a CUDA device; use --precision bf16 or fp32")
     if (losses.drawn > 0) != (options.names == NamesMode.DRAW):
         raise UsageError(
-            f"the names are {NamesMode(options.names).value!r} and the drawn names' loss weighs {losses.drawn}; names are drawn for a loss "
-            "with a weight, and the other way round"
+            f"--names is {NamesMode(options.names).value!r} and --drawn is {losses.drawn}; --names draw needs --drawn "
+            "above 0, and --drawn needs --names draw"
         )
     if (losses.region or losses.pairs) and regions is None:
         raise UsageError("distillation has a weight and no teacher; choose one with --teacher")

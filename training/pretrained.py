@@ -59,6 +59,6 @@ def open_clip_model(tag: str, option: str) -> Any:
     except Exception as error:  # the hub's client, the network and open_clip raise dozens of unrelated types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"the weights of CLIP {tag} cannot be loaded ({reason[:160]}); connect to the network once, or name a file: "
+            f"the weights of CLIP {tag} cannot be loaded ({reason[:160]}); connect to the network once, or use "
             f"{architecture}:FILE"
         ) from error

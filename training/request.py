@@ -26,8 +26,8 @@ class TrainRequest:
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="plain; guided (text diversification and distillation); everyday (guided, for several datasets); dense "
-            "(a model without queries, for several datasets); paper. Sets the defaults below. [default: plain]"
+            help="plain; guided (text diversification and distillation); everyday (guided, for several datasets); "
+            "dense (a model without queries, for several datasets); paper. Sets the defaults below. [default: plain]"
         ),
     ] = None
     preset: Annotated[str | None, typer.Option(help="Model: mini, dense_mini, gkc_r50 or gkc_r101.")] = None

@@ -52,7 +52,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
 
         return describe(config, recipe, sets.train, ranks, console)
     _claim(options, ranks)
-    with process_group(ranks, device.type == "cuda"), ExitStack() as stack:
+    with process_group(ranks, cuda=device.type == "cuda"), ExitStack() as stack:
         train = cached(sets.train, options, ranks, console)
         model, origin = _model(config, recipe, options)
         towers: dict[str, Any] = {}
@@ -88,8 +88,8 @@ def _device(device: Device, ranks: Ranks) -> torch.device:
         raise UsageError("--device cuda was asked for, torch sees no CUDA device here; use --device cpu")
     if ranks.local >= torch.cuda.device_count():
         raise UsageError(
-            f"process {ranks.local} of this machine has no CUDA device, there are {torch.cuda.device_count()}; start no "
-            "more processes than devices"
+            f"process {ranks.local} of this machine has no CUDA device, it has {torch.cuda.device_count()}; start at "
+            "most one process per device"
         )
     own = torch.device("cuda", ranks.local)
     torch.cuda.set_device(own)
@@ -190,15 +190,16 @@ def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitS
     except Interrupted as interrupted:
         bar.close()
         console.print(
-            f"stopped after step {trainer.step} of {trainer.options.steps}, {options.folder / STATE} holds all of it; go on "
-            "with --resume",
+            f"stopped after step {trainer.step} of {trainer.options.steps}, saved in {options.folder / STATE}; "
+            "continue with --resume",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         raise SystemExit(128 + interrupted.number) from None
     except torch.OutOfMemoryError as error:
         raise UsageError(
-            f"{trainer.device} has too little memory for {trainer.options.batch} crops of {trainer.options.crop} pixels "
-            f"({str(error).splitlines()[0]}); lower --batch or --crop, or use --precision bf16; --dry-run estimates"
+            f"{trainer.device} has too little memory for {trainer.options.batch} crops of {trainer.options.crop} "
+            f"pixels ({str(error).splitlines()[0]}); lower --batch or --crop, or use --precision bf16; --dry-run "
+            "prints an estimate"
         ) from error
     skipped = trainer.all_skipped()
     console.print(

@@ -103,10 +103,12 @@ class Named(Protocol):
     """A data set, whoever reads it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What results call it."""
 
     @property
-    def classes(self) -> tuple[CategoryNames, ...]: ...
+    def classes(self) -> tuple[CategoryNames, ...]:
+        """Its classes, in the order of their indices."""
 
 
 def check_known(datasets: Iterable[Named], split: Split) -> None:
@@ -116,8 +118,8 @@ def check_known(datasets: Iterable[Named], split: Split) -> None:
         one = Split((name,), {})
         if not any(one.hides(category) for dataset in datasets for category in dataset.classes):
             raise DatasetError(
-                f"the split names {name!r} as unseen, but {', '.join(dataset.name for dataset in datasets)} has no such "
-                "category; correct the name, or remove it"
+                f"the split names {name!r} as unseen, but no dataset has it "
+                f"({', '.join(dataset.name for dataset in datasets)}); correct the name, or remove it"
             )
 
 

@@ -91,7 +91,7 @@ class Trainer:
         check_options(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
         freeze(self.model, options.frozen_stages)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self.datasets = [dataset for dataset, _ in train]
         self.crops = CropDataset(
             self.datasets,
@@ -144,8 +144,8 @@ class Trainer:
         on_validation: Callable[[int, dict[str, float]], None],
         stop: StopSignals | None = None,
     ) -> None:
-        """Train to the last step. A state is written at every validation, every few minutes between, and before `stop` ends
-        the run with `Interrupted`."""
+        """Train to the last step. A state is written at every validation, every few minutes between, and before
+        `stop` ends the run with `Interrupted`."""
         options, stop = self.options, stop or StopSignals()
         saved = time.monotonic() - SAVE_SECONDS + FIRST_SAVE_SECONDS
         try:
@@ -278,7 +278,8 @@ class Trainer:
             kept.copy_(current)
 
     def validate(self) -> dict[str, float]:
-        """`validation_scores` of the averaged weights on every validation split; each process sees its part of the photos."""
+        """`validation_scores` of the averaged weights on every validation split; each process sees its part of the
+        photos."""
         found: dict[str, float] = {}
         for dataset, vectors in zip(self.val, self.val_vectors, strict=True):
             own = range(self.ranks.rank, len(dataset), self.ranks.world)
@@ -329,7 +330,8 @@ class Trainer:
         )
 
     def resume(self) -> None:
-        """Go on from `training.pt`; refuses a run whose recipe or data was another. The log ends with that state too."""
+        """Go on from `training.pt`; refuses a run whose recipe or data was another. The log ends with that state
+        too."""
         path = self.folder / STATE
         state = read_weights(path)
         try:
@@ -381,4 +383,4 @@ def freeze(model: TrainableModel, stages: int) -> None:
     if not isinstance(backbone, EfficientNetLite0):
         raise UsageError(f"frozen stages are of EfficientNet, this backbone is {type(backbone).__name__}; use 0")
     for part in (backbone.stem, *backbone.stages[:stages]):
-        part.requires_grad_(False)
+        part.requires_grad_(requires_grad=False)

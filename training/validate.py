@@ -81,7 +81,8 @@ def validation_scores(
 def probabilities(
     model: TrainableModel, photo: npt.NDArray[np.uint8], vectors: Tensor, view: int
 ) -> npt.NDArray[np.float32]:
-    """Probability (K + 1, h, w) of every class (K, S, D) at the places of a BGR photo, the last that of none of them."""
+    """Probability (K + 1, h, w) of every class (K, S, D) at the places of a BGR photo, the last that of none of
+    them."""
     image, (height, width) = _network_input(model, photo, view)
     vectors = vectors.to(image.device)
     if isinstance(model, DenseSegmenter):
@@ -113,7 +114,8 @@ def predictions(
 
 
 def _network_input(model: TrainableModel, photo: npt.NDArray[np.uint8], view: int) -> tuple[Tensor, tuple[int, int]]:
-    """RGB (1, 3, view, view) on the model's device, which is set to evaluate, and height and width of the photo in it."""
+    """RGB (1, 3, view, view) on the model's device, which is set to evaluate, and height and width of the photo in
+    it."""
     model.eval()
     height, width = Letterbox.fit(photo.shape[:2], (view, view)).scaled
     small = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)

@@ -221,7 +221,9 @@ def test_a_step_leaves_teacher_and_text_as_they_are(kind: str, tmp_path: Path, m
     steps: list[Progress] = []
     trainer.run(steps.append, lambda step, scores: None)
     assert len(taken) == 4
-    assert steps[0].region > 0 and steps[0].pairs > 0 and steps[0].drawn > 0
+    assert steps[0].region > 0
+    assert steps[0].pairs > 0
+    assert steps[0].drawn > 0
     assert all(value.grad is not None for value in trainer.objective.distiller.parameters())  # type: ignore[union-attr]
     assert [given.grad for given in (*taken, *vectors)] == [None] * (4 + len(vectors))
     for module, state in zip((network, encoder.model), before, strict=True):
@@ -266,8 +268,8 @@ def test_distillation_without_a_teacher_is_refused(tmp_path: Path) -> None:
     model = SegmenterModel(mini())
     for options, losses, words in (
         (TrainOptions(), LossOptions(region=1), "no teacher"),
-        (TrainOptions(), LossOptions(drawn=1), "the names are 'random'"),
-        (TrainOptions(names="draw"), LossOptions(), "the names are 'draw'"),
+        (TrainOptions(), LossOptions(drawn=1), "--names is 'random'"),
+        (TrainOptions(names="draw"), LossOptions(), "--names is 'draw'"),
         (TrainOptions(precision="fp16"), LossOptions(), "needs a CUDA device"),
     ):
         with pytest.raises(UsageError, match=words):

@@ -57,25 +57,17 @@ _SCRIPT = """
     from ovs_edge.training.trainer import Trainer
 
 
-    def train(data, folder, ranks):
-        torch.manual_seed(0)
-        model = SegmenterModel(mini())
-        # Maps of a backbone with random weights hardly differ from pixel to pixel: norms would enlarge rounding errors.
-        load_pretrained(model)
-        dataset = open_dataset(data, "train")
-        keys = np.concatenate([photo * 256 + np.arange(2) for photo in range(len(dataset))])  # the third class is unknown
-        vectors = np.random.default_rng(0).normal(size=(len(keys), 384))
-        vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
-        options = TrainOptions(
-            steps=3, batch=4, crop=64, view=64, warmup=1, validate_every=3, workers=0, names="draw", lr=1e-4
-        )
-        losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.2, points=128)
-        steps = []
-        Trainer(
-            model, load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder, options,
-            losses, regions=RegionVectors(keys, vectors, "made up"), ranks=ranks,
-        ).run(lambda progress: steps.append(asdict(progress)), lambda step, scores: None)
-        (folder / f"steps{ranks.rank}.json").write_text(json.dumps(steps))
+    def train(data, folder, ranks): torch.manual_seed(0) model = SegmenterModel(mini()) # Maps of a backbone with
+    random weights hardly differ from pixel to pixel: norms would enlarge rounding errors. load_pretrained(model)
+    dataset = open_dataset(data, "train") keys = np.concatenate([photo * 256 + np.arange(2) for photo in
+    range(len(dataset))])  # the third class is unknown vectors = np.random.default_rng(0).normal(size=(len(keys),
+    384)) vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16) options =
+    TrainOptions( steps=3, batch=4, crop=64, view=64, warmup=1, validate_every=3, workers=0, names="draw", lr=1e-4 )
+    losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.2, points=128) steps = [] Trainer( model,
+    load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder, options, losses,
+    regions=RegionVectors(keys, vectors, "made up"), ranks=ranks, ).run(lambda progress:
+    steps.append(asdict(progress)), lambda step, scores: None) (folder /
+    f"steps{ranks.rank}.json").write_text(json.dumps(steps))
 
 
     def normalise(folder, ranks):
@@ -94,7 +86,7 @@ _SCRIPT = """
 
     torch.set_num_threads(1)
     ranks, data, folder = Ranks.from_environment(), Path(sys.argv[1]), Path(sys.argv[2])
-    with process_group(ranks, False):
+    with process_group(ranks, cuda=False):
         train(data, folder, ranks)
         if ranks.world > 1:
             normalise(folder, ranks)
@@ -148,7 +140,8 @@ def test_shared_statistics_are_those_of_the_whole_batch(runs: tuple[Path, Path])
     image = whole.clone().requires_grad_()
     output = module(image)
     (output**3).sum().backward()
-    assert image.grad is not None and module.weight.grad is not None
+    assert image.grad is not None
+    assert module.weight.grad is not None
     assert torch.allclose(torch.cat([part["output"] for part in parts]), output, atol=1e-5)
     assert torch.allclose(torch.cat([part["gradient"] for part in parts]), image.grad, atol=1e-4)
     assert torch.allclose(parts[0]["weight"], module.weight.grad, rtol=1e-4)
@@ -168,7 +161,8 @@ def test_a_killed_process_stops_all_with_one_message(shapes: Path, tmp_path: Pat
         try:
             deadline = time.monotonic() + 120
             while not (tmp_path / "run" / LOG).exists():  # written after the first step
-                assert process.poll() is None and time.monotonic() < deadline
+                assert process.poll() is None
+                assert time.monotonic() < deadline
                 time.sleep(0.1)
             workers = _children(process.pid)
             assert len(workers) == 2

@@ -53,13 +53,13 @@ def test_of_many_equal_names_the_likeliest_is_taken() -> None:
 def test_draws_are_even_among_the_likely_and_take_one_random_number() -> None:
     similarity = torch.tensor([0.5, 0.4, 0.0])
     generator = _generator()
-    drawn = Counter(draw_name(similarity, True, generator) for _ in range(2000))
+    drawn = Counter(draw_name(similarity, generator, known=True) for _ in range(2000))
     assert set(drawn) == {0, 1}
     assert drawn[0] == pytest.approx(1000, abs=100)
-    unknown = Counter(draw_name(similarity, False, generator) for _ in range(3000))
+    unknown = Counter(draw_name(similarity, generator, known=False) for _ in range(3000))
     assert [unknown[index] for index in range(3)] == pytest.approx([1000] * 3, abs=120)
     one, other = _generator(), _generator()
-    draw_name(similarity, True, one), draw_name(torch.zeros(1), False, other)
+    draw_name(similarity, one, known=True), draw_name(torch.zeros(1), other, known=False)
     assert torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=other))
 
 

@@ -182,5 +182,7 @@ def test_curves_that_find_the_disk_full_are_one_line(tmp_path: Path) -> None:
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: cannot write") and "tensorboard" in last and "free some space" in last
+    assert last.startswith("error: cannot write")
+    assert "tensorboard" in last
+    assert "free some space" in last
     assert "log.jsonl" in [path.name for path in (tmp_path / "run").iterdir()]

@@ -104,7 +104,8 @@ def test_gradients_reach_matched_masks_only() -> None:
     target = SegmentTarget(torch.zeros(8, 8, dtype=torch.int64), torch.tensor([1]))
     loss = set_loss([logits], masks, [target], LossOptions(points=32), _generators())
     loss.total(LossOptions()).backward()  # type: ignore[no-untyped-call]
-    assert masks.grad is not None and logits.grad is not None
+    assert masks.grad is not None
+    assert logits.grad is not None
     assert float(masks.grad[0, 0].abs().sum()) > 0
     assert float(masks.grad[0, 1].abs().sum()) == 0
     assert float(logits.grad.abs().sum(1).min()) > 0

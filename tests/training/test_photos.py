@@ -157,13 +157,16 @@ def test_the_same_number_gives_the_same_crop_with_everything_on(tmp_path: Path) 
 
 
 def test_a_mosaic_keeps_its_parts() -> None:
-    def part(value: int, height: int, width: int, known: bool) -> TrainingSample:
+    def part(value: int, height: int, width: int, *, known: bool) -> TrainingSample:
         labels = np.full((height, width), value, np.uint8)
         return TrainingSample(
             np.full((height, width, 3), value, np.uint8), labels, str(value), labels > 0 if known else None
         )
 
-    whole = mosaic([part(1, 2, 3, True), part(2, 2, 5, False), part(3, 6, 3, False), part(4, 6, 5, True)], (2, 3))
+    whole = mosaic(
+        [part(1, 2, 3, known=True), part(2, 2, 5, known=False), part(3, 6, 3, known=False), part(4, 6, 5, known=True)],
+        (2, 3),
+    )
     assert whole.labels.shape == (8, 8)
     assert [int(whole.labels[row, column]) for row, column in ((0, 0), (1, 3), (2, 2), (7, 7))] == [1, 2, 3, 4]
     assert np.array_equal(whole.image[..., 0], whole.labels)
@@ -187,7 +190,8 @@ def test_a_thing_is_pasted_with_its_label_and_no_further() -> None:
         assert 25 <= where.sum() <= 100  # at most half of each side lies outside
         assert (pasted.image[where][..., 0] > 100).all()
         assert (pasted.image[~where] == 0).all()
-        assert pasted.background is not None and not pasted.background.any()
+        assert pasted.background is not None
+        assert not pasted.background.any()
     hidden = put(crop, thing, 255, np.random.default_rng(0))
     assert hidden.background is not None
     assert np.array_equal(hidden.background, hidden.labels == 255)

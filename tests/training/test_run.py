@@ -96,7 +96,7 @@ def test_training_learns_and_the_checkpoint_says_how(shapes: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, guided: bool) -> None:
+def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, *, guided: bool) -> None:
     options, losses = OPTIONS, None
     if guided:
         options = replace(OPTIONS, names="draw", precision="bf16", schedule="step", milestones=(0.5,))
@@ -228,7 +228,8 @@ def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) ->
         try:
             deadline = time.monotonic() + 120
             while not (broken / STATE).exists():
-                assert process.poll() is None and time.monotonic() < deadline
+                assert process.poll() is None
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
         finally:
             process.kill()
@@ -264,8 +265,8 @@ def test_a_split_is_told_apart_in_validation(shapes: Path, tmp_path: Path) -> No
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"unseen": [_shown(shapes)]}))
     result = _train(
-        ["--data", str(shapes), "-o", str(tmp_path / "run"), "--steps", "1", "--batch", "1", "--crop", "64", "--view", "64",
-         "--workers", "0", "--threads", "1", "--no-pretrained", "--split", str(split)]
+        ["--data", str(shapes), "-o", str(tmp_path / "run"), "--steps", "1", "--batch", "1", "--crop", "64",
+         "--view", "64", "--workers", "0", "--threads", "1", "--no-pretrained", "--split", str(split)]
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     names = ["shapes", "shapes/seen", "shapes/unseen", "shapes/harmonic"]

@@ -55,7 +55,8 @@ def test_a_region_stands_alone_on_grey() -> None:
     crop = region_crop(image, mask, 32)
     assert crop.shape == (32, 32, 3)
     assert (crop[:14, :14] == 128).all()
-    assert (crop[18:] == 200).all() and (crop[:, 18:] == 200).all()
+    assert (crop[18:] == 200).all()
+    assert (crop[:, 18:] == 200).all()
 
 
 def test_regions_are_the_classes_that_can_be_seen(shapes: SegmentationDataset) -> None:
@@ -195,7 +196,7 @@ def test_teachers_that_are_none(name: str, words: str) -> None:
 
 
 def test_clip_cannot_teach_a_model_with_another_text_encoder() -> None:
-    with pytest.raises(UsageError, match="speaks with a minilm encoder"):
+    with pytest.raises(UsageError, match="uses a minilm text encoder"):
         load_teacher("clip:RN50/openai", load_text_encoder(mini().text))
 
 
@@ -207,7 +208,8 @@ def test_regions_are_taught_once(shapes: SegmentationDataset, tmp_path: Path) ->
     assert first.seen == len(taught.keys) > 0
     assert again.seen == 0
     assert sum(told) == 2 * len(shapes)
-    assert np.array_equal(taught.keys, cached.keys) and np.array_equal(taught.vectors, cached.vectors)
+    assert np.array_equal(taught.keys, cached.keys)
+    assert np.array_equal(taught.vectors, cached.vectors)
 
 
 def test_a_vector_is_that_of_its_region(shapes: SegmentationDataset, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Text-guided distillation (Han et al. 2023, GKC): queries are pulled to what a frozen teacher sees in their regions.
 
-All vectors are of unit length, in the text encoder's space. A zero row of the teacher's is a region it knows nothing of.
+All vectors are of unit length, in the text encoder's space. A zero row of the teacher's is a region it knows nothing
+of.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def region_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def pair_loss(student: Tensor, teacher: Tensor, text: Tensor, scale: Tensor) -> Tensor:
-    """Regions (N, D) of one image should be as alike as their names: a sum over the ordered pairs of different regions."""
+    """Regions (N, D) of one image should be as alike as their names: a sum over the ordered pairs of different
+    regions."""
     difference = scale * (text @ text.T) - student @ teacher.T
     return (difference - torch.diag(difference.diagonal())).square().sum()
 

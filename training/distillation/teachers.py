@@ -41,7 +41,8 @@ class Teacher(Protocol):
 
 
 class ImageNetTeacher:
-    """A classifier as an encoder: the mean of its likeliest classes' names, by probability (Norouzi et al. 2014, ConSE).
+    """A classifier as an encoder: the mean of its likeliest classes' names, by probability (Norouzi et al. 2014,
+    ConSE).
 
     It knows where a region lies between the thousand classes, in words, without ever having seen a caption.
     """
@@ -51,7 +52,7 @@ class ImageNetTeacher:
     def __init__(self, network: nn.Module, names: Tensor, top: int = 10, temperature: float = 1.0) -> None:
         """`network`: crops (N, 3, size, size) 0..255 -> logits (N, K); `names` (K, D) unit vectors."""
         # As everywhere here: convolutions on a CPU are a third faster so.
-        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.network = network.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
         self.names = names
         self.top, self.temperature, self.dim = top, temperature, names.shape[1]
         self.digest = _digest([*network.state_dict().values(), names], f"imagenet {top} {temperature}")
@@ -93,7 +94,7 @@ class ClipTeacher:
 
     def __init__(self, visual: nn.Module, dim: int, size: int, mean: Iterable[float], std: Iterable[float]) -> None:
         """`visual`: normalised crops (N, 3, size, size) -> (N, dim); mean and std of RGB 0..1."""
-        self.visual, self.dim, self.size = visual.eval().requires_grad_(False), dim, size
+        self.visual, self.dim, self.size = visual.eval().requires_grad_(requires_grad=False), dim, size
         self.mean, self.std = (255 * torch.tensor(list(values)).view(1, 3, 1, 1) for values in (mean, std))
         self.digest = _digest(visual.state_dict().values(), f"clip {size} {self.mean.tolist()} {self.std.tolist()}")
 
@@ -154,8 +155,8 @@ def _imagenet_teacher(encoder: TorchTextEncoder) -> ImageNetTeacher:
 def _clip_teacher(tag: str, text: TextConfig) -> ClipTeacher:
     if text.kind != "clip":
         raise UsageError(
-            f"--teacher clip:{tag} sees in CLIP's space, the model speaks with a {text.kind} encoder; use --teacher imagenet, "
-            "or a preset with CLIP's text such as gkc_r50"
+            f"--teacher clip:{tag} has vectors in CLIP's space, the model uses a {text.kind} text encoder; use "
+            "--teacher imagenet, or a preset with CLIP's text encoder such as gkc_r50"
         )
     model = open_clip_model(tag, "--teacher")
     import open_clip
@@ -166,8 +167,8 @@ def _clip_teacher(tag: str, text: TextConfig) -> ClipTeacher:
         dim = model.encode_image(torch.zeros(1, 3, size, size)).shape[1]
     if dim != text.dim:
         raise UsageError(
-            f"--teacher clip:{tag} gives vectors of {dim} numbers, the text encoder {text.dim}; name the CLIP whose text "
-            "tower the model uses"
+            f"--teacher clip:{tag} has vectors of {dim} numbers, the text encoder of {text.dim}; name the CLIP "
+            "model whose text encoder the model uses"
         )
     return ClipTeacher(model.visual, dim, size, view["mean"], view["std"])
 

@@ -22,11 +22,11 @@ _MOST_OTHERS = 64  # names of other datasets that compete in one step, drawn ane
 class DenseObjective(nn.Module):
     """The losses around a `DenseSegmenter`.
 
-    classification: cross-entropy of the places at stride 4. A place of a region weighs less the larger the region is, by
-    the root of its area; on background any name but the dataset's own is right. dice: of each region present.
-    pixel_text: the same cross-entropy at stride 8, without details. drawn: cross-entropy of the regions' mean embeddings
-    over the names drawn for them. region, pairs: the distillation, of the same means and what the teacher's vectors
-    become as names.
+    classification: cross-entropy of the places at stride 4. A place of a region weighs less the larger the region is,
+    by the root of its area; on background any name but the dataset's own is right. dice: of each region present.
+    pixel_text: the same cross-entropy at stride 8, without details. drawn: cross-entropy of the regions' mean
+    embeddings over the names drawn for them. region, pairs: the distillation, of the same means and what the
+    teacher's vectors become as names.
     """
 
     def __init__(self, model: DenseSegmenter, losses: LossOptions, autocast: torch.dtype | None = None) -> None:
@@ -103,7 +103,8 @@ class DenseObjective(nn.Module):
 
 
 def region_means(embedding: Tensor, target: SegmentTarget) -> tuple[Tensor, Tensor]:
-    """embedding (E, h, w) -> its mean over each segment (R, E), and 1 for those that are seen at this size, 0 for others."""
+    """embedding (E, h, w) -> its mean over each segment (R, E), and 1 for those that are seen at this size, 0 for
+    others."""
     masks = _segment_masks(target, embedding.shape[1:])
     area = masks.sum((1, 2))
     pooled = torch.einsum("ehw,rhw->re", embedding, masks) / area.clamp(min=1)[:, None]

@@ -116,14 +116,14 @@ def classification_loss(
 ) -> Tensor:
     """Cross-entropy of every query, the mean of the images' means.
 
-    logits: per image (Q, K_i + 1), the last column "no object"; wanted: per image (M,) the column of each matched query;
-    covers: where the masks of the image's queries lie; own: per image how many of the first columns are classes of its
-    own dataset, the others being names of other datasets; all by default.
+    logits: per image (Q, K_i + 1), the last column "no object"; wanted: per image (M,) the column of each matched
+    query; covers: where the masks of the image's queries lie; own: per image how many of the first columns are classes
+    of its own dataset, the others being class names of other datasets; all by default.
 
-    A query without a segment weighs `no_object`. As far as its mask lies on segments it is a duplicate and wants "no
-    object"; as far as it lies on background it wants none of the dataset's own classes, whether "no object" or a name of
-    another dataset, since the sky behind a sheep is background to a dataset of animals; as far as it lies on unlabelled
-    pixels nothing is known of it, and it wants nothing.
+    An unmatched query weighs `no_object`. The target depends on where its mask lies. On segments it is a duplicate: the
+    target is "no object". On background the target is any column but the dataset's own classes, "no object" or a class
+    of another dataset: for a dataset of animals the sky behind a sheep is background. On unlabelled pixels it has no
+    target. A mask on several of these has a share of each.
     """
     total = logits[0].new_zeros(())
     for index, (row, (queries, _), columns, cover) in enumerate(zip(logits, matches, wanted, covers, strict=True)):
@@ -199,8 +199,9 @@ class PixelTextHead(nn.Module):
     def forward(
         self, features: Tensor, text: Tensor, targets: list[SegmentTarget], own: int, background: float
     ) -> tuple[Tensor, Tensor]:
-        """features (B, C, h, w), text (K, D) unit of which the first `own` are the dataset's classes, targets of B images ->
-        sum of the pixels' cross-entropy, and the sum of their weights: 1 where labelled, `background` there.
+        """features (B, C, h, w), text (K, D) unit of which the first `own` are the dataset's classes, targets of B
+        images -> sum of the pixels' cross-entropy, and the sum of their weights: 1 where labelled, `background`
+        there.
 
         A background pixel wants none of the dataset's classes; which of the other names it is stays open.
         """

@@ -44,8 +44,9 @@ def match(
 ) -> tuple[Tensor, Tensor]:
     """Assign segments to queries of one image.
 
-    class_logits (Q, K + 1); mask_points (Q, P) logits; segment_points (P,) segment index, `UNLABELLED` or `BACKGROUND`;
-    classes (T,) class of each segment; weights of class, mask and dice. Returns query indices (T,), segment indices (T,).
+    class_logits (Q, K + 1); mask_points (Q, P) logits; segment_points (P,) segment index, `UNLABELLED` or
+    `BACKGROUND`; classes (T,) class of each segment; weights of class, mask and dice. Returns query indices (T,),
+    segment indices (T,).
     """
     wanted = (segment_points[None] == torch.arange(len(classes), device=classes.device)[:, None]).float()  # (T, P)
     known = (segment_points != UNLABELLED).float()

@@ -50,7 +50,8 @@ def random_window(
     focus: int | None = None,
     zoom: float = 1.0,
 ) -> TrainingSample:
-    """A window of `size` (height, width) in the photo's own colours, at a random scale times `zoom`, perhaps mirrored."""
+    """A window of `size` (height, width) in the photo's own colours, at a random scale times `zoom`, perhaps
+    mirrored."""
     stored = sample.labels.shape
     factor = zoom * view_scale(sample, options) * float(np.exp(rng.uniform(*np.log(options.scale))))
     place = _place(sample.labels, focus, rng)

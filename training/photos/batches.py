@@ -1,4 +1,5 @@
-"""Crops of several datasets as batches. The n-th crop depends on the seed and n alone, so a resumed run sees the same."""
+"""Crops of several datasets as batches. The n-th crop depends on the seed and n alone, so a resumed run sees the
+same."""
 
 from __future__ import annotations
 
@@ -175,6 +176,6 @@ def lost_reader(error: RuntimeError) -> LostReaderError | None:
     if "DataLoader worker" not in str(error):
         return None
     return LostReaderError(
-        f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for want of memory; go on with "
-        "--resume and fewer --workers"
+        f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for lack of memory; "
+        "continue with --resume and fewer --workers"
     )

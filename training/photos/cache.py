@@ -1,8 +1,9 @@
-"""Decoded photos and masks of a dataset in one memory-mapped file, so that training does not decode them again and again.
+"""Decoded photos and masks of a dataset in one memory-mapped file, so that training does not decode them again and
+again.
 
-Beside the pixels it keeps how many of them each class has in each photo, which balanced sampling needs. A cache is named
-after all that decides its content: the files by path, size and time of change, how classes are renumbered, and the
-longest side.
+Beside the pixels it keeps how many of them each class has in each photo, which balanced sampling needs. A cache is
+named after all that decides its content: the files by path, size and time of change, how classes are renumbered, and
+the longest side.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class CachedPhotos(SegmentationDataset):
 
     def load(self, index: int) -> TrainingSample:
         """The photo and its mask as views of the file; a photo that could not be cached is read from its own files."""
-        assert self.offsets is not None and self.sizes is not None
+        assert self.offsets is not None
+        assert self.sizes is not None
         first = int(self.offsets[index])
         if first < 0:
             return shrink(super().load(index))
@@ -90,8 +92,8 @@ def cache_photos(
     most_bytes: int,
     on_photos: Callable[[int], None] = lambda count: None,
 ) -> SegmentationDataset:
-    """`dataset` with its photos cached in `folder`; `dataset` itself where they would take more than `most_bytes`, or more
-    than half of the free disk, or where the folder cannot be written, which is logged.
+    """`dataset` with its photos cached in `folder`; `dataset` itself where they would take more than `most_bytes`, or
+    more than half of the free disk, or where the folder cannot be written, which is logged.
 
     `on_photos` is told how many photos are done. Unreadable photos are logged and left out.
     """

@@ -1,8 +1,8 @@
 """Copy-paste: things cut out of one photo and put into a crop of another (Ghiasi et al., CVPR 2021).
 
-A thing of a class that the crop's dataset has, under whatever name, is labelled as that class. A thing that certainly is
-none of the dataset's classes becomes background there, which teaches datasets of people alone what is no person. What may
-overlap one of them (a face, in a dataset of persons) is not pasted.
+A thing of a class that the crop's dataset has, under whatever name, is labelled as that class. A thing that certainly
+is none of the dataset's classes becomes background there, which teaches datasets of people alone what is no person.
+What may overlap one of them (a face, in a dataset of persons) is not pasted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from .sampling import class_by_chance, photos_by_class
 
 # Concepts whose masks cut out a whole thing. Tables are left out: COCO's masks of them hold what lies on the table.
 THINGS = frozenset(
-    """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-    parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
-    tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
-    tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
-    hot dog, pizza, donut, cake, chair, couch, potted plant, bed, toilet, tv, laptop, mouse, remote, keyboard, cell phone,
-    microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier,
-    toothbrush""".replace("\n    ", " ").split(", ")
-)
+    (
+        "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+        "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow",
+        "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee",
+        "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard",
+        "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+        "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+        "potted plant", "bed", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave",
+        "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier",
+        "toothbrush",
+    )
+)  # fmt: skip
 _LEAST_AREA = 300  # pixels of a thing in its photo; of less nothing can be recognised
 _MOST_SHARE = 0.6  # of its photo; more is no thing in front of something
 _MOST_PASTED = 3  # things in one crop
@@ -142,7 +146,8 @@ def _resized(cutout: Cutout, factor: float, *, mirrored: bool) -> Cutout:
 
 
 def put(crop: TrainingSample, cutout: Cutout, label: int, rng: np.random.Generator) -> TrainingSample:
-    """The crop with the cutout somewhere in it, at most half of its box outside; `label` `IGNORE` makes it background."""
+    """The crop with the cutout somewhere in it, at most half of its box outside; `label` `IGNORE` makes it
+    background."""
     corner = [
         int(rng.integers(-(own // 2), max(1, side - own // 2)))
         for own, side in zip(cutout.mask.shape, crop.labels.shape, strict=True)

@@ -26,10 +26,10 @@ class Draw:
 class PhotoSampler:
     """Draws photos of several datasets.
 
-    A share `balance` of the draws first chooses a class, with a chance that grows with the square root of its number of
-    photos, and then one of these photos: of two classes, one in 400 photos and the other in 4, the second is drawn ten
-    times less often, not a hundred times. The other draws take each photo of a dataset with the same chance. Which photos
-    show a class is known of cached datasets alone; of others every photo has the same chance.
+    A share `balance` of the draws first chooses a class, with a chance that grows with the square root of its number
+    of photos, and then one of these photos: of two classes, one in 400 photos and the other in 4, the second is drawn
+    ten times less often, not a hundred times. The other draws take each photo of a dataset with the same chance.
+    Which photos show a class is known of cached datasets alone; of others every photo has the same chance.
     """
 
     def __init__(self, datasets: Sequence[SegmentationDataset], weights: Sequence[float], balance: float) -> None:
@@ -66,7 +66,8 @@ def photos_by_class(dataset: SegmentationDataset) -> dict[int, np.ndarray[tuple[
         return photos_by_class(dataset.base)  # where the dataset itself has labels
     if not isinstance(dataset, CachedPhotos):
         return {}
-    assert dataset.counts is not None and dataset.sizes is not None
+    assert dataset.counts is not None
+    assert dataset.sizes is not None
     least = _LEAST_SHARE * dataset.sizes[:, 0] * dataset.sizes[:, 1]
     found = {index: np.flatnonzero(column > least) for index, column in enumerate(dataset.counts.T)}
     return {index: photos for index, photos in found.items() if len(photos)}

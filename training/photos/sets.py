@@ -45,12 +45,7 @@ def open_sets(options: RunOptions, console: Console) -> RunSets:
     train: Weighted = [(open_dataset(path, "train"), weight) for path, weight in options.data]
     if options.photos and options.pseudo is None:
         raise UsageError("photos without masks were given, and no model to label them; name one with --pseudo")
-    val = []
-    for path, _ in options.data:
-        try:
-            val.append(open_dataset(path, "val"))
-        except DatasetError as error:
-            console.print(f"no validation on {path.name}: {error}", markup=False)
+    val = [found for path, _ in options.data if (found := _validation_split(path, console)) is not None]
     for dataset in (*(entry for entry, _ in train), *val):
         for reason in told(dataset.skipped):
             console.print(f"{dataset.name}: left out: {reason}", markup=False, soft_wrap=True)
@@ -60,6 +55,14 @@ def open_sets(options: RunOptions, console: Console) -> RunSets:
         train = [(hide(dataset, split), weight) for dataset, weight in train]
     unlabelled: Weighted = [(open_photos(path), weight) for path, weight in options.photos]
     return RunSets([*under_one_set_of_names(train), *unlabelled], val, split)
+
+
+def _validation_split(path: Path, console: Console) -> SegmentationDataset | None:
+    try:
+        return open_dataset(path, "val")
+    except DatasetError as error:
+        console.print(f"no validation on {path.name}: {error}", markup=False, soft_wrap=True)
+        return None
 
 
 def under_one_set_of_names(train: Weighted) -> Weighted:
@@ -103,7 +106,8 @@ def labelled_by(
     device: torch.device,
     console: Console,
 ) -> Weighted:
-    """The datasets with labels by the model in `path` where they have none; raises `CheckpointError` for another space."""
+    """The datasets with labels by the model in `path` where they have none; raises `CheckpointError` for another
+    space."""
     model, _ = load_checkpoint(path)
     if not isinstance(model, SegmenterModel | DenseSegmenter):
         raise CheckpointError(

@@ -1,8 +1,8 @@
 """Which labels a model gives to unlabelled pixels: of every class the surest ones (Zou et al., ECCV 2018).
 
-A fixed threshold would label easy classes everywhere and rare ones nowhere. So each class has its own: of the places that
-the model calls by its name, the surest share becomes labels, though never below a least probability. A place where all of
-a dataset's own classes together are improbable becomes background there.
+A fixed threshold would label easy classes everywhere and rare ones nowhere. So each class has its own: of the places
+that the model calls by its name, the surest share becomes labels, though never below a least probability. A place
+where all of a dataset's own classes together are improbable becomes background there.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def label_datasets(
 ) -> list[PseudoLabelled]:
     """The datasets with labels by `model`, from the cache in `folder` where it has them.
 
-    The further classes of a dataset are those of the others that mean none of its own, see `rival_names`. `origin`: digest
-    of the model's weights; `on_photos` is told how many photos are done. Raises `CheckpointError` when the cache cannot be
-    written, `DatasetError` for more classes than a map can tell apart.
+    The further classes of a dataset are those of the others that mean none of its own, see `rival_names`. `origin`:
+    digest of the model's weights; `on_photos` is told how many photos are done. Raises `CheckpointError` when the
+    cache cannot be written, `DatasetError` for more classes than a map can tell apart.
     """
     by_name = {entry.names[0]: entry for dataset in datasets for entry in dataset.classes}
     others = [tuple(by_name[name] for name in names) for names in rival_names(list(datasets), encoder)]

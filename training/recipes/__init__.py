@@ -61,7 +61,8 @@ def paper() -> Recipe:
     """
     train = TrainOptions(
         steps=50_000, batch=112, crop=512, view=512, lr=3e-4, backbone_lr=0.1, schedule=Schedule.STEP,
-        milestones=(0.8, 0.9), warmup=10, names=NamesMode.DRAW, precision=Precision.FP16, validate_every=5000, workers=4,
+        milestones=(0.8, 0.9), warmup=10, names=NamesMode.DRAW, precision=Precision.FP16, validate_every=5000,
+        workers=4,
     )  # fmt: skip
     losses = LossOptions(pixel_text=0.0, points=12544, drawn=2.0, region=1.0, pairs=1.0, region_dropout=0.5)
     return Recipe("gkc_r50", train, losses, "clip:RN50/openai")

@@ -107,6 +107,7 @@ def describe(
     photos = sum(len(dataset) for dataset, _ in train)
     console.print(
         f"{recipe.preset}: {options.steps} steps of {options.batch} crops of {options.crop} pixels, each photo some "
-        f"{options.steps * options.batch / photos:.0f} times; teacher {recipe.teacher or 'none'}; {ranks.world} process(es)",
+        f"{options.steps * options.batch / photos:.0f} times; teacher {recipe.teacher or 'none'}; {ranks.world} "
+        "process(es)",
         soft_wrap=True,
     )

@@ -13,7 +13,8 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Appends entries to `log.jsonl` in a run's folder. Every method raises `CheckpointError` when it cannot be written."""
+    """Appends entries to `log.jsonl` in a run's folder. Every method raises `CheckpointError` when it cannot be
+    written."""
 
     def __init__(self, folder: Path | None) -> None:
         """`folder` None: a process that writes nothing."""

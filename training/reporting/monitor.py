@@ -33,7 +33,8 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
-        """Raises `MissingExtraError` without the package tensorboard, `CheckpointError` for a folder it cannot write."""
+        """Raises `MissingExtraError` without the package tensorboard, `CheckpointError` for a folder it cannot
+        write."""
         require("tensorboard", "train")
         from torch.utils.tensorboard import SummaryWriter
 

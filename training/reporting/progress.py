@@ -22,8 +22,12 @@ class ProgressReport:
         self._bar = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
             self._task = self._bar.add_task(name, total=total, completed=done)
             self._bar.start()
 

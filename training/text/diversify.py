@@ -22,8 +22,8 @@ def likely_names(similarity: Tensor, temperature: float = TEMPERATURE) -> Tensor
     return likely if len(likely) else probability.argmax()[None]
 
 
-def draw_name(similarity: Tensor, known: bool, generator: torch.Generator) -> int:
-    """Index of one likely name, all of them with the same chance; of any name where the teacher knows nothing.
+def draw_name(similarity: Tensor, generator: torch.Generator, *, known: bool) -> int:
+    """Index of one of the likely names, drawn uniformly; of any name where the region is not `known` to the teacher.
 
     Takes one random number whatever the outcome, so that resumed runs draw the same.
     """

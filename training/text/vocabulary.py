@@ -73,11 +73,12 @@ class DatasetVocabulary:
         rows = []
         for index, seen in zip(classes.tolist(), teacher, strict=True):
             vectors = self.vectors[index]
-            rows.append(vectors[draw_name(vectors @ seen, bool(seen.any()), generator)])
+            rows.append(vectors[draw_name(vectors @ seen, generator, known=bool(seen.any()))])
         return torch.stack(rows) if rows else teacher
 
     def draw_absent(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """One of the names, by chance, of each class that an image with `classes` (R,) surely does not show: (N, D) unit.
+        """One of the names, by chance, of each class that an image with `classes` (R,) surely does not show: (N, D)
+        unit.
 
         Classes that a model found in the photos may be anywhere.
         """
