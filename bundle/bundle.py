@@ -20,6 +20,7 @@ from pathlib import Path
 from .errors import BundleError, UsageError
 from .files import replacing_folder
 from .manifest import TEXT_ENCODER, TOKENIZER, Manifest
+from .processor import has_vnni
 
 MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
@@ -74,6 +75,17 @@ class Bundle:
         """Identity of the whole bundle: sha256 over the files' digests, in name order."""
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.manifest.digests.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
+
+    def fits_processor(self, precision: str) -> bool:
+        """Whether this machine's processor has what the precision was made for."""
+        verdict = self.manifest.verdicts.get(precision)
+        return verdict is None or verdict.needs != "vnni" or has_vnni()
+
+    def may_run(self, precision: str) -> bool:
+        """Whether the bundle has a precision that passed its comparison with FP32 and fits this processor."""
+        verdict = self.manifest.verdicts.get(precision)
+        known = precision in self.manifest.precisions
+        return known and verdict is not None and verdict.passed and self.fits_processor(precision)
 
     def graph(self, precision: str = "fp32") -> Path:
         """File of the segmenter in `precision`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,7 +153,13 @@ class RunOptions:
         Option(help="Run the network on every Nth frame only; optical flow moves the labels in between."),
     ] = 1
     opacity: Annotated[float, Option(help="Overlay opacity, 0 to 1.")] = 0.5
-    precision: Annotated[str, Option(help="Which of the bundle's precisions to run.")] = "fp32"
+    precision: Annotated[
+        str,
+        Option(
+            help="Which of the bundle's precisions to run; auto: the fastest that passed its comparison with fp32 and "
+            "fits this processor."
+        ),
+    ] = "auto"
     force: Annotated[bool, Option("--force", help="Run a precision even if it failed its comparison with fp32.")] = (
         False
     )
@@ -165,6 +172,13 @@ class RunOptions:
     ] = "auto"
     plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None
     threads: Annotated[int, Option(min=0, max=_MOST_THREADS, help="CPU threads of the network; 0: one per core.")] = 0
+    why: Annotated[
+        str | None,
+        Option(metavar="X,Y", help="Print what is at this pixel of a photo, and what else it might be: 320,200."),
+    ] = None
+    list_names: Annotated[
+        bool, Option("--list-names", help="Print the names the model was trained with, one class per line, and exit.")
+    ] = False
     max_frames: Annotated[int | None, Option(min=1, max=_MOST_FRAMES, help="Stop after this number of frames.")] = None
 
     def __post_init__(self) -> None:
@@ -179,7 +193,9 @@ class RunOptions:
                 raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
         if self.sources and self.camera is not None:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
-        if (self.classes is None) == (self.watch_classes is None):
+        if self.why is not None:
+            parse_point(self.why)
+        if not self.list_names and (self.classes is None) == (self.watch_classes is None):
             found = "neither" if self.classes is None else "both"
             raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
 
@@ -199,6 +215,14 @@ class RunOptions:
     def writes_files(self) -> bool:
         """Whether results are saved."""
         return self.save is not None or self.json is not None
+
+
+def parse_point(text: str) -> tuple[int, int]:
+    """Pixel x, y of "320,200"; raises `UsageError`."""
+    found = re.fullmatch(r"\s*([0-9]{1,6})\s*,\s*([0-9]{1,6})\s*", text)
+    if found is None:
+        raise UsageError(f"--why is {text[:40]!r}, expected a pixel as X,Y such as 320,200")
+    return int(found[1]), int(found[2])
 
 
 def _choice(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -3,49 +3,61 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..bundle.errors import note
+from ..bundle.bundle import Bundle
+from ..bundle.errors import UsageError, note
 from ..bundle.vocabulary import parse_classes
+from ..models import default_bundle
 from .capture.loop import LoopedSource
 from .capture.options import CaptureOptions, parse_size
 from .capture.registry import open_source
 from .capture.source import Source
 from .draw.overlay import Style
+from .inference.explain import nothing_found, why
 from .inference.keyframes import Keyframes
 from .inference.smoothing import STRENGTH, TemporalSmoother
 from .interaction import Interaction
-from .options import WEB_ADDRESS, RunOptions
+from .options import WEB_ADDRESS, RunOptions, parse_point
 from .pipeline import Summary
 from .pipeline import run as run_pipeline
 from .segmenter import Segmenter
 from .sinks.desktop.display import missing as missing_window
 from .sinks.found import FoundSink
+from .sinks.last_frame import LastFrame
 from .sinks.registry import open_json_sink, open_sink
 from .sinks.sink import Sink, SinkRequest
 from .sinks.source_events import LossNotes
 from .viewer.sink import WebOptions
 from .vocabulary.live import read_presets
 from .vocabulary.many_names import many_names
+from .vocabulary.reading import Reading
 
 _MOST_STUFF = 10_000  # names of --stuff
+_MOST_NOTES = 5  # lines about names
 _INTERRUPTED = 130  # exit code
 _INCOMPLETE = 3  # exit code where photos or frames were skipped, or a video ends too early
 
 
 def run(options: RunOptions) -> int:
     """Run `ovs-run` with `options`; returns its exit code. Raises `OvsError`."""
+    if options.list_names:
+        _list_names(options)
+        return 0
     presets = read_presets(options.preset)
     with ExitStack() as closing:
         frames, web = _open_frames(options, closing)
         looped = isinstance(frames, LoopedSource)
         segmenter = closing.enter_context(_load(options, frames))
+        if options.why is not None and frames.total != 1:
+            raise UsageError("--why is for one photo; name it with --source")
         with _progress("encoding names") as tell:
             active = segmenter.set_classes(options.class_list, tell)
         if warning := many_names(segmenter.manifest, active):
             note(warning)
+        _note_doubtful(active.readings)
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
@@ -55,13 +67,39 @@ def run(options: RunOptions) -> int:
         if options.watch_classes is not None:
             interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
         sinks = _open_sinks(options, frames, web, interaction)
-        summary = _process(options, frames, segmenter, sinks, interaction)
+        watched = LastFrame()
+        summary = _process(options, frames, segmenter, [*sinks, watched], interaction)
+        if watched.last is not None and not frames.live and not looped:
+            frame, prediction = watched.last
+            if not watched.found:
+                note(nothing_found(segmenter, frame.image))
+            if options.why is not None:
+                for line in why(segmenter, frame.image, prediction, parse_point(options.why)):
+                    print(line, file=sys.stderr if options.json == "-" else sys.stdout)
     _report(options, summary, frames)
     # What was written is complete, but it is not all that was asked for.
     if summary.stopped and not frames.live and not looped:
         return _INTERRUPTED
     incomplete = frames.skipped > 0 or frames.truncated is not None
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
+
+
+def _list_names(options: RunOptions) -> None:
+    """Print the names the model was trained with: one class per line, as `--classes @FILE` reads them."""
+    bundle = Bundle.open(default_bundle() if options.model is None else options.model)
+    for entry in bundle.manifest.training_vocabulary:
+        print("|".join(entry))
+    if not bundle.manifest.training_vocabulary:
+        note(f"{bundle.path} lists no names; its text encoder was trained with pictures and takes any")
+
+
+def _note_doubtful(readings: Sequence[Reading]) -> None:
+    """Say of names that the model was not trained with what they are read as; at most a few lines."""
+    doubtful = [reading for reading in readings if reading.doubtful]
+    for reading in doubtful[:_MOST_NOTES]:
+        note(str(reading))
+    if len(doubtful) > _MOST_NOTES:
+        note(f"{len(doubtful) - _MOST_NOTES} more names were never trained; --json lists them")
 
 
 def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str | None]:

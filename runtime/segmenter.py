@@ -18,7 +18,7 @@ from ..bundle.errors import BundleError, UsageError
 from ..bundle.manifest import Manifest, Task
 from ..bundle.vocabulary import ClassNames
 from .engines.engine import EngineOptions
-from .engines.registry import open_session
+from .engines.registry import resolve
 from .engines.session import Session
 from .frame import Frame
 from .inference.frame_processor import ActiveClasses, Inferred, Prepared, Smoother
@@ -117,6 +117,7 @@ class Segmenter:
         default = THRESHOLD if manifest.threshold is None else manifest.threshold
         self.threshold = default if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
+        self.precision = "fp32"  # that the session runs, for information
         self._active: ActiveClasses | None = None
         self._version = 0
         self._running = threading.BoundedSemaphore(session.at_once)
@@ -133,7 +134,7 @@ class Segmenter:
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one.
 
-        `precision` is one of the bundle's, `threads` those of the CPU (0: one per core), `provider` an engine's name
+        `precision` is one of the bundle's, or "auto": the fastest that passed its comparison with FP32; `threads` those of the CPU (0: one per core), `provider` an engine's name
         or "auto". `plan` is the folder of a TensorRT plan to use. `force` runs a precision even if it failed its
         comparison with FP32. `side_by_side` lets a CPU work on several frames at once: more frames per second of a
         recording, at a longer latency of each. The other options are those of `SegmenterOptions`.
@@ -148,7 +149,10 @@ class Segmenter:
         engine = EngineOptions(precision, threads, provider, None if plan is None else Path(plan), several)
         chosen = SegmenterOptions(**rest)
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
-        return cls(opened.manifest, open_session(opened, engine), TextEncoder(opened, threads), chosen)
+        found, resolved = resolve(opened, engine)
+        segmenter = cls(opened.manifest, found.open(opened, resolved), TextEncoder(opened, threads), chosen)
+        segmenter.precision = resolved.precision
+        return segmenter
 
     @property
     def manifest(self) -> Manifest:
@@ -197,7 +201,8 @@ class Segmenter:
         vocabulary = self._class_vectors.vocabulary(parsed, progress)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
-        self._active = ActiveClasses(vocabulary, len(parsed), things, self._version)
+        readings = self._class_vectors.untrained(parsed)
+        self._active = ActiveClasses(vocabulary, len(parsed), things, self._version, readings)
         return self._active
 
     @property
@@ -281,7 +286,7 @@ class Segmenter:
         raw = inferred.raw
         ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, active.labels, active.things)
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
-        return Prediction(index, score, active.labels, timings, segments, ids, active.version)
+        return Prediction(index, score, active.labels, timings, segments, ids, active.readings, active.version)
 
     def _thresholds(
         self, active: ActiveClasses, index: npt.NDArray[np.int32]

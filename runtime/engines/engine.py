@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class EngineOptions:
     """Which of a bundle's graphs to run, on what, and how."""
 
-    precision: str = "fp32"  # one of the bundle's
+    precision: str = "fp32"  # one of the bundle's, or "auto": the fastest that may be used here
     threads: int = 0  # of the CPU; 0: one per core
     provider: str = "auto"  # an engine's name, or "auto"
     plan: Path | None = None  # folder of a TensorRT plan to use
@@ -50,6 +50,15 @@ def _nothing() -> Iterator[Finding]:
     return iter(())
 
 
+def fastest_of(*precisions: str) -> Callable[[Bundle, EngineOptions], str]:
+    """For `Engine.fastest`: the first of `precisions`, fastest first, that passed its comparison and fits here."""
+
+    def fastest(bundle: Bundle, options: EngineOptions) -> str:
+        return next((precision for precision in precisions if bundle.may_run(precision)), "fp32")
+
+    return fastest
+
+
 @dataclass(frozen=True)
 class Engine:
     """One value of `--provider`."""
@@ -59,3 +68,4 @@ class Engine:
     # Why `--provider auto` passes over this engine, given the options; None: it is used.
     obstacle: Callable[[EngineOptions], Obstacle | None] = lambda options: Obstacle("only used when it is named")
     examine: Callable[[], Iterator[Finding]] = _nothing  # for ovs-doctor
+    fastest: Callable[[Bundle, EngineOptions], str] = lambda bundle, options: "fp32"  # --precision auto

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, note, require
-from ...bundle.processor import has_vnni, usable_cores, usable_processors
+from ...bundle.processor import usable_cores, usable_processors
 from .child_import import import_in_child
-from .engine import Engine, EngineOptions, Finding, Obstacle
+from .engine import Engine, EngineOptions, Finding, Obstacle, fastest_of
 from .session import RawOutputs
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ class OnnxSession:
         """`options.provider` is "cpu" or "cuda"."""
         precision, threads, provider = options.precision, capped(options.threads), options.provider
         self._path = bundle.graph(precision)
-        verdict = bundle.manifest.verdicts.get(precision)
-        if verdict is not None and verdict.needs == "vnni" and not (has_vnni() or bundle.force):
+        if not (bundle.fits_processor(precision) or bundle.force):
             raise UsageError(
                 f"{precision} of {bundle.path} was made for processors with VNNI; this one has none, and its sums would "
                 "run over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
@@ -188,5 +187,5 @@ def _installed(package: str) -> bool:
     return True
 
 
-CPU = Engine("cpu", OnnxSession, obstacle=lambda options: None, examine=_examine_cpu)
-CUDA = Engine("cuda", OnnxSession, obstacle=_cuda_suits, examine=_examine_cuda)
+CPU = Engine("cpu", OnnxSession, lambda options: None, _examine_cpu, fastest_of("int8-cpu"))
+CUDA = Engine("cuda", OnnxSession, _cuda_suits, _examine_cuda, fastest_of("fp16"))

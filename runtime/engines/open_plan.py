@@ -11,7 +11,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import PlanError, note
 from .child_import import import_in_child
 from .cuda import find_gpu
-from .engine import Engine, EngineOptions, Finding
+from .engine import Engine, EngineOptions, Finding, fastest_of
 from .plan import Plan, Target, fitting
 from .tensorrt import TensorRTSession
 from .tensorrt_api import MODULES, load
@@ -45,6 +45,11 @@ def open_plan(bundle: Bundle, precision: str, named: Path | None = None) -> Tens
 
 def _open(bundle: Bundle, options: EngineOptions) -> TensorRTSession:
     return open_plan(bundle, options.precision, options.plan)
+
+
+def _fastest(bundle: Bundle, options: EngineOptions) -> str:
+    """The precision of the plan that is named, else the fastest of the bundle."""
+    return fastest_of("fp16")(bundle, options) if options.plan is None else Plan.open(options.plan).sidecar.precision
 
 
 def _named(bundle: Bundle, precision: str, path: Path) -> Plan:
@@ -91,4 +96,4 @@ def _examine() -> Iterator[Finding]:
         yield Finding("engines", "note", "JetPack's tensorrt is hidden from this virtual environment", remedy)
 
 
-TENSORRT = Engine("tensorrt", _open, examine=_examine)
+TENSORRT = Engine("tensorrt", _open, examine=_examine, fastest=_fastest)

@@ -41,21 +41,33 @@ def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Sessio
     Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
     `PlanError` for a plan, `MissingExtraError` where the engine is not installed.
     """
-    options = EngineOptions() if options is None else options
+    engine, resolved = resolve(bundle, EngineOptions() if options is None else options)
+    return engine.open(bundle, resolved)
+
+
+def resolve(bundle: Bundle, options: EngineOptions) -> tuple[Engine, EngineOptions]:
+    """The engine that `options` name or `auto` finds, and the options with its name and a precision of the bundle.
+
+    Raises as `open_session`.
+    """
     if options.plan is not None and options.provider not in (AUTO, "tensorrt"):
         raise UsageError(f"a plan runs on TensorRT, the provider is {options.provider!r}; leave one of the two out")
     if options.provider not in providers():
         raise UsageError(f"the provider is {options.provider!r}, expected one of: {', '.join(providers())}")
     name = "tensorrt" if options.plan is not None else options.provider
-    if name != AUTO:
-        return next(engine for engine in engines() if engine.name == name).open(bundle, replace(options, provider=name))
+    engine = _first_usable(options) if name == AUTO else next(found for found in engines() if found.name == name)
+    precision = engine.fastest(bundle, options) if options.precision == AUTO else options.precision
+    return engine, replace(options, provider=engine.name, precision=precision)
+
+
+def _first_usable(options: EngineOptions) -> Engine:
     reasons: list[str] = []
     for engine in engines():
         obstacle = engine.obstacle(options)
         if obstacle is None:
             if reasons:
                 note(f"{'; '.join(reasons)}; running on {engine.name}")
-            return engine.open(bundle, replace(options, provider=engine.name))
+            return engine
         if obstacle.unexpected:
             reasons.append(obstacle.text)
     raise UsageError("no engine can be used here; run ovs-doctor")

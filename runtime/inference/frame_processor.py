@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...bundle.letterbox import Letterbox
 from ...bundle.vocabulary import Vocabulary
 from ..engines.session import RawOutputs
+from ..vocabulary.reading import Reading
 from .prediction import Prediction
 
 
@@ -22,6 +23,7 @@ class ActiveClasses:
     shown: int  # number of the user's classes; a label from here on is background
     things: tuple[bool, ...]  # of each of the user's classes: whether its instances are told apart
     version: int = 0  # counts the changes of classes of one segmenter
+    readings: tuple[Reading, ...] = ()  # of the user's classes none of whose names is a trained one
 
     @property
     def labels(self) -> tuple[str, ...]:

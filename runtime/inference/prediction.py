@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ..vocabulary.reading import Reading
 
 NOTHING = -1  # label of a pixel that belongs to none of the classes
 
@@ -45,6 +46,7 @@ class Prediction:
     timings: dict[str, float] = field(default_factory=dict)  # step -> milliseconds
     segments: tuple[Segment, ...] = ()  # in the order of their ids; they do not overlap
     segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
+    readings: tuple[Reading, ...] = ()  # of the classes none of whose names is a trained one
     version: int = 0  # of the classes: two predictions with the same version have the same classes
 
     def mask(self, label: str) -> npt.NDArray[np.bool_]:

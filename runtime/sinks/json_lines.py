@@ -179,6 +179,17 @@ def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
             for region in prediction.regions()
         ],
     }
+    if prediction.readings:
+        line["unknown"] = [
+            {
+                "class": reading.name,
+                "readable": reading.readable,
+                "nearest": reading.nearest,
+                "similarity": round(reading.similarity, 4),
+                "suggestion": reading.suggestion,
+            }
+            for reading in prediction.readings
+        ]
     if prediction.segment_map is not None:
         line["segments"] = [
             {

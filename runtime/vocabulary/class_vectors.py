@@ -125,6 +125,15 @@ class ClassVectors:
         rows = [*own.vectors[: len(parsed)], *(trained.weighted(trained.vectors(entry), weight) for entry in entries)]
         return Vocabulary((*parsed, *further), stack_names(rows, own.vectors.shape[2]))
 
+    def untrained(self, parsed: tuple[ClassNames, ...]) -> tuple[Reading, ...]:
+        """Readings of the labels of those classes none of whose names is a trained one."""
+        known = {name.casefold() for name in names(self._manifest.training_vocabulary)}
+        if not known:
+            return ()
+        return tuple(
+            self.reading(entry.label) for entry in parsed if not any(name.casefold() in known for name in entry.names)
+        )
+
     def reading(self, name: str) -> Reading:
         """What `name` is to the model. Encodes it if it is not known yet."""
         if not self._manifest.training_vocabulary:

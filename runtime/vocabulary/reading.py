@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
+_FAR = 0.6  # cosine below which an out-of-vocabulary name is not simply another word for a trained one
 _ALIKE = 0.8  # difflib's ratio from which a name may be a misspelling of a trained one
 
 
@@ -19,6 +20,13 @@ class Reading:
     nearest: str | None = None  # of the trained names; None where the bundle lists none
     similarity: float = 0.0  # cosine with `nearest`, the mean of all trained names taken off
     suggestion: str | None = None  # trained name that it may be a misspelling of
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the user should hear of it: the model may well take the name for something else."""
+        return not self.trained and (
+            not self.readable or self.suggestion is not None or (self.nearest is not None and self.similarity < _FAR)
+        )
 
     def __str__(self) -> str:
         if self.trained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +12,11 @@ import pytest
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.runtime.engines import onnx_runtime, registry
 from ovs_edge.runtime.engines.engine import Engine, EngineOptions, Finding, Obstacle
 from ovs_edge.runtime.engines.memory import MemorySession
-from ovs_edge.runtime.engines.registry import engines, open_session, providers
+from ovs_edge.runtime.engines.registry import engines, open_session, providers, resolve
 
 
 def test_the_engines_there_are() -> None:
@@ -80,3 +82,28 @@ def test_more_threads_than_processors_are_capped_once(
 def test_what_is_refused(tiny_bundle: Path, options: EngineOptions, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         open_session(Bundle.open(tiny_bundle), options)
+
+
+def test_auto_is_the_fastest_precision_that_passed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bundle_with(needs: str, agreement: float, precision: str = "int8-cpu") -> Bundle:
+        manifest = Bundle.open(tiny_bundle).manifest
+        verdict = Verdict(4, agreement, 1.0, 0.97, 0.0, True, {}, needs=needs)  # type: ignore[arg-type]
+        changed = dataclasses.replace(
+            manifest,
+            precisions={**manifest.precisions, precision: manifest.precisions["fp32"]},
+            verdicts={precision: verdict},
+        )
+        return Bundle(tiny_bundle, changed)
+
+    def chosen(bundle: Bundle, provider: str = "cpu") -> str:
+        return resolve(bundle, EngineOptions("auto", provider=provider))[1].precision
+
+    monkeypatch.setattr("ovs_edge.bundle.bundle.has_vnni", lambda: False)
+    assert chosen(Bundle.open(tiny_bundle)) == "fp32"
+    assert chosen(bundle_with("", 0.99)) == "int8-cpu"
+    assert chosen(bundle_with("", 0.9)) == "fp32"  # it failed its comparison
+    assert chosen(bundle_with("vnni", 0.99)) == "fp32"
+    assert chosen(bundle_with("", 0.99), "cuda") == "fp32"
+    assert chosen(bundle_with("", 0.99, "fp16"), "cuda") == "fp16"
+    monkeypatch.setattr("ovs_edge.bundle.bundle.has_vnni", lambda: True)
+    assert chosen(bundle_with("vnni", 0.99)) == "int8-cpu"

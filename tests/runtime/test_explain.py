@@ -1,0 +1,97 @@
+"""Answers in words: what a name is read as, why nothing was found, what is at a pixel, which names there are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovs_edge.bundle.bundle import Bundle
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.capture.demo import photo_folder
+from ovs_edge.runtime.cli import main
+from ovs_edge.runtime.inference.explain import best_candidate, nothing_found, why
+from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.options import parse_point
+from ovs_edge.runtime.segmenter import Segmenter
+
+
+def _run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "argv", ["ovs-run", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, error = capsys.readouterr()
+    return int(ended.value.code or 0), out, error
+
+
+def test_names_are_told_apart_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the embedded model: a misspelling, a word it cannot read, a cup that is there, and what is in the cup."""
+    photo = photo_folder() / "coffee.png"
+    code, out, error = _run(
+        monkeypatch, capsys, "--source", photo, "--classes", "persn,🐱,cup", "--json", "-", "--why", "300,200"
+    )
+    assert code == 0
+    line = json.loads(out)
+    assert [found["class"] for found in line["classes"]] == ["cup"]
+    assert [(found["class"], found["suggestion"], found["readable"]) for found in line["unknown"]] == [
+        ("persn", "person", True), ("🐱", None, False),
+    ]  # fmt: skip
+    assert "note: persn: not a trained name; did you mean person?\n" in error
+    assert "note: 🐱: the text encoder cannot read it" in error
+    assert "at 300,200: cup" in error and "(not asked for)" in error
+
+
+def test_where_nothing_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = _run(
+        monkeypatch, capsys, "--source", photo_folder() / "coffee.png", "--classes", "zebra", "--json", "/dev/null"
+    )
+    assert code == 0 and error.count("\n") == 1
+    assert error.startswith("note: nothing was found") and "--sensitivity high" in error
+
+
+def test_the_best_candidate(tiny_bundle: Path) -> None:
+    red = np.full((48, 64, 3), (0, 0, 255), np.uint8)
+    with Segmenter.load(tiny_bundle, threads=1) as segmenter:
+        segmenter.set_classes("red,green")
+        found = best_candidate(segmenter, red)
+        assert found is not None and found[0] == "red" and found[1] > 0.9
+        assert "best candidate: red" in nothing_found(segmenter, red)
+        lines = list(why(segmenter, red, segmenter.predict(red), (3, 4)))
+        assert lines[0] == "at 3,4: red, 100.0% of the picture" and "red" in lines[1] and "not asked" not in lines[1]
+        with pytest.raises(UsageError, match="outside"):
+            list(why(segmenter, red, segmenter.predict(red), (64, 4)))
+
+
+def test_list_names(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, error = _run(monkeypatch, capsys, "--model", tiny_bundle, "--list-names")
+    assert (code, error) == (0, "")
+    entries = Bundle.open(tiny_bundle).manifest.training_vocabulary
+    assert out.splitlines() == ["|".join(entry) for entry in entries]
+    (tmp_path / "names.txt").write_text(out, encoding="utf-8")  # and it is a class list
+    with Segmenter.load(tiny_bundle, background="none", threads=1) as segmenter:
+        active = segmenter.set_classes(f"@{tmp_path / 'names.txt'}")
+        assert active.labels == tuple(entry[0] for entry in entries) and active.readings == ()
+
+
+@pytest.mark.parametrize("text", ["3", "a,b", "1,2,3", "-1,2", ""])
+def test_a_point_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="320,200"):
+        parse_point(text)
+
+
+def test_why_is_for_one_photo(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
+    options = ("--model", tiny_bundle, "--source", tmp_path, "--classes", "red", "--json", "-", "--why", "1,2")
+    code, out, error = _run(monkeypatch, capsys, *options)
+    assert (code, out) == (2, "") and "--why is for one photo" in error
