@@ -7,11 +7,20 @@ OpenCV nor torch.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # ONNX Runtime 1.29 and newer send telemetry unless this is set before its first import; a user's own value stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# Ctrl-C while the modules of a command are still being imported: no traceback.
+if os.path.basename(getattr(sys, "argv", [""])[0]).startswith("ovs-"):
+    sys.excepthook = lambda kind, error, trace: (
+        print("interrupted", file=sys.stderr)
+        if issubclass(kind, KeyboardInterrupt)
+        else sys.__excepthook__(kind, error, trace)
+    )
 
 if TYPE_CHECKING:
     from ovs_edge.bundle.errors import (

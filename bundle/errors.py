@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
+from typing import NoReturn
 
 from .addresses import redact
 
@@ -114,14 +115,19 @@ def exit_on_error(command: Callable[[], object]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        _abandon_stdout()
-        sys.exit(141)
+        end_quietly()
     except OSError as error:
         if not _is_stdout_failure(error):
             raise
         _abandon_stdout()
         print(f"error: cannot write to standard output ({error.strerror}); free some space", file=sys.stderr)
         sys.exit(2)
+
+
+def end_quietly() -> NoReturn:
+    """Exit as a program that SIGPIPE ends: whoever read standard output has read enough (`| head`)."""
+    _abandon_stdout()
+    sys.exit(141)
 
 
 def _prepare_streams() -> None:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from ..bundle.errors import Terminated, UsageError, exit_on_error
+from ..bundle.errors import Terminated, UsageError, end_quietly, exit_on_error
 
 Options = TypeVar("Options")
 
@@ -62,7 +62,11 @@ def add_command(
 
     def command(**values: Any) -> None:
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        if code := body(options(**given)):
+        try:
+            code = body(options(**given))
+        except BrokenPipeError:  # of which Typer makes exit code 1
+            end_quietly()
+        if code:
             sys.exit(code)  # not typer.Exit: 130 is what Typer makes of a KeyboardInterrupt
 
     parameters = [

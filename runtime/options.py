@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -191,6 +193,8 @@ class RunOptions:
             _share("strength of smoothing", self.smooth, "a number")
             if self.smooth and self.task == "panoptic":
                 raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
+        if self.save and self.json not in (None, "", "-") and _same(self.save, str(self.json)):
+            raise UsageError(f"--save and --json are both {self.json}; give them two names")
         if self.sources and self.camera is not None:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
         if self.why is not None:
@@ -223,6 +227,12 @@ def parse_point(text: str) -> tuple[int, int]:
     if found is None:
         raise UsageError(f"--why is {text[:40]!r}, expected a pixel as X,Y such as 320,200")
     return int(found[1]), int(found[2])
+
+
+def _same(one: str, other: str) -> bool:
+    with suppress(OSError, ValueError):  # a name that cannot be is told by whoever opens it
+        return os.path.realpath(one) == os.path.realpath(other)
+    return False
 
 
 def _choice(what: str, value: str, known: tuple[str, ...]) -> None:

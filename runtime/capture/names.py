@@ -22,7 +22,7 @@ def safe_name(text: str) -> str:
         f"x{ord(sign) & 0xFF:02x}"
         if 0xD800 <= ord(sign) <= 0xDFFF  # Python's stand-in for a byte of a name that is not UTF-8
         else f"x{ord(sign):02x}"
-        if ord(sign) < 0x20 or ord(sign) == 0x7F or sign in '/\\:*?"<>|'
+        if ord(sign) < 0x20 or ord(sign) == 0x7F or sign == "/"
         else sign
         for sign in text
     )

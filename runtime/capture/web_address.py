@@ -70,8 +70,11 @@ def _described(address: str) -> tuple[str, bool]:
             return reply.headers.get_content_type(), reply.headers.get("Content-Length") is not None
     except TimeoutError as error:
         raise _silent(address) from error
-    except (OSError, HTTPException, ValueError):
+    except urllib.error.HTTPError as error:
+        error.close()
         return "", False  # FFmpeg may know better, and says what is wrong
+    except (OSError, HTTPException, ValueError):
+        return "", False
 
 
 def _downloaded(address: str) -> bytes:
@@ -83,6 +86,7 @@ def _downloaded(address: str) -> bytes:
     except TimeoutError as error:
         raise _silent(address) from error
     except urllib.error.HTTPError as error:
+        error.close()
         raise SourceError(f"{shown} cannot be read (HTTP {error.code} {error.reason}); check the address") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error

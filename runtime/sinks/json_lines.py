@@ -93,7 +93,7 @@ class _StandardOutput:
 
     def __init__(self) -> None:
         if sys.stdout is None:  # closed by the shell: >&-
-            raise cannot_write(Path("-"), OSError(errno.EBADF, "standard output is closed"))
+            raise cannot_write(Path("standard output"), OSError(errno.EBADF, "standard output is closed"))
         sys.stdout.flush()
         self._stream = sys.stdout.buffer
 

@@ -1,0 +1,212 @@
+"""Videos: times, damaged and missing frames, names that libraries misread, and why a file is no video."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from support.clips import cut, damage, write_clip
+from support.ffmpeg import ffmpeg_program
+
+from ovs_edge.bundle.errors import SourceError
+from ovs_edge.runtime.capture.interruptible import interruptible
+from ovs_edge.runtime.capture.registry import open_source
+from ovs_edge.runtime.capture.video_files.failures import cut_short
+from ovs_edge.runtime.capture.video_files.video_source import VideoSource
+
+
+@pytest.fixture(params=["pyav", "opencv"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the video is read with."""
+    if request.param == "opencv":
+        monkeypatch.setattr("ovs_edge.runtime.capture.video_files.decoder.pyav", lambda: None)
+    return str(request.param)
+
+
+def levels(source: VideoSource) -> list[int]:
+    """Which frames came, by their brightness."""
+    return [round((frame.image.mean() - 4) / 10) for frame in source]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [0.0, 0.05, 0.1, 0.15, 0.4, 0.65, 0.9, 2.0],  # variable
+        [0.0, 2.0, 4.0, 6.0, 8.0, 10.0],  # a time-lapse: below one frame a second
+        [5.0, 5.1, 5.2, 5.3],  # from the first frame on
+    ],
+)
+def test_times_are_the_containers(tmp_path: Path, times: list[float], library: str) -> None:
+    source = VideoSource(write_clip(tmp_path / "clip.mp4", times))
+    frames = list(source)
+    source.close()
+    assert [frame.time for frame in frames] == pytest.approx([at - times[0] for at in times], abs=0.002)
+    assert (source.skipped, source.truncated) == (0, None)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mov", "png")])
+def test_damaged_frames_are_skipped_and_counted(tmp_path: Path, name: str, codec: str, library: str) -> None:
+    told: list[str] = []
+    source = VideoSource(damage(write_clip(tmp_path / name, codec=codec), 3, 4, 11), told.append)
+    assert levels(source) == [index for index in range(20) if index not in (3, 4, 11)]
+    assert (source.skipped, source.truncated) == (3, None)
+    assert told == [f"skipped: 3 frames of {tmp_path / name} did not decode"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.mp4", {"movflags": "+faststart"}), ("a.mkv", {}), ("a.avi", {})],
+)
+def test_a_video_that_is_cut_short_is_told(tmp_path: Path, name: str, options: dict[str, str], library: str) -> None:
+    told: list[str] = []
+    path = write_clip(tmp_path / name, codec="mjpeg" if name.endswith("avi") else "libx264", options=options)
+    assert cut_short(path) is None
+    source = VideoSource(cut(path, 0.8), told.append)
+    had = len(list(source))
+    assert 2 < had < 20 and source.truncated is not None
+    assert f"is cut short: {had} of 20 frames were read" in source.truncated or name == "a.mkv"
+    assert "bytes are there" in source.truncated and told[-1] == source.truncated
+
+
+def test_frames_of_another_size_keep_it(tmp_path: Path) -> None:
+    """An MPEG transport stream of two sizes, one after the other."""
+    parts = []
+    for number, size in enumerate(((48, 64), (96, 32))):
+        path = write_clip(tmp_path / f"{number}.ts", codec="mpeg2video", size=size)
+        parts.append(path.read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    frames = list(VideoSource(tmp_path / "both.ts"))
+    shapes = [frame.image.shape[:2] for frame in frames]
+    assert set(shapes) == {(48, 64), (96, 32)} and shapes == sorted(shapes, key=lambda shape: shape != (48, 64))
+    times = [frame.time for frame in frames]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize(("degrees", "corner"), [(90, "left"), (180, "bottom"), (270, "right")])
+def test_a_turned_video_is_read_upright(tmp_path: Path, degrees: int, corner: str, library: str) -> None:
+    """The upper half is white as stored."""
+    flat, turned = tmp_path / "flat.mp4", tmp_path / "turned.mp4"
+    words = ["-loglevel", "error", "-f", "lavfi", "-i", "color=black:s=64x48:r=10:d=1", "-vf",
+             "drawbox=0:0:64:24:white:fill", "-pix_fmt", "yuv420p", str(flat)]  # fmt: skip
+    subprocess.run([ffmpeg_program(), *words], check=True)
+    turn = ["-loglevel", "error", "-display_rotation", str(degrees), "-i", str(flat), "-c", "copy", str(turned)]
+    if subprocess.run([ffmpeg_program(), *turn], capture_output=True, check=False).returncode:
+        pytest.skip("this ffmpeg cannot set a rotation (needs 6.0)")
+    image = next(iter(VideoSource(turned))).image
+    height, width = image.shape[:2]
+    assert (height, width) == ((48, 64) if degrees == 180 else (64, 48))
+    half = {"left": image[:, : width // 2], "right": image[:, width // 2 :], "bottom": image[height // 2 :]}[corner]
+    assert half.mean() > 200 and image.mean() < 150
+
+
+@pytest.mark.parametrize("name", ["2026-11-26T10:00:00.mp4", "a%03d.mp4", "https:.mp4", b"caf\xe9\xff.mp4", "-x.mp4"])
+def test_names_that_libraries_misread(
+    tmp_path: Path, name: str | bytes, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = os.fsdecode(name)
+    os.rename(write_clip(tmp_path / "clip.mp4", [0, 0.1, 0.2]), text)
+    source = open_source(text)
+    frames = list(source)
+    source.close()
+    assert len(frames) == 3
+    assert all(frame.name.encode() for frame in frames)  # any file system and JSON can hold it
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: cut(write_clip(path), 0.8), r"index \(moov\) is missing"),
+        (lambda path: path.write_bytes(b""), "it is empty"),
+        (lambda path: path.write_text("<!DOCTYPE html><p>Not found"), "it is a web page"),
+        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
+        (lambda path: path.write_bytes(b"%PDF-1.7"), "it is PDF"),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + b"x" * 99), "it is a ZIP archive"),
+    ],
+)
+def test_why_a_file_is_no_video(tmp_path: Path, make: object, says: str, library: str) -> None:
+    make(tmp_path / "clip.mp4")  # type: ignore[operator]
+    with pytest.raises(SourceError, match=says):
+        VideoSource(tmp_path / "clip.mp4")
+
+
+def test_a_file_without_a_picture_track(tmp_path: Path, library: str) -> None:
+    with av.open(str(tmp_path / "song.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match="has no picture track"):
+        VideoSource(tmp_path / "song.mp4")
+
+
+def _silent_server() -> socket.socket:
+    """Takes connections, and says nothing."""
+    server = socket.create_server(("127.0.0.1", 0))
+    held = []
+
+    def serve() -> None:
+        try:
+            while True:
+                held.append(server.accept()[0])
+        except OSError:
+            for connection in held:
+                connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize("kind", ["fifo", "http"])
+def test_ctrl_c_while_a_source_opens(tmp_path: Path, kind: str) -> None:
+    with _silent_server() as server:
+        os.mkfifo(tmp_path / "pipe.mp4")
+        source = str(tmp_path / "pipe.mp4") if kind == "fifo" else f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4"
+        code = (
+            "import sys; from ovs_edge.bundle.errors import exit_on_error\n"
+            "from ovs_edge.runtime.capture.registry import open_source\n"
+            "print('ready', flush=True); exit_on_error(lambda: open_source(sys.argv[1]))"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=20)
+        server.shutdown(socket.SHUT_RDWR)
+    assert (process.returncode, error) == (130, "interrupted\n")
+
+
+def test_what_comes_too_late_is_freed() -> None:
+    go, freed = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        go.wait(10)
+        return "opened"
+
+    def interrupt(number: int, stack: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            interruptible(slow, lambda late: freed.set())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    go.set()
+    assert freed.wait(10)
+    assert interruptible(lambda: 3, lambda late: None) == 3
+    with pytest.raises(ValueError, match="no"):
+        interruptible(lambda: int("no"), lambda late: None)
