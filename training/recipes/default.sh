@@ -1,0 +1,46 @@
+#!/bin/sh
+# Trains the embedded model from the data sets, start to end. On two CPU cores each round takes about an hour.
+#
+#   training/recipes/default.sh DATA OUTPUT [further options of ovs-train, for every round]
+#
+# DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
+# same command again: finished rounds are skipped, an interrupted one continues from its saved state.
+# The last round's model.pt is the result: ovs-export OUTPUT/round-3/model.pt -o mini.ovs
+set -eu
+
+[ $# -ge 2 ] || { echo "usage: $0 DATA OUTPUT [options of ovs-train]" >&2; exit 2; }
+data=$1
+output=$2
+shift 2
+
+# Name and weight: how often photos are drawn from each data set.
+sets="voc:0.24 coco_things:0.20 coco_panoptic:0.15 msrc:0.18 camvid:0.11 labelmefacade:0.05 clothing_ccp:0.04
+people_humanseg:0.03"
+
+# train ROUND OPTIONS…: one round, in OUTPUT/ROUND.
+train() {
+    folder=$output/$1
+    shift
+    if [ -f "$folder/finished" ]; then
+        echo "$folder is finished" >&2
+        return
+    fi
+    if [ -f "$folder/training.pt" ]; then
+        ovs-train -o "$folder" --resume
+    else
+        for entry in $sets; do
+            if [ -d "$data/${entry%:*}" ]; then set -- --data "$data/$entry" "$@"; fi
+        done
+        ovs-train -o "$folder" "$@"
+    fi
+    touch "$folder/finished"
+}
+
+# 1. From ImageNet weights of the backbone, on the labels as they are.
+train round-1 --recipe dense --steps 2400 "$@"
+# 2. Rare classes, small objects, crowded scenes: balanced crops, copy-paste, mosaics.
+train round-2 --recipe dense --start "$output/round-1/model.pt" --steps 3400 --lr 7e-4 --validate-every 850 \
+    --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
+# 3. The model of round 2 labels, where it is confident, what the data sets leave unlabelled.
+train round-3 --recipe dense --start "$output/round-2/model.pt" --pseudo "$output/round-2/model.pt" --steps 3400 \
+    --lr 5e-4 --validate-every 850 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
