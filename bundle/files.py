@@ -7,10 +7,12 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from .errors import BundleError, UsageError
@@ -140,8 +142,27 @@ def _locked(folder: Path) -> int | None:
 
 
 def cache_folder(name: str) -> Path:
-    """`$XDG_CACHE_HOME/ovs-edge/NAME`, or the same under `~/.cache`."""
+    """`$XDG_CACHE_HOME/ovs-edge/NAME`, or the same under `~/.cache`.
+
+    A user without a home, as in `docker run --user 12345`, gets a folder of their own under the system's temporary one.
+    """
     root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    base = Path(root) if os.path.isabs(root) else Path(os.path.expanduser("~")) / ".cache"
-    return base / "ovs-edge" / name
+    if os.path.isabs(root):  # the XDG specification has relative paths ignored
+        return Path(root) / "ovs-edge" / name
+    home = os.path.expanduser("~")
+    if os.path.isabs(home):
+        return Path(home) / ".cache" / "ovs-edge" / name
+    return _private_folder() / name
+
+
+@cache
+def _private_folder() -> Path:
+    """A folder under the temporary one that only this user can write to: others must not plant engines in it."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"ovs-edge-{user}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="ovs-edge-"))

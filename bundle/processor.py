@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -32,10 +34,49 @@ def processor() -> Processor:
 
 
 def usable_processors() -> list[int]:
-    """Numbers of the hardware threads that this process may use."""
+    """Numbers of the hardware threads that this process may use: its affinity, cut to a container's CPU quota."""
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+        found = sorted(os.sched_getaffinity(0))
+    else:
+        found = list(range(os.cpu_count() or 1))
+    quota = cpu_quota()
+    return found if quota is None else found[: max(1, math.ceil(quota))]
+
+
+@cache
+def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Processors' worth of time that the process's control group may use (`docker run --cpus 1.5`); None: no limit.
+
+    Version 2 states it in `cpu.max` of the group and of each above it, version 1 in two files.
+    """
+    quotas = [quota for folder in _groups(root, own) if (quota := _quota(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _groups(root: Path, own: Path) -> list[Path]:
+    """The process's control groups for CPU time, and those above them."""
+    folders = {root, root / "cpu", root / "cpu,cpuacct"}
+    with suppress(OSError, ValueError):
+        for line in own.read_text(encoding="ascii", errors="replace").splitlines():
+            _, controllers, path = line.split(":", 2)
+            base = root if not controllers else root / controllers
+            if not controllers or "cpu" in controllers.split(","):
+                parts = Path(path.lstrip("/")).parts
+                folders |= {base.joinpath(*parts[:count]) for count in range(len(parts) + 1)}
+    return sorted(folders)
+
+
+def _quota(folder: Path) -> float | None:
+    with suppress(OSError, ValueError):
+        if (folder / "cpu.max").is_file():
+            allowed, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            allowed, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip() for name in ("quota", "period")
+            )
+        if allowed != "max" and int(allowed) > 0 and int(period) > 0:
+            return int(allowed) / int(period)
+    return None
 
 
 def usable_cores() -> int:

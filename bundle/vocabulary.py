@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from .class_files import read_class_entries
 from .errors import UsageError
 
 MAX_NAME = 300  # characters; more than any encoder's context holds
@@ -56,10 +58,10 @@ class Vocabulary:
 def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
     """Parse `"person,bike|bicycle|cycle"`, or `"@file"` with one class per line (`#` starts a comment line).
 
-    White space is collapsed and control characters are refused. Classes that differ in case only are one class, and so
-    are repeated names. Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
+    White space is collapsed, names are put into Unicode's form NFC, and control characters are refused. Classes that
+    differ in case only are one class, and so are repeated names. Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
     """
-    entries = _read_list(Path(text[1:])) if text.startswith("@") else text.split(",")
+    entries = read_class_entries(Path(text[1:])) if text.startswith("@") else text.split(",")
     return parse_class_entries(entries, limit)
 
 
@@ -71,7 +73,7 @@ def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames,
         names: list[str] = []
         words, threshold = _split_threshold(entry)
         for part in words.split("|"):
-            name = " ".join(part.split())
+            name = unicodedata.normalize("NFC", " ".join(part.split()))
             if not name:
                 continue
             if len(name) > MAX_NAME:
@@ -103,14 +105,6 @@ def _split_threshold(entry: str) -> tuple[str, float | None]:
     """`"cup:0.2"` is `"cup"` and 0.2; what follows the colon is part of the name unless it is a number from 0 to 1."""
     found = _THRESHOLD.fullmatch(entry)
     return (entry, None) if found is None else (found[1], float(found[2]))
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the list of classes {path} ({error}); expected one class a line") from error
-    return [entry for line in lines if not line.lstrip().startswith("#") for entry in line.split(",")]
 
 
 def stack_names(vectors: list[npt.NDArray[np.float32]], dim: int) -> npt.NDArray[np.float32]:

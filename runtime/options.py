@@ -31,7 +31,8 @@ class RunOptions:
         str | None,
         Option(
             help='Classes to look for: "person,bike|bicycle,cup:0.2" (| separates synonyms; :0.2 is a class\'s own '
-            "confidence threshold), or @FILE: one class per line, JSON or YAML."
+            "confidence threshold), or @FILE: classes separated by lines or commas, a JSON list, or "
+            "YAML with names:."
         ),
     ] = None
     sources: Annotated[

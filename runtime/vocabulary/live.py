@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...bundle.class_files import read_text
 from ...bundle.errors import UsageError
 from ...bundle.vocabulary import ClassNames
 from ..inference.frame_processor import ActiveClasses
@@ -151,10 +152,7 @@ def read_presets(entries: Sequence[str]) -> tuple[str, ...]:
         if not entry.startswith("@"):
             presets.append(entry)
             continue
-        try:
-            lines = Path(entry[1:]).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise UsageError(f"cannot read the presets {entry[1:]!r} ({error}); expected one list a line") from error
+        lines = read_text(Path(entry[1:])).splitlines()
         presets += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if len(presets) > MOST_PRESETS:
         raise UsageError(f"{len(presets)} presets were given, expected at most {MOST_PRESETS}: one for each key")

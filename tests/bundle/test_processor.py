@@ -13,7 +13,7 @@ from ovs_edge.bundle import processor as module
 from ovs_edge.bundle.bundle import MANIFEST, Bundle
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.manifest import Verdict
-from ovs_edge.bundle.processor import has_vnni, processor
+from ovs_edge.bundle.processor import cpu_quota, has_vnni, processor, usable_processors
 from ovs_edge.bundle.stopwatch import burst_times
 from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.registry import open_session
@@ -76,3 +76,35 @@ def test_bursts_take_turns_and_leave_out_their_first_runs() -> None:
     assert "".join(calls) == "aaabbb" * 3
     assert times.shape == (3, 2) and (times >= 0).all()
     assert burst_times([lambda: None], 9, enough=lambda done: done == 2).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "quota"),
+    [
+        ({"cpu.max": "max 100000"}, "0::/", None),
+        ({"cpu.max": "150000 100000"}, "0::/", 1.5),
+        ({"a/cpu.max": "max 100000", "a/b/cpu.max": "50000 100000", "c/cpu.max": "1 100000"}, "0::/a/b", 0.5),
+        ({"a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"}, "0::/a/b", 2),
+        (
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "300000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            "4:cpu,cpuacct:/x",
+            3,
+        ),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, "4:cpu:/", None),
+        ({"cpu.max": "nonsense"}, "nonsense", None),
+        ({}, "0::/../../outside", None),
+    ],
+)
+def test_a_container_s_quota(tmp_path: Path, files: dict[str, str], own: str, quota: float | None) -> None:
+    for name, text in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n")
+    assert cpu_quota(tmp_path / "cgroup", tmp_path / "own") == quota
+
+
+def test_a_quota_cuts_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3, 4, 5, 6, 7})
+    for quota, count in ((None, 8), (1.5, 2), (0.2, 1), (99, 8)):
+        monkeypatch.setattr("ovs_edge.bundle.processor.cpu_quota", lambda quota=quota: quota)
+        assert len(usable_processors()) == count

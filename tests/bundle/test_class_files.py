@@ -1,0 +1,108 @@
+"""Files with class names, in the forms that tools write them."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovs_edge.bundle.class_files import read_class_entries
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.vocabulary import parse_class_entries, parse_classes
+
+
+def labels(path: Path) -> list[str]:
+    return [entry.label for entry in parse_classes(f"@{path}", 100)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat\n# none\n\ndog, bird\n", ["cat", "dog", "bird"]),
+        ("0: cat\n1: dog\n", ["cat", "dog"]),
+        ("1 cat\r\n2 traffic light\r\n", ["cat", "traffic light"]),
+        ("0\tcat\n1\tdög\n", ["cat", "dög"]),
+        ("1. cat\n2. dog\n", ["cat", "dog"]),
+        ("3 cats\n", ["3 cats"]),  # one line is no numbering, nor are numbers that do not follow each other
+        ("3 cats\n7 dogs\n", ["3 cats", "7 dogs"]),
+        ('["cat","dog"]', ["cat", "dog"]),
+        ('["sofa, couch", "bike|bicycle"]', ["sofa, couch", "bike"]),
+        ('[["cat", "kitten"], "dog"]', ["cat", "dog"]),
+        ('{"0": "cat", "1": "dog"}', ["cat", "dog"]),
+        ('{"path": ".", "names": {"0": "cat", "1": "dog"}}', ["cat", "dog"]),
+        ('{"categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}]}', ["cat", "dog"]),
+        ("names:\n  0: cat\n  1: dog\n", ["cat", "dog"]),
+        ("path: ../data\nnames:\n  - cat\n  - 'traffic light'  # red\n\nnc: 2\n", ["cat", "traffic light"]),
+        ("nc: 2\nnames: [cat, 'dog']\n", ["cat", "dog"]),
+    ],
+)
+def test_forms(tmp_path: Path, encoding: str, text: str, expected: list[str]) -> None:
+    file = tmp_path / "classes"
+    file.write_bytes(text.encode(encoding))
+    assert labels(file) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"caf\xe9\n", "save it as UTF-8"),
+        ("cat\n".encode("utf-16-le"), "byte order mark"),
+        (b"\x89PNG\r\n\x1a\n" + b"\xff" * 60, "PNG"),
+        (b'["cat", ', "begins like JSON"),
+        (b"[" * 100_000, "begins like JSON"),
+        (b'["cat", 7]', "holds 7 as a class"),
+        (b'[{"id": 1}]', "holds null as a class"),
+        (b"{}", "list of classes is empty"),
+        (b"names: all of them\n", "no list"),
+        (b"names:\n", "no list"),
+        (b"x" * (4 * 2**20 + 1), "larger than 4 MiB"),
+        (b"", "list of classes is empty"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
+    file = tmp_path / "classes"
+    file.write_bytes(data)
+    with pytest.raises(UsageError, match=says):
+        labels(file)
+
+
+def test_an_endless_device_and_a_pipe(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="larger than"):
+        labels(Path("/dev/zero"))
+    with pytest.raises(UsageError, match="cannot read"):
+        labels(tmp_path)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: pipe.write_text("cat\ndog\n"))
+    writer.start()
+    assert labels(pipe) == ["cat", "dog"]
+    writer.join()
+
+
+def test_composed_and_decomposed_letters_are_one_class() -> None:
+    (entry,) = parse_class_entries(["caf\u00e9", "cafe\u0301"], 5)
+    assert entry.names == ("caf\u00e9",)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_entries_or_one_line(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any"
+    file.write_bytes(data)
+    try:
+        entries = read_class_entries(file)
+    except UsageError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(isinstance(entry, str) for entry in entries)
+
+
+@given(st.lists(st.text(st.characters(categories=["L"]), min_size=1, max_size=9), min_size=1, max_size=9))
+def test_json_lists_survive(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    file = tmp_path_factory.getbasetemp() / "names.json"
+    file.write_text(json.dumps(names), encoding="utf-8")
+    assert read_class_entries(file) == names
