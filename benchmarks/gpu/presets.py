@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from ...bundle.errors import OvsError
-from ...bundle.stopwatch import burst_times
 from ...export.bundle_writer import export_segmenter
 from ...export.graph import SegmenterGraph
 from ...export.onnx_writer import save
 from ...export.options import ExportRequest, resolve
 from ...runtime.engines.onnx_runtime import open_graph
+from ...runtime.stopwatch import burst_times
 from ..speed.models import open_model
 from .roofline import DevicePeak, bound_ms, count_work
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...bundle.stopwatch import burst_times
 from ...export.bundle_writer import export_segmenter
 from ...export.graph import SegmenterGraph
 from ...export.onnx_writer import Port, save, to_onnx
 from ...export.options import ExportRequest, parse_size, resolve
 from ...runtime.engines.onnx_runtime import open_graph
+from ...runtime.stopwatch import burst_times
 from ...segmenter.model import ImageModel
 
 CLASSES, NAMES = 20, 1  # K, S

@@ -12,11 +12,11 @@ import numpy as np
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import UsageError
-from ...bundle.stopwatch import burst_times
 from ...runtime.capture.photos import read_photo
 from ...runtime.engines.engine import EngineOptions
 from ...runtime.engines.registry import open_session
 from ...runtime.inference.preprocess import to_input
+from ...runtime.stopwatch import burst_times
 from ...runtime.vocabulary.text_encoder import TextEncoder
 
 _CPU = ("fp32", "int8-cpu")  # the others are for other engines

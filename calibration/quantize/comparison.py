@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ...bundle.stopwatch import burst_times
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.engines.session import RawOutputs
+from ...runtime.stopwatch import burst_times
 from .samples import CalibrationSample
 
 if TYPE_CHECKING:

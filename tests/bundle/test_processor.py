@@ -14,9 +14,9 @@ from ovs_edge.bundle.bundle import MANIFEST, Bundle
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.bundle.processor import cpu_quota, has_vnni, processor, usable_processors
-from ovs_edge.bundle.stopwatch import burst_times
 from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.engines.registry import open_session
+from ovs_edge.runtime.stopwatch import burst_times
 
 
 @pytest.fixture
