@@ -1,7 +1,7 @@
-"""Who may talk to the web viewer, decided from a request's headers alone.
+"""Access control of the web viewer, from the headers of a request alone.
 
 A camera's picture is private, and the page can change what runs. Three attacks matter: a stranger on the network (a
-token, needed wherever others can connect), a web site that the user happens to visit and that posts to this machine
+token is required wherever other machines can connect), a web site that the user happens to visit and that posts to this machine
 (Origin, and JSON which a foreign page cannot send unasked), and a web site whose name is made to resolve to this
 machine, so that its origin looks right (Host must be an address or a name that is this machine's own).
 """
@@ -25,7 +25,7 @@ _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{1,5}))?")
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not answered."""
+    """Why a request is refused."""
 
     status: int  # of HTTP
     reason: str  # one line, for people
@@ -49,7 +49,7 @@ class Address:
             return False
 
     def url(self, port: int, token: str | None = None) -> str:
-        """What to type into a browser; `port` is the one that was bound."""
+        """The address for a browser; `port` is the one that was bound."""
         host = self.host
         if host in ("0.0.0.0", "::"):  # every address of this machine: name one that others can reach
             host = _outward_address() or socket.gethostname()
@@ -73,14 +73,14 @@ def parse_address(text: str) -> Address:
 
 
 class Guard:
-    """Decides on requests. `token` is None where none is asked for."""
+    """Accepts or refuses requests. `token` is None where none is required."""
 
     def __init__(self, address: Address, token: str | None = None) -> None:
-        """Without a `token`, one is made where others than this machine can connect. Raises `UsageError`."""
+        """Without a `token`, one is generated if other machines can connect. Raises `UsageError`."""
         if token is not None and not (len(token) >= _SHORTEST_TOKEN and re.fullmatch(r"[\w.~-]+", token, re.ASCII)):
             raise UsageError(
                 f"the token has {len(token)} characters, expected {_SHORTEST_TOKEN} or more, each of "
-                "a-z A-Z 0-9 . _ ~ -; leave --token out and one is made"
+                "a-z A-Z 0-9 . _ ~ -; leave --token out and one is generated"
             )
         self.token = token if token is not None or address.loopback else secrets.token_urlsafe(16)
         name = socket.gethostname().lower()
@@ -89,10 +89,10 @@ class Guard:
     def check(
         self, method: str, headers: Mapping[str, str], query_token: str | None, cookie_token: str | None
     ) -> Refusal | None:
-        """None to go on. `headers` is case-insensitive, or lower-case."""
+        """None to accept. `headers` is case-insensitive, or lower-case."""
         host = headers.get("host", "")
-        if not self._ours(host):
-            return Refusal(421, "this host name is not this machine's; open the viewer by its address")
+        if not self._is_own_host(host):
+            return Refusal(421, "the Host header is not a name of this machine; open the viewer by its address")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return Refusal(403, "the request comes from another site")
@@ -109,7 +109,7 @@ class Guard:
         # In constant time: a comparison that ends at the first difference tells how much was right.
         return hmac.compare_digest((text or "").encode("utf-8", "replace"), (self.token or "").encode())
 
-    def _ours(self, host: str) -> bool:
+    def _is_own_host(self, host: str) -> bool:
         found = _HOST.fullmatch(host)
         if found is None:
             return False

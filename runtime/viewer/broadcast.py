@@ -1,9 +1,9 @@
-"""Pictures and news to any number of browsers, without one of them holding up another, or the pipeline.
+"""Sends pictures and state to any number of browsers; a slow one delays neither the others nor the pipeline.
 
-A frame is one binary message, so that what is said of a picture always belongs to that picture: the length of a header
-(4 bytes, big-endian), the header (JSON), a JPEG. News of the run is a text message (JSON). A viewer says "next" when it
-has drawn a frame, and is sent at most two frames ahead of that: what it cannot take is not queued but skipped, here
-and not in the buffers of the network, so what it sees is always new.
+A frame is one binary message, so that the description of a picture always belongs to that picture: the length of a header
+(4 bytes, big-endian), the header (JSON), a JPEG. The state of the run is a text message (JSON). A viewer sends "next" when it
+has drawn a frame, and is sent at most two frames ahead of that: frames it is not ready for are dropped here
+instead of being queued in network buffers, so it always shows a recent frame.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from ..frame import Frame
 from ..inference.prediction import Prediction
 from ..opencv import cv2
 from ..status import Status
-from .fault_log import Faults
+from .error_reporter import ErrorReporter
 
 if TYPE_CHECKING:
     from aiohttp.web import WebSocketResponse
 
 NEXT = "next"  # what a viewer answers when it has drawn a frame
 
-_AHEAD = 2  # frames under way to a viewer: one being sent while one is being drawn
-_PATIENCE = 10.0  # seconds for one message to leave; a viewer that takes nothing for longer is gone
+_AHEAD = 2  # frames in flight to a viewer: one being sent while one is drawn
+_PATIENCE = 10.0  # seconds to send one message; a viewer that reads nothing for longer is disconnected
 _WIDEST = 1280  # pixels of a picture on the page; the snapshot has all
 _QUALITY = 80  # of its JPEG
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture as it reached the sinks."""
+class PublishedFrame:
+    """A frame as it reached the sinks."""
 
     frame: Frame
     prediction: Prediction
-    picture: npt.NDArray[np.uint8] | None  # (H, W, 3) BGR, annotated; None while nobody looked
+    picture: npt.NDArray[np.uint8] | None  # (H, W, 3) BGR, annotated; None while no viewer is connected
     status: Status
-    number: int = 0  # counts what is published
+    number: int = 0  # of the published frames
 
 
 class Viewer:
@@ -57,96 +57,96 @@ class Viewer:
         self._socket = socket
         self._credit = _AHEAD
         self._frame: bytes | None = None
-        self._news: str | None = None
+        self._state: str | None = None
         self._wake = asyncio.Event()
-        self.seen = 0  # number of the last picture given to it
+        self.last_sent = 0  # number of the last picture sent to it
 
     @property
     def waiting(self) -> bool:
-        """Whether it would take a frame."""
+        """Whether it is ready for a frame."""
         return self._credit > 0 and self._frame is None
 
     def drawn(self) -> None:
         """It has drawn a frame."""
         self._credit = min(self._credit + 1, _AHEAD)
 
-    def offer(self, frame: bytes, number: int) -> None:
+    def send_frame(self, frame: bytes, number: int) -> None:
         """Send a frame next."""
-        self._frame, self.seen = frame, number
+        self._frame, self.last_sent = frame, number
         self._credit -= 1
         self._wake.set()
 
-    def tell(self, news: str) -> None:
-        """Send news next, in place of older ones that are still waiting."""
-        self._news = news
+    def send_state(self, state: str) -> None:
+        """Send the state next, instead of an older one that is still waiting."""
+        self._state = state
         self._wake.set()
 
     async def send(self) -> None:
-        """Send what there is until the connection breaks. Raises `TimeoutError` or `ConnectionError`."""
+        """Send until the connection breaks. Raises `TimeoutError` or `ConnectionError`."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if (news := self._news) is not None:
-                self._news = None
-                await asyncio.wait_for(self._socket.send_str(news), _PATIENCE)
+            if (state := self._state) is not None:
+                self._state = None
+                await asyncio.wait_for(self._socket.send_str(state), _PATIENCE)
             if (frame := self._frame) is not None:
                 self._frame = None
                 await asyncio.wait_for(self._socket.send_bytes(frame), _PATIENCE)
 
 
 class Broadcast:
-    """Gives each new picture to the viewers who wait for one, encoded once for all of them."""
+    """Sends each new picture to the viewers that are ready for one, encoded once for all of them."""
 
-    def __init__(self, style: Callable[[], Style], news: Callable[[], dict[str, Any]], faults: Faults) -> None:
-        """`style` is how a picture that nobody has drawn yet is drawn; `news` is what a viewer is told of the run.
+    def __init__(self, style: Callable[[], Style], state: Callable[[], dict[str, Any]], errors: ErrorReporter) -> None:
+        """`style` draws a picture that is not drawn yet; `state` gives the state of the run.
 
-        `faults` hears of pictures that cannot be shown.
+        `errors` reports pictures that cannot be shown.
         """
         self._style = style
-        self._news = news
-        self._faults = faults
+        self._state = state
+        self._errors = errors
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._viewers: set[Viewer] = set()
         self._pool = ThreadPoolExecutor(1, "web pictures")  # OpenCV works outside Python's lock
-        # Snapshots have a thread of their own, for they take longer, and must not hold up the stream.
+        # Snapshots take longer, so they have their own thread and do not delay the stream.
         self._snapshots = ThreadPoolExecutor(1, "web snapshots")
         self._taking = asyncio.Lock()
-        self._taken: tuple[Shown, Style | None, bytes] | None = None
-        self._telling = False
+        self._taken: tuple[PublishedFrame, Style | None, bytes] | None = None
+        self._state_due = False
         self._ended = False
-        self.latest: Shown | None = None
+        self.latest: PublishedFrame | None = None
         self.encoded = 0  # pictures so far
 
     @property
     def watched(self) -> bool:
-        """Whether anyone looks."""
+        """Whether a viewer is connected."""
         return bool(self._viewers)
 
-    def publish(self, shown: Shown) -> None:
+    def publish(self, shown: PublishedFrame) -> None:
         """Take a new picture, from any thread; returns at once."""
         self.latest = replace(shown, number=self.latest.number + 1 if self.latest else 1)
         if self._viewers:
             self._call(self._wake.set)
 
-    def tell(self) -> None:
-        """The run's news have changed; from any thread."""
-        self._call(self._tell_soon)
+    def state_changed(self) -> None:
+        """Send the state to all viewers soon; from any thread."""
+        self._call(self._send_state_soon)
 
     def join(self, viewer: Viewer) -> None:
-        """Show `viewer` what there is, and all that comes."""
+        """Send `viewer` the state and the current picture, and everything from now on."""
         self._viewers.add(viewer)
-        viewer.tell(json.dumps(self._news()))
+        viewer.send_state(json.dumps(self._state()))
         self._wake.set()
 
-    def end(self, news: str) -> None:
-        """Tell the viewers `news`, and nothing more after that."""
+    def end(self, message: str) -> None:
+        """Send `message` to the viewers, and nothing after it."""
         self._ended = True
         for viewer in self._viewers:
-            viewer.tell(news)
+            viewer.send_state(message)
 
     def leave(self, viewer: Viewer) -> None:
-        """It is gone."""
+        """Called when a viewer has disconnected."""
         self._viewers.discard(viewer)
 
     def drawn(self, viewer: Viewer) -> None:
@@ -155,7 +155,7 @@ class Broadcast:
         self._wake.set()
 
     async def run(self) -> None:
-        """Encode and hand out, until cancelled."""
+        """Encode and send, until cancelled."""
         tried, number, message = 0, 0, b""
         try:
             while True:
@@ -170,17 +170,17 @@ class Broadcast:
                         message = await self._loop.run_in_executor(self._pool, self._encode, shown)
                         number = tried
                     except Exception as error:  # noqa: BLE001 - the last picture stays, and the next may be better
-                        self._faults.tell("a picture for the page", error)
+                        self._errors.report("a picture for the page", error)
                 for viewer in self._due(shown) if shown.number == number else ():
-                    viewer.offer(message, number)
+                    viewer.send_frame(message, number)
         finally:
             self._pool.shutdown(wait=False)
             self._snapshots.shutdown(wait=False)
 
-    async def snapshot(self) -> tuple[Shown, bytes]:
+    async def snapshot(self) -> tuple[PublishedFrame, bytes]:
         """The latest picture, and a JPEG of it, annotated, in full size; there must be one.
 
-        One is encoded at a time, and given to all who asked before it was begun.
+        One is encoded at a time, for everybody who asked before it was started.
         """
         asked = self.latest
         assert asked is not None
@@ -195,36 +195,36 @@ class Broadcast:
             self._taken = shown, style, jpeg
             return shown, jpeg
 
-    def _drawn_in(self, shown: Shown) -> Style | None:
+    def _drawn_in(self, shown: PublishedFrame) -> Style | None:
         """The style that a picture would be drawn in; None for one that is drawn already."""
         return self._style() if shown.picture is None else None
 
-    def _due(self, shown: Shown) -> list[Viewer]:
-        return [viewer for viewer in self._viewers if viewer.waiting and viewer.seen < shown.number]
+    def _due(self, shown: PublishedFrame) -> list[Viewer]:
+        return [viewer for viewer in self._viewers if viewer.waiting and viewer.last_sent < shown.number]
 
     def _call(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended; nobody is left to be told
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(function)
 
-    def _tell_soon(self) -> None:
-        # A thousand changes in a row are one piece of news.
-        if not self._telling:
-            self._telling = True
-            self._loop.call_later(0.02, self._tell_now)
+    def _send_state_soon(self) -> None:
+        # Many changes in a row become one message.
+        if not self._state_due:
+            self._state_due = True
+            self._loop.call_later(0.02, self._send_state_now)
 
-    def _tell_now(self) -> None:
-        self._telling = False
+    def _send_state_now(self) -> None:
+        self._state_due = False
         if self._viewers and not self._ended:
-            news = json.dumps(self._news())
+            state = json.dumps(self._state())
             for viewer in self._viewers:
-                viewer.tell(news)
+                viewer.send_state(state)
 
-    def _encode(self, shown: Shown) -> bytes:
+    def _encode(self, shown: PublishedFrame) -> bytes:
         self.encoded += 1
         header = json.dumps(_describe(shown)).encode()
         return struct.pack(">I", len(header)) + header + self._jpeg(shown, _WIDEST, _QUALITY)
 
-    def _jpeg(self, shown: Shown, widest: int | None, quality: int) -> bytes:
+    def _jpeg(self, shown: PublishedFrame, widest: int | None, quality: int) -> bytes:
         picture = shown.picture
         if picture is None:
             picture = draw(shown.frame.image, shown.prediction, self._style())
@@ -238,8 +238,8 @@ class Broadcast:
         return bytes(data)
 
 
-def _describe(shown: Shown) -> dict[str, Any]:
-    """What the page says of a frame: times in milliseconds, shares of the frame in the order of the classes."""
+def _describe(shown: PublishedFrame) -> dict[str, Any]:
+    """The header of a frame: times in milliseconds, shares of the frame in the order of the classes."""
     prediction, status = shown.prediction, shown.status
     counts = np.bincount(prediction.labels.ravel() + 1, minlength=len(prediction.classes) + 1)[1:]
     return {

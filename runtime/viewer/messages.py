@@ -1,4 +1,4 @@
-"""What the web viewer tells of a run, and is told, as plain values of JSON; colours are "#rrggbb"."""
+"""The JSON messages of the web viewer as plain values; colours are "#rrggbb"."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..status import PLAYING
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
-def run_news(interaction: Interaction, recorder: Recorder, title: str, source: str) -> dict[str, Any]:
-    """Classes, settings, presets, recordings, and how the source is; `source` is `Status.source`."""
+def run_state(interaction: Interaction, recorder: Recorder, title: str, source: str) -> dict[str, Any]:
+    """The state of the run: classes, settings, presets, recordings and the source; `source` is `Status.source`."""
     vocabulary, settings = interaction.vocabulary.state, interaction.controls.settings
     style = settings.style
     labels = tuple(entry.label for entry in vocabulary.classes)
@@ -55,7 +55,7 @@ def run_news(interaction: Interaction, recorder: Recorder, title: str, source: s
     }
 
 
-def region_news(info: RegionInfo, width: int, height: int) -> dict[str, Any]:
+def region_message(info: RegionInfo, width: int, height: int) -> dict[str, Any]:
     """A region of a frame of `width` x `height`; its box as shares of them."""
     x0, y0, x1, y1 = info.box
     return {
@@ -66,7 +66,7 @@ def region_news(info: RegionInfo, width: int, height: int) -> dict[str, Any]:
     }
 
 
-def colour_of(text: object) -> Bgr | None:
+def parse_colour(text: object) -> Bgr | None:
     """BGR of "#rrggbb"; None, a class's own colour, of None. Raises `UsageError`."""
     if text is None:
         return None
@@ -76,7 +76,7 @@ def colour_of(text: object) -> Bgr | None:
     return value & 0xFF, value >> 8 & 0xFF, value >> 16
 
 
-def number_of(value: object, name: str) -> float:
+def parse_number(value: object, name: str) -> float:
     """A finite number. Raises `UsageError`, which names it `name`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
@@ -85,7 +85,7 @@ def number_of(value: object, name: str) -> float:
     raise UsageError(f"expected a number as {name!r}")
 
 
-def flag_of(value: object, name: str) -> bool:
+def parse_flag(value: object, name: str) -> bool:
     """True or false. Raises `UsageError`, which names it `name`."""
     if not isinstance(value, bool):
         raise UsageError(f"expected true or false as {name!r}")

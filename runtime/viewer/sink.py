@@ -1,4 +1,4 @@
-"""The web viewer as a sink: frames go to whoever looks, and nobody who looks can hold them up."""
+"""The web viewer as a sink: frames go to the connected viewers, and none of them can delay the pipeline."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..interaction import Interaction
 from ..sinks.video_files.recorder import Recorder
 from ..status import Status
 from .access import DEFAULT_ADDRESS, Guard, parse_address
-from .broadcast import Shown
+from .broadcast import PublishedFrame
 
 
 @dataclass(frozen=True)
 class WebOptions:
-    """How the viewer is offered."""
+    """Options of the web viewer."""
 
     address: str = DEFAULT_ADDRESS  # HOST:PORT
-    token: str | None = None  # None: made where others than this machine can connect
+    token: str | None = None  # None: generated if other machines can connect
     recordings: Path = Path("recordings")  # folder for what is recorded from the page; made when needed
     title: str = ""  # the source's name, for the page's heading
 
@@ -31,7 +31,7 @@ class WebSink:
     """Serves the page at `url` until closed."""
 
     def __init__(self, options: WebOptions, interaction: Interaction) -> None:
-        """Raises `UsageError` for an address or token that makes no sense, `SinkError` for a port in use,
+        """Raises `UsageError` for an invalid address or token, `SinkError` for a port in use,
         `MissingExtraError` where the extra `web` is not installed."""
         from .server import WebServer
 
@@ -46,20 +46,20 @@ class WebSink:
 
     @property
     def wants_picture(self) -> bool:
-        """Drawing costs time; nobody may be looking."""
+        """Whether a viewer is connected or a recording is running: drawing costs time."""
         return self._server.watched or self._recorder.seconds is not None
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
     ) -> bool:
         """Show the frame; returns at once."""
-        self._server.publish(Shown(frame, prediction, picture, status))
+        self._server.publish(PublishedFrame(frame, prediction, picture, status))
         if picture is not None:
             self._recorder.write(frame, prediction, picture, status)
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Say on the page what is wrong."""
+        """Show the state of the source on the page."""
         self._server.publish_status(status)
         return True
 
@@ -70,6 +70,6 @@ class WebSink:
             self.place = f"{self._folder}/"
 
     def close(self) -> None:
-        """Send the viewers away, and free the port."""
+        """Disconnect the viewers and free the port."""
         self._recorder.close()
         self._server.close()

@@ -6,14 +6,14 @@ const percent = (share) => (share < 0.001 ? "<0.1 %" : `${(share * 100).toFixed(
 const picture = $("picture");
 const pen = picture.getContext("2d");
 
-let news = null; // the latest the server told
-let said = null; // the error it told with that
+let news = null; // the latest state from the server
+let said = null; // the error in that state
 let shares = []; // of the classes, in the latest frame
 let last = null; // header of the latest frame
 let cross = { x: 0.5, y: 0.5 }; // where the keyboard points, in shares of the picture
 const chips = new Map(); // label -> its elements
 
-// The token in the address has become a cookie; a copied address or a screenshot must not give it away.
+// The token in the address is now a cookie; a copied address or a screenshot must not contain it.
 if (location.search) history.replaceState(null, "", location.pathname);
 
 function say(text) {
@@ -36,8 +36,8 @@ function banner(text) {
 
 // -- classes ---------------------------------------------------------------------------------------------------------
 
-let hiding = null; // labels hidden here, while the server has not said that they are
-let refusals = []; // of changes since the last one that was made here
+let hiding = null; // labels hidden here, until the server confirms it
+let refusals = []; // refused changes since the last change made here
 
 const setSettings = throttled("/settings", 60, {
   failed: fail,
@@ -51,7 +51,7 @@ const setSettings = throttled("/settings", 60, {
 
 const edits = editor({
   changed: showClasses,
-  done: (labels) => say(`Looking for ${labels.join(", ")}`),
+  done: (labels) => say(`Classes: ${labels.join(", ")}`),
   refused(change, error) {
     refusals.push(`${change.failed}: ${error.message}`);
     fail(new Error(refusals.join("\n")));
@@ -79,7 +79,7 @@ function add(event) {
 function remove(label) {
   const labels = listed().map((entry) => entry.label);
   if (labels.length < 2) {
-    fail(new Error("one class must stay; add another one first"));
+    fail(new Error("at least one class is needed; add another one first"));
     return;
   }
   if (chips.get(label).contains(document.activeElement)) {
@@ -100,7 +100,7 @@ function toggle(label) {
   setSettings({ hidden: [...hiding] });
 }
 
-// The classes as what was done here will leave them; what the server does not have yet has no colour yet.
+// The classes after all changes made here; those that the server does not have yet have no colour yet.
 function listed() {
   const had = new Map(news.classes.map((entry) => [entry.label, entry]));
   return edits.wanted().map((entry) => had.get(entry.label) ?? { ...entry, colour: "#808080", coming: true });
@@ -175,10 +175,10 @@ function showPresets() {
 
 function usePreset(index) {
   const preset = news?.presets[index];
-  if (preset) edit({ apply: () => preset.split(","), failed: `preset ${index + 1} was not taken` });
+  if (preset) edit({ apply: () => preset.split(","), failed: `preset ${index + 1} was not applied` });
 }
 
-// -- what is here ----------------------------------------------------------------------------------------------------
+// -- class at a point ----------------------------------------------------------------------------------------------------
 
 let asking = 0;
 
@@ -189,12 +189,12 @@ async function inspect(x, y) {
     const found = await post("/region", { x, y });
     if (number !== asking) return;
     const others = found.guesses.filter((guess) => guess.label !== found.label);
-    const title = found.label ?? "Nothing you look for";
-    showCard(x, y, title, found.label === null ? "It may be:" : `${percent(found.share)} of the picture`, found.guesses);
+    const title = found.label ?? "None of your classes";
+    showCard(x, y, title, found.label === null ? "Candidates:" : `${percent(found.share)} of the picture`, found.guesses);
     showBox(found.label === null ? null : found.box);
     say(`${title}. Also possible: ${others.map((guess) => `${guess.label ?? "something else"} ${percent(guess.score)}`).join(", ") || "nothing"}`);
   } catch (error) {
-    if (number === asking) showCard(x, y, "No answer", error.message, []);
+    if (number === asking) showCard(x, y, "Request failed", error.message, []);
   }
 }
 
@@ -266,7 +266,7 @@ for (const id of ["outlines", "names", "legend"]) {
 }
 
 function showSettings() {
-  if (setSettings.busy()) return; // what was done here is newer than what the server said
+  if (setSettings.busy()) return; // a change made here is newer than the state from the server
   for (const id of ["threshold", "opacity"]) {
     if (document.activeElement === $(id) && $(id).matches(":active")) continue; // it is being dragged
     $(id).value = news.settings[id];
@@ -364,7 +364,7 @@ function showSpeed(header) {
     $(name).textContent = unit(header[name]);
     lines[name](header[name]);
   }
-  $("dropped").textContent = header.dropped ? `${header.dropped} frames were passed over for newer ones` : "";
+  $("dropped").textContent = header.dropped ? `${header.dropped} stale frames dropped` : "";
   showShares();
 }
 
@@ -404,6 +404,6 @@ connect({
       return;
     }
     pill(state, state === "ended" ? "Ended" : "Not connected");
-    banner(state === "ended" ? "The run has ended." : "The connection is lost; trying again.");
+    banner(state === "ended" ? "The run has ended." : "Connection lost; reconnecting.");
   },
 });

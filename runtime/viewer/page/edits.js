@@ -1,23 +1,23 @@
-// Changes to the list of classes, made faster than they can be in force.
+// Changes to the list of classes that are made faster than the server applies them.
 //
-// What waits for the server is what was done to the list, not the list that came of it. So quick changes add up, a list
-// that changed elsewhere meanwhile stays changed, and a change that is refused takes no other with it.
+// The changes wait for the server, not the resulting list. So quick changes add up, changes made elsewhere in the meantime
+// are kept, and a refused change does not affect the others.
 
 import { post } from "./live.js";
 
-const EMPTY = "one class must stay; add another one first";
+const EMPTY = "at least one class is needed; add another one first";
 
 const namesOf = (entry) => entry.split("|").map((name) => name.trim().replace(/\s+/g, " ")).filter(Boolean);
 
 // What the entry "bike|bicycle" is shown as.
 export const labelOf = (entry) => namesOf(entry)[0] ?? "";
 
-// A change has `apply(entries)`, which answers with the entries it makes of them.
-// Calls `changed()` when `wanted()` may differ, `done(labels)` with what is in force, `refused(change, error)`.
+// A change has `apply(entries)`, which returns the changed entries.
+// Calls `changed()` when `wanted()` may differ, `done(labels)` with the classes in use, `refused(change, error)`.
 export function editor({ changed, done, refused }) {
-  let known = { version: -1, entries: [] }; // the latest list that the server had in force
+  let known = { version: -1, entries: [] }; // the latest list that the server used
   let waiting = []; // changes without an answer, oldest first
-  let single = 0; // of those, how many go one by one, since together they were refused
+  let single = 0; // of those, how many are sent one by one, because together they were refused
   let busy = false;
   let settled = () => {};
 
@@ -44,7 +44,7 @@ export function editor({ changed, done, refused }) {
         if (answer.version > known.version) known = { version: answer.version, entries };
         done(answer.classes);
       } catch (error) {
-        if (error.status === 409) { // another list came in between, or is about to: that one is to be changed
+        if (error.status === 409) { // another list came in between, or is about to: apply the changes to that one
           if (known.version === from) await quiet();
           continue;
         }
@@ -62,8 +62,8 @@ export function editor({ changed, done, refused }) {
   }
 
   return {
-    // The classes as they will be once the server has taken on what was done here, each { label, names }; as there, those
-    // that differ in case only are one.
+    // The classes once the server has applied all changes made here, each { label, names }; as on the server, names that
+    // differ in case only are one class.
     wanted() {
       const found = new Map();
       for (const entry of after(waiting)) {
@@ -85,7 +85,7 @@ export function editor({ changed, done, refused }) {
       }
       if (!news.pending) settled();
     },
-    // The server may be another one from now on, which counts anew.
+    // It may be a new server process, whose versions start again.
     reconnected() {
       known.version = -1;
     },

@@ -1,12 +1,12 @@
-// The connection: frames and news from the server, and requests to it.
+// The connection: frames and state from the server, and requests to it.
 
 const NEXT = "next";
 
 // Calls handlers.frame(header, bitmap), handlers.news(news), handlers.link("open" | "lost" | "ended").
 export function connect(handlers) {
   let wait = 500;
-  let owed = 0; // frames drawn while the page was hidden: nobody looks, so no more are asked for
-  let ended = false; // stays so while attempts to reach a next run fail
+  let owed = 0; // frames drawn while the page was hidden: no further ones are requested
+  let ended = false; // stays set while attempts to reach the next run fail
   let socket;
 
   function open() {
@@ -55,7 +55,7 @@ export function connect(handlers) {
   open();
 }
 
-// Answers with the reply's JSON; throws an Error with the server's own words, and the reply's `status` if there was one.
+// Returns the reply's JSON; throws an Error with the server's message, and the reply's `status` if there was one.
 export async function post(path, body) {
   let reply;
   try {
@@ -69,12 +69,12 @@ export async function post(path, body) {
   }
   const answer = await reply.json().catch(() => ({}));
   if (!reply.ok) {
-    throw Object.assign(new Error(answer.error || `the server says ${reply.status}`), { status: reply.status });
+    throw Object.assign(new Error(answer.error || `server error ${reply.status}`), { status: reply.status });
   }
   return answer;
 }
 
-// A function that sends at most one request every `pause` milliseconds; of changes in between, merged, the last win:
+// A function that sends at most one request every `pause` milliseconds; changes in between are merged, and the last one wins:
 // `colours` by their labels, others by their names.
 // Calls `answered` with each reply, `settled` when all is sent; its `busy()` is true in between.
 export function throttled(path, pause, { failed, answered, settled }) {

@@ -57,7 +57,7 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
     await page.until(f"{CHIPS} === 'red,lawn' && document.body.dataset.version == '{version}'")
     assert segmenter.active.vocabulary.classes[1].names == ("lawn", "green")
     await page.until(f"{pixel.format(48)} !== '{plain}'")
-    await page.until("document.querySelector('#announce').textContent === 'Looking for red, lawn'")
+    await page.until("document.querySelector('#announce').textContent === 'Classes: red, lawn'")
     # A class that cannot be: the reason is said, and nothing is lost.
     await page.type("x" * 400)
     await page.press("Enter")
@@ -80,7 +80,7 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
     await page.until(f"{CHIPS} === 'red'")
     assert await page.value(FOCUS) == "Remove red"  # the focus is not lost with its chip
     await page.press("Enter")
-    await page.until("document.querySelector('#problem').textContent.includes('one class must stay')")
+    await page.until("document.querySelector('#problem').textContent.includes('at least one class is needed')")
     # Threshold by the slider's own keys, and by the page's.
     await tab_to(page, "threshold")
     for _ in range(5):
@@ -214,7 +214,7 @@ def test_quick_edits_add_up_and_one_that_is_refused_is_said(
             await remove(page, "dog")
             assert await page.value(CHIPS) == "cat"
             await remove(page, "cat")  # one must stay, and it is known which
-            await page.until("document.querySelector('#problem').textContent.includes('one class must stay')")
+            await page.until("document.querySelector('#problem').textContent.includes('at least one class is needed')")
             await in_force(page, segmenter, "cat")
             # All kinds in a row, while one of them is refused: the others count, and it is said which does not.
             await add(page, "bird")

@@ -125,7 +125,7 @@ def test_a_crowd_from_one_address_costs_no_other_its_place(viewer: Viewer) -> No
 
 
 def test_who_says_nothing_is_not_waited_for(viewer: Viewer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovs_edge.runtime.viewer.listener._FIRST_WORDS", 0.2)
+    monkeypatch.setattr("ovs_edge.runtime.viewer.connections._FIRST_REQUEST", 0.2)
     silent = [_connect(viewer.port), _connect(viewer.port, b"GET / HTTP/1.1\r\nHo")]
     spoken = _connect(viewer.port, b"GET /state HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     time.sleep(0.6)

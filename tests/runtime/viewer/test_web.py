@@ -282,4 +282,4 @@ def test_the_command_serves_until_it_is_interrupted(
     assert found["changes"] == 2 and found["fps"] > 0
     for kind in ("new_names", "known_names"):
         assert 0 < found[kind]["median"] <= found[kind]["p95"] <= found[kind]["max"]
-    assert "| names never seen before |" in tables(tmp_path)
+    assert "| new names |" in tables(tmp_path)
