@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def run_ask(options: AskOptions) -> int:
     from ...models import default_bundle
     from ...runtime.segmenter import Segmenter
     from ..report.query_tables import query_table, weakest_classes
-    from .queries import QuerySet, measure_queries
+    from .queries import SENSITIVITIES, THRESHOLDS, QuerySet, measure_queries
 
     path = options.model or default_bundle()
     sets = [open_photos(folder) for folder in options.data]
@@ -79,7 +80,13 @@ def run_ask(options: AskOptions) -> int:
             chosen = replace(found, files=found.files[: options.photos]) if options.photos else found
             queries = QuerySet(chosen, synonyms=options.synonyms)
             with progress(chosen.name, len(chosen)) as advance:
-                scores, single = measure_queries(segmenter, queries, on_photo=lambda: advance(1))
+                scores, single = measure_queries(
+                    segmenter,
+                    queries,
+                    sensitivities=() if options.quick else SENSITIVITIES,
+                    thresholds=() if options.quick else THRESHOLDS,
+                    on_photo=partial(advance, 1),
+                )
             results += [asdict(score) for score in scores.values()]
             if options.sheet is not None:
                 _write_sheet(Path(options.sheet.format(data=chosen.name)), segmenter, queries, single)

@@ -61,6 +61,9 @@ class AskOptions:
     precision: Precision = "fp32"
     threads: Threads = 0
     synonyms: Synonyms = False
+    quick: Annotated[
+        bool, Option("--quick", help="Only the default sensitivity and confidence threshold, without their curves.")
+    ] = False
     photos: Annotated[int, Option(min=0, help="Use the first N photos of each data set; 0: all.")] = 0
     sheet: Annotated[
         str | None, Option(help="Write a contact sheet of the worst answers; {data} is replaced by the set's name.")

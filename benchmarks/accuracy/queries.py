@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data.labelled import VOID, PhotoSet
-from ...runtime.inference.frame_processor import ActiveClasses
+from ...runtime.inference.frame_processor import ActiveClasses, Inferred
 from ...runtime.inference.prediction import Prediction
 from ...runtime.segmenter import Segmenter
+from ...runtime.vocabulary.sensitivity import Sensitivity
 from .class_list import entries
 
 LEAST_SHARE = 0.02  # of a photo that a class must cover to be asked for
@@ -31,7 +32,8 @@ LIST_LENGTH = 5  # names of a list
 FOUND = 0.5  # IoU above which a class counts as found
 FALSE_ALARM = 0.01  # share of the picture from which on an absent class counts as painted
 PERSON = "person"
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)  # of the curve
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # of the curve over the confidence threshold
+SENSITIVITIES = tuple(one.value for one in Sensitivity)  # of the curve over the sensitivity
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,8 +46,16 @@ class Request(str, Enum):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Settings of a segmenter at which the same names are asked for."""
+
+    sensitivity: str  # value of a `Sensitivity`
+    threshold: float  # confidence threshold
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What was painted for one name at one confidence threshold."""
+    """What was painted for one name at one setting."""
 
     painted: float  # share of the picture
     iou: float  # with the truth; 0 for an absent class
@@ -60,7 +70,7 @@ class Query:
     name: str
     request: tuple[str, ...]  # all names that were asked for together
     share: float  # of the photo that the class covers; 0: it is absent
-    outcomes: tuple[Outcome, ...]  # one for each threshold
+    outcomes: tuple[Outcome, ...]  # one for each setting, the segmenter's own last
 
     @property
     def present(self) -> bool:
@@ -70,9 +80,9 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryScore:
-    """Figures over the queries of a data set at one confidence threshold."""
+    """Figures over the queries of a data set at one setting."""
 
-    threshold: float
+    setting: Setting
     asked: int  # queries for a class that is there
     found: float | None  # share of them with an IoU above `FOUND`
     nothing: float | None  # share of them with not one pixel painted
@@ -85,7 +95,7 @@ class QueryScore:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Figures of one class at the segmenter's own threshold."""
+    """Figures of one class at the segmenter's own setting."""
 
     asked: int
     found: float | None
@@ -102,8 +112,9 @@ class QueryResult:
     dataset: str
     request: str  # value of a `Request`
     photos: int
-    score: QueryScore  # at the segmenter's own threshold
-    curve: tuple[QueryScore, ...]  # over `THRESHOLDS`
+    score: QueryScore  # at the segmenter's own setting
+    sensitivities: tuple[QueryScore, ...]  # at each sensitivity, with the segmenter's own threshold
+    thresholds: tuple[QueryScore, ...]  # at each threshold, with the segmenter's own sensitivity
     per_class: dict[str, ClassScore]
 
 
@@ -159,16 +170,21 @@ def measure_queries(
     segmenter: Segmenter,
     queries: QuerySet,
     *,
+    sensitivities: Sequence[str] = SENSITIVITIES,
     thresholds: Sequence[float] = THRESHOLDS,
     on_photo: Callable[[], None] = lambda: None,
 ) -> tuple[dict[Request, QueryResult], list[Query]]:
     """Ask for every name of every photo, alone and in lists; the figures of both, and every single query.
 
-    The last of a query's outcomes is at the segmenter's own threshold, the others at `thresholds`. Raises `UsageError`,
-    `DatasetError`, `SourceError`, `BundleError`.
+    They are asked for at every one of `sensitivities`, and of `thresholds` at the segmenter's own sensitivity. Raises
+    `UsageError`, `DatasetError`, `SourceError`, `BundleError`.
     """
-    own = segmenter.threshold
-    points = (*thresholds, own)
+    own = Setting(segmenter.sensitivity, segmenter.threshold)
+    settings = [
+        *(Setting(sensitivity, own.threshold) for sensitivity in sensitivities),
+        *(Setting(own.sensitivity, threshold) for threshold in thresholds),
+        own,
+    ]
     everything: dict[Request, list[Query]] = {request: [] for request in Request}
     runner = _QueryRunner(segmenter)
     try:
@@ -178,15 +194,17 @@ def measure_queries(
             photo = queries.photos.files[index].image.stem
             for request in Request:
                 for names in _requests(request, present, absent):
-                    predictions = runner.ask(image, names, points)
+                    predictions = runner.ask(image, names, settings)
                     for position, name in enumerate(names):
                         outcomes = tuple(_outcome(found, position, classes, name) for found in predictions)
                         share = float(classes.masks[name].mean()) if name in classes.masks else 0.0
                         everything[request].append(Query(index, photo, name, names, share, outcomes))
             on_photo()
     finally:
-        segmenter.threshold = own
-    results = {request: _result(queries, request, found, points) for request, found in everything.items()}
+        segmenter.sensitivity, segmenter.threshold = own.sensitivity, own.threshold
+    results = {
+        request: _result(queries, request, found, settings, len(sensitivities)) for request, found in everything.items()
+    }
     return results, [query for found in everything.values() for query in found]
 
 
@@ -206,21 +224,28 @@ class _QueryRunner:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self._known: dict[tuple[str, ...], ActiveClasses] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], ActiveClasses] = {}
 
     def ask(
-        self, image: npt.NDArray[np.uint8], names: tuple[str, ...], thresholds: Sequence[float]
+        self, image: npt.NDArray[np.uint8], names: tuple[str, ...], settings: Sequence[Setting]
     ) -> list[Prediction]:
-        """A prediction for each threshold; the network runs once."""
+        """A prediction for each setting; the network runs once for each sensitivity."""
         segmenter = self._segmenter
-        if names not in self._known:
-            self._known[names] = segmenter.set_classes(names)
-        inferred = segmenter.infer(segmenter.prepare(image), self._known[names])
+        prepared = segmenter.prepare(image)
+        inferred: dict[str, Inferred] = {}
         predictions = []
-        for threshold in thresholds:
-            segmenter.threshold = threshold
-            predictions.append(segmenter.finish(inferred))
+        for setting in settings:
+            if setting.sensitivity not in inferred:
+                inferred[setting.sensitivity] = segmenter.infer(prepared, self._active(setting.sensitivity, names))
+            segmenter.threshold = setting.threshold
+            predictions.append(segmenter.finish(inferred[setting.sensitivity]))
         return predictions
+
+    def _active(self, sensitivity: str, names: tuple[str, ...]) -> ActiveClasses:
+        if (sensitivity, names) not in self._known:
+            self._segmenter.sensitivity = sensitivity
+            self._known[sensitivity, names] = self._segmenter.set_classes(names)
+        return self._known[sensitivity, names]
 
 
 def _outcome(prediction: Prediction, position: int, classes: PhotoClasses, name: str) -> Outcome:
@@ -233,26 +258,35 @@ def _outcome(prediction: Prediction, position: int, classes: PhotoClasses, name:
     return Outcome(share, float((painted & truth).sum() / union) if union else 0.0)
 
 
-def _result(queries: QuerySet, request: Request, found: list[Query], points: Sequence[float]) -> QueryResult:
-    scores = [query_score(found, position, threshold) for position, threshold in enumerate(points)]
+def _result(
+    queries: QuerySet, request: Request, found: list[Query], settings: Sequence[Setting], sensitivities: int
+) -> QueryResult:
+    """`settings` begin with so many sensitivities, and end with the segmenter's own."""
+    scores = [query_score(found, position, setting) for position, setting in enumerate(settings)]
     per_class = {}
     for name in sorted({query.name for query in found}):
-        own = query_score([query for query in found if query.name == name], -1, points[-1])
+        own = query_score([query for query in found if query.name == name], -1, settings[-1])
         per_class[name] = ClassScore(own.asked, own.found, own.nothing, own.mean_iou, own.absent, own.false_alarms)
     return QueryResult(
-        queries.photos.name, request.value, len(queries.photos), scores[-1], tuple(scores[:-1]), per_class
+        dataset=queries.photos.name,
+        request=request.value,
+        photos=len(queries.photos),
+        score=scores[-1],
+        sensitivities=tuple(scores[:sensitivities]),
+        thresholds=tuple(scores[sensitivities:-1]),
+        per_class=per_class,
     )
 
 
-def query_score(queries: Sequence[Query], position: int, threshold: float) -> QueryScore:
-    """The figures of `queries` from their outcomes number `position`, which are those at `threshold`."""
+def query_score(queries: Sequence[Query], position: int, setting: Setting) -> QueryScore:
+    """The figures of `queries` from their outcomes number `position`, which are those at `setting`."""
     present = [(query.name, query.outcomes[position]) for query in queries if query.present]
     absent = [query.outcomes[position] for query in queries if not query.present]
     others = [outcome for name, outcome in present if not _is_person(name)]
     persons = [outcome for name, outcome in present if _is_person(name)]
     outcomes = [outcome for _, outcome in present]
     return QueryScore(
-        threshold=threshold,
+        setting=setting,
         asked=len(present),
         found=_mean([outcome.iou > FOUND for outcome in outcomes]),
         nothing=_mean([outcome.painted == 0 for outcome in outcomes]),

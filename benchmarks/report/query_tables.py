@@ -20,7 +20,7 @@ def query_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def query_table(document: dict[str, Any]) -> str:
-    """Markdown of a result with the key "ask": the figures, and the curve over the confidence threshold."""
+    """Markdown of a result with the key "ask": the figures, and the curves over sensitivity and threshold."""
     results = document["ask"]
     what = f"`{document['bundle']}`, {document['precision']}, validation photos"
     title = f"One name asked for at a time and lists of five, {what}"
@@ -28,12 +28,21 @@ def query_table(document: dict[str, Any]) -> str:
     for row in results:
         if row["request"] != "alone":
             continue
+        scores = [*row["sensitivities"], *row["thresholds"]]
         curve = [
-            [f"{score['threshold']:.2f}", *(_percent(score[key]) for key in ("found", "nothing", "false_alarms"))]
-            for score in row["curve"]
+            [
+                score["setting"]["sensitivity"],
+                f"{score['setting']['threshold']:.2f}",
+                *(_percent(score[key]) for key in ("found", "nothing", "false_alarms", "found_without_person")),
+            ]
+            for score in scores
         ]
-        header = ["confidence threshold", "found", "nothing painted", "painted falsely"]
-        parts.append(table(f"{row['dataset']}, one name at a time, by confidence threshold", header, curve))
+        header = [
+            "sensitivity", "confidence threshold", "found", "nothing painted", "painted falsely",
+            "found without person",
+        ]  # fmt: skip
+        title = f"{row['dataset']}, one name at a time, by sensitivity and confidence threshold"
+        parts.append(table(title, header, curve))
     return "\n\n".join(parts)
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ovs_edge.benchmarks.accuracy.queries import Query, QuerySet, Request, measure_queries, query_score
+from ovs_edge.benchmarks.accuracy.queries import Query, QuerySet, Request, Setting, measure_queries, query_score
 from ovs_edge.benchmarks.accuracy.query_sheet import contact_sheet, worst
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.benchmarks.report.report import section
@@ -67,7 +67,9 @@ def _by_name(queries: list[Query], photo: str, request: int = 1) -> dict[str, Qu
 
 def test_each_name_alone(photos: Path, tiny_bundle: Path) -> None:
     with Segmenter.load(tiny_bundle) as segmenter:
-        results, queries = measure_queries(segmenter, QuerySet(open_photos(str(photos))), thresholds=(0.1, 1.0))
+        results, queries = measure_queries(
+            segmenter, QuerySet(open_photos(str(photos))), sensitivities=(), thresholds=(0.1, 1.0)
+        )
         assert segmenter.threshold == 0.3
     a, b, c = (_by_name(queries, photo) for photo in "abc")
     assert [name for name, query in a.items() if query.present] == ["red"]
@@ -92,15 +94,17 @@ def test_each_name_alone(photos: Path, tiny_bundle: Path) -> None:
     assert ("cyan" not in c) or (("c", "cyan") in painted)
     alone = {(query.photo, query.name) for query in queries if len(query.request) == 1 and not query.present}
     assert score.false_alarms == pytest.approx(len(painted & alone) / 15)
-    assert [point.threshold for point in results[Request.ALONE].curve] == [0.1, 1.0]
-    assert results[Request.ALONE].curve[1].nothing == 1
+    assert [score.setting.threshold for score in results[Request.ALONE].thresholds] == [0.1, 1.0]
+    assert results[Request.ALONE].thresholds[1].nothing == 1
     assert results[Request.ALONE].per_class["blue"].asked == 2
     assert results[Request.ALONE].per_class["blue"].found == 0.5
 
 
 def test_lists_of_five(photos: Path, tiny_bundle: Path) -> None:
     with Segmenter.load(tiny_bundle) as segmenter:
-        results, queries = measure_queries(segmenter, QuerySet(open_photos(str(photos))), thresholds=())
+        results, queries = measure_queries(
+            segmenter, QuerySet(open_photos(str(photos))), sensitivities=(), thresholds=()
+        )
     lists = {query.request for query in queries if len(query.request) > 1}
     assert {len(names) for names in lists} == {5}
     assert len(lists) == 3
@@ -117,8 +121,21 @@ def test_absent_names_are_always_the_same(photos: Path) -> None:
     assert QuerySet(open_photos(str(photos)), synonyms=True).names[0] == "red|crimson"
 
 
+def test_every_sensitivity(photos: Path, tiny_bundle: Path) -> None:
+    """Each is measured with its own background classes; the segmenter is left as it was."""
+    with Segmenter.load(tiny_bundle, sensitivity="low") as segmenter:
+        results, _ = measure_queries(segmenter, QuerySet(open_photos(str(photos))), thresholds=())
+        assert segmenter.sensitivity == "low"
+        segmenter.sensitivity = "high"
+        high, _ = measure_queries(segmenter, QuerySet(open_photos(str(photos))), sensitivities=(), thresholds=())
+    scores = results[Request.ALONE].sensitivities
+    assert [score.setting.sensitivity for score in scores] == ["low", "normal", "high"]
+    assert scores[0] == results[Request.ALONE].score
+    assert scores[2] == high[Request.ALONE].score
+
+
 def test_no_query_no_figure() -> None:
-    score = query_score([], -1, 0.3)
+    score = query_score([], -1, Setting("normal", 0.3))
     assert score.found is None
     assert score.false_alarms is None
     assert score.asked == 0
@@ -127,7 +144,7 @@ def test_no_query_no_figure() -> None:
 def test_the_sheet_shows_what_went_wrong(photos: Path, tiny_bundle: Path) -> None:
     queries = QuerySet(open_photos(str(photos)))
     with Segmenter.load(tiny_bundle) as segmenter:
-        _, single = measure_queries(segmenter, queries, thresholds=())
+        _, single = measure_queries(segmenter, queries, sensitivities=("low", "normal", "high"), thresholds=())
         chosen = worst(single)
         sheet = contact_sheet(segmenter, queries, chosen)
         assert contact_sheet(segmenter, queries, []) is None
@@ -155,5 +172,5 @@ def test_the_command_writes_what_it_prints(
     assert cv2.imread(str(tmp_path / "colours.png")) is not None
     text = section(document)
     assert f"| {alone['score']['found']:.1%} | {alone['score']['nothing']:.1%} |" in text
-    assert f"| 0.30 | {alone['score']['found']:.1%} |" in text
+    assert f"| normal | 0.30 | {alone['score']['found']:.1%} |" in text
     assert "ovs-bench ask" in text
