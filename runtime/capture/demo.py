@@ -1,4 +1,4 @@
-"""`--source demo`: real photos that come with scikit-image, panned as a clip, so that there is something to see at once.
+"""`--source demo`: real photos that come with scikit-image, panned as a clip: something to see at once.
 
 The photos and their terms are scikit-image's (skimage/data/README.txt). Only files are read; scikit-image itself is
 not imported, which would take longer than the first frames.

@@ -1,9 +1,9 @@
 """Access control of the web viewer, from the headers of a request alone.
 
 A camera's picture is private, and the page can change what runs. Three attacks matter: a stranger on the network (a
-token is required wherever other machines can connect), a web site that the user happens to visit and that posts to this machine
-(Origin, and JSON which a foreign page cannot send unasked), and a web site whose name is made to resolve to this
-machine, so that its origin looks right (Host must be an address or a name that is this machine's own).
+token is required wherever other machines can connect), a web site that the user happens to visit and that posts to
+this machine (Origin, and JSON, which a foreign page cannot send without permission), and a web site whose name is made
+to resolve to this machine, so that its origin looks right (Host must be an address or a name of this machine).
 """
 
 from __future__ import annotations

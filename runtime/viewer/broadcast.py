@@ -1,9 +1,9 @@
 """Sends pictures and state to any number of browsers; a slow one delays neither the others nor the pipeline.
 
-A frame is one binary message, so that the description of a picture always belongs to that picture: the length of a header
-(4 bytes, big-endian), the header (JSON), a JPEG. The state of the run is a text message (JSON). A viewer sends "next" when it
-has drawn a frame, and is sent at most two frames ahead of that: frames it is not ready for are dropped here
-instead of being queued in network buffers, so it always shows a recent frame.
+A frame is one binary message, so that the description of a picture always belongs to that picture: the length of a
+header (4 bytes, big-endian), the header (JSON), a JPEG. The state of the run is a text message (JSON). A viewer sends
+"next" when it has drawn a frame, and is sent at most two frames ahead of that: frames it is not ready for are dropped
+here instead of being queued in network buffers, so it always shows a recent frame.
 """
 
 from __future__ import annotations

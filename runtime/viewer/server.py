@@ -11,7 +11,8 @@
   POST /record    {"on": true}
   GET  /snapshot.jpg, /recordings/NAME     files
 
-An error is {"error": "one line"} with a 4xx status for a bad request and 5xx for a failure of the server. access.py decides which requests are answered.
+An error is {"error": "one line"} with a 4xx status for a bad request and 5xx for a failure of the server. access.py
+decides which requests are answered.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def test_no_user_part_shows(secret: str, scheme: str, user: str) -> None:
 @given(SECRETS, SCHEMES, KEYS, st.sampled_from(["?", "?channel=1&", "?a=b;", "?a=b&c&"]))
 def test_no_value_of_a_query_shows(secret: str, scheme: str, key: str, before: str) -> None:
     shown = redact_address(f"{scheme or 'http://'}cam.local/live.cgi{before}{key}={secret}&x=1")
-    assert secret not in shown and "S3" not in shown
+    assert secret not in shown
+    assert "S3" not in shown
 
 
 def test_schemes() -> None:

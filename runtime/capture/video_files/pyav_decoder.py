@@ -51,7 +51,8 @@ class PyavDecoder:
             return self._av.open(name, timeout=timeout, metadata_errors="replace")
         except self._av.error.ExitError as error:
             raise SourceError(
-                f"{self._shown} accepts the connection and sends nothing for {_PATIENCE:g} s; check that the sender runs"
+                f"{self._shown} accepts the connection and sends nothing for {_PATIENCE:g} s; check that the sender "
+                "runs"
             ) from error
         except self._av.error.HTTPError as error:
             raise SourceError(

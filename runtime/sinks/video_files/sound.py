@@ -28,7 +28,7 @@ class SoundCopy:
 
     @classmethod
     def of(cls, av: Any, container: Any, video: VideoFormat) -> SoundCopy | None:
-        """The copy of the sound that belongs to `video`; None where there is none, or where it is lost, which is told."""
+        """The copy of the sound that belongs to `video`; None without one, or with a warning if it is lost."""
         sound = video.sound
         if sound is None:
             return None

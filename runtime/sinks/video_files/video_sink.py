@@ -103,7 +103,7 @@ class VideoSink:
                 self._file.discard()
 
     def close(self) -> None:
-        """Without `finish`: what cannot be made again, or what a full disk cut off, is completed; else it is removed."""
+        """Without `finish`: a live recording, or what a full disk cut off, is completed; anything else is removed."""
         with suppress(SinkError):
             if self._live or self._failed or self._encoder is None:
                 self.finish()

@@ -120,7 +120,8 @@ def test_the_newest_frame_with_its_number_and_time(watched: Callable[..., LiveSo
     last = next(frames)
     assert (first.index, int(first.image[0, 0, 0])) == (0, 0)
     assert (last.index, int(last.image[0, 0, 0]), source.dropped) == (49, 49, 48)
-    assert last.captured > first.captured and last.time == pytest.approx(last.captured - first.captured)
+    assert last.captured > first.captured
+    assert last.time == pytest.approx(last.captured - first.captured)
     assert (source.fps, source.state, last.name) == (12.0, PLAYING, "live_000049")
 
 
@@ -133,9 +134,9 @@ def test_flips(watched: Callable[..., LiveSource], flip: int | None, corner: tup
 
 
 def test_what_does_not_open_says_why_at_once(watched: Callable[..., LiveSource]) -> None:
-    with pytest.raises(SourceError, match="does not open. Check the cable"):
+    with pytest.raises(SourceError, match=r"does not open. Check the cable"):
         watched(Camera(refuses))
-    with pytest.raises(SourceError, match="does not open .boom"):
+    with pytest.raises(SourceError, match=r"does not open .boom"):
         watched(Camera(lambda camera: iter([RuntimeError("boom")])))
     with pytest.raises(SourceError, match="stopped sending frames"):
         watched(Camera(plays()))
@@ -153,7 +154,7 @@ def test_what_neither_opens_nor_fails_is_given_up(watched: Callable[..., LiveSou
 def test_without_reconnecting_a_loss_is_an_error_after_the_last_frame(watched: Callable[..., LiveSource]) -> None:
     source = watched(Camera(plays(picture(1), picture(2))), reconnect=False)
     frames = []
-    with pytest.raises(SourceError, match="stopped sending frames. Check the cable"):
+    with pytest.raises(SourceError, match=r"stopped sending frames. Check the cable"):
         frames.extend(source)
     assert int(frames[-1].image[0, 0, 0]) == 2
 
@@ -224,7 +225,9 @@ def test_readers_that_hang_do_not_pile_up(watched: Callable[..., LiveSource], mo
     time.sleep(0.3)  # another patience and pause: nothing more may be opened
     assert camera.opened == 2
     # "reconnecting in 1 s" would be a promise that nobody keeps.
-    assert "hangs in its driver" in source.state and "restart" in source.state and "reconnecting" not in source.state
+    assert "hangs in its driver" in source.state
+    assert "restart" in source.state
+    assert "reconnecting" not in source.state
     camera.plays = [endless]
     camera.end.set()  # the driver lets go after all
     camera.end = threading.Event()

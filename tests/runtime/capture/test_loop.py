@@ -40,9 +40,11 @@ def test_a_clip_goes_on_from_its_beginning() -> None:
     frames = list(islice(source, 8))
     assert [frame.index for frame in frames] == list(range(8))
     assert [frame.name for frame in frames] == [f"name {index % 3}" for index in range(8)]
-    assert frames == sorted(frames, key=lambda frame: frame.time) and frames[-1].time >= 7 / 500
+    assert frames == sorted(frames, key=lambda frame: frame.time)
+    assert frames[-1].time >= 7 / 500
     source.close()
-    assert len(opened) == 3 and all(one.closed for one in opened)
+    assert len(opened) == 3
+    assert all(one.closed for one in opened)
     assert list(source) == []
 
 

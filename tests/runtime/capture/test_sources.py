@@ -48,7 +48,8 @@ def test_any_kind_of_picture_becomes_8_bit_bgr(tmp_path: Path, image: np.ndarray
     path = tmp_path / f"photo{suffix}"
     path.write_bytes(cv2.imencode(suffix, image)[1].tobytes())
     decoded = read_photo(path)
-    assert decoded.dtype == np.uint8 and decoded.shape == (*image.shape[:2], 3)
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (*image.shape[:2], 3)
     assert abs(int(decoded[0, 0, 0]) - 90) <= 1
 
 
@@ -59,7 +60,7 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str, kept: float
     data = cv2.imencode(suffix, image)[1].tobytes()
     path = tmp_path / f"photo{suffix}"
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(SourceError, match="cut short|does not decode"):
+    with pytest.raises(SourceError, match=r"cut short|does not decode"):
         read_photo(path)
 
 
@@ -89,7 +90,8 @@ def test_a_clip_frame_by_frame(tmp_path: Path, suffix: str) -> None:
     source.close()
     assert (source.total, source.fps, source.live) == (12, 10.0, False)
     assert [round(frame.image.mean() / 20) for frame in frames] == list(range(12))
-    assert frames[5].time == 0.5 and frames[5].name == "clip_000005"
+    assert frames[5].time == 0.5
+    assert frames[5].name == "clip_000005"
 
 
 def test_a_glob_of_photos(tmp_path: Path) -> None:
@@ -98,7 +100,8 @@ def test_a_glob_of_photos(tmp_path: Path) -> None:
             tmp_path / name
         ).write_text("no photo")
     source = open_source(f"{tmp_path}/shot*", None)
-    assert [frame.name for frame in source] == ["shot1", "shot2"] and source.total == 2
+    assert [frame.name for frame in source] == ["shot1", "shot2"]
+    assert source.total == 2
     (tmp_path / "odd[1].png").write_bytes((tmp_path / "shot1.png").read_bytes())  # a name, not a pattern
     assert [frame.name for frame in open_source(f"{tmp_path}/odd[1].png", None)] == ["odd[1]"]
     for pattern, says in (("shot*.txt", "no photo among them"), ("*.jpeg", "cannot read")):
@@ -185,7 +188,8 @@ def test_input_and_back(shape: tuple[int, int]) -> None:
     image = np.zeros((*shape, 3), np.uint8)
     image[:, : shape[1] // 2] = 255
     tensor, letterbox = to_input(image, (48, 64))
-    assert tensor.shape == (1, 48, 64, 3) and tensor.dtype == np.uint8
+    assert tensor.shape == (1, 48, 64, 3)
+    assert tensor.dtype == np.uint8
     labels = (tensor[0, ..., 0] > 127).astype(np.int32)
     back, confidence = to_frame(labels, labels.astype(np.float32), letterbox)
     assert back.shape == confidence.shape == shape
@@ -212,5 +216,5 @@ def test_garbage_is_refused_or_lost_not_a_crash(tmp_path: Path) -> None:
     assert 1 <= len(list(VideoSource(tmp_path / "broken.avi"))) <= 20
     with pytest.raises(SourceError, match="does not decode"):
         VideoSource(tmp_path / "noise.avi")
-    with pytest.raises(SourceError, match="does not open|stopped sending"):
+    with pytest.raises(SourceError, match=r"does not open|stopped sending"):
         open_source(None, str(tmp_path / "noise.avi"))

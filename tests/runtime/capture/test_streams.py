@@ -68,10 +68,16 @@ def test_pipelines_elsewhere() -> None:
 
 def test_the_command_that_shows_the_same_failure() -> None:
     command = gstreamer.launch_command(gstreamer.csi(0, CaptureOptions()))
-    assert shlex.split(command)[:6] == ["gst-launch-1.0", "-v", "nvarguscamerasrc", "sensor-id=0", "!"] + [
-        "video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1"
+    assert shlex.split(command)[:6] == [
+        "gst-launch-1.0",
+        "-v",
+        "nvarguscamerasrc",
+        "sensor-id=0",
+        "!",
+        "video/x-raw(memory:NVMM),width=1280,height=720,framerate=30/1",
     ]
-    assert command.endswith("! fakesink") and "appsink" not in command
+    assert command.endswith("! fakesink")
+    assert "appsink" not in command
     location = gstreamer.launch_command(gstreamer.rtsp('rtsp://cam/a b?"c"&d', jetson=True))
     assert 'location=rtsp://cam/a b?"c"&d' in shlex.split(location)
 
@@ -105,7 +111,8 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
         size = parse_size(text)
     except UsageError:
         return
-    assert size is not None and min(size) >= 0
+    assert size is not None
+    assert min(size) >= 0
 
 
 @pytest.mark.parametrize(
@@ -172,7 +179,7 @@ def on_a_jetson(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Opened]]:
     monkeypatch.setattr(gstreamer, "available", lambda: True)
     monkeypatch.setattr(gstreamer, "on_jetson", lambda: True)
     monkeypatch.setattr(cv2, "VideoCapture", Here)
-    yield Here
+    return Here
 
 
 def test_a_jetson_decodes_in_hardware_first(on_a_jetson: type[Opened]) -> None:
@@ -201,8 +208,10 @@ def test_the_next_way_is_tried_and_all_commands_are_told(on_a_jetson: type[Opene
     with pytest.raises(SourceError) as failure:
         open_source(None, "rtsp://user:pass@cam/1")
     message = str(failure.value)
-    assert "gst-launch-1.0 -v rtspsrc" in message and "ffmpeg -rtsp_transport tcp -i" in message
-    assert "pass@" not in message and "Check that the sender runs" in message
+    assert "gst-launch-1.0 -v rtspsrc" in message
+    assert "ffmpeg -rtsp_transport tcp -i" in message
+    assert "pass@" not in message
+    assert "Check that the sender runs" in message
 
 
 def test_a_size_the_camera_does_not_have_is_refused(on_a_jetson: type[Opened]) -> None:
@@ -240,7 +249,9 @@ def test_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(None, "screen://", CaptureOptions(rate=100))
     frame = next(iter(source))
     source.close()
-    assert frame.image.shape == (6, 8, 3) and frame.image[0, 0].tolist() == [10, 20, 30] and source.fps == 100
+    assert frame.image.shape == (6, 8, 3)
+    assert frame.image[0, 0].tolist() == [10, 20, 30]
+    assert source.fps == 100
     with pytest.raises(SourceError, match="expected 1 to 1, or 0 for all"):
         open_source(None, "screen://7")
     monkeypatch.setitem(sys.modules, "mss", None)
@@ -289,13 +300,15 @@ def test_a_network_stream_plays_is_cut_and_comes_back(tiny_bundle: Path, tmp_pat
         process.send_signal(signal.SIGTERM)
         out, error = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "note: the source is lost: " in error and "note: the source is back after " in error
+    assert "note: the source is lost: " in error
+    assert "note: the source is back after " in error
     every = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     events = [line["event"] for line in every if "event" in line]
     assert events[:2] == ["lost", "recovered"]
     lines = [line for line in every if "event" not in line]
     assert {(line["width"], line["height"]) for line in lines} == {(160, 120), (320, 240)}
-    assert out.startswith(f"{len(lines)} frames") and "age" in out
+    assert out.startswith(f"{len(lines)} frames")
+    assert "age" in out
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines)
     assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (160, 120)
@@ -339,7 +352,8 @@ def test_a_network_stream_that_turns_to_garbage_on_the_way(tmp_path: Path) -> No
         server.close()
         source.close()
         thread.join(10)
-    assert {"red", "blue"} <= seen and not thread.is_alive()
+    assert {"red", "blue"} <= seen
+    assert not thread.is_alive()
 
 
 def _listens(url: str) -> bool:
@@ -363,7 +377,8 @@ def test_motion_jpeg_over_http_and_a_server_that_goes_silent(monkeypatch: pytest
         process.send_signal(signal.SIGSTOP)
         state = _until(lambda: source.state if source.state.startswith("lost: ") else None)
         source.close()
-    assert "stopped sending frames" in state and "reconnecting" in state
+    assert "stopped sending frames" in state
+    assert "reconnecting" in state
 
 
 def test_an_rtsp_camera_plays_is_cut_and_comes_back(tmp_path: Path) -> None:

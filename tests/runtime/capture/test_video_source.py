@@ -72,9 +72,11 @@ def test_a_video_that_is_cut_short_is_told(tmp_path: Path, name: str, options: d
     assert cut_short(path) is None
     source = VideoSource(cut(path, 0.8), told.append)
     had = len(list(source))
-    assert 2 < had < 20 and source.truncated is not None
+    assert 2 < had < 20
+    assert source.truncated is not None
     assert f"is cut short: {had} of 20 frames were read" in source.truncated or name == "a.mkv"
-    assert "bytes are there" in source.truncated and told[-1] == source.truncated
+    assert "bytes are there" in source.truncated
+    assert told[-1] == source.truncated
 
 
 def test_frames_of_another_size_keep_it(tmp_path: Path) -> None:
@@ -86,7 +88,8 @@ def test_frames_of_another_size_keep_it(tmp_path: Path) -> None:
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     frames = list(VideoSource(tmp_path / "both.ts"))
     shapes = [frame.image.shape[:2] for frame in frames]
-    assert set(shapes) == {(48, 64), (96, 32)} and shapes == sorted(shapes, key=lambda shape: shape != (48, 64))
+    assert set(shapes) == {(48, 64), (96, 32)}
+    assert shapes == sorted(shapes, key=lambda shape: shape != (48, 64))
     times = [frame.time for frame in frames]
     assert times == sorted(set(times))
 
@@ -105,7 +108,8 @@ def test_a_turned_video_is_read_upright(tmp_path: Path, degrees: int, corner: st
     height, width = image.shape[:2]
     assert (height, width) == ((48, 64) if degrees == 180 else (64, 48))
     half = {"left": image[:, : width // 2], "right": image[:, width // 2 :], "bottom": image[height // 2 :]}[corner]
-    assert half.mean() > 200 and image.mean() < 150
+    assert half.mean() > 200
+    assert image.mean() < 150
 
 
 @pytest.mark.parametrize("name", ["2026-11-26T10:00:00.mp4", "a%03d.mp4", "https:.mp4", b"caf\xe9\xff.mp4", "-x.mp4"])
@@ -180,7 +184,8 @@ def test_ctrl_c_while_a_source_opens(tmp_path: Path, kind: str) -> None:
         with subprocess.Popen(
             [sys.executable, "-c", code, source], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             _, error = process.communicate(timeout=20)

@@ -38,10 +38,10 @@ def test_no_output_replaces_an_input(tmp_path: Path) -> None:
     (tmp_path / "folder link").symlink_to(photos)
     for target in (photo, tmp_path / "link.png", tmp_path / "hard.png", photos, tmp_path / "folder link",
                    tmp_path / "photos" / ".." / "photos" / "a.png", clip):  # fmt: skip
-        with pytest.raises(UsageError, match="--save .* the input .*another name"):
+        with pytest.raises(UsageError, match=r"--save .* the input .*another name"):
             open_sink(SinkRequest(str(target), OfFiles(photo, clip), overwrite=True))
     for target in (photo, clip, names, tmp_path / "link.png"):
-        with pytest.raises(UsageError, match="--json .* the input"):
+        with pytest.raises(UsageError, match=r"--json .* the input"):
             open_json_sink(SinkRequest(str(target), OfFiles(photo, clip), overwrite=True), [names])
     assert all(path.read_bytes() == b"mine" for path in (photo, clip, names))
     open_sink(SinkRequest(str(photos / "out"), OfFiles(photo))).close()  # a folder in it is its own
@@ -101,7 +101,8 @@ def test_folders(tmp_path: Path) -> None:
     sink = FolderSink(out, "jpg", overwrite=True)
     feed(sink, 4)
     sink.finish()
-    assert is_ours(out / "clip_000004.jpg") and (out / "mine.txt").read_text() == "kept"
+    assert is_ours(out / "clip_000004.jpg")
+    assert (out / "mine.txt").read_text() == "kept"
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "mine.jpg").write_text("mine")

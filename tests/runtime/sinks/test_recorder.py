@@ -34,7 +34,8 @@ def test_it_plays_at_the_speed_at_which_it_was_seen(tmp_path: Path) -> None:
     assert recorder.seconds is not None
     write(recorder, 5.0, 5.01, 5.02, 5.1, 5.5, 5.6)  # too fast, in time, a gap, in time
     name = recorder.stop()
-    assert name is not None and recorder.seconds is None
+    assert name is not None
+    assert recorder.seconds is None
     write(recorder, 5.7)
     assert [time for time, _ in played(recorder.made[name])] == pytest.approx([0, 0.01, 0.02, 0.1, 0.5, 0.6], abs=1e-3)
     assert duration(recorder.made[name]) == pytest.approx(0.7, abs=0.01)
@@ -42,7 +43,8 @@ def test_it_plays_at_the_speed_at_which_it_was_seen(tmp_path: Path) -> None:
     recorder.start()
     write(recorder, 0.0, 3600.0, 3600.1)
     second = recorder.stop()
-    assert second is not None and second != name
+    assert second is not None
+    assert second != name
     assert duration(recorder.made[second]) < 2.5
 
 
@@ -63,11 +65,15 @@ def test_a_folder_that_is_deleted_ends_the_recording_and_not_the_stream(tmp_path
     write(recorder, 0.0, 0.1)
     shutil.rmtree(tmp_path / "recordings")
     write(recorder, 0.2, 0.3)
-    assert recorder.seconds is None and recorder.error is not None and "No such file" in recorder.error
+    assert recorder.seconds is None
+    assert recorder.error is not None
+    assert "No such file" in recorder.error
     recorder.start()  # the next one makes the folder anew
     write(recorder, 0.4, 0.5)
     name = recorder.stop()
-    assert name is not None and recorder.error is None and recorder.made[name].is_file()
+    assert name is not None
+    assert recorder.error is None
+    assert recorder.made[name].is_file()
 
 
 def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,17 +81,21 @@ def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: p
     recorder = Recorder(tmp_path / "file")
     recorder.start()
     write(recorder, 0.0, 0.1)  # the stream goes on
-    assert recorder.seconds is None and recorder.error is not None and "cannot write" in recorder.error
+    assert recorder.seconds is None
+    assert recorder.error is not None
+    assert "cannot write" in recorder.error
     usage = namedtuple("usage", "free")
     full = Recorder(tmp_path / "full")
     full.start()
     write(full, 0.0, 0.1)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1000))
     write(full, 0.2)
-    assert full.error is not None and "MiB left" in full.error
+    assert full.error is not None
+    assert "MiB left" in full.error
     assert full.stop() is None
     (kept,) = full.made.values()  # what there was is completed
-    assert kept.parent == tmp_path / "full" and len(played(kept)) == 2
+    assert kept.parent == tmp_path / "full"
+    assert len(played(kept)) == 2
     monkeypatch.undo()
     full.start()
     assert full.error is None
@@ -98,7 +108,8 @@ def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(PyavEncoder, "close", refuse)
     with pytest.raises(SinkError, match="No space left"):
         full.stop()
-    assert full.error is not None and "No space left" in full.error
+    assert full.error is not None
+    assert "No space left" in full.error
 
 
 def test_two_programs_record_in_one_folder_in_one_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ def test_a_sink_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return LossNotes(made.append)
 
     monkeypatch.setitem(SUFFIXES, ".notes", open_notes)
-    assert type(open_sink(asked(tmp_path / "a.notes"))) is LossNotes and made == [str(tmp_path / "a.notes")]
+    assert type(open_sink(asked(tmp_path / "a.notes"))) is LossNotes
+    assert made == [str(tmp_path / "a.notes")]
 
 
 def test_a_picture_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -127,8 +128,10 @@ def test_a_camera_that_is_lost_and_comes_back(tmp_path: Path) -> None:
         sink.finish()
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line.get("event") for line in lines] == [None, "lost", "recovered", None]
-    assert lines[1]["reason"] == "camera 0 stopped sending frames" and lines[1]["index"] == 0
-    assert 0 <= lines[1]["time"] <= lines[2]["time"] < 5 and lines[2]["seconds"] >= 0
+    assert lines[1]["reason"] == "camera 0 stopped sending frames"
+    assert lines[1]["index"] == 0
+    assert 0 <= lines[1]["time"] <= lines[2]["time"] < 5
+    assert lines[2]["seconds"] >= 0
     assert [text.split()[3] for text in told] == ["lost:", "back"]
 
 
@@ -194,7 +197,7 @@ def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path, name: str) -> None:
     sink = open_sink(asked(tmp_path / "made" / name))
     feed(sink, 0)
     shutil.rmtree(tmp_path / "made")
-    with pytest.raises(SinkError, match="cannot write .*No such file"):
+    with pytest.raises(SinkError, match=r"cannot write .*No such file"):
         feed(sink, 1)
     sink.close()
     assert list(tmp_path.iterdir()) == []
@@ -202,7 +205,7 @@ def test_a_folder_that_is_deleted_on_the_way(tmp_path: Path, name: str) -> None:
 
 def test_a_full_device() -> None:
     sink = JsonSink("/dev/full")
-    with pytest.raises(SinkError, match="No space left.*free some space"):
+    with pytest.raises(SinkError, match=r"No space left.*free some space"):
         feed(sink, 0)
     sink.close()
 
@@ -219,18 +222,19 @@ def little_space() -> Iterator[None]:
 def test_lines_on_a_disk_that_fills_up_stay_whole(tmp_path: Path, little_space: None) -> None:
     sink = JsonSink(str(tmp_path / "out.jsonl"))
     done = 0
-    with pytest.raises(SinkError, match="cannot write.*free some space"):
+    with pytest.raises(SinkError, match=r"cannot write.*free some space"):
         for done in range(2000):
             feed(sink, done)
     sink.close()
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == done and json.loads(lines[-1])["index"] == done - 1
+    assert len(lines) == done
+    assert json.loads(lines[-1])["index"] == done - 1
 
 
 def test_pictures_on_a_disk_that_fills_up_stay(tmp_path: Path, little_space: None) -> None:
     sink = open_sink(asked(tmp_path / "out"))
     feed(sink, 0)
-    with pytest.raises(SinkError, match="cannot write.*free some space"):
+    with pytest.raises(SinkError, match=r"cannot write.*free some space"):
         feed(sink, 1, (480, 640), noise=True)
     sink.close()
     assert os.listdir(tmp_path / "out") == ["clip_000000.jpg"]
@@ -258,7 +262,8 @@ def test_partial_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_
     living.discard()
     living.discard()
     other.discard()
-    assert (tmp_path / "out.png").read_bytes() == b"again" and not living.work.exists()
+    assert (tmp_path / "out.png").read_bytes() == b"again"
+    assert not living.work.exists()
 
 
 def test_a_process_that_is_killed_blocks_no_other(tmp_path: Path) -> None:

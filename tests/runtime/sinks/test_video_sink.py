@@ -87,7 +87,8 @@ def test_a_loss_of_a_live_source_is_cut_to_two_seconds(tmp_path: Path, library: 
 
 def test_a_live_video_stands_under_its_name_and_plays_after_a_kill(tmp_path: Path) -> None:
     code = (
-        "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from support.sink_parts import feed\n"
+        "import os, sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "from support.sink_parts import feed\n"
         "from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink\n"
         "sink = VideoSink(Path(sys.argv[1]), 10, live=True)\n"
         "for index in range(45): feed(sink, index)\n"
@@ -126,7 +127,7 @@ def test_below_the_reserve_the_video_is_completed_and_kept(
     for index in range(12):
         feed(sink, index)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1000))
-    with pytest.raises(SinkError, match="MiB left on its disk.*12 frames are kept"):
+    with pytest.raises(SinkError, match=r"MiB left on its disk.*12 frames are kept"):
         feed(sink, 12)
     sink.close()
     assert len(played(tmp_path / "out.mp4")) == 12
@@ -143,10 +144,9 @@ def little_space() -> Iterator[None]:
 def test_on_a_disk_that_fills_up_what_was_written_plays(tmp_path: Path, little_space: None) -> None:
     sink = VideoSink(tmp_path / "out.mp4", 10, live=True)
     done = 0
-    with pytest.raises(SinkError, match="cannot write.*free some space"):
+    with pytest.raises(SinkError, match=r"cannot write.*free some space"):
         for done in range(200):
             feed(sink, done, (96, 128), noise=True)
-        sink.finish()
     sink.close()
     assert 10 <= len(played(tmp_path / "out.mp4")) <= done
 
@@ -166,7 +166,9 @@ def test_without_pyav_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: py
     feed(sink, 0)
     feed(sink, 1)
     sink.finish()
-    assert len(told) == 1 and "without sound" in told[0] and "ovs-edge[video]" in told[0]
+    assert len(told) == 1
+    assert "without sound" in told[0]
+    assert "ovs-edge[video]" in told[0]
 
 
 def _with_sound(path: Path, codec: str, seconds: float = 2.0) -> Path:
@@ -218,7 +220,8 @@ def test_sound_that_is_not_copied_is_told(tmp_path: Path) -> None:
         feed(sink, 0)
         feed(sink, 1)
         sink.finish()
-        assert len(told) == 1 and says in told[0]
+        assert len(told) == 1
+        assert says in told[0]
         assert len(played(tmp_path / name)) == 2
 
 

@@ -36,11 +36,15 @@ def pressed(keyboard: Keyboard, codes: list[int]) -> list[Action]:
 
 def test_a_line_is_typed_corrected_and_applied() -> None:
     keyboard = Keyboard()
-    assert pressed(keyboard, keys("c")) == [] and keyboard.typed == ""
-    assert pressed(keyboard, keys("catq1s+,dogg") + [8]) == [] and keyboard.typed == "catq1s+,dog"
-    assert pressed(keyboard, [13]) == [Action("classes", text="catq1s+,dog")] and keyboard.typed is None
+    assert pressed(keyboard, keys("c")) == []
+    assert keyboard.typed == ""
+    assert pressed(keyboard, [*keys("catq1s+,dogg"), 8]) == []
+    assert keyboard.typed == "catq1s+,dog"
+    assert pressed(keyboard, [13]) == [Action("classes", text="catq1s+,dog")]
+    assert keyboard.typed is None
     assert pressed(keyboard, keys("c \r")) == []  # an empty line asks for nothing
-    assert pressed(keyboard, [*keys("cab"), 27]) == [] and keyboard.typed is None
+    assert pressed(keyboard, [*keys("cab"), 27]) == []
+    assert keyboard.typed is None
     assert pressed(keyboard, [27]) == [Action("quit")]
 
 
@@ -54,8 +58,10 @@ def test_commands() -> None:
         Action("threshold", step=-0.05),
         Action("quit"),
     ]
-    assert pressed(keyboard, keys("h")) == [] and keyboard.help
-    assert pressed(keyboard, [27]) == [] and not keyboard.help  # escape closes the help first
+    assert pressed(keyboard, keys("h")) == []
+    assert keyboard.help
+    assert pressed(keyboard, [27]) == []
+    assert not keyboard.help
     assert pressed(keyboard, keys(" x")) == [Action("next"), Action("next")]
     assert keyboard.press(-1) is None
 
@@ -137,7 +143,8 @@ def test_a_stream_in_the_window(desk: tuple[Screen, Segmenter, Interaction], tmp
     for _ in range(4):
         assert show(sink, segmenter)
     written = screen.shown[-1]
-    assert (written[:100] == plain[:100]).all() and (written[150:] != plain[150:]).any()  # the line, at the bottom
+    assert (written[:100] == plain[:100]).all()
+    assert (written[150:] != plain[150:]).any()
     screen.keys = [*keys("een"), 13]
     while segmenter.active.labels != ("green",):
         assert show(sink, segmenter)
@@ -183,7 +190,8 @@ def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, In
 
     # Another key asks for the next photo once this one is seen with the new classes, and not before.
     screen.later = lambda: ord(" ") if relabelled() else -1
-    assert show(sink, segmenter) and sink.holds
+    assert show(sink, segmenter)
+    assert sink.holds
     while sink.holds:
         assert sink.idle(None, Status())
     assert relabelled()
@@ -193,9 +201,11 @@ def test_a_photo_stays_and_follows_the_classes(desk: tuple[Screen, Segmenter, In
     segmenter.set_classes("blue,red")
     interaction.controls.change(threshold=0.5)
     assert sink.write(Frame(halves(200, 200), 1, 0, "next"), stale, first, Status())
-    assert sink._shown is not None and sink._shown[1].classes == ("blue", "red")
+    assert sink._shown is not None
+    assert sink._shown[1].classes == ("blue", "red")
     screen.keys = keys("q")
-    assert not show(sink, segmenter) and not sink.holds
+    assert not show(sink, segmenter)
+    assert not sink.holds
     sink.close()
 
 
@@ -232,4 +242,6 @@ def test_why_a_watched_list_is_refused_is_seen(desk: tuple[Screen, Segmenter, In
 def test_lines_on_any_picture(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 128, np.uint8)
     written = write_lines(image, ("classes: " + "long " * 60, "🙂", ""))
-    assert written.shape == image.shape and (image == 128).all() and (written != image).any()
+    assert written.shape == image.shape
+    assert (image == 128).all()
+    assert (written != image).any()

@@ -165,7 +165,8 @@ def test_the_page_by_keyboard_alone(tiny_bundle: Path, tmp_path: Path) -> None:
             assert "token" not in await page.value("location.href")
             # The browser notes every refused request; one was refused on purpose.
             (refused,) = page.errors
-            assert "400" in refused and refused.endswith("/classes")
+            assert "400" in refused
+            assert refused.endswith("/classes")
             # The end of the run is said, not left to be guessed, and failing to come back does not unsay it.
             await asyncio.to_thread(sink.close)
             await page.until("document.querySelector('#banner').textContent === 'The run has ended.'")
@@ -246,7 +247,8 @@ def test_quick_edits_add_up_and_one_that_is_refused_is_said(
                 if style.hidden == {"blue", "green"} and len(style.colours) == 3:
                     break
                 await asyncio.sleep(0.02)
-            assert style.hidden == {"blue", "green"} and set(style.colours) == {"blue", "sky", "green"}
+            assert style.hidden == {"blue", "green"}
+            assert set(style.colours) == {"blue", "sky", "green"}
             # The browser notes what was refused: the bad name twice, and perhaps the list that was to undo another.
             statuses = sorted(error.split("status of ")[1][:3] for error in page.errors)
             assert statuses in (["400"], ["400"] * 2, ["400", "409"], ["400"] * 2 + ["409"]), page.errors

@@ -125,7 +125,8 @@ def test_snapshots_without_end_hold_up_no_picture(
     async def work(viewer: Viewer) -> None:
         async def snapshot(session: aiohttp.ClientSession) -> int:
             async with session.get("/snapshot.jpg") as answer:
-                assert answer.status == 200 and (await answer.read())[:2] == b"\xff\xd8"
+                assert answer.status == 200
+                assert (await answer.read())[:2] == b"\xff\xd8"
                 return int(answer.headers["Content-Disposition"].split("frame_")[1].split(".")[0])
 
         async with client(viewer) as session, session.ws_connect("/live") as live:
@@ -167,9 +168,11 @@ def test_a_snapshot_of_a_picture_that_stays_is_encoded_anew_for_another_style_on
                     return await answer.read()
 
             first = await snapshot()
-            assert await snapshot() == first and len(taken) == 1
+            assert await snapshot() == first
+            assert len(taken) == 1
             viewer.interaction.controls.change(opacity=0.5)
-            assert await snapshot() != first and len(taken) == 2
+            assert await snapshot() != first
+            assert len(taken) == 2
 
     with ExitStack() as stack:
         segmenter = stack.enter_context(Segmenter.load(tiny_bundle))
@@ -243,11 +246,14 @@ def test_a_thousand_class_changes_in_a_row(tiny_bundle: Path, tmp_path: Path, mo
             await watching
             flowed = len(viewer.memory.seen) - before
             state = await (await session.get("/state")).json()
-        assert len(statuses) == len(came) == CHANGES and set(statuses) <= {200, 409}
+        assert len(statuses) == len(came) == CHANGES
+        assert set(statuses) <= {200, 409}
         assert made <= CONNECTIONS
         assert [entry["label"] for entry in state["classes"]] == came[-1] == in_force[max(in_force)]
-        assert not state["pending"] and state["error"] is None
-        assert flowed > 20 and len(shown) > 10
+        assert not state["pending"]
+        assert state["error"] is None
+        assert flowed > 20
+        assert len(shown) > 10
         for version, left, right in shown:
             if version in in_force:  # not so for the classes of the start
                 for name, colour in (("red", left), ("green", right)):
