@@ -103,6 +103,14 @@ def mini_onnx() -> onnx.ModelProto:
     return export_segmenter(mini(), options(mini().config))
 
 
+@functools.cache
+def mini_file() -> Path:
+    """`mini_onnx` on disk."""
+    path = folder() / "mini.onnx"
+    onnx.save(mini_onnx(), str(path))
+    return path
+
+
 def session(model: onnx.ModelProto) -> ort.InferenceSession:
     """ONNX Runtime on the CPU, two threads."""
     chosen = ort.SessionOptions()

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import TensorProto, helper
+from support import exported
 
 from ovs_edge.bundle.errors import PlanError
 from ovs_edge.calibration.graph.constant_folding import fold_constants
@@ -21,7 +22,6 @@ from ovs_edge.calibration.tensorrt.network import EngineLayer, check_layers, sta
 from ovs_edge.calibration.tensorrt.plugin import replace_with_plugin
 from ovs_edge.export.onnx_writer import Port, to_onnx
 from ovs_edge.export.parity_photos import photo_inputs
-from ovs_edge.models import default_bundle
 from ovs_edge.runtime.engines.tensorrt_api import MSDA_PLUGIN
 from ovs_edge.segmenter.deformable import DeformableAttention
 
@@ -134,7 +134,7 @@ def _cut(model: onnx.ModelProto, outputs: list[str], given: dict[str, Floats]) -
 
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 def test_the_plugin_is_given_what_makes_it_do_as_gridsample_does(half: bool, tmp_path: Path) -> None:
-    model = fold_constants(default_bundle() / "segmenter.onnx")
+    model = fold_constants(exported.mini_file())
     model = convert_to_fp16(model) if half else model
     spelt = replace_with_plugin(model, "2")
     plugins = [node for node in spelt.graph.node if node.op_type == MSDA_PLUGIN]
@@ -144,13 +144,14 @@ def test_the_plugin_is_given_what_makes_it_do_as_gridsample_does(half: bool, tmp
     onnx.save(spelt, str(tmp_path / "spelt.onnx"))
     assert set(stated_types(tmp_path / "spelt.onnx").values()) == ({"float16", "float32"} if half else {"float32"})
     vectors = np.random.default_rng(0).standard_normal((13, 2, 384)).astype(np.float32)
-    given: dict[str, Any] = {"image": photo_inputs(None, (384, 384))[0], "text_embeddings": vectors}
+    given: dict[str, Any] = {"image": photo_inputs(None, exported.SIZE)[0], "text_embeddings": vectors}
     original = dict(given)
+    tokens = sum(exported.SIZE[0] // stride * (exported.SIZE[1] // stride) for stride in (32, 16))
     for node in plugins:
         inputs = _cut(spelt, list(node.input), given)
         assert [value.dtype for value in inputs] == [np.float32, np.int32, np.int32, np.float32, np.float32]
-        assert inputs[0].shape == (1, 720, 8, 16) and inputs[3].shape == (1, 720, 8, 2, 1, 2)
-        assert inputs[4].sum((3, 4)) == pytest.approx(np.ones((1, 720, 8)), abs=1e-5)
+        assert inputs[0].shape == (1, tokens, 8, 16) and inputs[3].shape == (1, tokens, 8, 2, 1, 2)
+        assert inputs[4].sum((3, 4)) == pytest.approx(np.ones((1, tokens, 8)), abs=1e-5)
         given[node.output[0]] = _plugin(*inputs)
         # The tensor that both graphs have: the sum over the levels, (1, heads, depth, queries).
         (end,) = (user.output[0] for user in spelt.graph.node if node.output[0] in user.input)
@@ -201,7 +202,7 @@ def test_the_plugin_takes_levels_in_any_order(seed: int) -> None:
 
 
 def test_the_plugin_refuses_what_it_does_not_know() -> None:
-    model = fold_constants(default_bundle() / "segmenter.onnx")
+    model = fold_constants(exported.mini_file())
     for kind, says in (("Mul", "is read by Div, expected Mul"), ("Add", "are not simply summed")):
         other = onnx.ModelProto()
         other.CopyFrom(model)
