@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bundle.errors import BundleError
+from ..bundle.errors import BundleError, CheckpointError
 
 
 def default_bundle() -> Path:
@@ -15,4 +15,12 @@ def default_bundle() -> Path:
             f"this installation has no embedded model (expected {path}); give one with --model NAME.ovs, "
             "made by: ovs-export model.pt -o NAME.ovs"
         )
+    return path
+
+
+def default_weights() -> Path:
+    """`model.pt` of the embedded bundle, for `ovs-train --start default`; raises `CheckpointError` where there is none."""
+    path = Path(__file__).parent / "mini.pt"
+    if not path.is_file():
+        raise CheckpointError(f"this installation has no weights of the embedded model (expected {path})")
     return path

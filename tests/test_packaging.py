@@ -28,7 +28,7 @@ ALLOWED = {
     "models": {"bundle"},
     "segmenter": {"bundle"},
     "data": {"bundle", "runtime"},
-    "training": {"bundle", "segmenter", "runtime", "data"},
+    "training": {"bundle", "segmenter", "models", "runtime", "data"},
     "runtime": {"bundle", "models"},
     "export": {"bundle", "segmenter", "runtime"},
     "calibration": {"bundle", "data", "runtime"},

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from ..bundle.errors import CheckpointError, UsageError
+from ..models import default_weights
 from .options import RUN_FILE, RunOptions
 from .recipes import Recipe
 from .recipes import recipe as recipe_of
 from .request import TrainRequest, weighted_folder
 from .run import run_training
 
+EMBEDDED = Path("default")  # --start: the weights of the embedded model
 _Options = TypeVar("_Options")
 _OF_THIS_CALL = ("output", "resume", "dry_run")  # what a continued run does not take from the one that began it
 
@@ -32,7 +34,8 @@ def run(request: TrainRequest) -> int:
 
 def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
     """The recipe with the request's changes, and where and on what it runs."""
-    chosen = recipe_of(request.recipe or "plain")
+    embedded = request.start == EMBEDDED
+    chosen = recipe_of(request.recipe or ("dense" if embedded else "plain"))
     train = _given(
         chosen.train, steps=request.steps, batch=request.batch, crop=request.crop, view=request.view,
         balance=request.balance, paste=request.paste, mosaic=request.mosaic, lr=request.lr,
@@ -55,7 +58,8 @@ def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
         folder=request.output, resume=request.resume, dry_run=request.dry_run, request=to_json(request),
     )  # fmt: skip
     return recipe, _given(
-        options, threads=request.threads, device=request.device, pretrained=request.pretrained, start=request.start,
+        options, threads=request.threads, device=request.device, pretrained=request.pretrained,
+        start=default_weights() if embedded else request.start,
         clip_text=request.clip_text, split=request.split, pseudo=request.pseudo, pseudo_share=request.pseudo_share,
         region_cache=request.region_cache, photo_cache=request.photo_cache, cache_gb=request.cache_gb,
         tensorboard=request.tensorboard,
@@ -78,9 +82,11 @@ def to_json(request: TrainRequest) -> str:
             continue
         if field.name in ("data", "photos"):
             value = [_absolute(entry) for entry in value]
-        elif isinstance(value, Path):
+        elif isinstance(value, Path) and value != EMBEDDED:
             value = os.path.abspath(value)
-        entries[field.name] = value.value if isinstance(value, Enum) else value
+        entries[field.name] = (
+            value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
+        )
     return json.dumps(entries, indent=1) + "\n"
 
 

@@ -131,7 +131,10 @@ class TrainRequest:
         bool | None,
         typer.Option("--pretrained/--no-pretrained", help="Start the backbone from published weights. [default: yes]"),
     ] = None
-    start: Annotated[Path | None, typer.Option(help="Start the whole model from the weights of a model.pt.")] = None
+    start: Annotated[
+        Path | None,
+        typer.Option(help='Start the whole model from the weights of a model.pt; "default": of the embedded model.'),
+    ] = None
     tensorboard: Annotated[
         bool | None, typer.Option("--tensorboard", help="Write curves and example images for TensorBoard.")
     ] = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.segmenter.config import preset
 from ovs_edge.segmenter.dense import DenseSegmenter
 from ovs_edge.segmenter.text.encoder import load_text_encoder
+from ovs_edge.training.command import resolve
 from ovs_edge.training.distillation.distill import Regions
 from ovs_edge.training.losses.dense import DenseObjective, dice_loss, place_loss, region_means
 from ovs_edge.training.losses.losses import LossOptions, SegmentTarget
@@ -23,6 +26,7 @@ from ovs_edge.training.losses.matching import BACKGROUND
 from ovs_edge.training.losses.objectives import build_objective, trainable
 from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.photos.batches import Batch
+from ovs_edge.training.request import TrainRequest
 from ovs_edge.training.trainer import Trainer
 
 OPTIONS = TrainOptions(
@@ -146,3 +150,16 @@ def test_what_cannot_be_frozen_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ClipResNet"):
         freeze(trainable(preset("gkc_r50")), 1)
     assert isinstance(build_objective(trainable(preset("dense_mini")), LOSSES), DenseObjective)
+
+
+def test_start_default_takes_the_embedded_model_and_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "mini.pt"
+    monkeypatch.setattr("ovs_edge.training.command.default_weights", lambda: weights)
+    data = (str(write_index_masks(tmp_path / "shapes")),)
+    request = TrainRequest(data=data, output=tmp_path / "run", start=Path("default"))
+    recipe, options = resolve(request)
+    assert options.start == weights
+    assert recipe.preset == "dense_mini"
+    assert json.loads(options.request)["start"] == "default"
+    assert resolve(dataclasses.replace(request, recipe="plain"))[0].preset == "mini"
+    assert resolve(dataclasses.replace(request, start=None))[0].preset == "mini"

@@ -29,7 +29,7 @@ from ovs_edge.calibration.quantize.calibrate import CalibrationOptions, calibrat
 from ovs_edge.calibration.quantize.fp16 import convert_to_fp16
 from ovs_edge.calibration.quantize.qdq import TENSORRT, convolution_inputs, observed_tensors, quantize_layers
 from ovs_edge.calibration.quantize.ranges import find_statistics
-from ovs_edge.calibration.quantize.report import REPORT
+from ovs_edge.calibration.quantize.sensitivity_plot import REPORT
 from ovs_edge.calibration.tensorrt.builder import BuildRequest, BuiltEngine, build
 from ovs_edge.calibration.tensorrt.network import EngineLayer, computes_in, stated_types
 from ovs_edge.export.bundle_writer import export_segmenter
