@@ -23,6 +23,7 @@ from .manifest import TEXT_ENCODER, TOKENIZER, Manifest
 from .processor import has_vnni
 
 MANIFEST = "manifest.json"
+_FILE_LIMIT = 16 * 2**30  # bytes of any other file
 _MANIFEST_LIMIT = 64 * 2**20  # bytes; a real one has some ten thousand
 
 
@@ -44,6 +45,8 @@ class Bundle:
             raise BundleError(f"{path} is a file, expected a bundle folder (NAME.ovs); make one with ovs-export")
         manifest_path = path / MANIFEST
         try:
+            if manifest_path.exists() and not manifest_path.is_file():
+                raise BundleError(f"{manifest_path} is no regular file; copy the bundle again or export it again")
             if manifest_path.stat().st_size > _MANIFEST_LIMIT:
                 raise BundleError(f"{manifest_path} is larger than {_MANIFEST_LIMIT} bytes; export the bundle again")
             text = manifest_path.read_text(encoding="utf-8")
@@ -62,7 +65,10 @@ class Bundle:
         for name, expected in digests.items():
             file = self.path / name
             if not file.is_file():
-                raise BundleError(f"{self.path}: {name} is missing; copy the bundle again or export it again")
+                what = "is no regular file" if file.exists() else "is missing"
+                raise BundleError(f"{self.path}: {name} {what}; copy the bundle again or export it again")
+            if (size := file.stat().st_size) > _FILE_LIMIT:
+                raise BundleError(f"{file} has {size >> 30} GiB, expected at most {_FILE_LIMIT >> 30}; export it again")
             found = sha256(file)
             if found != expected:
                 raise BundleError(

@@ -17,6 +17,16 @@ TEXT_ENCODER = "text_encoder.onnx"
 TOKENIZER = "tokenizer.json"
 VECTORS = "names.npz"
 
+# More than any real bundle has, and no more than a device can bear.
+_MOST_SIDE = 16384  # pixels
+_MOST_PIXELS = 64 * 2**20
+_MOST_DIM = 16384
+_MOST_TOKENS = 4096
+_MOST_TEMPLATES = 512
+_MOST_CHARACTERS = 1000
+_MOST_CLASSES = 1_000_000
+_MOST_NAMES = 200_000
+
 Task = Literal["semantic", "panoptic"]
 
 
@@ -161,6 +171,7 @@ class Manifest:
             raise BundleError(f"{origin} has schema {schema!r}, expected {SCHEMA}; export the bundle again")
         manifest = parse(cls, raw, origin, "export the bundle again")
         manifest._check(origin)
+        manifest._check_bounds(origin)
         return manifest
 
     def _check(self, origin: str) -> None:
@@ -176,6 +187,8 @@ class Manifest:
         image = next(spec for spec in self.graph.inputs if spec.name == "image")
         if image.dtype != "uint8" or len(image.shape) != 4 or not all(isinstance(n, int) for n in image.shape):
             raise BundleError(f"{origin}: image is {image.dtype} {list(image.shape)}, expected uint8 [1, H, W, 3]")
+        if image.shape[0] != 1 or image.shape[3] != 3:
+            raise BundleError(f"{origin}: image has shape {list(image.shape)}, expected [1, H, W, 3]")
         if min(self.input_size) < 1 or self.text.dim < 1 or self.graph.max_classes < 1 or self.graph.stride < 1:
             raise BundleError(f"{origin}: sizes must be positive; export the bundle again")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
@@ -186,3 +199,28 @@ class Manifest:
         for file in (*self.precisions.values(), *self.digests):
             if "/" in file or "\\" in file or file in ("", ".", "..", "manifest.json") or "\0" in file:
                 raise BundleError(f"{origin}: file name {file!r} is not a plain name inside the bundle")
+
+    def _check_bounds(self, origin: str) -> None:
+        """No size or count may cost more memory or time than a real bundle's."""
+        height, width = self.input_size
+        words = [name for entry in (*self.training_vocabulary, *self.background) for name in entry]
+        words += [word for first, related in self.related.items() for word in (first, *related)]
+        words += [*self.stuff, self.name]
+        for what, found, most in (
+            ("the input's longer side", max(height, width), _MOST_SIDE),
+            ("the input's pixels", height * width, _MOST_PIXELS),
+            ("the text vectors' length", self.text.dim, _MOST_DIM),
+            ("the text encoder's context", self.text.context_length, _MOST_TOKENS),
+            ("the number of prompt templates", len(self.text.templates), _MOST_TEMPLATES),
+            ("the longest prompt template", max(map(len, self.text.templates), default=0), _MOST_CHARACTERS),
+            ("the number of classes", self.graph.max_classes, _MOST_CLASSES),
+            ("the number of names", len(words), _MOST_NAMES),
+            ("the longest name", max(map(len, words), default=0), _MOST_CHARACTERS),
+        ):
+            if found > most:
+                raise BundleError(f"{origin}: {what} is {found}, expected at most {most}; export the bundle again")
+        # Control characters would reach the terminal, and half a surrogate pair cannot be written anywhere.
+        if odd := [word for word in (*words, *self.text.templates) if not word.isprintable()]:
+            raise BundleError(
+                f"{origin}: {ascii(odd[0])[:60]} holds characters that cannot be printed; export it again"
+            )

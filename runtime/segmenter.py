@@ -268,6 +268,11 @@ class Segmenter:
                 labels, confidence = self._session.run(prepared.tensor, active.vocabulary.vectors)
             timings = {**prepared.timings, "model": (time.perf_counter() - start) * 1e3}
         self._check(labels, confidence, len(active.vocabulary.classes))
+        if not np.isfinite(confidence).all():
+            raise BundleError(
+                f"the segmenter {self._manifest.name} gave a confidence that is not a number; its weights are damaged, "
+                "export the bundle again or use another precision"
+            )
         return Inferred(prepared, active, labels, confidence, raw, timings)
 
     def finish(self, inferred: Inferred) -> Prediction:
@@ -349,8 +354,9 @@ class Segmenter:
 
     def _check(self, labels: npt.NDArray[np.integer], confidence: npt.NDArray[np.float32], classes: int) -> None:
         sound = labels.ndim == 3 and labels.shape[0] == 1 and labels.size and labels.shape == confidence.shape
-        if not sound or not np.issubdtype(labels.dtype, np.integer) or int(labels.max()) >= classes:
+        integers = np.issubdtype(labels.dtype, np.integer)
+        if not sound or not integers or int(labels.max()) >= classes or int(labels.min()) < 0:
             raise BundleError(
                 f"the segmenter gave labels {labels.dtype} {list(labels.shape)} and confidence "
-                f"{list(confidence.shape)}, expected (1, h, w) each with labels below {classes}; export it again"
+                f"{list(confidence.shape)}, expected (1, h, w) each with labels from 0 to {classes - 1}; export it again"
             )

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tempfile
+import zipfile
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,14 +75,29 @@ def packed(names: list[str], vectors: npt.NDArray[np.float32]) -> bytes:
     return contents.getvalue()
 
 
+def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """One array of an `.npz`, if it is no larger than its entry."""
+    with archive.open(f"{name}.npy") as stream:
+        major, _ = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        if math.prod(shape) * dtype.itemsize > archive.getinfo(f"{name}.npy").file_size:
+            raise ValueError(f"{name} is larger than what is stored of it")
+    with archive.open(f"{name}.npy") as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
 def _read(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
     """What the file holds; nothing if it is not one of ours."""
     with suppress(Exception):
-        if path.stat().st_size > _MOST_BYTES:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
             return {}
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            names = json.loads(arrays["names"].tobytes())
-            vectors = arrays["vectors"]
+        with zipfile.ZipFile(path) as archive:
+            # Compressed, a small file may hold any amount; and an array's header may state any size.
+            if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
+                return {}
+            names = json.loads(_array(archive, "names").tobytes())
+            vectors = _array(archive, "vectors")
         unique = len(set(names)) == len(names) == len(vectors)
         sound = vectors.dtype == np.float32 and vectors.shape[1:] == (dim,) and np.isfinite(vectors).all()
         if unique and sound and all(isinstance(name, str) for name in names):

@@ -25,6 +25,7 @@ from ..engines.onnx_runtime import open_graph
 from .cache import VectorCache
 from .centring import unit
 
+_MOST_BYTES = 64 * 2**20  # of tokenizer.json; a real one has some million
 _BATCH = 16  # prompts per run; larger ones gain nothing on a small CPU and cost memory
 
 Floats = npt.NDArray[np.float32]
@@ -70,7 +71,7 @@ class TextEncoder:
     def tokens(self, name: str) -> list[str | None]:
         """The tokens of a name, without marks and padding; None for one that is unknown. Raises `BundleError`."""
         tokenizer = self._tokenizer()
-        encoding = tokenizer.encode(clean(name, self._spec.cleaning))
+        (encoding,) = self._tokenized(tokenizer, [clean(name, self._spec.cleaning)])
         unknown = tokenizer.token_to_id("[UNK]")
         parts = zip(encoding.tokens, encoding.ids, encoding.special_tokens_mask, encoding.attention_mask, strict=True)
         # An unknown word may be marked as special, too.
@@ -99,7 +100,7 @@ class TextEncoder:
 
     def _run(self, prompts: list[str]) -> Floats:
         tokenizer, session = self._load()
-        encodings = tokenizer.encode_batch(prompts)
+        encodings = self._tokenized(tokenizer, prompts)
         lengths = {len(encoding.ids) for encoding in encodings}
         if len(lengths) != 1 or not 0 < max(lengths) <= self._spec.context_length:
             raise BundleError(
@@ -130,8 +131,40 @@ class TextEncoder:
 
     def _tokenizer(self) -> Any:
         if self._tokens is None:
+            path = self._path / TOKENIZER
+            check_tokenizer(path, self._spec.context_length)
             try:
-                self._tokens = Tokenizer.from_file(str(self._path / TOKENIZER))
+                self._tokens = Tokenizer.from_file(str(path))
             except Exception as error:  # the binding raises bare Exception
-                raise BundleError(f"cannot read {self._path / TOKENIZER} ({error}); export the bundle again") from error
+                raise BundleError(f"cannot read {path} ({error}); export the bundle again") from error
         return self._tokens
+
+    def _tokenized(self, tokenizer: Any, prompts: list[str]) -> list[Any]:
+        try:
+            return list(tokenizer.encode_batch(prompts))
+        except Exception as error:  # the binding raises bare Exception
+            raise BundleError(
+                f"{self._path / TOKENIZER} does not tokenise {prompts[0][:40]!r} ({error}); export the bundle again"
+            ) from error
+
+
+def check_tokenizer(path: Path, context_length: int) -> None:
+    """Raise `BundleError` for a tokenizer whose size, padding or truncation would take memory without bounds."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise BundleError(f"{path} is larger than {_MOST_BYTES >> 20} MiB; export the bundle again")
+        settings = json.loads(path.read_bytes())
+        padding, truncation = settings.get("padding") or {}, settings.get("truncation") or {}
+        strategy = padding.get("strategy")
+        lengths = [
+            strategy.get("Fixed", 0) if isinstance(strategy, dict) else 0,
+            padding.get("pad_to_multiple_of") or 0,
+            truncation.get("max_length", 0),
+        ]
+        longest = max(lengths)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BundleError(f"cannot read {path} ({error}); export the bundle again") from error
+    if longest > context_length:
+        raise BundleError(
+            f"{path} pads or cuts to {longest} tokens, expected at most {context_length}; export the bundle again"
+        )
