@@ -28,7 +28,7 @@ from ovs_edge.runtime.capture.video_files.video_source import VideoSource
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the video is read with."""
     if request.param == "opencv":
-        monkeypatch.setattr("ovs_edge.runtime.capture.video_files.decoder.pyav", lambda: None)
+        monkeypatch.setattr("ovs_edge.runtime.capture.video_files.decoders.pyav", lambda: None)
     return str(request.param)
 
 
