@@ -30,7 +30,7 @@ from .pretrained import load_pretrained
 from .recipes import Recipe
 from .reporting.progress import progress_bar
 from .text.vocabulary import training_vocabulary
-from .trainer import STATE, Trainer
+from .trainer import STATE, Trainer, TrainerContext
 from .trainer import Progress as StepProgress
 
 
@@ -68,10 +68,8 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
             regions = _taught(recipe.teacher, encoder, datasets, options, ranks, device, console)
         if options.pseudo is not None:
             train = labelled_by(options.pseudo, encoder, train, options, ranks, device, console)
-        trainer = Trainer(
-            model, encoder, train, sets.val, options.folder, recipe.train, recipe.losses, device, regions, ranks,
-            text_state, sets.split, origin,
-        )  # fmt: skip
+        context = TrainerContext(device, ranks, regions, sets.split, origin, text_state)
+        trainer = Trainer(model, encoder, train, sets.val, options.folder, recipe.train, recipe.losses, context)
         if options.resume:
             trainer.resume()
         console.print(

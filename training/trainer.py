@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ class Progress:
     seconds: float  # of this step
 
 
+@dataclass(frozen=True)
+class TrainerContext:
+    """What a trainer works with beside model, data and recipe."""
+
+    device: str | torch.device = "cpu"
+    ranks: Ranks = field(default_factory=Ranks)  # this process among all
+    regions: RegionVectors | None = None  # the teacher's vectors of the training datasets, in their order
+    split: Split | None = None  # hidden from the training datasets; validation, which hides nothing, tells it apart
+    origin: dict[str, Any] | None = None  # provenance of the checkpoint whose weights the model holds
+    text_state: dict[str, Tensor] | None = None  # weights of a text encoder that model.pt has to hold
+
+
 class Trainer:
     """Trains a segmenter on several datasets, each with names of its own; alone, or as one of several processes."""
 
@@ -75,20 +87,14 @@ class Trainer:
         folder: Path,
         options: TrainOptions,
         losses: LossOptions | None = None,
-        device: str | torch.device = "cpu",
-        regions: RegionVectors | None = None,
-        ranks: Ranks | None = None,
-        text_state: dict[str, Tensor] | None = None,
-        split: Split | None = None,
-        origin: dict[str, Any] | None = None,
+        context: TrainerContext | None = None,
     ) -> None:
-        """`regions`: the teacher's vectors of the training datasets in their order, which the distillation needs;
-        `text_state`: weights of a text encoder that `model.pt` has to hold, since no package brings them;
-        `split`: what `train` hides and validation, which hides nothing, tells apart; `origin`: provenance of the
-        checkpoint whose weights `model` holds."""
+        """`train`: datasets and how often each is drawn from; `val`: validation splits; `folder`: for model.pt, log and
+        state. Raises `UsageError` for options that contradict each other."""
+        context = context or TrainerContext()
         self.options, self.losses, self.folder = options, losses or LossOptions(), folder
-        self.device, self.regions, self.ranks = torch.device(device), regions, ranks or Ranks()
-        check_options(self.options, self.losses, self.ranks, self.device, regions, model.config.text.dim)
+        self.device, self.regions, self.ranks = torch.device(context.device), context.regions, context.ranks
+        check_options(self.options, self.losses, self.ranks, self.device, self.regions, model.config.text.dim)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # a third faster on a CPU
         freeze(self.model, options.frozen_stages)
         self.averaged = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
@@ -106,15 +112,15 @@ class Trainer:
         self.rivals = [encoder.encode(names) for names in rival_names(self.datasets, encoder)] if options.rivals else []
         self.val_vectors = [DatasetVocabulary(dataset, encoder).plain for dataset in val]
         means = None
-        if self.losses.centred and regions is not None:
+        if self.losses.centred and self.regions is not None:
             names = torch.cat([vocabulary.plain for vocabulary in self.vocabularies])
-            means = names.mean(0), torch.from_numpy(regions.vectors.astype(np.float32)).mean(0)
+            means = names.mean(0), torch.from_numpy(self.regions.vectors.astype(np.float32)).mean(0)
         self.objective = build_objective(self.model, self.losses, AUTOCAST[Precision(options.precision)], means).to(
             self.device
         )
         self.optimizer = self._optimizer()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == Precision.FP16)
-        self._text_state, self.split, self._origin = text_state, split, origin
+        self._text_state, self.split, self._origin = context.text_state, context.split, context.origin
         self.log = RunLog(folder if self.ranks.first else None)
         self.step = 0
         self.skipped = 0  # by this process

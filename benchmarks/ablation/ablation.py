@@ -39,7 +39,7 @@ from ...training.options import TrainOptions
 from ...training.pretrained import load_pretrained
 from ...training.splits import Split, check_known, hide, read_split, score
 from ...training.text.vocabulary import training_vocabulary
-from ...training.trainer import STATE, Trainer
+from ...training.trainer import STATE, Trainer, TrainerContext
 from ...training.validate import count_confusions
 from .options import Arm
 
@@ -190,7 +190,9 @@ def run_one(options: AblationOptions, arm: Arm, seed: int) -> RunResult:
         names=NamesMode.DRAW if arm.diversified else NamesMode.PLAIN, average=0.99,
     )  # fmt: skip
     regions = None if arm is Arm.PLAIN else _region_vectors(options, material, encoder)
-    trainer = Trainer(model, encoder, material.train, [], place, recipe, losses_of(arm, options), regions=regions)
+    trainer = Trainer(
+        model, encoder, material.train, [], place, recipe, losses_of(arm, options), TrainerContext(regions=regions)
+    )
     if (place / STATE).is_file():
         trainer.resume()
     trainer.run(lambda step: None, lambda step, scores: None)

@@ -33,7 +33,7 @@ from ovs_edge.training.losses.objective import Objective
 from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.photos.batches import Batch
 from ovs_edge.training.schedule import chance, rate_factor
-from ovs_edge.training.trainer import Progress, Trainer
+from ovs_edge.training.trainer import Progress, Trainer, TrainerContext
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 DIAGONAL = [math.sqrt(0.5), math.sqrt(0.5)]
@@ -203,9 +203,8 @@ def test_a_step_leaves_teacher_and_text_as_they_are(kind: str, tmp_path: Path, m
     regions = teach_regions(teacher, [dataset], tmp_path / "regions")
     options = TrainOptions(steps=1, batch=4, crop=64, view=64, warmup=1, workers=0, names="draw")
     losses = LossOptions(points=64, drawn=1, absent=True, region=1, pairs=1)
-    trainer = Trainer(
-        SegmenterModel(mini()), encoder, [(dataset, 1.0)], [], tmp_path / "run", options, losses, regions=regions
-    )
+    context = TrainerContext(regions=regions)
+    trainer = Trainer(SegmenterModel(mini()), encoder, [(dataset, 1.0)], [], tmp_path / "run", options, losses, context)
 
     taken: list[Tensor] = []
 

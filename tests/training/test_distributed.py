@@ -54,20 +54,29 @@ _SCRIPT = """
     from ovs_edge.training.pretrained import load_pretrained
     from ovs_edge.training.distillation.region_cache import RegionVectors
     from ovs_edge.training.options import TrainOptions
-    from ovs_edge.training.trainer import Trainer
+    from ovs_edge.training.trainer import Trainer, TrainerContext
 
 
-    def train(data, folder, ranks): torch.manual_seed(0) model = SegmenterModel(mini()) # Maps of a backbone with
-    random weights hardly differ from pixel to pixel: norms would enlarge rounding errors. load_pretrained(model)
-    dataset = open_dataset(data, "train") keys = np.concatenate([photo * 256 + np.arange(2) for photo in
-    range(len(dataset))])  # the third class is unknown vectors = np.random.default_rng(0).normal(size=(len(keys),
-    384)) vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16) options =
-    TrainOptions( steps=3, batch=4, crop=64, view=64, warmup=1, validate_every=3, workers=0, names="draw", lr=1e-4 )
-    losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.2, points=128) steps = [] Trainer( model,
-    load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder, options, losses,
-    regions=RegionVectors(keys, vectors, "made up"), ranks=ranks, ).run(lambda progress:
-    steps.append(asdict(progress)), lambda step, scores: None) (folder /
-    f"steps{ranks.rank}.json").write_text(json.dumps(steps))
+    def train(data, folder, ranks):
+        torch.manual_seed(0)
+        model = SegmenterModel(mini())
+        # Maps of a backbone with random weights hardly differ from pixel to pixel: norms would enlarge rounding errors.
+        load_pretrained(model)
+        dataset = open_dataset(data, "train")
+        # The third class is unknown to the teacher.
+        keys = np.concatenate([photo * 256 + np.arange(2) for photo in range(len(dataset))])
+        vectors = np.random.default_rng(0).normal(size=(len(keys), 384))
+        vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+        options = TrainOptions(
+            steps=3, batch=4, crop=64, view=64, warmup=1, validate_every=3, workers=0, names="draw", lr=1e-4
+        )
+        losses = LossOptions(drawn=1, region=1, pairs=1, region_dropout=0.2, points=128)
+        steps = []
+        Trainer(
+            model, load_text_encoder(mini().text), [(dataset, 1.0)], [open_dataset(data, "val")], folder, options,
+            losses, TrainerContext(regions=RegionVectors(keys, vectors, "made up"), ranks=ranks),
+        ).run(lambda progress: steps.append(asdict(progress)), lambda step, scores: None)
+        (folder / f"steps{ranks.rank}.json").write_text(json.dumps(steps))
 
 
     def normalise(folder, ranks):

@@ -26,7 +26,7 @@ from ovs_edge.training.distillation.region_cache import RegionVectors
 from ovs_edge.training.losses.losses import LossOptions
 from ovs_edge.training.options import TrainOptions
 from ovs_edge.training.photos.batches import CropDataset
-from ovs_edge.training.trainer import STATE, Trainer
+from ovs_edge.training.trainer import STATE, Trainer, TrainerContext
 
 OPTIONS = TrainOptions(steps=2, batch=4, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 
@@ -46,7 +46,9 @@ def _trainer(
 ) -> Trainer:
     torch.manual_seed(0)
     train, val = open_dataset(data, "train"), open_dataset(data, "val")
-    return Trainer(SegmenterModel(mini()), encoder, [(train, 1.0)], [val], output, options, losses, regions=regions)
+    return Trainer(
+        SegmenterModel(mini()), encoder, [(train, 1.0)], [val], output, options, losses, TrainerContext(regions=regions)
+    )
 
 
 def _run(trainer: Trainer) -> int:

@@ -33,7 +33,7 @@ from ovs_edge.training.reporting.log import LOG
 from ovs_edge.training.reporting.monitor import Monitor
 from ovs_edge.training.request import TrainRequest
 from ovs_edge.training.text.vocabulary import DatasetVocabulary, rival_names
-from ovs_edge.training.trainer import STATE, Trainer
+from ovs_edge.training.trainer import STATE, Trainer, TrainerContext
 
 OPTIONS = TrainOptions(steps=4, batch=2, crop=64, view=64, warmup=1, validate_every=2, workers=0)
 
@@ -57,7 +57,7 @@ def _trainer(data: Path, output: Path, options: TrainOptions = OPTIONS, losses: 
         output,
         options,
         losses,
-        regions=regions,
+        TrainerContext(regions=regions),
     )
 
 
