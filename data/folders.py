@@ -30,7 +30,7 @@ def pair(images: Iterable[Path], mask_of: Callable[[Path], Path]) -> Paired:
 
 def pair_folders(images: Path, masks: Path, background: Path) -> Paired:
     """Photos of a folder with the masks, and background maps, that have their names but for the suffix."""
-    by_stem, maps = _masks(masks), _masks(background)
+    by_stem, maps = masks_by_stem(masks), masks_by_stem(background)
     near = f"{masks.parent.name}/{masks.name}"
     files: list[LabelledFile] = []
     skipped: list[str] = []
@@ -61,8 +61,8 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _masks(folder: Path) -> dict[str, Path]:
-    """Masks by name without suffix."""
+def masks_by_stem(folder: Path) -> dict[str, Path]:
+    """Masks of a folder by their names without suffix."""
     found: dict[str, Path] = {}
     order = {suffix: place for place, suffix in enumerate(MASK_SUFFIXES)}
     masks = [path for path in _files(folder) if path.suffix.lower() in order]

@@ -24,19 +24,28 @@ def read_stored(path: Path, size: tuple[int, int] | None = None) -> npt.NDArray[
 
     Raises `DatasetError`.
     """
-    try:
-        content = path.read_bytes()
-        upright = decode_photo(content, path.name)
-    except (OSError, SourceError) as error:
-        raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error
-    if not _turned(path):
+    upright, content = _decoded(path)
+    if not is_turned(path):
         return upright
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     stored = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags), np.uint8)
     return upright if size is not None and stored.shape[:2] != size == upright.shape[:2] else stored
 
 
-def _turned(path: Path) -> bool:
+def read_upright(path: Path) -> npt.NDArray[np.uint8]:
+    """A photo (H, W, 3) BGR as viewers show it. Raises `DatasetError`."""
+    return _decoded(path)[0]
+
+
+def _decoded(path: Path) -> tuple[npt.NDArray[np.uint8], bytes]:
+    try:
+        content = path.read_bytes()
+        return decode_photo(content, path.name), content
+    except (OSError, SourceError) as error:
+        raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error
+
+
+def is_turned(path: Path) -> bool:
     """Whether a photo asks to be turned when it is shown."""
     # OpenCV has read it; on notes that are damaged Pillow raises whatever it trips over.
     with suppress(Exception), Image.open(path) as picture:

@@ -58,7 +58,8 @@ def index_values(path: Path) -> npt.NDArray[np.integer]:
         shown = ", ".join("({}, {}, {})".format(*colour) for colour in colours[:3].tolist())
         raise DatasetError(
             f"{path} is an RGB picture (colours {shown}…), expected an index mask with one value a pixel: the class "
-            "index, 255 where it is not labelled. Convert the colours to indices"
+            "index, 255 where it is not labelled. Convert the colours: ovs-data convert FOLDER --from colour-masks "
+            "--names COLOURS.txt -o NEW"
         )
     return mask
 

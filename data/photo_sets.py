@@ -24,7 +24,7 @@ from .readers.ade20k import ADE20K_150, ADE20K_847
 from .readers.cityscapes import CITYSCAPES
 from .readers.coco_panoptic import COCO_PANOPTIC
 from .readers.index_masks import INDEX_MASKS
-from .readers.other_formats import other_format
+from .readers.other_formats import convertible, other_format
 from .readers.pascal import CONTEXT_59, CONTEXT_459, VOC_20, VOC_21
 from .readers.reader import PhotoReader, Split
 from .validate import require_labels
@@ -73,6 +73,8 @@ def find_readers(given: str, split: Split) -> tuple[list[PhotoReader], Path]:
     found = other_format(folder)
     what = f"it looks like {found}" if found else "it is no data set that is known"
     expected = "classes.json with images/ and masks/, or the layout of a published set"
+    if found and convertible(found):
+        raise DatasetError(f"{folder}: {what}, which ovs-data converts: ovs-data convert {folder} -o NEW_FOLDER")
     raise DatasetError(f"{folder} cannot be read as a data set: {what}; expected {expected} ({_names()})")
 
 

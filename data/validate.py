@@ -81,8 +81,8 @@ def require_labels(photos: PhotoSet) -> None:
     if seen >= _FEW:
         raise DatasetError(
             f"{photos.name}: of its {len(photos.classes)} classes only the first, {photos.classes[0].names[0]!r}, has "
-            f"pixels in {seen} masks. If the masks are binary, 255 for the object, write class indices: 255 means not "
-            "labelled here"
+            f"pixels in {seen} masks. If the masks are binary, 255 for the object, convert them: ovs-data convert "
+            "FOLDER --from binary-masks -o NEW; 255 means not labelled here"
         )
 
 

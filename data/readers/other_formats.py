@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+_BOXES = "boxes in XML files, as of Pascal VOC or LabelImg, which tell no pixels"
+_YOLO_ALONE = "YOLO's text files without data.yaml, which names the classes"
+
 _FILES = 200  # that are looked at
 _HEAD = 4096  # bytes of a file that are looked at
 
@@ -21,13 +24,18 @@ def other_format(folder: Path) -> str | None:
         return "CVAT's segmentation masks, colours with labelmap.txt"
     for path in files:
         suffix = path.suffix.lower()
-        if suffix == ".json" and (found := _json_kind(path)):
+        if suffix == ".json" and (found := json_kind(path)):
             return found
-        if suffix == ".xml" and (found := _xml_kind(path)):
+        if suffix == ".xml" and (found := xml_kind(path)):
             return found
     if any(path.suffix.lower() == ".txt" and path.parent.parent.name == "labels" for path in files):
-        return "YOLO's text files"
+        return _YOLO_ALONE
     return None
+
+
+def convertible(found: str) -> bool:
+    """Whether `ovs-data convert` reads what `other_format` found."""
+    return found not in (_BOXES, _YOLO_ALONE)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -37,7 +45,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from sorted(path for path in folder.glob(level + pattern) if not path.name.startswith("."))[:50]
 
 
-def _json_kind(path: Path) -> str | None:
+def json_kind(path: Path) -> str | None:
     head = _head(path)
     if '"shapes"' in head and ('"imagePath"' in head or '"imageData"' in head):
         return "LabelMe's JSON files"
@@ -57,12 +65,12 @@ def _json_kind(path: Path) -> str | None:
     return None
 
 
-def _xml_kind(path: Path) -> str | None:
+def xml_kind(path: Path) -> str | None:
     head = _head(path)
     if "<annotations>" in head and "<image " in head:
         return "CVAT's XML"
     if "<annotation>" in head:
-        return "boxes in XML files, as of Pascal VOC or LabelImg, which tell no pixels"
+        return _BOXES
     return None
 
 

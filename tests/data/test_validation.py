@@ -62,7 +62,7 @@ def _binary(index: int) -> np.ndarray:
 
 def test_binary_masks_of_several_classes_are_refused(tmp_path: Path) -> None:
     folder = _own(tmp_path / "own", _binary)
-    _refused(folder, r"of its 2 classes only the first, 'class 0', has pixels in 5 masks.*write class indices")
+    _refused(folder, r"of its 2 classes only the first, 'class 0', has pixels in 5 masks.*--from binary-masks")
 
 
 def test_one_class_and_few_photos_may_look_so(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def describe(
     data = Table("data", "read as", "photos", "left out", "unusable", "classes", "without a pixel", "drawn")
     weights = sum(weight for _, weight in train)
     for dataset, weight in train:
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"reading {dataset.name}", total=len(dataset))
             report = dataset.report(partial(progress.advance, task))
         for problem in told(report.problems):

@@ -1,0 +1,1 @@
+"""Formats of labels that other tools write, one module each; `registry` lists them."""

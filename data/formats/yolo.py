@@ -1,0 +1,142 @@
+"""YOLO's segmentation labels: `data.yaml`, and a text file of polygons for each photo.
+
+A line is a class number and a polygon in shares of the photo's width and height: `0 x1 y1 x2 y2 x3 y3 …`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...bundle.errors import DatasetError, require
+from ...bundle.image_files import is_image_name
+from ..labelled import VOID
+from ..readers.reader import Split
+from ..text_files import read_text
+from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted, unique_names
+from .shapes import fill
+
+_LISTS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_BOX = 5  # numbers of a line that is a box
+
+
+class Yolo(LabelFormat):
+    """Photos below `images`, label files below `labels` by the same names."""
+
+    name = "yolo"
+    title = "YOLO segmentation"
+
+    def recognises(self, folder: Path) -> bool:
+        """See `LabelFormat`."""
+        return _list(folder) is not None
+
+    def read(self, folder: Path, options: ReadOptions) -> FormatSet:
+        """See `LabelFormat`; a photo without a label file, or with an empty one, shows none of the classes."""
+        path = _list(folder)
+        if path is None:
+            raise DatasetError(f"{folder} has no {_LISTS[0]}, which names YOLO's classes; expected it there")
+        document = _yaml(path)
+        given = _names(document, path)
+        classes, indices = merged(given, options)
+        photos: list[Annotated] = []
+        skipped: list[str] = []
+        splits: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
+        for split, keys in splits.items():
+            entry = next((document[key] for key in keys if document.get(key)), None)
+            images = [image for one in _several(entry) for image in _images(folder, document, str(one))]
+            if entry is not None and not images:
+                skipped.append(f"{split}: no photos in {entry}")
+            for image, name in zip(images, unique_names(images, image_root(images)), strict=True):
+                paint = partial(_paint, _labels_of(image), indices, options)
+                photos.append(Annotated(image, name, paint, split))
+        return FormatSet(classes, tuple(photos), tuple(skipped))
+
+
+def image_root(images: list[Path]) -> Path:
+    """The folder above all of them."""
+    common = images[0].parent if images else Path()
+    while not all(common in image.parents for image in images):
+        common = common.parent
+    return common
+
+
+def _list(folder: Path) -> Path | None:
+    return next((folder / name for name in _LISTS if (folder / name).is_file()), None)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    yaml = require("yaml", "data")
+    try:
+        document = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise DatasetError(f"cannot read {path} ({str(error).splitlines()[0]}); expected YAML") from error
+    if not isinstance(document, dict):
+        raise DatasetError(f"{path} is no table of settings; expected names, train and val")
+    return document
+
+
+def _names(document: dict[str, Any], path: Path) -> list[str]:
+    names = document.get("names")
+    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DatasetError(f"{path} has no list of names, numbered from 0")
+    return [str(name) for name in names]
+
+
+def _several(entry: Any) -> list[Any]:
+    return entry if isinstance(entry, list) else [] if entry is None else [entry]
+
+
+def _images(folder: Path, document: dict[str, Any], entry: str) -> list[Path]:
+    """Photos of a folder, or of a list of them; paths are taken from the folder, or from `path` in it."""
+    root = str(document.get("path") or "")
+    places = [folder / root / entry, folder / entry, folder / entry.removeprefix("../")]
+    place = next((one for one in places if one.exists()), None)
+    if place is None:
+        return []
+    if place.is_file():
+        lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
+        return [found for line in lines if (found := place.parent / line).is_file()]
+    return sorted(path for path in place.rglob("*") if is_image_name(path) and path.is_file())
+
+
+def _labels_of(image: Path) -> Path:
+    """`…/images/train/a.jpg` -> `…/labels/train/a.txt`; the last `images` of the path counts."""
+    parts = list(image.parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _paint(path: Path, indices: list[int], options: ReadOptions, size: Size) -> Painted:
+    labels = np.full(size, VOID, np.int32)
+    height, width = size
+    lines = read_text(path).splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) == _BOX:
+            raise DatasetError(f"{path}, line {number} is a box, which tells no pixels; expected a polygon")
+        try:
+            index, numbers = indices[_whole(words[0])], [float(word) for word in words[1:]]
+        except (ValueError, IndexError) as error:
+            raise DatasetError(f"{path}, line {number}: {line[:40]!r} is no class with a polygon ({error})") from error
+        if len(numbers) < _BOX or len(numbers) % 2:
+            raise DatasetError(f"{path}, line {number} has {len(numbers)} numbers, expected x and y of three points")
+        scaled = [value * (height if place % 2 else width) for place, value in enumerate(numbers)]
+        labels[fill([scaled], size)] = index
+    return painted(labels, options)
+
+
+def _whole(word: str) -> int:
+    value = int(float(word))
+    if value < 0:
+        raise ValueError("below 0")
+    return value

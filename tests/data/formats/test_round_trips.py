@@ -1,0 +1,167 @@
+"""Real masks, written in each format and converted back, are the same pixels."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from ovs_edge.data.formats.convert import convert
+from ovs_edge.data.formats.label_format import ReadOptions
+from ovs_edge.data.formats.registry import find_format
+from ovs_edge.runtime.opencv import cv2
+
+DATA = Path(__file__).parents[3].parent / "shared" / "data" / "msrc"
+PHOTOS = 4
+VOID = 255
+
+Labels = npt.NDArray[np.uint8]
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no labelled photos at {DATA}")
+
+
+def _photos() -> list[tuple[Path, Labels]]:
+    photos = sorted((DATA / "images/val").iterdir())[:PHOTOS]
+    return [(path, np.asarray(Image.open(DATA / f"masks/val/{path.stem}.png"))) for path in photos]
+
+
+def _regions(labels: Labels) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Connected regions of one value, not labelled ones among them, the largest first."""
+    found: list[tuple[int, npt.NDArray[np.bool_]]] = []
+    for value in np.unique(labels).tolist():
+        count, regions = cv2.connectedComponents((labels == value).astype(np.uint8), connectivity=4)
+        found += [(value, regions == number) for number in range(1, count)]
+    # A region is filled with its holes, so what lies in them has to come later.
+    yield from sorted(found, key=lambda region: -_filled(region[1]))
+
+
+def _filled(region: npt.NDArray[np.bool_]) -> int:
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    return int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
+
+
+def _outline(region: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """The outer outline, half-way between the centres of the pixels inside and outside."""
+    measure = pytest.importorskip("skimage.measure")
+    contours = measure.find_contours(np.pad(region, 1).astype(float), 0.5, fully_connected="low")
+    outer = max(contours, key=lambda points: np.ptp(points[:, 0]) * np.ptp(points[:, 1]))
+    return [(float(x) - 0.5, float(y) - 0.5) for y, x in outer[:-1]]
+
+
+def _copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(path.read_bytes())
+
+
+def _labelme(folder: Path, names: list[str]) -> None:
+    for path, labels in _photos():
+        _copy(path, folder / path.name)
+        shapes = [
+            {"label": "__ignore__" if value == VOID else names[value], "points": _outline(region)}
+            for value, region in _regions(labels)
+        ]
+        document = {"shapes": shapes, "imagePath": path.name, "imageHeight": len(labels), "imageWidth": len(labels[0])}
+        (folder / f"{path.stem}.json").write_text(json.dumps(document))
+
+
+def _yolo(folder: Path, names: list[str]) -> None:
+    (folder / "labels/train").mkdir(parents=True)
+    listed = "".join(f"  - '{name}'\n" for name in [*names, "void"])
+    (folder / "data.yaml").write_text(f"train: images/train\nnames:\n{listed}")
+    for path, labels in _photos():
+        _copy(path, folder / "images/train" / path.name)
+        height, width = labels.shape
+        lines = [
+            " ".join([str(min(value, len(names))), *(f"{x / width!r} {y / height!r}" for x, y in _outline(region))])
+            for value, region in _regions(labels)
+        ]
+        (folder / f"labels/train/{path.stem}.txt").write_text("\n".join(lines))
+
+
+def _cvat(folder: Path, names: list[str]) -> None:
+    images = []
+    for number, (path, labels) in enumerate(_photos()):
+        _copy(path, folder / "images" / path.name)
+        shapes = "".join(
+            f'<polygon label="{"void" if value == VOID else names[value]}" '
+            f'points="{";".join(f"{x},{y}" for x, y in _outline(region))}"/>'
+            for value, region in _regions(labels)
+        )
+        images.append(
+            f'<image id="{number}" name="{path.name}" width="{len(labels[0])}" height="{len(labels)}">{shapes}</image>'
+        )
+    (folder / "annotations.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
+
+
+def _coco(folder: Path, names: list[str]) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    images, annotations = [], []
+    for number, (path, labels) in enumerate(_photos()):
+        _copy(path, folder / "val2017" / path.name)
+        images.append({"id": number, "file_name": path.name, "height": len(labels), "width": len(labels[0])})
+        for value in set(np.unique(labels).tolist()) - {VOID}:
+            runs = coco.encode(np.asfortranarray((labels == value).astype(np.uint8)))
+            segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
+            annotations.append({"image_id": number, "category_id": value, "segmentation": segmentation, "iscrowd": 0})
+    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+    (folder / "annotations").mkdir()
+    (folder / "annotations/stuff_val2017.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+
+
+def _colours(folder: Path, names: list[str]) -> None:
+    palette = np.array([[7 * number % 256, 255 - number, 100] for number in range(256)], np.uint8)
+    palette[VOID] = (224, 224, 192)
+    lines = [f"{name}:{','.join(map(str, palette[number].tolist()))}::" for number, name in enumerate(names)]
+    folder.mkdir(exist_ok=True)
+    (folder / "labelmap.txt").write_text("\n".join(lines))
+    (folder / "SegmentationClass").mkdir()
+    for path, labels in _photos():
+        _copy(path, folder / "JPEGImages" / path.name)
+        Image.fromarray(palette[labels]).save(folder / f"SegmentationClass/{path.stem}.png")
+
+
+def _supervisely(folder: Path, names: list[str]) -> None:
+    for path, labels in _photos():
+        _copy(path, folder / "val/img" / path.name)
+        things: list[dict[str, Any]] = []
+        for value in set(np.unique(labels).tolist()) - {VOID}:
+            rows, columns = np.nonzero(labels == value)
+            part = (labels == value)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            stream = io.BytesIO()
+            Image.fromarray(part).save(stream, "PNG")
+            data = base64.b64encode(zlib.compress(stream.getvalue())).decode()
+            bitmap = {"data": data, "origin": [int(columns.min()), int(rows.min())]}
+            things.append({"classTitle": names[value], "geometryType": "bitmap", "bitmap": bitmap})
+        (folder / "val/ann").mkdir(exist_ok=True)
+        document = {"size": {"height": len(labels), "width": len(labels[0])}, "objects": things}
+        (folder / f"val/ann/{path.name}.json").write_text(json.dumps(document))
+    (folder / "meta.json").write_text(json.dumps({"classes": [{"title": name} for name in names], "tags": []}))
+
+
+@pytest.mark.parametrize("write", [_labelme, _yolo, _cvat, _coco, _colours, _supervisely])
+def test_masks_come_back(write: Callable[[Path, list[str]], None], tmp_path: Path) -> None:
+    names = [entry.split("|")[0] for entry in json.loads((DATA / "classes.json").read_text())]
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    write(source, names)
+    label_format = find_format(source)
+    photos = label_format.read(source, ReadOptions({"void": ""}))
+    result = convert(source, label_format, photos, target)
+    assert result.skipped == ()
+    assert sum(result.photos.values()) == PHOTOS
+    classes = json.loads((target / "classes.json").read_text())
+    table = np.full(256, VOID, np.uint8)
+    table[: len(classes)] = [names.index(name) for name in classes]
+    for path, labels in _photos():
+        [mask] = target.glob(f"masks/*/{path.stem}.png")
+        assert np.array_equal(table[np.asarray(Image.open(mask))], labels)
