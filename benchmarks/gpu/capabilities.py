@@ -30,7 +30,7 @@ class Capabilities:
         """Backends of `ovs-bench speed` that can run here, the CPU first."""
         found = ["cpu"]
         if self.cuda_obstacle is None:
-            found.append("cuda")
+            found += ["cuda", "cuda-graphs"]
             found += ["ort-tensorrt"] if "TensorrtExecutionProvider" in self.providers else []
         found += ["ort-rtx"] if self.gpu and "NvTensorRTRTXExecutionProvider" in self.providers else []
         if self.gpu and "pycuda" in self.packages and {"tensorrt", "tensorrt-rtx"} & set(self.packages):

@@ -8,6 +8,7 @@ from ..speed.compare import CONFIDENCE, relative
 from .table import table
 
 _ENGINES = {"cpu": "ONNX Runtime, CPU", "cuda": "ONNX Runtime, CUDA", "tensorrt": "TensorRT", "torch": "eager torch"}
+_ENGINES |= {"cuda-graphs": "ONNX Runtime, CUDA graphs"}
 _ENGINES |= {"ort-tensorrt": "ONNX Runtime, TensorRT", "ort-rtx": "ONNX Runtime, TensorRT-RTX", "peer": "peer"}
 _ENGINES |= {"peer-cpu": "peer, ONNX Runtime, CPU", "peer-cuda": "peer, ONNX Runtime, CUDA"}
 _SLOWEST = 12  # modules of a profile that are listed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, require
+from ...runtime.engines.bound_session import BoundOnnxSession
 from ...runtime.engines.engine import EngineOptions
 from ...runtime.engines.registry import open_session
 from ...runtime.engines.session import RawOutputs, Session
@@ -19,14 +19,14 @@ from ...runtime.engines.session import RawOutputs, Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Execution providers of ONNX Runtime that `ovs-run` does not offer, measured with their copies separately. The backends
-# cpu, cuda and tensorrt run the session class that `ovs-run` runs.
+# What `ovs-run` does not offer: CUDA graphs, and further execution providers of ONNX Runtime. The backends cpu, cuda and
+# tensorrt run the session that `ovs-run` runs.
 _BOUND_PROVIDERS = {
+    "cuda-graphs": "CUDAExecutionProvider",
     "ort-tensorrt": "TensorrtExecutionProvider",
     "ort-rtx": "NvTensorRTRTXExecutionProvider",
 }
-BACKENDS = ("cpu", "cuda", "tensorrt", "ort-tensorrt", "ort-rtx", "torch")
-_RAW = ("labels", "confidence", "mask_logits", "class_logits")
+BACKENDS = ("cpu", "cuda", "cuda-graphs", "tensorrt", "ort-tensorrt", "ort-rtx", "torch")
 
 
 def available_backends() -> tuple[str, ...]:
@@ -59,73 +59,31 @@ def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> 
     if backend == "torch":
         return TorchSession(bundle, threads)
     if backend in _BOUND_PROVIDERS:
-        return BoundSession(bundle, precision, _BOUND_PROVIDERS[backend])
+        return open_bound(bundle, precision, _BOUND_PROVIDERS[backend], graphs=backend == "cuda-graphs")
     if backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}; expected {', '.join(BACKENDS)}, auto or all")
     return open_session(bundle, EngineOptions(precision, threads, backend))
 
 
-class BoundSession:
-    """ONNX Runtime with inputs and outputs bound on the device, so that copies are timed separately."""
+def open_bound(bundle: Bundle, precision: str, provider: str, *, graphs: bool = False) -> Session:
+    """The bundle's segmenter with an execution provider that `ovs-run` does not offer; `graphs`: with CUDA graphs.
 
-    at_once = 1
-
-    def __init__(self, bundle: Bundle, precision: str, provider: str, device: str = "cuda") -> None:
-        """`device` is "cuda", or "cpu", where nothing is copied."""
-        ort = require("onnxruntime", "cuda")
-        if provider not in ort.get_available_providers():
-            raise UsageError(f"this onnxruntime has no {provider}; it has {', '.join(ort.get_available_providers())}")
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        path = bundle.graph(precision)
-        providers = list(dict.fromkeys((provider, "CPUExecutionProvider")))
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # the binding raises many unrelated types
-            raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
-        if provider not in self._session.get_providers():
-            raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
-        self._value = ort.OrtValue
-        self._device = device
-        self.timings: dict[str, float] = {}  # of the last run: upload, infer, download, in milliseconds
-
-    def run(
-        self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]:
-        """See `Session.run`."""
-        labels, confidence = self._run(_RAW[:2], image, text_embeddings)
-        return labels, confidence
-
-    def run_raw(self, image: npt.NDArray[np.uint8], text_embeddings: npt.NDArray[np.float32]) -> RawOutputs:
-        """See `Session.run_raw`."""
-        return RawOutputs(*self._run(_RAW, image, text_embeddings))
-
-    def _run(self, outputs: tuple[str, ...], *arrays: npt.NDArray[Any]) -> list[Any]:
-        marks = [time.perf_counter()]
-        binding = self._session.io_binding()
-        for name, array in zip(("image", "text_embeddings"), arrays, strict=True):
-            value = self._value.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
-            binding.bind_ortvalue_input(name, value)
-        for name in outputs:
-            binding.bind_output(name, self._device)
-        binding.synchronize_inputs()
-        marks.append(time.perf_counter())
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-        marks.append(time.perf_counter())
-        results = list(binding.copy_outputs_to_cpu())
-        marks.append(time.perf_counter())
-        steps = zip(("upload", "infer", "download"), marks, marks[1:], strict=False)
-        self.timings = {step: (end - start) * 1e3 for step, start, end in steps}
-        return results
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session = None
+    Raises `UsageError` for a provider that is not here or finds no device, `BundleError` for a graph that it refuses.
+    """
+    ort = require("onnxruntime", "cuda")
+    if provider not in ort.get_available_providers():
+        raise UsageError(f"this onnxruntime has no {provider}; it has {', '.join(ort.get_available_providers())}")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    path = bundle.graph(precision)
+    chosen: list[Any] = [(provider, {"enable_cuda_graph": "1"}) if graphs else provider, "CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # the binding raises many unrelated types
+        raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
+    if provider not in session.get_providers():
+        raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
+    return BoundOnnxSession(session, path, bundle.manifest.graph, graphs=graphs)
 
 
 class TorchSession:

@@ -22,8 +22,8 @@ class SpeedOptions:
     backend: Annotated[
         str,
         Option(
-            help="cpu, cuda, tensorrt, ort-tensorrt, ort-rtx, torch, comma-separated; 'auto' is what ovs-run takes, "
-            "'all' is every backend that this machine can open."
+            help="cpu, cuda, cuda-graphs, tensorrt, ort-tensorrt, ort-rtx, torch, comma-separated; 'auto' is what "
+            "ovs-run takes, 'all' is every backend that this machine can open."
         ),
     ] = "auto"
     classes: Annotated[

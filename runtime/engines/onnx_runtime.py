@@ -16,9 +16,10 @@ import numpy.typing as npt
 from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, note, require
 from ...bundle.processor import usable_cores, usable_processors
+from .bound_session import BoundOnnxSession
 from .child_import import import_in_child
 from .engine import Engine, EngineOptions, Finding, Obstacle, fastest_of
-from .session import RawOutputs
+from .session import RawOutputs, Session
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -101,7 +102,7 @@ class OnnxSession:
     """A bundle's segmenter in ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        """`options.provider` is "cpu" or "cuda"."""
+        """`options.provider` is "cpu"; on a GPU, `BoundOnnxSession` runs the graph."""
         precision, threads, provider = options.precision, capped(options.threads), options.provider
         self._path = bundle.graph(precision)
         if not (bundle.fits_processor(precision) or bundle.force):
@@ -152,6 +153,12 @@ class OnnxSession:
         self._session = None
 
 
+def _open_cuda(bundle: Bundle, options: EngineOptions) -> Session:
+    path = bundle.graph(options.precision)
+    session = open_graph(path, options.threads, "cuda", exact=options.precision == "int8")
+    return BoundOnnxSession(session, path, bundle.manifest.graph)
+
+
 def _cuda_suits(options: EngineOptions) -> Obstacle | None:
     if options.precision == "int8-cpu":
         return Obstacle("int8-cpu is for CPUs; a GPU would send every product there and back")
@@ -188,4 +195,4 @@ def _installed(package: str) -> bool:
 
 
 CPU = Engine("cpu", OnnxSession, lambda options: None, _examine_cpu, fastest_of("int8-cpu"))
-CUDA = Engine("cuda", OnnxSession, _cuda_suits, _examine_cuda, fastest_of("fp16"))
+CUDA = Engine("cuda", _open_cuda, _cuda_suits, _examine_cuda, fastest_of("fp16"))

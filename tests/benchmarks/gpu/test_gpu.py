@@ -132,7 +132,7 @@ def test_what_is_installed_decides_what_runs() -> None:
     providers = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     packages = {"onnxruntime-gpu": "1.0", "tensorrt": "10.3", "pycuda": "2024.1"}
     full = Capabilities("Orin", "540", "8.7", 7620, providers, None, "12.6", packages)
-    assert full.backends == ("cpu", "cuda", "ort-tensorrt", "tensorrt")
+    assert full.backends == ("cpu", "cuda", "cuda-graphs", "ort-tensorrt", "tensorrt")
     assert detect().providers  # this machine's, whatever it has
 
 

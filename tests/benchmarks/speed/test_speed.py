@@ -21,7 +21,7 @@ from ovs_edge.benchmarks.machine.conditions import ConditionMonitor, sample_warn
 from ovs_edge.benchmarks.machine.power import Reader, energy_per_frame
 from ovs_edge.benchmarks.report.report import tables
 from ovs_edge.benchmarks.speed import backends, speed
-from ovs_edge.benchmarks.speed.backends import BoundSession, open_backend
+from ovs_edge.benchmarks.speed.backends import open_backend
 from ovs_edge.benchmarks.speed.peer import CommandPeer, OnnxPeer
 from ovs_edge.benchmarks.speed.runners import Picture, Subject, load_pictures
 from ovs_edge.benchmarks.speed.speed import interleaved, live_model
@@ -29,7 +29,6 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.models import default_bundle
 from ovs_edge.runtime.engines.engine import EngineOptions
-from ovs_edge.runtime.engines.registry import open_session
 
 ECHO = """import sys
 for line in sys.stdin:
@@ -216,19 +215,6 @@ def test_doubtful_samples(rounds: Sequence[Sequence[float]], words: list[str]) -
     found = sample_warnings(rounds)
     assert len(found) == len(words)
     assert all(word in line for word, line in zip(words, found, strict=True))
-
-
-def test_bound_session_gives_what_the_runtime_gives(tiny_bundle: Path) -> None:
-    bundle = Bundle.open(tiny_bundle)
-    rng = np.random.default_rng(0)
-    image, vectors = rng.integers(0, 256, (1, 48, 64, 3), np.uint8), rng.standard_normal((5, 2, 3)).astype(np.float32)
-    with open_session(bundle, EngineOptions(threads=1, provider="cpu")) as plain:
-        expected = plain.run(image, vectors)
-    with BoundSession(bundle, "fp32", "CPUExecutionProvider", "cpu") as bound:
-        found = bound.run(image, vectors)
-        assert list(bound.timings) == ["upload", "infer", "download"]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda", "tensorrt"])
