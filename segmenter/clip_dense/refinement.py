@@ -62,38 +62,59 @@ def _padded(x: Tensor, by: int) -> Tensor:
 
 
 class GuidedFilter(nn.Module):
-    """Fast guided filter (He and Sun, 2015; He, Sun and Tang, "Guided Image Filtering", TPAMI 2013).
+    """Fast guided filter with a coloured guide (He, Sun and Tang, "Guided Image Filtering", TPAMI 2013; He and Sun, 2015).
 
-    Around every pixel the scores are a linear function of the image's brightness, fitted at a quarter of the size.
+    Around every pixel the scores are a linear function of the image's three colours, fitted at a quarter of the size.
     """
 
-    RADIUS = 4  # of the fitted square, in pixels of the small maps
-    SMOOTHNESS = 0.014  # added to the variance of the brightness; a thousandth of the square of the range 0..255
-
-    brightness: Tensor  # (3,)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("brightness", torch.tensor((0.299, 0.587, 0.114)), persistent=False)
+    RADIUS = 3  # of the fitted square, in pixels of the small maps
+    SMOOTHNESS = 0.014  # added to the variance of a colour; a thousandth of the square of the range 0..255
 
     def forward(self, scores: Tensor, image: Tensor) -> Tensor:
-        """scores (h, w, N) of a size that divides the image's, image (H, W, 3) RGB, normalised -> (H, W, N)."""
-        grey = image @ self.brightness
+        """scores (h, w, N) of a size that divides the image's, image (H, W, 3), normalised -> (H, W, N)."""
         stride = image.shape[0] // scores.shape[0]
-        guide = nn.functional.avg_pool2d(grey[None, None], stride) if stride > 1 else grey[None, None]
+        guide = image.permute(2, 0, 1)[None]
+        guide = nn.functional.avg_pool2d(guide, stride) if stride > 1 else guide
         maps = scores.permute(2, 0, 1)[None]
-        guide_mean, mean = self._mean(guide), self._mean(maps)
-        slope = (self._mean(guide * maps) - guide_mean * mean) / (
-            self._mean(guide * guide) - guide_mean * guide_mean + self.SMOOTHNESS
-        )
-        offset = mean - slope * guide_mean
+        mean, guide_mean = self._mean(maps), self._mean(guide)
+        # Covariance of each colour with the scores, and of the colours with each other.
+        shared = [self._mean(guide[:, index, None] * maps) - guide_mean[:, index, None] * mean for index in range(3)]
+        colours = self._mean(guide[:, _FIRST] * guide[:, _SECOND]) - guide_mean[:, _FIRST] * guide_mean[:, _SECOND]
+        slopes = _solve(colours, self.SMOOTHNESS, shared)
+        offset = mean - sum(slope * guide_mean[:, index, None] for index, slope in enumerate(slopes))
         size = (int(image.shape[0]), int(image.shape[1]))
-        return _upsampled(self._mean(slope), size) * grey[..., None] + _upsampled(self._mean(offset), size)
+        result = _upsampled(self._mean(offset), size)
+        for index, slope in enumerate(slopes):
+            result = result + _upsampled(self._mean(slope), size) * image[..., index, None]
+        return result
 
     def _mean(self, x: Tensor) -> Tensor:
         """(1, C, h, w), the mean of the square around each pixel, as far as it is inside."""
         side = 2 * self.RADIUS + 1
         return nn.functional.avg_pool2d(x, side, 1, self.RADIUS, count_include_pad=False)
+
+
+# Places of a symmetric 3 x 3 matrix: 00, 01, 02, 11, 12, 22.
+_FIRST, _SECOND = [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]
+
+
+def _solve(matrix: Tensor, smoothness: float, right: list[Tensor]) -> list[Tensor]:
+    """Solutions of symmetric 3 x 3 systems, (matrix + smoothness * identity) x = right, by their cofactors.
+
+    matrix (1, 6, h, w), right three times (1, N, h, w) -> three times (1, N, h, w).
+    """
+    aa, ab, ac, bb, bc, cc = matrix.chunk(6, 1)
+    aa, bb, cc = aa + smoothness, bb + smoothness, cc + smoothness
+    cofactors = (
+        (bb * cc - bc * bc, ac * bc - ab * cc, ab * bc - ac * bb),
+        (ac * bc - ab * cc, aa * cc - ac * ac, ab * ac - aa * bc),
+        (ab * bc - ac * bb, ab * ac - aa * bc, aa * bb - ab * ab),
+    )
+    determinant = aa * cofactors[0][0] + ab * cofactors[0][1] + ac * cofactors[0][2]
+    return [
+        sum((row[index] / determinant * right[index] for index in range(1, 3)), row[0] / determinant * right[0])
+        for row in cofactors
+    ]
 
 
 def _upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
