@@ -78,7 +78,7 @@ class RunOptions:
     split: Path | None = None  # see `training.splits`
     region_cache: Path | None = None  # None: under the user's cache folder
     photos: list[tuple[Path, float]] = field(default_factory=list)  # folders of photos without masks; need `pseudo`
-    pseudo: Path | None = None  # a `model.pt` that labels what the data leave unlabelled
+    pseudo: Path | None = None  # a `model.pt`, or clip-dense:SOURCE, that labels what the data leave unlabelled
     pseudo_share: float = 0.5  # see `PseudoOptions.share`
     photo_cache: Path | None = None  # folder for decoded photos; None: under the user's cache folder
     cache_gb: float = 8.0  # most gigabytes of decoded photos of one dataset; 0: none are kept

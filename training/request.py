@@ -64,7 +64,11 @@ class TrainRequest:
         ),
     ] = None
     teacher: Annotated[
-        str | None, typer.Option(help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai) or clip:MODEL:FILE.")
+        str | None,
+        typer.Option(
+            help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai), clip:MODEL:FILE, or clip-dense:SOURCE with SOURCE "
+            "as ovs-export --clip takes it."
+        ),
     ] = None
     drawn: Annotated[float | None, typer.Option(min=0, help="Weight of the classification by drawn names.")] = None
     absent: Annotated[
@@ -94,7 +98,7 @@ class TrainRequest:
     split: Annotated[Path | None, typer.Option(help='JSON with "unseen" classes, hidden from training.')] = None
     pseudo: Annotated[
         Path | None,
-        typer.Option(help="model.pt that labels unlabelled pixels where it is confident (self-training)."),
+        typer.Option(help="model.pt, or clip-dense:SOURCE, that labels unlabelled pixels where it is confident."),
     ] = None
     pseudo_share: Annotated[
         float | None,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def run_accuracy(options: AccuracyOptions) -> int:
     """`ovs-bench accuracy`; returns its exit code."""
     require("PIL", "masks")
+    if options.recipe is not None:
+        return _run_published(options)
     from ...bundle.bundle import Bundle
     from ...data.photo_sets import open_photos
     from ...models import default_bundle
@@ -59,6 +61,32 @@ def run_accuracy(options: AccuracyOptions) -> int:
         write_result(output, path, {"precision": options.precision, "accuracy": rows})
     if kept is not None:
         forget(kept)
+    return 0
+
+
+def _run_published(options: AccuracyOptions) -> int:
+    for module in ("torch", "open_clip"):
+        require(module, "export")
+    from ...data.photo_sets import find_readers, open_photos
+    from ...segmenter.clip_dense.config import DenseRecipe
+    from .published import PublishedClip, default_names, measure_published, read_names, settings_of
+
+    assert options.clip is not None
+    recipe = DenseRecipe(options.dense.value)
+    sets = [(open_photos(given), settings_of(recipe, find_readers(given, "val")[0][0].name)) for given in options.data]
+    names = [
+        default_names(photos, settings) if options.names is None else read_names(options.names, len(photos.classes))
+        for photos, settings in sets
+    ]
+    clip = PublishedClip(options.clip, recipe)
+    rows = []
+    for (photos, settings), words in zip(sets, names, strict=True):
+        _tell_skipped(photos.name, photos.skipped)
+        with progress(f"{photos.name}, {recipe.value}", len(photos)) as advance:
+            result = measure_published(clip, photos, words, settings, on_photo=lambda: advance(1))
+        _print_accuracy(result)
+        rows.append({**asdict(result), "settings": asdict(settings), "names": words})
+    write_result(options.output, None, {"clip": options.clip, "recipe": recipe.value, "published": rows})
     return 0
 
 

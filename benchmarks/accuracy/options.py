@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,19 @@ from typer import Option
 
 from ...bundle.errors import UsageError
 from ..options import Model, Output, Precision, Synonyms, Threads
+
+
+class Protocol(str, Enum):
+    """Values of --recipe."""
+
+    published = "published"
+
+
+class ClipRecipe(str, Enum):
+    """Values of --dense."""
+
+    naclip = "naclip"
+    sc_clip = "sc-clip"
 
 
 @dataclass(frozen=True)
@@ -42,9 +56,37 @@ class AccuracyOptions:
     split: Annotated[
         Path | None, Option(help="Split file of ovs-train: report seen and unseen categories separately.")
     ] = None
+    recipe: Annotated[
+        Protocol | None,
+        Option(
+            help="published: evaluate a plain CLIP, named by --clip, in torch with the settings that its numbers were "
+            "published with: size, temperature and thresholds of each data set."
+        ),
+    ] = None
+    clip: Annotated[
+        str | None, Option(help="With --recipe published: MODEL/WEIGHTS of open_clip, MODEL:FILE, or FILE.")
+    ] = None
+    dense: Annotated[ClipRecipe, Option(help="With --recipe published: the recipe of the last block.")] = (
+        ClipRecipe.sc_clip
+    )
+    names: Annotated[
+        Path | None,
+        Option(
+            help="With --recipe published: class names as published, one class a line, its names separated by commas. "
+            "Default: the data set's own names."
+        ),
+    ] = None
     output: Output = None
 
     def __post_init__(self) -> None:
+        if (self.recipe is None) != (self.clip is None):
+            raise UsageError("--recipe published and --clip go together: give both, or neither")
+        if self.recipe is not None and (self.model is not None or self.stages is not None or self.split is not None):
+            raise UsageError("--recipe published evaluates --clip in torch; leave out --model, --stages and --split")
+        if self.recipe is None and (self.names is not None or self.dense is not ClipRecipe.sc_clip):
+            raise UsageError("--names and --dense are for --recipe published; leave them out")
+        if self.names is not None and len(self.data) > 1:
+            raise UsageError(f"--names is for one data set, {len(self.data)} were given; run once for each")
         if self.stages is None and (self.checkpoint is not None or self.plan is not None):
             raise UsageError("--checkpoint and --plan are for stages; add --stages all, or leave them out")
 

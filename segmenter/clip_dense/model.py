@@ -48,6 +48,11 @@ class ClipDenseScorer(nn.Module):
         config = model.config
         self.temperature = config.temperature
         self.windows = WindowGrid.sliding(size, WINDOW, STEP) if config.windows else WindowGrid.whole(size)
+        if any(side % config.vision.patch for side in self.windows.window):
+            raise UsageError(
+                f"an input of {size[1]}x{size[0]} has windows of {self.windows.window[1]}x{self.windows.window[0]}, "
+                f"expected multiples of {config.vision.patch} pixels; resize it"
+            )
         self.encoder = ClipDenseEncoder(model.vision, config.recipe, self.windows.window)
         self.merge = WindowMerge(self.windows, config.vision.patch, score_stride(config.refinement, size))
         self.refine = refinement(config.refinement)
@@ -102,16 +107,11 @@ class ClipDense(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
     def normalise(self, image: Tensor) -> Tensor:
-        """RGB (B, 3, H, W) float 0..255 -> zero mean, unit variance; both sides must be multiples of the patch."""
-        patch = self.config.vision.patch
-        if image.shape[2] % patch or image.shape[3] % patch:
-            raise UsageError(
-                f"the input is {image.shape[3]}x{image.shape[2]}, both sides must be multiples of {patch}; resize it"
-            )
+        """RGB (B, 3, H, W) float 0..255 -> zero mean, unit variance."""
         return (image - self.pixel_mean) / self.pixel_std
 
     def scorer(self, size: tuple[int, int]) -> ClipDenseScorer:
-        """The function for images of `size` (height, width)."""
+        """The function for images of `size` (height, width). Raises `UsageError` for windows that no patches fill."""
         return ClipDenseScorer(self, size).eval()
 
     def forward(self, image: Tensor, text_embeddings: Tensor) -> Tensor:

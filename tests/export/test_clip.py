@@ -64,7 +64,7 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
     [
         {"recipe": DenseRecipe.naclip, "windows": False},
         {"recipe": DenseRecipe.naclip, "refinement": Refinement.guided},
-        {"recipe": DenseRecipe.sc_clip, "windows": False, "refinement": Refinement.pamr, "temperature": 50.0},
+        {"recipe": DenseRecipe.naclip, "windows": False, "refinement": Refinement.pamr, "temperature": 50.0},
     ],
 )
 def test_graphs(options: dict[str, Any], tmp_path: Path) -> None:

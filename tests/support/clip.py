@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ovs_edge.segmenter.clip_dense.architecture import from_open_clip
-from ovs_edge.segmenter.clip_dense.config import ClipDenseConfig
+from ovs_edge.segmenter.clip_dense.config import ClipDenseConfig, DenseRecipe
 from ovs_edge.segmenter.clip_dense.model import ClipDense
 from ovs_edge.segmenter.clip_dense.weights import ClipWeights
 from ovs_edge.segmenter.text.clip_text import text_state
@@ -29,14 +29,14 @@ SMALL: dict[str, Any] = {
 FEATURE_BAR, LOGIT_BAR, PROBABILITY_BAR, LABELS_BAR = 2e-3, 2e-4, 1e-3, 0.999
 
 
-def open_clip_model(quick: bool = True) -> Any:
-    """A small CLIP of open_clip with random weights, in eval mode."""
+def open_clip_model(quick: bool = True, layers: int = 12) -> Any:
+    """A small CLIP of open_clip with random weights, in eval mode. SC-CLIP needs 12 blocks."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = open_clip.CLIP(
             SMALL["embed_dim"],
-            open_clip.CLIPVisionCfg(**SMALL["vision_cfg"]),
+            open_clip.CLIPVisionCfg(**{**SMALL["vision_cfg"], "layers": layers}),
             open_clip.CLIPTextCfg(**SMALL["text_cfg"]),
             quick_gelu=quick,
         )
@@ -44,17 +44,18 @@ def open_clip_model(quick: bool = True) -> Any:
 
 
 @functools.cache
-def small_weights(quick: bool = True) -> ClipWeights:
+def small_weights(quick: bool = True, layers: int = 12) -> ClipWeights:
     """Its weights as `read_clip` gives them; shared, so change nothing."""
-    state: dict[str, Tensor] = open_clip_model(quick).state_dict()
-    vision, text = from_open_clip(SMALL, quick)
+    state: dict[str, Tensor] = open_clip_model(quick, layers).state_dict()
+    vision, text = from_open_clip({**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "layers": layers}}, quick)
     seen = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}
     return ClipWeights("small", vision, text, seen, text_state(state), "small", None)
 
 
 def small_clip(**options: Any) -> ClipDense:
-    """A small dense CLIP; `options` are fields of `ClipDenseConfig`."""
-    return small_weights().model(**options)
+    """A small dense CLIP, with as few blocks as its recipe allows; `options` are fields of `ClipDenseConfig`."""
+    layers = 2 if options.get("recipe") is DenseRecipe.naclip else 12
+    return small_weights(layers=layers).model(**options)
 
 
 def reference_clip(**options: Any) -> ClipDense:

@@ -28,6 +28,7 @@ from ...data.datasets import SegmentationDataset
 from ...data.labelled import segment_classes
 from ..distributed import Ranks, barrier
 from ..photos.cache import identity
+from .clip_dense import ClipDenseTeacher
 from .regions import GREY, LEAST_PIXELS, class_regions
 from .teachers import Teacher
 
@@ -68,7 +69,7 @@ class _Shard:
 
 
 def teach_regions(
-    teacher: Teacher,
+    teacher: Teacher | ClipDenseTeacher,
     datasets: list[SegmentationDataset],
     folder: Path,
     on_photos: Callable[[int], None] = lambda count: None,
@@ -110,20 +111,32 @@ def _key(dataset: int, photo: int, classes: npt.NDArray[np.int64] | int) -> npt.
 
 
 def _teach(
-    teacher: Teacher, dataset: SegmentationDataset, start: int, on_photos: Callable[[int], None], device: torch.device
+    teacher: Teacher | ClipDenseTeacher,
+    dataset: SegmentationDataset,
+    start: int,
+    on_photos: Callable[[int], None],
+    device: torch.device,
 ) -> _Shard:
     keys: list[int] = []
     crops: list[npt.NDArray[np.uint8]] = []
     vectors: list[npt.NDArray[np.float16]] = []
 
     def encode() -> None:
+        assert not isinstance(teacher, ClipDenseTeacher)
         batch = torch.from_numpy(np.stack(crops)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
         vectors.append(teacher.encode(batch.to(device)).cpu().numpy().astype(np.float16))
         crops.clear()
 
     for photo in range(start, min(start + _SHARD, len(dataset))):
         try:
-            for index, crop in class_regions(dataset.load(photo), teacher.size):
+            sample = dataset.load(photo)
+            if isinstance(teacher, ClipDenseTeacher):  # sees the photo as a whole
+                for index, vector in teacher.regions(sample):
+                    keys.append((photo - start) * _CLASSES + index)
+                    vectors.append(vector[None])
+                on_photos(1)
+                continue
+            for index, crop in class_regions(sample, teacher.size):
                 keys.append((photo - start) * _CLASSES + index)
                 crops.append(crop)
                 if len(crops) == _BATCH:
@@ -136,7 +149,7 @@ def _teach(
     return _Shard(np.array(keys, np.int64), np.concatenate([np.empty((0, teacher.dim), np.float16), *vectors]))
 
 
-def _fingerprint(dataset: SegmentationDataset, start: int, teacher: Teacher) -> str:
+def _fingerprint(dataset: SegmentationDataset, start: int, teacher: Teacher | ClipDenseTeacher) -> str:
     content = [
         [identity(entry.image), identity(entry.mask), segment_classes(entry)]
         for entry in dataset.entries[start : start + _SHARD]

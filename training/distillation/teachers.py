@@ -3,6 +3,7 @@
 imagenet              EfficientNet-Lite0's ImageNet classes, spelled out by the model's own text encoder
 clip:MODEL/WEIGHTS    a CLIP image encoder of open_clip, which downloads the weights once
 clip:MODEL:FILE       the same with weights from a file
+clip-dense:SOURCE     a plain CLIP's dense features, see clip_dense.py; SOURCE as `ovs-export --clip` takes it
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from ...bundle.errors import UsageError, require
 from ...segmenter.backbone import EfficientNetLite0, imagenet_state
+from ...segmenter.clip_dense.background import BACKGROUND_NAMES
 from ...segmenter.config import TextConfig
 from ...segmenter.text.encoder import TorchTextEncoder
 from ..pretrained import open_clip_model, packaged_lite0
+from .clip_dense import PREFIX, ClipDenseTeacher, clip_dense_teacher
 
 
 class Teacher(Protocol):
@@ -112,13 +115,16 @@ class ClipTeacher:
 
 def load_teacher(
     name: str, encoder: TorchTextEncoder, device: torch.device | None = None
-) -> ImageNetTeacher | ClipTeacher:
+) -> ImageNetTeacher | ClipTeacher | ClipDenseTeacher:
     """The teacher `name`, see the head of this module, for a model that speaks with `encoder`.
 
     Raises `UsageError` for a name that is none or a teacher of another space, `CheckpointError` for weights that cannot
     be had.
     """
     kind, _, rest = name.partition(":")
+    if name.startswith(PREFIX) and rest:
+        words = [*imagenet_names(), *(word for entry in BACKGROUND_NAMES for word in entry)]
+        return clip_dense_teacher(name, encoder, words, device or torch.device("cpu"))
     teacher: ImageNetTeacher | ClipTeacher
     if name == "imagenet":
         teacher = _imagenet_teacher(encoder)
@@ -126,7 +132,8 @@ def load_teacher(
         teacher = _clip_teacher(rest, encoder.config)
     else:
         raise UsageError(
-            f"no teacher {name!r}; expected imagenet, clip:MODEL/WEIGHTS such as clip:RN50/openai, or clip:MODEL:FILE"
+            f"no teacher {name!r}; expected imagenet, clip:MODEL/WEIGHTS such as clip:RN50/openai, clip:MODEL:FILE, "
+            "or clip-dense:SOURCE such as clip-dense:ViT-B-16/openai"
         )
     return teacher.to(device or torch.device("cpu"))
 

@@ -20,10 +20,12 @@ from ...segmenter.checkpoint import load_checkpoint
 from ...segmenter.dense import DenseSegmenter
 from ...segmenter.model import SegmenterModel
 from ...segmenter.text.encoder import TorchTextEncoder
+from ..distillation.clip_dense import PREFIX, clip_dense_labels
 from ..distributed import Ranks, barrier
+from ..losses.objectives import TrainableModel
 from ..options import RunOptions
 from ..pseudo.dataset import open_photos
-from ..pseudo.labels import PseudoOptions, label_datasets
+from ..pseudo.labels import Labeller, PseudoOptions, label_datasets
 from ..reporting.progress import progress_bar
 from ..splits import Split, check_known, hide, read_split
 from .cache import cache_photos
@@ -106,8 +108,28 @@ def labelled_by(
     device: torch.device,
     console: Console,
 ) -> Weighted:
-    """The datasets with labels by the model in `path` where they have none; raises `CheckpointError` for another
-    space."""
+    """The datasets with labels by a model where they have none; raises `CheckpointError` for one of another space.
+
+    `path` is a `model.pt`, or clip-dense:SOURCE for a plain CLIP.
+    """
+    labeller, digest = _labeller(str(path), encoder, device)
+    datasets: Sequence[SegmentationDataset] = [dataset for dataset, _ in train]
+    folder = (options.photo_cache or cache_folder("photos")) / "pseudo"
+    if not ranks.first:
+        barrier()
+    with progress_bar(console, "labels", sum(map(len, datasets))) as bar:
+        settings = PseudoOptions(share=options.pseudo_share)
+        found = label_datasets(labeller, encoder, datasets, settings, folder, digest, bar.advance)
+    if ranks.first:
+        barrier()
+    return [(dataset, weight) for dataset, (_, weight) in zip(found, train, strict=True)]
+
+
+def _labeller(name: str, encoder: TorchTextEncoder, device: torch.device) -> tuple[TrainableModel | Labeller, str]:
+    """What labels photos, and the digest of its weights."""
+    if name.startswith(PREFIX):
+        return clip_dense_labels(name, device)
+    path = Path(name)
     model, _ = load_checkpoint(path)
     if not isinstance(model, SegmenterModel | DenseSegmenter):
         raise CheckpointError(
@@ -117,14 +139,4 @@ def labelled_by(
         raise CheckpointError(
             f"{path} speaks with another text encoder than the model to be trained; use one of its kind"
         )
-    datasets: Sequence[SegmentationDataset] = [dataset for dataset, _ in train]
-    folder = (options.photo_cache or cache_folder("photos")) / "pseudo"
-    if not ranks.first:
-        barrier()
-    with progress_bar(console, "labels", sum(map(len, datasets))) as bar:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        settings = PseudoOptions(share=options.pseudo_share)
-        found = label_datasets(model.to(device), encoder, datasets, settings, folder, digest, bar.advance)
-    if ranks.first:
-        barrier()
-    return [(dataset, weight) for dataset, (_, weight) in zip(found, train, strict=True)]
+    return model.to(device), hashlib.sha256(path.read_bytes()).hexdigest()

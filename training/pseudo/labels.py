@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -49,6 +49,17 @@ class PseudoOptions:
     view: int = 384  # side of the network's input
 
 
+@runtime_checkable
+class Labeller(Protocol):
+    """A model of another kind that gives names to the places of a photo."""
+
+    def vectors(self, names: Sequence[str]) -> torch.Tensor:
+        """What `probabilities` takes for the classes `names`."""
+
+    def probabilities(self, photo: npt.NDArray[np.uint8], vectors: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Probability (K + 1, h, w) of every class at the places of a BGR photo, the last that of none of them."""
+
+
 @dataclass(frozen=True)
 class _Guess:
     """What the model says of one photo."""
@@ -59,7 +70,7 @@ class _Guess:
 
 
 def label_datasets(
-    model: TrainableModel,
+    model: TrainableModel | Labeller,
     encoder: TorchTextEncoder,
     datasets: Sequence[SegmentationDataset],
     options: PseudoOptions,
@@ -90,7 +101,7 @@ def label_datasets(
 
 
 def _label(
-    model: TrainableModel,
+    model: TrainableModel | Labeller,
     encoder: TorchTextEncoder,
     datasets: Sequence[SegmentationDataset],
     others: Sequence[tuple[CategoryNames, ...]],
@@ -103,7 +114,7 @@ def _label(
     for dataset, words in zip(datasets, names, strict=True):
         if len(words) > _MOST_CLASSES:
             raise DatasetError(f"the datasets have {len(words)} classes, pseudo-labels can tell {_MOST_CLASSES} apart")
-        vectors = encoder.encode(words)[:, None]
+        vectors = model.vectors(words) if isinstance(model, Labeller) else encoder.encode(words)[:, None]
         found: list[_Guess | None] = []
         for index in range(len(dataset)):
             on_photos(1)
@@ -129,9 +140,13 @@ def _label(
 
 
 def _guess(
-    model: TrainableModel, sample: TrainingSample, vectors: torch.Tensor, own: int, options: PseudoOptions
+    model: TrainableModel | Labeller, sample: TrainingSample, vectors: torch.Tensor, own: int, options: PseudoOptions
 ) -> _Guess:
-    chances = probabilities(model, sample.image, vectors, options.view)  # (K + 1, h, w), the last "none of them"
+    # (K + 1, h, w), the last "none of them"
+    if isinstance(model, Labeller):
+        chances = model.probabilities(sample.image, vectors)
+    else:
+        chances = probabilities(model, sample.image, vectors, options.view)
     named = chances[:-1]
     classes = named.argmax(0)
     best = np.take_along_axis(named, classes[None], 0)[0]

@@ -90,5 +90,5 @@ def test_plain_pictures(recipe: DenseRecipe) -> None:
 
 
 def test_sides_are_multiples_of_the_patch() -> None:
-    with pytest.raises(UsageError, match="multiples of 16"):
+    with pytest.raises(UsageError, match="expected multiples of 16"):
         small_clip()(torch.zeros(1, 3, 64, 100), torch.ones(1, 48))

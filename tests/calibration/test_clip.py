@@ -1,0 +1,95 @@
+"""A plain CLIP in FP16 and INT8: what stays FP32, which layers form a group, and that TensorRT-RTX builds the plan."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from support import exported
+from support.clip import small_clip
+
+from ovs_edge.calibration.graph.constant_folding import fold_constants, module_of
+from ovs_edge.calibration.graph.layers import find_layers
+from ovs_edge.calibration.quantize.fp16 import convert_to_fp16, emulate_fp16, fp16_tensors, fp32_nodes
+from ovs_edge.calibration.quantize.ranges import all_finite
+from ovs_edge.calibration.tensorrt.builder import BuildRequest, build
+from ovs_edge.calibration.tensorrt.network import stated_types
+from ovs_edge.export.clip.export import clip_onnx
+from ovs_edge.export.clip.options import ClipExportRequest
+from ovs_edge.export.onnx_writer import save
+from ovs_edge.export.parity_photos import photo_inputs
+from ovs_edge.runtime.engines.plan import Profile
+from ovs_edge.segmenter.clip_dense.config import DenseRecipe, Refinement
+
+SIZE = (240, 256)
+
+
+@functools.cache
+def base(recipe: DenseRecipe, refinement: Refinement = Refinement.none) -> onnx.ModelProto:
+    """The folded FP32 graph; shared, so change nothing."""
+    path = exported.folder() / f"clip-{recipe.value}-{refinement.value}.onnx"
+    model = small_clip(recipe=recipe, refinement=refinement)
+    save(clip_onnx(model, ClipExportRequest(SIZE, recipe=recipe, refinement=refinement)), path)
+    return fold_constants(path)
+
+
+def feeds(photo: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.generic]]:
+    return {"image": photo, "text_embeddings": exported.vectors(12, 2, 48)}
+
+
+@pytest.mark.parametrize("recipe", list(DenseRecipe))
+def test_fp16(recipe: DenseRecipe) -> None:
+    """Labels of real photos are those of FP32, every number is finite, and what decides is computed in FP32."""
+    half = convert_to_fp16(base(recipe))
+    trial = emulate_fp16(half)
+    full, rounded = exported.session(base(recipe)), exported.session(trial)
+    for photo in photo_inputs(None, SIZE):
+        expected, confidence = full.run(["labels", "confidence"], feeds(photo))
+        labels, found = rounded.run(["labels", "confidence"], feeds(photo))
+        assert (labels == expected).mean() >= 0.995
+        assert np.abs(found - confidence).max() < 0.02
+    assert all_finite(trial, fp16_tensors(trial), [feeds(photo_inputs(None, SIZE)[0])])
+    wide = fp32_nodes(base(recipe).graph.node)
+    for node in base(recipe).graph.node:
+        module = module_of(node)
+        if node.op_type in ("LayerNormalization", "Softmax", "TopK", "ArgMax") or module in ("scorer", "scorer.merge"):
+            assert node.name in wide, node.name
+        if node.op_type == "MatMul" and "mlp" in module:
+            assert node.name not in wide
+
+
+def test_groups() -> None:
+    layers = find_layers(base(DenseRecipe.sc_clip))
+    groups = {group: [layer for layer in layers if layer.group == group] for group in {layer.group for layer in layers}}
+    assert set(groups) == {"vision.patches", "vision.qkv", "vision.out_projection", "vision.mlp"}
+    # Eleven blocks as trained; of the last one, what the recipe computes in FP32 is no candidate.
+    assert len(groups["vision.mlp"]) == 22 and len(groups["vision.qkv"]) == 11
+    assert all(layer.work > 0 for layer in layers)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "refinement"),
+    [
+        (DenseRecipe.sc_clip, Refinement.none),
+        (DenseRecipe.naclip, Refinement.guided),
+        (DenseRecipe.naclip, Refinement.pamr),
+    ],
+)
+def test_tensorrt_rtx_builds_the_fp16_plan(recipe: DenseRecipe, refinement: Refinement, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    path = tmp_path / "fp16.onnx"
+    onnx.save(convert_to_fp16(base(recipe, refinement)), str(path))
+    request = BuildRequest(path, path.with_suffix(".engine"), "tensorrt_rtx", (Profile(512, 8),), 48, 0, None, None)
+    built = build(request, lambda phase, done, of: True)  # refuses a layer of another type than the file's
+    assert request.engine.stat().st_size == built.size > 2**19
+    types = {
+        kind: {layer.types[0] for layer in built.layers if layer.kind == kind} for kind in ("CONVOLUTION", "SOFTMAX")
+    }
+    assert types == {"CONVOLUTION": {"float16"}, "SOFTMAX": {"float32"}}
+    assert {layer.types[0] for layer in built.layers if layer.kind == "NORMALIZATION"} == {"float32"}
+    stated = {name for name, kind in stated_types(path).items() if kind == "float16"}
+    assert len({name for layer in built.layers for name in layer.tensors} & stated) > 0.5 * len(stated)
