@@ -14,6 +14,7 @@ from typer import Argument, Option
 from ..bundle.errors import UsageError
 from .capture.options import Flip
 from .engines.registry import providers
+from .sinks.mask_form import MaskForm
 from .vocabulary.sensitivity import Sensitivity
 
 WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
@@ -80,6 +81,12 @@ class RunOptions:
         bool, Option("--overwrite", help="Replace output files even if ovs-run did not write them; never the input.")
     ] = False
     json: Annotated[str | None, Option(help="Write one JSON line per frame to this file; - is standard output.")] = None
+    save_masks: Annotated[
+        str | None,
+        Option(help="Save label maps to this folder: an index PNG per frame, and classes.json with the names."),
+    ] = None
+    rle: Annotated[bool, Option("--rle", help="With --json: each region's mask in COCO's run-length encoding.")] = False
+    polygons: Annotated[bool, Option("--polygons", help="With --json: each region's outlines, in pixels.")] = False
     show: Annotated[
         bool | None,
         Option(
@@ -155,6 +162,16 @@ class RunOptions:
         int,
         Option(help="Run the network on every Nth frame only; optical flow moves the labels in between."),
     ] = 1
+    names: Annotated[
+        bool, Option("--names/--no-names", help="Whether to write the names on the regions of annotated pictures.")
+    ] = True
+    legend: Annotated[
+        bool | None, Option("--legend/--no-legend", help="Whether to draw the legend. Default: except on the web page.")
+    ] = None
+    badge: Annotated[
+        bool | None,
+        Option("--badge/--no-badge", help="Whether to draw frame rate and age. Default: except on the web page."),
+    ] = None
     opacity: Annotated[float, Option(help="Overlay opacity, 0 to 1.")] = 0.5
     precision: Annotated[
         str,
@@ -198,6 +215,10 @@ class RunOptions:
             raise UsageError(f"--save and --json are both {self.json}; give them two names")
         if self.sources and self.camera is not None:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
+        if self.rle and self.polygons:
+            raise UsageError("--rle and --polygons are two forms of the same masks; give one of them")
+        if (self.rle or self.polygons) and self.json is None:
+            raise UsageError("--rle and --polygons are for JSON lines; add --json out.jsonl, or use --save-masks masks")
         if self.why is not None:
             parse_point(self.why)
         if not self.list_names and (self.classes is None) == (self.watch_classes is None):
@@ -219,7 +240,12 @@ class RunOptions:
     @property
     def writes_files(self) -> bool:
         """Whether results are saved."""
-        return self.save is not None or self.json is not None
+        return self.save is not None or self.json is not None or self.save_masks is not None
+
+    @property
+    def mask_form(self) -> MaskForm:
+        """How JSON lines hold masks."""
+        return MaskForm.RLE if self.rle else MaskForm.POLYGONS if self.polygons else MaskForm.NONE
 
 
 def parse_point(text: str) -> tuple[int, int]:

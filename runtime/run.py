@@ -27,7 +27,7 @@ from .segmenter import Segmenter
 from .sinks.desktop.display import missing as missing_window
 from .sinks.found import FoundSink
 from .sinks.last_frame import LastFrame
-from .sinks.registry import open_json_sink, open_sink
+from .sinks.registry import open_json_sink, open_mask_sink, open_sink
 from .sinks.sink import Sink, SinkRequest
 from .sinks.source_events import LossNotes
 from .viewer.sink import WebOptions
@@ -61,7 +61,12 @@ def run(options: RunOptions) -> int:
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
-        style = Style(opacity=options.opacity, legend=not on_page_only, figures=not on_page_only)
+        style = Style(
+            opacity=options.opacity,
+            names=options.names,
+            legend=not on_page_only if options.legend is None else options.legend,
+            figures=not on_page_only if options.badge is None else options.badge,
+        )
         interaction = Interaction.of(segmenter, style, presets)
         closing.callback(interaction.close)
         if options.watch_classes is not None:
@@ -163,7 +168,9 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
         if options.save is not None:
             add(open_sink(SinkRequest(options.save, source, options.overwrite), inputs))
         if options.json is not None:
-            add(open_json_sink(SinkRequest(options.json, source, options.overwrite), inputs))
+            add(open_json_sink(SinkRequest(options.json, source, options.overwrite), inputs, options.mask_form))
+        if options.save_masks is not None:
+            add(open_mask_sink(SinkRequest(options.save_masks, source, options.overwrite), inputs))
         if web is not None:
             from .viewer.sink import WebSink
 

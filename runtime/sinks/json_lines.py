@@ -15,8 +15,11 @@ import numpy.typing as npt
 
 from ...bundle.errors import UsageError
 from ..frame import Frame
+from ..inference.interop import encode_rle
+from ..inference.parts import Part, connected_parts, frame_mask, polygons
 from ..inference.prediction import Prediction
 from ..status import Status
+from .mask_form import MaskForm
 from .sink import SinkRequest
 from .source_events import LossWatch
 from .staging import InPlace, cannot_write
@@ -26,9 +29,11 @@ class JsonSink:
     """One JSON object a line and frame.
 
     {"index": 0, "time": 0.0, "name": "photo", "width": 640, "height": 480, "classes": [
-        {"class": "cat", "share": 0.25, "box": [x0, y0, x1, y1], "confidence": 0.9}, ...]}
+        {"class": "cat", "share": 0.25, "box": [x0, y0, x1, y1], "confidence": 0.9, "parts": [
+            {"share": 0.2, "box": [...], "centroid": [x, y], "confidence": 0.9}, ...]}, ...]}
 
-    `classes` lists those found, in the order they were asked for; units are as in `Frame` and `Region`. Panoptic lines
+    `classes` lists those found, in the order they were asked for; units are as in `Frame` and `Region`. `parts` are its
+    connected regions, largest first, without specks; on request with their masks, as `MaskForm` says. Panoptic lines
     go on with the segments, kind being "thing" or "stuff":
 
     "segments": [{"id": 1, "class": "cat", "kind": "thing", "share": 0.2, "box": [x0, y0, x1, y1], "score": 0.9}, ...]
@@ -44,7 +49,7 @@ class JsonSink:
 
     wants_picture = False
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, masks: MaskForm = MaskForm.NONE) -> None:
         """Write to the file `target`, or to standard output for "-". A pipe or device is written as it is.
 
         A file that is there is emptied when the first line comes. Raises `SinkError`, `UsageError`.
@@ -52,6 +57,7 @@ class JsonSink:
         if not target:
             raise UsageError("--json is empty; give a name such as out.jsonl, or - for standard output")
         self.place: str | None = target if target != "-" else None
+        self._masks = masks
         self._watch = LossWatch()
         self._lines: _Lines = _StandardOutput() if target == "-" else _LineFile(Path(target))
 
@@ -61,7 +67,7 @@ class JsonSink:
         """Append the frame's line."""
         if (event := self._watch.frame(frame)) is not None:
             self._append(event)
-        self._append(describe(frame, prediction))
+        self._append(describe(frame, prediction, self._masks))
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
@@ -160,7 +166,21 @@ class _LineFile:
                 file.discard()
 
 
-def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
+def _part(part: Part, size: tuple[int, int], masks: MaskForm) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "share": round(part.share, 6),
+        "box": list(part.box),
+        "centroid": [round(value, 1) for value in part.centroid],
+        "confidence": round(part.confidence, 4),
+    }
+    if masks is MaskForm.RLE:
+        entry["rle"] = encode_rle(frame_mask(part, size))
+    elif masks is MaskForm.POLYGONS:
+        entry["polygons"] = polygons(part)
+    return entry
+
+
+def describe(frame: Frame, prediction: Prediction, masks: MaskForm = MaskForm.NONE) -> dict[str, Any]:
     """What `JsonSink` writes of a frame, as plain values."""
     height, width = prediction.labels.shape
     line: dict[str, Any] = {
@@ -175,6 +195,7 @@ def describe(frame: Frame, prediction: Prediction) -> dict[str, Any]:
                 "share": round(region.share, 6),
                 "box": list(region.box),
                 "confidence": round(region.confidence, 4),
+                "parts": [_part(part, (height, width), masks) for part in connected_parts(prediction, region.label)],
             }
             for region in prediction.regions()
         ],

@@ -13,6 +13,8 @@ from pathlib import Path
 from ...bundle.errors import UsageError
 from ...bundle.image_files import IMAGE_SUFFIXES
 from .json_lines import JsonSink
+from .mask_form import MaskForm
+from .masks import MaskSink
 from .output_files import refuse_foreign, refuse_inputs
 from .sink import Opener, Sink, SinkRequest
 from .staging import cannot_write
@@ -55,11 +57,19 @@ def open_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
     return opener(request)
 
 
-def open_json_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
+def open_json_sink(request: SinkRequest, inputs: Sequence[Path] = (), masks: MaskForm = MaskForm.NONE) -> Sink:
     """The sink of `--json`, whatever its name is; `inputs` and errors as for `open_sink`."""
     if request.target not in ("", "-"):
         _guard(request, inputs, "--json")
-    return JsonSink(request.target)
+    return JsonSink(request.target, masks)
+
+
+def open_mask_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
+    """The sink of `--save-masks`, a folder; `inputs` and errors as for `open_sink`."""
+    if not request.target:
+        raise UsageError("--save-masks is empty; give a folder, such as --save-masks masks")
+    _guard(request, inputs, "--save-masks")
+    return MaskSink(Path(request.target), overwrite=request.overwrite)
 
 
 def _guard(request: SinkRequest, inputs: Sequence[Path], option: str) -> None:
