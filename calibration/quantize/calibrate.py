@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,10 +35,28 @@ from .comparison import GraphSession, OutputMaps, compare, milliseconds, open_mo
 from .cpu_rewrites import REWRITES_VERSION, rewrite_for_cpu
 from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
 from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
-from .qdq import CPU, TENSORRT, Scheme, convolution_inputs, layers_of_groups, observed_tensors, quantize_layers
+from .qdq import (
+    CPU,
+    TENSORRT,
+    Int8,
+    Scheme,
+    convolution_inputs,
+    layers_of_groups,
+    observed_tensors,
+    quantize_layers,
+    rounded_weights,
+)
 from .ranges import Method, Statistics, all_finite, find_statistics, runs
 from .samples import SampleSplit, read_samples
+<<<<<<< HEAD
 from .sensitivity_plot import PLOT, REPORT, plot
+=======
+<<<<<<< HEAD
+=======
+from .sensitivity_plot import PLOT, REPORT, plot
+from .weight_rounding import IMAGES, input_moments
+>>>>>>> c6ea702 (INT8 weights are rounded so that a layer's output changes least (error compensation); groups are chosen for 99 % agreement)
+>>>>>>> c960e84 (Tests: labels are validated when they are opened)
 
 BARS: dict[Precision, float] = {"fp16": 0.99, "int8": 0.97, "int8-cpu": 0.97}
 
@@ -138,13 +158,14 @@ class _Calibrator:
         base = rewrite_for_cpu(self._base) if scheme.whole else self._base
         layers = find_layers(base)
         statistics = self._statistics(precision, base, layers)
-        choice = self._choice(precision, scheme, base, layers, statistics)
+        weights = self._weights(precision, scheme, base, layers)
+        choice = self._choice(precision, scheme, base, layers, statistics, weights)
         layers = layers_of_groups(layers, choice.names)
         if scheme is TENSORRT:
             newer = version_converter.convert_version(base, _OPSET)
-            model = convert_to_fp16(quantize_layers(newer, layers, statistics, scheme))
+            model = convert_to_fp16(quantize_layers(newer, layers, statistics, scheme, weights))
         else:
-            model = quantize_layers(base, layers, statistics, scheme)
+            model = quantize_layers(base, layers, statistics, scheme, weights)
         return model, self._outcome(precision, model, choice)
 
     def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[QuantizableLayer]) -> Statistics:
@@ -159,6 +180,20 @@ class _Calibrator:
         found = _cached([*self._origin, "statistics", _digest(base)], measure)
         return Statistics({name: (low, high) for name, (low, high) in found["ranges"].items()}, found["means"])
 
+    def _weights(
+        self, precision: Precision, scheme: Scheme, base: onnx.ModelProto, layers: list[QuantizableLayer]
+    ) -> dict[str, Int8]:
+        feeds = [sample.feeds for sample in self._samples.learn]
+        feeds = feeds[:: max(1, len(feeds) // IMAGES)][:IMAGES]
+        tick = self._ticks(f"{precision}: rounding weights", len(feeds))
+
+        def measure() -> dict[str, Any]:
+            made = rounded_weights(base, layers, scheme, input_moments(base, layers, feeds, tick))
+            return {name: [list(value.shape), _packed(value)] for name, value in made.items()}
+
+        found = _cached([*self._origin, "weights", _digest(base), scheme.weight_limit, scheme.half_scales], measure)
+        return {name: _unpacked(text, shape) for name, (shape, text) in found.items()}
+
     def _choice(
         self,
         precision: Precision,
@@ -166,12 +201,13 @@ class _Calibrator:
         base: onnx.ModelProto,
         layers: list[QuantizableLayer],
         statistics: Statistics,
+        weights: dict[str, Int8],
     ) -> LayerChoice:
         samples, bar = self._samples.choose, self._options.bars[precision]
 
         def measure() -> dict[str, Any]:
             bench = SelectionInputs(
-                base, layers, statistics, scheme, self._fp32,
+                base, layers, statistics, scheme, weights, self._fp32,
                 [self._truth(sample) for sample in samples], samples, self._options.threads,
             )  # fmt: skip
             step = self._ticks(f"{precision}: choosing layers", len(group_names(layers)) + 1)
@@ -255,6 +291,14 @@ class _Calibrator:
             done += 1
 
         return tick
+
+
+def _packed(value: Int8) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes())).decode()
+
+
+def _unpacked(text: str, shape: list[int]) -> Int8:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.int8).reshape(shape)
 
 
 def _digest(model: onnx.ModelProto) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import onnx
 
 from ..graph.layers import QuantizableLayer, group_names
 from .comparison import OutputMaps, compare, milliseconds, open_model
-from .qdq import Scheme, layers_of_groups, quantize_layers
+from .qdq import Int8, Scheme, layers_of_groups, quantize_layers
 from .ranges import Statistics
 from .samples import CalibrationSample
 
-_MARGIN = 0.5  # share of the allowed damage that is kept in reserve for unseen images
+_MARGIN = 2 / 3  # share of the allowed damage that is kept in reserve for unseen images
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class SelectionInputs:
     layers: Sequence[QuantizableLayer]
     statistics: Statistics
     scheme: Scheme
+    weights: Mapping[str, Int8]  # rounded, by node
     reference: Any  # session of the FP32 graph
     expected: Sequence[OutputMaps]  # its labels
     samples: Sequence[CalibrationSample]
@@ -61,7 +62,9 @@ class SelectionInputs:
 
     def session(self, names: frozenset[str]) -> Any:
         """The graph with these groups in INT8, as its engine would compute it."""
-        model = quantize_layers(self.model, layers_of_groups(self.layers, names), self.statistics, self.scheme)
+        model = quantize_layers(
+            self.model, layers_of_groups(self.layers, names), self.statistics, self.scheme, self.weights
+        )
         return open_model(model, self.threads, exact=not self.scheme.whole)
 
 

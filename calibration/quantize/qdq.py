@@ -16,11 +16,13 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from ...bundle.processor import Processor
-from ..graph.layers import QuantizableLayer, readers
+from ..graph.layers import QuantizableLayer, readers, weight_values
 from ..graph.rewriting import keep_used_nodes
 from .cpu_rewrites import rewrite_quantised
 from .ranges import Statistics
-from .weight_rounding import round_weights
+from .weight_rounding import round_plainly, round_weights
+
+Int8 = npt.NDArray[np.int8]
 
 _SHARES = np.linspace(1.0, 0.6, 17)  # of the largest weight: where larger ones may be clipped
 _BIAS_LIMIT = 2.0**30  # so that a 32-bit accumulator does not overflow
@@ -128,14 +130,35 @@ def quantize_layers(
     layers: Sequence[QuantizableLayer],
     statistics: Statistics,
     scheme: Scheme,
-    moments: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    weights: Mapping[str, Int8] | None = None,
 ) -> onnx.ModelProto:
-    """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed`.
+    """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed_tensors`.
 
-    Rounding a weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free
+    `weights` are those of `rounded_weights`; without them each weight is rounded to the nearest value. Rounding a weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free
     Quantization Through Weight Equalization and Bias Correction", ICCV 2019, here with measured means).
     """
-    return _Writer(model, layers, statistics, scheme, moments or {}).write()
+    return _Writer(model, layers, statistics, scheme, weights or {}).write()
+
+
+def rounded_weights(
+    model: onnx.ModelProto,
+    layers: Sequence[QuantizableLayer],
+    scheme: Scheme,
+    moments: Mapping[str, npt.NDArray[np.float64]],
+) -> dict[str, Int8]:
+    """INT8 weights by node name that keep the outputs of `layers` nearest; `moments` are those of `input_moments`."""
+    values = weight_values(model, layers)
+    return {
+        layer.node: round_weights(
+            values[layer.weight],
+            _weight_scale(values[layer.weight], layer.axis, scheme),
+            layer.axis,
+            scheme.weight_limit,
+            moments[layer.node],
+        )
+        for layer in layers
+        if layer.node in moments
+    }
 
 
 class _Writer:
@@ -145,14 +168,14 @@ class _Writer:
         layers: Sequence[QuantizableLayer],
         statistics: Statistics,
         scheme: Scheme,
-        moments: Mapping[str, npt.NDArray[np.float64]],
+        rounded: Mapping[str, Int8],
     ) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._graph = self._model.graph
         self._layers = {layer.node: layer for layer in layers}
         self._ranges, self._means, self._scheme = dict(statistics.ranges), statistics.means, scheme
-        self._moments = moments
+        self._rounded = rounded
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         self._outputs = {value.name for value in self._graph.output}
         self._chain = find_integer_chain(self._model)
@@ -250,31 +273,24 @@ class _Writer:
             low, high = min(self._ranges[name][0], 0.0), max(self._ranges[name][1], 0.0)
             kind = np.iinfo(self._scheme.activation)
             wide = max(-low, high) / kind.max if self._scheme.symmetric else (high - low) / (kind.max - kind.min)
-            scale = np.float32(self._held(np.array(wide, np.float32)))
+            scale = np.float32(_stored(np.array(wide, np.float32), self._scheme))
             zero = 0 if self._scheme.symmetric else int(np.clip(np.rint(kind.min - low / scale), kind.min, kind.max))
             self._params[name] = scale, zero
         return self._params[name]
 
-    def _held(self, scale: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Scales as the file stores them; a tensor that is always zero gets scale 1."""
-        if self._scheme.half_scales:
-            scale = scale.astype(np.float16).astype(np.float32)
-        return np.where(scale > 0, scale, np.float32(1))
-
     def _narrow(self, node: NodeProto, layer: QuantizableLayer) -> list[NodeProto]:
         """Let the node read an INT8 weight and, where the scheme has it, an INT32 bias."""
         value = numpy_helper.to_array(self._weights[layer.weight])
-        scale = self._held(_weight_scale(value, layer.axis, self._scheme.weight_limit))
+        best = _weight_scale(value, layer.axis, self._scheme)
+        scale = best
         bias = numpy_helper.to_array(self._weights[node.input[2]]) if len(node.input) > 2 else None
         step = self._activation(layer.source)[0]
         if bias is not None and self._scheme.whole:
             scale = np.maximum(scale, np.abs(bias) / (step * np.float32(_BIAS_LIMIT))).astype(np.float32)
         shape = [-1 if axis == layer.axis else 1 for axis in range(value.ndim)]
-        limit = self._scheme.weight_limit
-        if node.name in self._moments:
-            small = round_weights(value, scale, layer.axis, limit, self._moments[node.name])
-        else:
-            small = np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
+        small = self._rounded.get(node.name)
+        if small is None or not np.array_equal(scale, best):
+            small = round_plainly(value, scale, layer.axis, self._scheme.weight_limit)
         made = self._widened(node, 1, "weight", small, scale, layer.axis)
         if bias is None:
             return made
@@ -323,8 +339,16 @@ class _Writer:
         self._graph.initializer.extend(kept)
 
 
-def _weight_scale(value: npt.NDArray[np.float32], axis: int, limit: int) -> npt.NDArray[np.float32]:
+def _stored(scale: npt.NDArray[np.float32], scheme: Scheme) -> npt.NDArray[np.float32]:
+    """Scales as the file stores them; a tensor that is always zero gets scale 1."""
+    if scheme.half_scales:
+        scale = scale.astype(np.float16).astype(np.float32)
+    return np.where(scale > 0, scale, np.float32(1))
+
+
+def _weight_scale(value: npt.NDArray[np.float32], axis: int, scheme: Scheme) -> npt.NDArray[np.float32]:
     """The scale of each output channel with the least squared rounding error; larger weights may be clipped."""
+    limit = scheme.weight_limit
     rows = np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
     most = np.abs(rows).max(1, keepdims=True) / limit
     best, least = most, np.full_like(most, np.inf)
@@ -332,8 +356,7 @@ def _weight_scale(value: npt.NDArray[np.float32], axis: int, limit: int) -> npt.
         scale = np.where(most > 0, most * np.float32(share), np.float32(1))
         error = np.square(np.clip(np.rint(rows / scale), -limit, limit) * scale - rows).sum(1, keepdims=True)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
-    result: npt.NDArray[np.float32] = best[:, 0].astype(np.float32)
-    return result
+    return _stored(best[:, 0].astype(np.float32), scheme)
 
 
 def _end(parts: IntegerChain, name: str) -> str:

@@ -19,6 +19,8 @@ from ..graph.layers import QuantizableLayer, weight_values
 from ..graph.rewriting import attributes
 from .ranges import Feeds, open_session
 
+IMAGES = 16  # more hardly change what is found
+_LARGEST = 2304  # inputs of an output, beyond which a layer's moments take too much memory; its weights round plainly
 _DAMPING = 0.01  # of the mean of the diagonal, added to it: directions that the images hardly show stay as they are
 _PATCHES = 4096  # of an image and layer, at most, evenly spread
 
@@ -30,11 +32,12 @@ def input_moments(
 ) -> dict[str, Floats]:
     """Second moments of what each output of a layer is summed over: node name -> (groups, N, N).
 
-    N is I / groups * h * w of a convolution (O, I / groups, h, w), the rows of a matrix (N, O) of a product. `tick` is
-    called after each of `feeds`.
+    N is I / groups * h * w of a convolution (O, I / groups, h, w), the rows of a matrix (N, O) of a product. Layers with
+    a large N are left out. `tick` is called after each of `feeds`.
     """
     nodes = {node.name: node for node in model.graph.node}
     weights = weight_values(model, layers)
+    layers = [layer for layer in layers if _inputs(weights[layer.weight].shape, layer.axis) <= _LARGEST]
     sources = list(dict.fromkeys(layer.source for layer in layers))
     session = open_session(model, sources)
     moments: dict[str, Floats] = {}
@@ -48,13 +51,20 @@ def input_moments(
     return moments
 
 
+def _inputs(shape: Sequence[int], axis: int) -> int:
+    """N: how many products are summed for an output."""
+    return int(np.prod(shape)) // shape[axis]
+
+
 def round_weights(
     value: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], axis: int, limit: int, moments: Floats
 ) -> npt.NDArray[np.int8]:
     """The INT8 weight for `scale` (one per output channel, along `axis`) that keeps the outputs nearest.
 
-    `moments` (groups, N, N) are those of `input_moments`.
+    `moments` (groups, N, N) are those of `input_moments`. Where they are not finite, each weight is rounded by itself.
     """
+    if not np.isfinite(moments).all():
+        return round_plainly(value, scale, axis, limit)
     moved = np.moveaxis(value, axis, 0).astype(np.float64)
     rows = moved.reshape(len(moved), -1)  # (O, N)
     per_group = len(rows) // len(moments)
@@ -69,7 +79,16 @@ def round_weights(
             for index, moment in enumerate(moments)
         ]
     )
-    return np.moveaxis(rounded.reshape(moved.shape), 0, axis)
+    result: npt.NDArray[np.int8] = np.moveaxis(rounded.reshape(moved.shape), 0, axis)
+    return result
+
+
+def round_plainly(
+    value: npt.NDArray[np.float32], scale: npt.NDArray[np.float32], axis: int, limit: int
+) -> npt.NDArray[np.int8]:
+    """Each weight to the nearest INT8 value for `scale` (one per output channel, along `axis`)."""
+    shape = [-1 if place == axis else 1 for place in range(value.ndim)]
+    return np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
 
 
 def _round_rows(rows: Floats, scale: Floats, limit: int, moment: Floats) -> npt.NDArray[np.int8]:

@@ -69,9 +69,9 @@ def test_a_class_index_outside_the_list_is_refused(
     """Also of 16 bits: 256 is not class 0."""
     mask = _truth(1).astype(kind)
     mask[3, 5] = value
-    photos = LabelledPhotos(_folder(tmp_path / "set", mask))
+    folder = _folder(tmp_path / "set", mask)
     with pytest.raises(DatasetError, match=says):
-        photos.mean_iou(segmenter, lambda: None)
+        LabelledPhotos(folder).mean_iou(segmenter, lambda: None)
 
 
 def test_sixteen_bits_are_as_good_as_eight(tmp_path: Path, segmenter: Segmenter) -> None:
