@@ -48,15 +48,8 @@ from .qdq import (
 )
 from .ranges import Method, Statistics, all_finite, find_statistics, runs
 from .samples import SampleSplit, read_samples
-<<<<<<< HEAD
-from .sensitivity_plot import PLOT, REPORT, plot
-=======
-<<<<<<< HEAD
-=======
 from .sensitivity_plot import PLOT, REPORT, plot
 from .weight_rounding import IMAGES, input_moments
->>>>>>> c6ea702 (INT8 weights are rounded so that a layer's output changes least (error compensation); groups are chosen for 99 % agreement)
->>>>>>> c960e84 (Tests: labels are validated when they are opened)
 
 BARS: dict[Precision, float] = {"fp16": 0.99, "int8": 0.97, "int8-cpu": 0.97}
 
