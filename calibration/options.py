@@ -18,6 +18,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class RangeMethod(str, Enum):
     """Values of --method."""
 
+    mse = "mse"
     percentile = "percentile"
     min_max = "min-max"
     entropy = "entropy"
@@ -55,7 +56,7 @@ class CalibrateOptions:
         Path | None,
         typer.Option("-o", "--output", help="Write another bundle. Default: add the precisions to NAME.ovs."),
     ] = None
-    method: Annotated[RangeMethod, typer.Option(help="How the range of a tensor is found.")] = RangeMethod.percentile
+    method: Annotated[RangeMethod, typer.Option(help="How the range of a tensor is found.")] = RangeMethod.mse
     pictures: Annotated[
         int, typer.Option(min=2, help="Largest number of images used, evenly spread over --images.")
     ] = 96

@@ -16,6 +16,7 @@ from .constant_folding import module_of
 _NEVER = ("sampling_offsets", "attention_weights")
 _FFN = ("linear1", "linear2", "pwconv1", "pwconv2", "ffn", "mlp")
 _PROJECTION = ("attn", "proj")
+_EMBEDDINGS = ("embed", "mask_features")  # their output is compared with names or queries directly
 _LARGE = 2**10  # elements of a weight; below, quantising the input costs more than the product
 
 
@@ -79,6 +80,8 @@ def group_of(module: str, operator: str) -> str:
     if parts[0] in ("pixel_decoder", "query_decoder") and "mask_embed" not in parts:
         if parts[-1] in _FFN:
             return f"{parts[0]}.ffn"
+        if parts[-1] in _EMBEDDINGS:
+            return f"{parts[0]}.embeddings"
         if operator == "Conv":
             return f"{parts[0]}.convolutions"
         if any(sign in part for part in parts for sign in _PROJECTION):

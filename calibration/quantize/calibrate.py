@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import version_converter
 
@@ -33,6 +34,7 @@ from ..labelled import LabelledPhotos
 from ..options import Precision
 from .comparison import GraphSession, OutputMaps, compare, milliseconds, open_model, run_sample
 from .cpu_rewrites import REWRITES_VERSION, rewrite_for_cpu
+from .equalisation import equalised
 from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
 from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
 from .qdq import (
@@ -67,7 +69,7 @@ class CalibrationOptions:
     images: str  # folder, glob or video
     precisions: tuple[Precision, ...]
     bars: dict[Precision, float]  # acceptance thresholds: least share of labels equal to FP32's
-    method: Method = "percentile"
+    method: Method = "mse"
     pictures: int = 96  # largest number of images
     labelled: tuple[Path, ...] = ()  # folders of photos with masks
     without: frozenset[str] = frozenset()  # groups that are not quantised
@@ -148,7 +150,7 @@ class _Calibrator:
             model = convert_to_fp16(self._base)
             return model, self._outcome(precision, model, None)
         scheme = TENSORRT if precision == "int8" else CPU[self._options.processor]
-        base = rewrite_for_cpu(self._base) if scheme.whole else self._base
+        base = self._equalised(precision, rewrite_for_cpu(self._base) if scheme.whole else self._base)
         layers = find_layers(base)
         statistics = self._statistics(precision, base, layers)
         weights = self._weights(precision, scheme, base, layers)
@@ -160,6 +162,15 @@ class _Calibrator:
         else:
             model = quantize_layers(base, layers, statistics, scheme, weights)
         return model, self._outcome(precision, model, choice)
+
+    def _equalised(self, precision: Precision, base: onnx.ModelProto) -> onnx.ModelProto:
+        feeds = self._few_feeds()
+        return equalised(base, feeds, self._ticks(f"{precision}: equalising channels", len(feeds)))
+
+    def _few_feeds(self) -> list[dict[str, npt.NDArray[np.generic]]]:
+        """Some of the calibration samples, evenly spread: enough for moments and channel ranges."""
+        samples = self._samples.learn
+        return [sample.feeds for sample in samples[:: max(1, len(samples) // IMAGES)][:IMAGES]]
 
     def _statistics(self, precision: Precision, base: onnx.ModelProto, layers: list[QuantizableLayer]) -> Statistics:
         feeds = [sample.feeds for sample in self._samples.learn]
@@ -176,8 +187,7 @@ class _Calibrator:
     def _weights(
         self, precision: Precision, scheme: Scheme, base: onnx.ModelProto, layers: list[QuantizableLayer]
     ) -> dict[str, Int8]:
-        feeds = [sample.feeds for sample in self._samples.learn]
-        feeds = feeds[:: max(1, len(feeds) // IMAGES)][:IMAGES]
+        feeds = self._few_feeds()
         tick = self._ticks(f"{precision}: rounding weights", len(feeds))
 
         def measure() -> dict[str, Any]:

@@ -88,7 +88,8 @@ def round_plainly(
 ) -> npt.NDArray[np.int8]:
     """Each weight to the nearest INT8 value for `scale` (one per output channel, along `axis`)."""
     shape = [-1 if place == axis else 1 for place in range(value.ndim)]
-    return np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
+    rounded: npt.NDArray[np.int8] = np.clip(np.rint(value / scale.reshape(shape)), -limit, limit).astype(np.int8)
+    return rounded
 
 
 def _round_rows(rows: Floats, scale: Floats, limit: int, moment: Floats) -> npt.NDArray[np.int8]:
