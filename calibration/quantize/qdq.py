@@ -288,9 +288,11 @@ class _Writer:
         if bias is not None and self._scheme.whole:
             scale = np.maximum(scale, np.abs(bias) / (step * np.float32(_BIAS_LIMIT))).astype(np.float32)
         shape = [-1 if axis == layer.axis else 1 for axis in range(value.ndim)]
-        small = self._rounded.get(node.name)
-        if small is None or not np.array_equal(scale, best):
-            small = round_plainly(value, scale, layer.axis, self._scheme.weight_limit)
+        small = round_plainly(value, scale, layer.axis, self._scheme.weight_limit)
+        if (
+            node.name in self._rounded
+        ):  # where the bias needs another scale, for a channel that is nearly dead, it is off
+            small = np.where((scale == best).reshape(shape), self._rounded[node.name], small)
         made = self._widened(node, 1, "weight", small, scale, layer.axis)
         if bias is None:
             return made
