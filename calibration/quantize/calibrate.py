@@ -32,10 +32,11 @@ from ..graph.constant_folding import fold_constants
 from ..graph.layers import QuantizableLayer, find_layers, group_names
 from ..labelled import LabelledPhotos
 from ..options import Precision
-from .comparison import GraphSession, OutputMaps, compare, milliseconds, open_model, run_sample
+from .comparison import GraphSession, OutputMaps, compare, open_model, run_sample
 from .cpu_rewrites import REWRITES_VERSION, rewrite_for_cpu
 from .equalisation import equalised
 from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
+from .kernel_times import kernel_milliseconds
 from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
 from .qdq import (
     CPU,
@@ -85,7 +86,7 @@ class PrecisionOutcome:
     precision: Precision
     verdict: Verdict
     choice: LayerChoice | None  # of an INT8 precision
-    milliseconds: tuple[float, float] | None  # of FP32 and of this precision; int8-cpu only
+    milliseconds: tuple[float, float] | None  # kernel times of FP32 and of this precision; int8-cpu only
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ class _Calibrator:
 
         def measure() -> dict[str, Any]:
             bench = SelectionInputs(
-                base, layers, statistics, scheme, weights, self._fp32,
+                base, layers, statistics, scheme, weights,
                 [self._truth(sample) for sample in samples], samples, self._options.threads,
             )  # fmt: skip
             step = self._ticks(f"{precision}: choosing layers", len(group_names(layers)) + 1)
@@ -258,9 +259,10 @@ class _Calibrator:
         times = None
         if not on_gpu:
             state = [_digest(model), self._options.threads]
+            graphs, feeds = (self._base, model), min(samples, key=lambda one: len(one.words.labels)).feeds
             before, after = _cached(
-                [*self._origin, "milliseconds", state],
-                lambda: {"times": np.median(milliseconds([self._fp32, session], samples), axis=0).tolist()},
+                [*self._origin, "kernel milliseconds", state],
+                lambda: {"times": [kernel_milliseconds(graph, feeds, self._options.threads) for graph in graphs]},
             )["times"]
             times = before, after
         return PrecisionOutcome(precision, verdict, choice, times)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,6 @@ import onnx
 
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.engines.session import RawOutputs
-from ...runtime.stopwatch import burst_times
 from .samples import CalibrationSample
 
 if TYPE_CHECKING:
@@ -26,9 +23,6 @@ if TYPE_CHECKING:
 
 _OUTPUTS = ["labels", "confidence"]
 _RARE = 0.001  # share of all pixels; classes below it are not reported
-_ROUNDS = 8  # of a timing, at most
-_SECONDS, _FEWEST = 5.0, 2  # after so many seconds, so many rounds are enough
-_LARGE, _SHORT_BURSTS = 0.1, {"untimed": 1, "burst": 2}  # seconds a run, above which bursts are short
 
 
 class GraphSession:
@@ -119,21 +113,4 @@ def compare(
         confidence_shift=float(np.mean(shifts)),
         finite=finite,
         classes={name: kept[name] / total[name] for name in sorted(total) if total[name] >= _RARE * total.total()},
-    )
-
-
-def milliseconds(sessions: Sequence[Any], samples: Sequence[CalibrationSample]) -> npt.NDArray[np.float64]:
-    """Milliseconds (rounds, sessions) of interleaved runs, see `burst_times`: compare within a row.
-
-    The sample with the fewest classes is used, so that the layers take the largest share.
-    """
-    feeds = min(samples, key=lambda sample: len(sample.words.labels)).feeds
-    actions = [partial(session.run, _OUTPUTS, feeds) for session in sessions]
-    actions[0]()
-    begin = time.perf_counter()
-    actions[0]()
-    bursts = _SHORT_BURSTS if time.perf_counter() - begin > _LARGE else {}
-    begin = time.perf_counter()
-    return burst_times(
-        actions, _ROUNDS, enough=lambda done: done >= _FEWEST and time.perf_counter() - begin > _SECONDS, **bursts
     )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import onnx
 
 from ..graph.layers import QuantizableLayer, group_names
-from .comparison import OutputMaps, compare, milliseconds, open_model
+from .comparison import OutputMaps, compare, open_model
+from .kernel_times import kernel_milliseconds
 from .qdq import Int8, Scheme, layers_of_groups, quantize_layers
 from .ranges import Statistics
 from .samples import CalibrationSample
@@ -55,17 +54,24 @@ class SelectionInputs:
     statistics: Statistics
     scheme: Scheme
     weights: Mapping[str, Int8]  # rounded, by node
-    reference: Any  # session of the FP32 graph
     expected: Sequence[OutputMaps]  # its labels
     samples: Sequence[CalibrationSample]
     threads: int
 
-    def session(self, names: frozenset[str]) -> Any:
-        """The graph with these groups in INT8, as its engine would compute it."""
-        model = quantize_layers(
-            self.model, layers_of_groups(self.layers, names), self.statistics, self.scheme, self.weights
-        )
-        return open_model(model, self.threads, exact=not self.scheme.whole)
+    def quantized(self, names: frozenset[str]) -> onnx.ModelProto:
+        """The graph with these groups in INT8."""
+        layers = layers_of_groups(self.layers, names)
+        return quantize_layers(self.model, layers, self.statistics, self.scheme, self.weights)
+
+    def agreement(self, names: frozenset[str]) -> float:
+        """Share of labels equal to FP32's with these groups in INT8, as the engine would compute them."""
+        session = open_model(self.quantized(names), self.threads, exact=not self.scheme.whole)
+        return compare(self.expected, session, self.samples).agreement
+
+    def milliseconds(self, model: onnx.ModelProto) -> float:
+        """Time of a graph, with the fewest classes, so that the layers take the largest share."""
+        feeds = min(self.samples, key=lambda sample: len(sample.words.labels)).feeds
+        return kernel_milliseconds(model, feeds, self.threads)
 
 
 def choose_layers(
@@ -80,22 +86,21 @@ def choose_layers(
     damage: dict[str, float] = {}
     saved: dict[str, float] = {}
     names = [name for name in group_names(inputs.layers) if name not in without]
-    everything = inputs.session(frozenset(names))
+    everything = frozenset(names)
+    if inputs.scheme.whole:
+        fp32, int8 = inputs.milliseconds(inputs.model), inputs.milliseconds(inputs.quantized(everything))
     for name in names:
         tick()
-        alone = inputs.session(frozenset({name}))
-        damage[name] = 1 - compare(inputs.expected, alone, inputs.samples).agreement
+        damage[name] = 1 - inputs.agreement(frozenset({name}))
         if inputs.scheme.whole:
-            others = inputs.session(frozenset(names) - {name})
-            fp32, before, after = milliseconds([inputs.reference, others, everything], inputs.samples).T
-            saved[name] = float(np.median(before - after) / np.median(fp32))
+            saved[name] = (inputs.milliseconds(inputs.quantized(everything - {name})) - int8) / fp32
         else:
             saved[name] = sum(layer.work for layer in layers_of_groups(inputs.layers, {name})) / total
     kept = [name for name in names if saved[name] > 0]
     kept.sort(key=lambda name: damage[name] / saved[name])
     tick()
     while True:
-        agreement = compare(inputs.expected, inputs.session(frozenset(kept)), inputs.samples).agreement
+        agreement = inputs.agreement(frozenset(kept))
         if agreement >= bar + _MARGIN * (1 - bar) or not kept:
             break
         kept.pop()
