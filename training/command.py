@@ -19,7 +19,12 @@ from .run import run_training
 
 EMBEDDED = Path("default")  # --start: the weights of the embedded model
 _Options = TypeVar("_Options")
-_OF_THIS_CALL = ("output", "resume", "dry_run")  # what a continued run does not take from the one that began it
+_OF_THIS_CALL = (
+    "output",
+    "resume",
+    "until",
+    "dry_run",
+)  # what a continued run does not take from the one that began it
 
 
 def run(request: TrainRequest) -> int:
@@ -55,7 +60,7 @@ def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
     options = RunOptions(
         data=[weighted_folder(entry) for entry in request.data],
         photos=[weighted_folder(entry) for entry in request.photos],
-        folder=request.output, resume=request.resume, dry_run=request.dry_run, request=to_json(request),
+        folder=request.output, resume=request.resume, until=request.until, dry_run=request.dry_run, request=to_json(request),
     )  # fmt: skip
     return recipe, _given(
         options, threads=request.threads, device=request.device, pretrained=request.pretrained,

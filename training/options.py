@@ -72,6 +72,7 @@ class RunOptions:
     threads: int = 0  # CPU threads; 0 leaves it to torch
     device: Device = Device.CPU
     resume: bool = False
+    until: int | None = None  # step at which this call ends, the schedule being that of all steps
     pretrained: bool = True  # start the backbone from published weights
     start: Path | None = None  # a `model.pt` whose weights the whole model starts from
     clip_text: str = ""  # CLIP whose text tower and backbone a preset with CLIP's text uses; empty: the preset's own

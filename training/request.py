@@ -32,6 +32,10 @@ class TrainRequest:
     ] = None
     preset: Annotated[str | None, typer.Option(help="Model: mini, dense_mini, gkc_r50 or gkc_r101.")] = None
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None
+    until: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after this step, validate and save; the schedule is that of --steps."),
+    ] = None
     batch: Annotated[int | None, typer.Option(min=1, help="Crops per step, over all processes.")] = None
     crop: Annotated[int | None, typer.Option(min=64, help="Side of the crops in pixels; a multiple of 32.")] = None
     view: Annotated[int | None, typer.Option(min=64, help="Input side at deployment in pixels; a multiple of 32.")] = (

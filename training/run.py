@@ -184,7 +184,7 @@ def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitS
     stop = StopSignals(together=trainer.ranks.world > 1)
     try:
         with stop.installed():
-            trainer.run(on_step, on_validation, stop)
+            trainer.run(on_step, on_validation, stop, options.until)
     except Interrupted as interrupted:
         bar.close()
         console.print(

@@ -149,23 +149,28 @@ class Trainer:
         on_step: Callable[[Progress], None],
         on_validation: Callable[[int, dict[str, float]], None],
         stop: StopSignals | None = None,
+        until: int | None = None,
     ) -> None:
-        """Train to the last step. A state is written at every validation, every few minutes between, and before
-        `stop` ends the run with `Interrupted`."""
+        """Train to the last step, or to step `until` of the same schedule.
+
+        A state is written at every validation, every few minutes between, and before `stop` ends the run with
+        `Interrupted`.
+        """
         options, stop = self.options, stop or StopSignals()
+        last = min(options.steps, until or options.steps)
         saved = time.monotonic() - SAVE_SECONDS + FIRST_SAVE_SECONDS
         try:
-            if self.step and self._validation_is_due() and self.validated < self.step:
+            if self.step and self._validation_is_due(last) and self.validated < self.step:
                 self._validate(on_validation, stop)
-            if self.step >= options.steps:
+            if self.step >= last:
                 self.save()
-            for batch in batches(self.crops, self.step, options.steps, options.batch, options.workers, self.ranks):
+            for batch in batches(self.crops, self.step, last, options.batch, options.workers, self.ranks):
                 progress = self._train_step(batch, time.perf_counter())
                 if progress.step == 1 or progress.step % 20 == 0:
                     self.log.write(asdict(progress))
                 on_step(progress)
                 stop.raise_if(self._agreed(stop.number))
-                if self._validation_is_due():
+                if self._validation_is_due(last):
                     self._validate(on_validation, stop)
                 elif time.monotonic() - saved < SAVE_SECONDS:
                     continue
@@ -185,8 +190,8 @@ class Trainer:
                 raise lost from error
             raise
 
-    def _validation_is_due(self) -> bool:
-        return self.step % self.options.validate_every == 0 or self.step >= self.options.steps
+    def _validation_is_due(self, last: int) -> bool:
+        return self.step % self.options.validate_every == 0 or self.step >= last
 
     def _validate(self, on_validation: Callable[[int, dict[str, float]], None], stop: StopSignals) -> None:
         with stop.at_once():

@@ -103,6 +103,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_log(
     assert _entries(tmp_path / "broken") == _entries(tmp_path / "whole") == [(1, False), (2, True), (4, True)]
 
 
+def test_a_run_ends_early_on_the_schedule_of_the_whole(shapes: Path, tmp_path: Path, encoder: TorchTextEncoder) -> None:
+    whole, early = (_trainer(shapes, tmp_path / name, encoder) for name in ("whole", "early"))
+    whole.run(lambda step: None, lambda step, scores: None)
+    early.run(lambda step: None, lambda step, scores: None, until=3)
+    assert torch.load(tmp_path / "early/model.pt")["provenance"]["validated_at_step"] == 3
+    resumed = _trainer(shapes, tmp_path / "early", encoder)
+    resumed.resume()
+    assert resumed.step == 3
+    resumed.run(lambda step: None, lambda step, scores: None)
+    for one, other in zip(whole.averaged.state_dict().values(), resumed.averaged.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_state_is_written_between_validations(
     shapes: Path, tmp_path: Path, encoder: TorchTextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

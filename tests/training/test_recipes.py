@@ -62,6 +62,7 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
     for request, (voc, msrc) in zip(requests, weights, strict=True):
         assert set(request.data) == {f"{folder}/data/voc:{voc:.2f}", f"{folder}/data/msrc:{msrc:.2f}"}
     assert (first.start, second.start, third.start) == (None, out / "round-1/model.pt", out / "round-2/model.pt")
+    assert [(request.until, request.steps) for request in requests] == [(2400, 4000), (1700, 3400), (1900, 1900)]
     assert {resolve(request)[0].preset for request in requests} == {"dense_mini"}
     assert {request.seed for request in requests} == {3}
 
@@ -72,7 +73,7 @@ def test_a_stopped_script_goes_on_where_it_was(folder: Path) -> None:
     assert len(calls) == 2
     code, calls = _run(folder, "nowhere")
     assert code == 0
-    assert calls[0] == ["-o", f"{folder}/out/round-2", "--resume"]
+    assert calls[0] == ["-o", f"{folder}/out/round-2", "--resume", "--until", "1700"]
     assert len(calls) == 2
     assert _run(folder, "nowhere") == (0, [])
 

@@ -44,7 +44,7 @@ class PseudoOptions:
     """How sure a model must be."""
 
     share: float = 0.5  # of a class's places that become labels, the surest ones
-    least: float = 0.5  # probability below which no place does
+    least: float = 0.7  # probability below which no place does
     background: float = 0.03  # probability of all own classes together up to which a place is background
     view: int = 384  # side of the network's input
 
@@ -210,7 +210,7 @@ def _read(path: Path, datasets: Sequence[SegmentationDataset]) -> list[tuple[npt
                 ends = sizes.prod(1).cumsum()
                 if len(sizes) != len(dataset) or (len(ends) and ends[-1] != len(places)):
                     return None
-                parts = np.split(places, ends[:-1])
+                parts = np.split(places, ends[:-1]) if len(ends) else []
                 found.append(tuple(part.reshape(size) for part, size in zip(parts, sizes.tolist(), strict=True)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # absent or damaged: labelled again
@@ -221,7 +221,7 @@ def _write(path: Path, maps: Sequence[tuple[npt.NDArray[np.uint8], ...]]) -> Non
     arrays: dict[str, Any] = {}
     for number, found in enumerate(maps):
         arrays[f"sizes{number}"] = np.array([part.shape for part in found], np.int64).reshape(-1, 2)
-        arrays[f"places{number}"] = np.concatenate([part.ravel() for part in found])
+        arrays[f"places{number}"] = np.concatenate([np.empty(0, np.uint8), *(part.ravel() for part in found)])
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)
     try:

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Trains the embedded model from the data sets, start to end. On two CPU cores each round takes about an hour.
+# Trains the embedded model from the data sets, start to end. A round takes 20 to 60 minutes on two CPU cores.
 #
 #   training/recipes/default.sh DATA OUTPUT [further options of ovs-train, for every round]
 #
 # DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
 # same command again: finished rounds are skipped, an interrupted one continues from its saved state.
-# The last round's model.pt is the result: ovs-export OUTPUT/round-3/model.pt -o mini.ovs
+# The result: ovs-export OUTPUT/round-3/model.pt -o mini.ovs
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 DATA OUTPUT [options of ovs-train]" >&2; exit 2; }
@@ -13,36 +13,36 @@ data=$1
 output=$2
 shift 2
 
-# train ROUND OPTIONS…: one round, in OUTPUT/ROUND. `sets`: name and weight, how often photos are drawn from each.
+# train ROUND STEP SETS OPTIONS…: one round up to STEP, in OUTPUT/ROUND. SETS: name and weight of each data set; the
+# weight says how often photos are drawn from it.
 train() {
     folder=$output/$1
-    shift
+    until=$2
+    sets=$3
+    shift 3
     if [ -f "$folder/finished" ]; then
         echo "$folder is finished" >&2
         return
     fi
     if [ -f "$folder/training.pt" ]; then
-        ovs-train -o "$folder" --resume
+        ovs-train -o "$folder" --resume --until "$until"
     else
         for entry in $sets; do
             if [ -d "$data/${entry%:*}" ]; then set -- --data "$data/$entry" "$@"; fi
         done
-        ovs-train -o "$folder" "$@"
+        ovs-train -o "$folder" --recipe dense --until "$until" "$@"
     fi
     touch "$folder/finished"
 }
 
-# 1. From ImageNet weights of the backbone, on the labels as they are.
-sets="voc:0.28 coco_things:0.22 coco_panoptic:0.17 msrc:0.08 camvid:0.09 labelmefacade:0.06 clothing_ccp:0.05
-people_humanseg:0.05"
-train round-1 --recipe dense --steps 2400 "$@"
+# 1. From ImageNet weights of the backbone.
+train round-1 2400 "voc:0.28 coco_things:0.22 coco_panoptic:0.17 msrc:0.08 camvid:0.09 labelmefacade:0.06
+clothing_ccp:0.05 people_humanseg:0.05" --steps 4000 "$@"
 # 2. Rare classes, small objects, crowded scenes: balanced crops, copy-paste, mosaics.
-sets="voc:0.24 coco_things:0.20 coco_panoptic:0.15 msrc:0.18 camvid:0.11 labelmefacade:0.05 clothing_ccp:0.04
-people_humanseg:0.03"
-train round-2 --recipe dense --start "$output/round-1/model.pt" --steps 1700 --lr 7e-4 --validate-every 850 \
-    --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
-# 3. More of the dense scenes, fewer pasted things, a lower rate.
-sets="voc:0.20 coco_things:0.17 coco_panoptic:0.14 msrc:0.21 camvid:0.19 labelmefacade:0.04 clothing_ccp:0.03
-people_humanseg:0.02"
-train round-3 --recipe dense --start "$output/round-2/model.pt" --steps 1900 --lr 5e-4 --validate-every 950 \
-    --balance 0.4 --paste 0.2 --mosaic 0.05 "$@"
+train round-2 1700 "voc:0.24 coco_things:0.20 coco_panoptic:0.15 msrc:0.18 camvid:0.11 labelmefacade:0.05
+clothing_ccp:0.04 people_humanseg:0.03" --start "$output/round-1/model.pt" --steps 3400 --lr 7e-4 \
+    --validate-every 850 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
+# 3. To the end of a schedule, with more streets and everyday scenes.
+train round-3 1900 "voc:0.20 coco_things:0.17 coco_panoptic:0.14 msrc:0.21 camvid:0.19 labelmefacade:0.04
+clothing_ccp:0.03 people_humanseg:0.02" --start "$output/round-2/model.pt" --steps 1900 --lr 5e-4 \
+    --validate-every 950 --balance 0.4 --paste 0.2 --mosaic 0.05 "$@"
