@@ -26,7 +26,7 @@ class CocoInstances(LabelFormat):
 
     def recognises(self, folder: Path) -> bool:
         """See `LabelFormat`."""
-        return any(_files(folder))
+        return any(json_kind(path) == _KIND for path in _candidates(folder)[:_LOOKED_AT])
 
     def read(self, folder: Path, options: ReadOptions) -> FormatSet:
         """See `LabelFormat`; categories of all files are joined by name, in the order of their ids."""
@@ -60,9 +60,16 @@ class CocoInstances(LabelFormat):
         return FormatSet(classes, tuple(photos), tuple(skipped))
 
 
+_KIND = "COCO instances"
+_LOOKED_AT = 20  # JSON files, to recognise the format
+
+
+def _candidates(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+
+
 def _files(folder: Path) -> list[Path]:
-    found = [*folder.glob("*.json"), *folder.glob("*/*.json")]
-    return sorted(path for path in found if json_kind(path) == "COCO instances")
+    return [path for path in _candidates(folder) if json_kind(path) == _KIND]
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -71,9 +78,9 @@ def _document(path: Path) -> dict[str, Any]:
         for category in document["categories"]:
             _ = category["id"] + 0, category["name"]
         for image in document["images"]:
-            _ = image["id"], image["file_name"]
+            _ = hash(image["id"]), image["file_name"]
         for annotation in document["annotations"]:
-            _ = annotation["image_id"], annotation["category_id"]
+            _ = hash(annotation["image_id"]), hash(annotation["category_id"])
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not COCO: {type(error).__name__} {error}") from error
     return document
@@ -117,7 +124,7 @@ def _paint(
     for annotation in annotations:
         try:
             mask, label = _mask(annotation["segmentation"], size), index[annotation["category_id"]]
-        except (KeyError, TypeError, ValueError, DatasetError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
             raise DatasetError(f"{path}: an annotation of {image['file_name']} cannot be read ({error})") from error
         if annotation.get("iscrowd"):
             crowds |= mask

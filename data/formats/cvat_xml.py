@@ -92,15 +92,22 @@ def _paint(image: ElementTree.Element, index: dict[str, int], options: ReadOptio
         raise DatasetError(f"CVAT notes {name} as {noted[1]}x{noted[0]}, the photo is {size[1]}x{size[0]}")
     labels = np.full(size, VOID, np.int32)
     shapes = [shape for shape in image if shape.tag in _SHAPES]
-    for shape in sorted(shapes, key=lambda one: int(one.get("z_order", "0"))):
+    for shape in sorted(shapes, key=_depth):
         labels[_mask(shape, size, str(name))] = index.get(shape.get("label", ""), VOID)
     return painted(labels, options)
+
+
+def _depth(shape: ElementTree.Element) -> int:
+    try:
+        return int(shape.get("z_order", "0"))
+    except ValueError:
+        return 0
 
 
 def _mask(shape: ElementTree.Element, size: Size, name: str) -> Mask:
     try:
         return _area(shape, size)
-    except (KeyError, TypeError, ValueError, DatasetError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
         raise DatasetError(f"{name}: a {shape.tag} cannot be painted ({error})") from error
 
 

@@ -124,7 +124,7 @@ def _paint(path: Path, document: dict[str, Any], index: dict[str, int], options:
     for shape in document["shapes"]:
         try:
             mask = _MASKS[_kind(shape)](shape, size)
-        except (KeyError, TypeError, ValueError, DatasetError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
             raise DatasetError(f"{path}: a {_kind(shape)} cannot be painted ({error})") from error
         labels[mask] = index[str(shape.get("label"))]
     background = labels == _NONE

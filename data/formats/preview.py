@@ -15,7 +15,7 @@ from ..labelled import VOID
 from .convert import LoadedPhoto, load_annotated
 from .label_format import FormatSet, LabelFormat
 
-TILE = (320, 240)  # width, height in pixels
+TILE = (320, 240)  # width, height in pixels, above the photo's name
 COLUMNS = 4
 _OPACITY = 0.55
 _LINE = 20  # pixels of height of a line of the legend
@@ -60,7 +60,7 @@ def overlay(loaded: LoadedPhoto, palette: npt.NDArray[np.uint8]) -> Picture:
     result[named] = (1 - _OPACITY) * result[named] + _OPACITY * table[labels[named]]
     if background is not None:
         rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
-        result[background & ((rows + columns) % 8 < 2)] = 0
+        result[background & ((rows + columns) % 12 == 0)] = 0
     return np.asarray(result.round(), np.uint8)
 
 
@@ -68,9 +68,9 @@ def _tile(picture: Picture, name: str) -> Picture:
     width, height = TILE
     factor = min(width / picture.shape[1], height / picture.shape[0])
     size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    tile = np.full((height, width, 3), 255, np.uint8)
+    tile = np.full((height + _LINE, width, 3), 255, np.uint8)
     tile[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    draw_text(tile, drawable(name, 40), (4, height - 6), 13, (0, 0, 0))
+    draw_text(tile, drawable(name, 40), (4, height + _LINE - 6), 13, (0, 0, 0))
     return tile
 
 

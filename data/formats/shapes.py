@@ -22,6 +22,7 @@ from .label_format import Size
 
 Mask = npt.NDArray[np.bool_]
 _MOST_POINTS = 200_000  # of one outline
+_FARTHEST = 1e7  # pixels
 _MOST_PIXELS = 2**28  # of a mask that a file describes
 
 
@@ -33,12 +34,7 @@ def fill(outlines: Sequence[Sequence[float]], size: Size) -> Mask:
     height, width = size
     toggles = np.zeros((height, width + 1), np.int32)
     for outline in outlines:
-        try:
-            points = np.asarray(outline, np.float64).reshape(-1, 2)
-        except (TypeError, ValueError) as error:
-            raise DatasetError(f"an outline is not a list of x, y ({error})") from error
-        if len(points) > _MOST_POINTS or not np.isfinite(points).all():
-            raise DatasetError(f"an outline has {len(points)} points, or one that is no number")
+        points = _points(outline)
         for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, 0), strict=True):
             low, high = sorted((y1, y2))
             rows = np.arange(max(0, int(np.ceil(low - 0.5))), min(height, int(np.ceil(high - 0.5))))
@@ -50,15 +46,23 @@ def fill(outlines: Sequence[Sequence[float]], size: Size) -> Mask:
     return inside
 
 
+def _points(outline: Sequence[float] | Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
+    """(N, 2) x, y."""
+    try:
+        points = np.asarray(outline, np.float64).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DatasetError(f"an outline is not a list of x, y ({error})") from error
+    if len(points) > _MOST_POINTS or not (np.abs(points) < _FARTHEST).all():
+        raise DatasetError(f"an outline has {len(points)} points, or one that is no place in a picture")
+    return points
+
+
 def fill_pixels(outline: Sequence[Sequence[float]], size: Size) -> Mask:
     """Pixels (H, W) inside an outline [[x, y], …] of pixels, and the outline itself. Raises `DatasetError`."""
-    try:
-        points = np.asarray(outline, np.float64).reshape(-1, 2).round().clip(-(2**20), 2**20).astype(np.int32)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"an outline is not a list of x, y ({error})") from error
+    points = _points(outline)
     canvas = np.zeros(size, np.uint8)
     if len(points):
-        cv2.fillPoly(canvas, [points], 1)
+        cv2.fillPoly(canvas, [points.round().clip(-(2**20), 2**20).astype(np.int32)], 1)
     return np.asarray(canvas, np.bool_)
 
 
@@ -131,7 +135,15 @@ def encoded_bitmap(data: str, *, deflated: bool = False) -> Mask:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise DatasetError(f"a bitmap has {picture.width}x{picture.height} pixels")
             values = np.asarray(picture.convert("RGBA") if picture.mode in ("P", "LA", "RGBA") else picture)
-    except (binascii.Error, zlib.error, OSError, ValueError, SyntaxError, TypeError) as error:
+    except (
+        binascii.Error,
+        zlib.error,
+        OSError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        Image.DecompressionBombError,
+    ) as error:
         raise DatasetError(f"a bitmap cannot be decoded ({error})") from error
     if values.ndim == 3 and values.shape[2] == 4:
         return np.asarray((values[..., 3] > 0) & (values[..., :3] > 0).any(-1), np.bool_)

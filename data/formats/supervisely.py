@@ -64,7 +64,7 @@ def _paint(path: Path, index: dict[str, int], options: ReadOptions, size: Size) 
             mask = _mask(thing, size)
             if mask is not None:
                 labels[mask] = index[thing["classTitle"]]
-    except (KeyError, TypeError, ValueError, DatasetError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
         raise DatasetError(f"{path} cannot be painted ({error})") from error
     return painted(labels, options)
 

@@ -5,6 +5,7 @@ A line is a class number and a polygon in shares of the photo's width and height
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,15 @@ def _images(folder: Path, document: dict[str, Any], entry: str) -> list[Path]:
     """Photos of a folder, or of a list of them; paths are taken from the folder, or from `path` in it."""
     root = str(document.get("path") or "")
     places = [folder / root / entry, folder / entry, folder / entry.removeprefix("../")]
-    place = next((one for one in places if one.exists()), None)
+    # Lists are read within the folder alone: a file from elsewhere may name any place of the machine.
+    inside = [Path(os.path.normpath(one)) for one in places]
+    place = next((one for one in inside if one.is_relative_to(os.path.normpath(folder)) and one.exists()), None)
     if place is None:
         return []
     if place.is_file():
         lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
-        return [found for line in lines if (found := place.parent / line).is_file()]
+        named = [Path(os.path.normpath(place.parent / line)) for line in lines]
+        return [image for image in named if image.is_relative_to(os.path.normpath(folder)) and image.is_file()]
     return sorted(path for path in place.rglob("*") if is_image_name(path) and path.is_file())
 
 

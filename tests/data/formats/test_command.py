@@ -80,7 +80,7 @@ def test_preview(
     code, out, error = _run(monkeypatch, capfd, "preview", labelme, "-o", sheet, "--photos", "6")
     assert (code, out, error) == (0, f"wrote {sheet}\n", "")
     picture = np.asarray(Image.open(sheet))
-    assert picture.shape[:2] == (2 * 240 + 28, 4 * 320)
+    assert picture.shape[:2] == (2 * 260 + 28, 4 * 320)
     tile = picture[:240, :320].astype(int)
     assert np.abs(tile[30, 40] - tile[200, 300]).max() > 20  # the cat has a colour, the rest has its own
 
