@@ -24,6 +24,7 @@ from .augment import AugmentOptions, mosaic, random_window, recolour
 from .cache import shrink
 from .paste import Paster
 from .sampling import Draw, PhotoSampler
+from .shared_memory import usable_workers
 
 _log = logging.getLogger("ovs_edge.training")
 _ATTEMPTS = 20  # unreadable files in a row before the data is given up
@@ -152,6 +153,7 @@ def batches(
     own = size // ranks.world
     first = ranks.rank * own
     numbers = [step * size + first + place for step in range(start, steps) for place in range(own)]
+    workers = usable_workers(workers, own, crops.options.crop)
     loader = DataLoader(
         crops, own, sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False,
         worker_init_fn=leave_signals_to_the_main_process,
