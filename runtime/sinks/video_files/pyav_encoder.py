@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -37,6 +38,7 @@ class PyavEncoder:
         self._last = -1  # time stamp of the last picture
         self._key = -1.0  # time of the last key frame
         self._step = max(1, round(_TICKS / video.fps))
+        self._sound: SoundCopy | None = None
         try:
             self._open()
         except BaseException:
@@ -50,8 +52,13 @@ class PyavEncoder:
         options = _CLUSTERS if kind == "matroska" else _MOVFLAGS if hybrid else _OLD_MOVFLAGS
         self._container = self._av.open(self._file, "w", format=kind, options=options)
         self._container.metadata["comment"] = MARK
-        self._stream = self._encoder()
-        self._sound = SoundCopy.of(self._av, self._container, video)
+        try:
+            self._stream = self._encoder()
+            self._sound = SoundCopy.of(self._av, self._container, video)
+        except BaseException:
+            with suppress(self._av.error.FFmpegError, OSError):
+                self._container.close()
+            raise
 
     def _encoder(self) -> Any:
         for name in _ENCODERS:
@@ -95,6 +102,15 @@ class PyavEncoder:
                 self._waiting = None
             if self._sound is not None:
                 self._sound.copy_until((self._last + self._step) / _TICKS)
+        except self._av.error.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        """Close everything. A container that is left to the garbage collector with its file crashes the process."""
+        try:
+            if self._sound is not None:
                 self._sound.close()
             self._container.close()
         except self._av.error.FFmpegError as error:

@@ -102,7 +102,7 @@ def test_a_recording_that_fails_ends_and_says_why(tmp_path: Path, monkeypatch: p
     write(full, 0.0)
 
     def refuse(self: PyavEncoder) -> None:
-        self._file.close()
+        self._free()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(PyavEncoder, "close", refuse)
