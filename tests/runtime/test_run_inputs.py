@@ -1,0 +1,148 @@
+"""`ovs-run` from its options to its exit code: several sources, skipped photos, outputs that are kept, odd streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.clips import cut, damage, write_clip
+
+from ovs_edge.runtime.cli import main
+
+COMMAND = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
+
+
+def picture(path: Path, colour: int = 2) -> Path:
+    """A photo that the tiny bundle calls red, green or blue (colour 2, 1, 0)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[..., colour] = 255
+    cv2.imwrite(str(path), image)
+    return path
+
+
+@pytest.fixture
+def ovs_run(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    def run(*arguments: object) -> tuple[object, str, str]:
+        words = ["ovs-run", *map(str, arguments), "--model", str(tiny_bundle), "--classes", "red,green", "--no-show"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+def test_a_folder_with_a_bad_photo_is_finished_and_told(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for index in range(4):
+        picture(tmp_path / "in" / f"{index}.png")
+    cut(tmp_path / "in" / "2.png", 0.5)
+    code, out, err = ovs_run(tmp_path / "in", "--save", tmp_path / "out", "--json", tmp_path / "a.jsonl")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "skipped: " in err
+    assert "2.png" in err
+    assert "3 frames, 1 skipped" in out
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "1.png", "3.png"]
+    assert [json.loads(line)["name"] for line in (tmp_path / "a.jsonl").read_text().splitlines()] == ["0", "1", "3"]
+    assert ovs_run(tmp_path / "in", "--save", tmp_path / "out", "--skip-errors")[0] == 0
+
+
+def test_two_photos_of_one_name_have_two_outputs(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    first, second = picture(tmp_path / "1" / "img.png"), picture(tmp_path / "2" / "img.png", 1)
+    code, out, _ = ovs_run("--source", first, second, "--save", tmp_path / "out", "--json", "-")
+    names = [json.loads(line)["name"] for line in out.splitlines()]
+    assert code == 0
+    assert (
+        [f"{name}.png" for name in names] == sorted(os.listdir(tmp_path / "out")) == ["1_img_png.png", "2_img_png.png"]
+    )
+
+
+def test_a_photo_without_outputs_is_described(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = ovs_run(picture(tmp_path / "photo.png"))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("photo: red 100.0% (confidence ")
+    code, out, err = ovs_run(picture(tmp_path / "photo.png"), "--json", "-")
+    assert "nothing saved" not in out + err
+    assert "JSON lines on standard output" in err
+
+
+def test_outputs_of_others_are_kept(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    photo = picture(tmp_path / "photo.png")
+    (tmp_path / "mine.jsonl").write_text("my notes")
+    code, _, err = ovs_run(photo, "--json", tmp_path / "mine.jsonl")
+    assert (code, (tmp_path / "mine.jsonl").read_text()) == (2, "my notes")
+    assert "--overwrite" in err
+    assert ovs_run(photo, "--json", tmp_path / "mine.jsonl", "--overwrite")[0] == 0
+    before = photo.read_bytes()
+    for option in ("--save", "--json"):
+        code, _, err = ovs_run(photo, option, photo, "--overwrite")
+        assert (code, photo.read_bytes()) == (2, before)
+        assert "is the input" in err
+    code, _, err = ovs_run(photo, "--save", tmp_path / "b.png", "--json", f"{tmp_path}/./b.png")
+    assert code == 2
+    assert "two names" in err
+
+
+def test_damaged_and_cut_videos_are_told(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    clip = damage(write_clip(tmp_path / "clip.mp4"), 3)
+    code, out, err = ovs_run(clip, "--json", "-")
+    assert (code, len(out.splitlines())) == (3, 19)
+    assert "1 frame of" in err
+    short = cut(write_clip(tmp_path / "short.mp4", options={"movflags": "+faststart"}), 0.7)
+    code, out, err = ovs_run(short, "--save", tmp_path / "out.mp4")
+    assert code == 3
+    assert "is cut short" in err
+    assert (tmp_path / "out.mp4").is_file()
+    assert ovs_run(short, "--json", "-", "--skip-errors")[0] == 0
+
+
+def _started(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_complete_outputs(tiny_bundle: Path, tmp_path: Path, stop: int) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [index / 20 for index in range(400)])
+    lines = tmp_path / "out.jsonl"
+    arguments = [str(clip), "--model", str(tiny_bundle), "--classes", "red", "--json", str(lines), "--keyframes", "1"]
+    with _started(*arguments, "--save", str(tmp_path / "out.mp4"), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (lines.exists() and lines.stat().st_size > 500):
+            time.sleep(0.01)
+        process.send_signal(stop)
+        process.communicate(timeout=60)
+    assert process.returncode in (130, 128 + stop)
+    count = len([json.loads(line) for line in lines.read_text().splitlines()])
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == count
+    capture.release()
+
+
+@pytest.mark.parametrize("stdout", ["closed", "full", "latin-1", "reader leaves"])
+def test_whatever_becomes_of_standard_output(tiny_bundle: Path, tmp_path: Path, stdout: str) -> None:
+    clip = write_clip(tmp_path / "猫.mp4", [index / 10 for index in range(60)])
+    arguments = [str(clip), "--model", str(tiny_bundle), "--classes", "red,猫", "--json", "-"]
+    line = " ".join(f"'{word}'" for word in [*COMMAND, *arguments]).replace("'-c' '", "'-c' '")
+    shell = {"closed": f"{line} >&-", "full": f"{line} >/dev/full", "latin-1": f"{line} | tail -1",
+             "reader leaves": f"{line} | head -1; exit ${{PIPESTATUS[0]}}"}[stdout]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run(["bash", "-c", shell], capture_output=True, env=environment, check=False, timeout=120)
+    error = ran.stderr.decode()
+    assert "Traceback" not in error
+    assert "Exception ignored" not in error
+    if stdout in ("closed", "full"):
+        assert ran.returncode == 2
+        assert [text[:6] for text in error.splitlines() if not text.startswith("note")] == ["error:"]
+    elif stdout == "latin-1":
+        assert json.loads(ran.stdout.decode("utf-8"))["name"] == "猫_000059"
+    else:
+        assert ran.returncode in (0, 141)
