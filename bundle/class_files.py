@@ -39,7 +39,9 @@ def read_text(path: Path) -> str:
         with path.open("rb") as stream:
             data = stream.read(_LIMIT + 1)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error}); {_EXPECTED}") from error
+        raise UsageError(
+            f"cannot read the list {str(path)!r} ({error.strerror if isinstance(error, OSError) else error}); {_EXPECTED}"
+        ) from error
     if len(data) > _LIMIT:
         raise UsageError(f"{path} is larger than {_LIMIT >> 20} MiB; {_EXPECTED}")
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")

@@ -56,7 +56,7 @@ class LayerProfile:
 
 def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> LayerProfile:
     """Profile ONNX Runtime on the CPU, with random pictures and vectors. Needs the `onnx` package."""
-    ort, onnx = require("onnxruntime", "cpu"), require("onnx", "export")
+    ort, onnx = require("onnxruntime", "cpu"), require("onnx", "calibrate")
     path, (height, width) = bundle.graph(precision), bundle.manifest.input_size
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((classes, 1, bundle.manifest.text.dim)).astype(np.float32)

@@ -112,7 +112,15 @@ def test_json_lines(tmp_path: Path) -> None:
         "name": "clip_000001",
         "width": 64,
         "height": 48,
-        "classes": [{"class": "dög", "share": 0.065104, "box": [0, 0, 20, 10], "confidence": 0.5}],
+        "classes": [
+            {
+                "class": "dög",
+                "share": 0.065104,
+                "box": [0, 0, 20, 10],
+                "confidence": 0.5,
+                "parts": [{"share": 0.065104, "box": [0, 0, 20, 10], "centroid": [9.5, 4.5], "confidence": 0.5}],
+            }
+        ],
     }
 
 
