@@ -1,4 +1,4 @@
-"""FC-CLIP (Yu et al., NeurIPS 2023): one frozen CLIP is backbone and second opinion on every mask.
+"""FC-CLIP (Yu et al., NeurIPS 2023): one frozen CLIP is the backbone and a second classifier of every mask.
 
 image -> CLIP -> pixel decoder -> query decoder -> masks
                               in vocabulary: queries + features pooled over their masks -> cosine with the names
@@ -22,7 +22,7 @@ from .query_decoder import MASKED, MLP, QueryState
 
 HEAD_CHANNELS = 64  # of an attention head in every CLIP
 MAX_SCALE = 100.0  # of the cosine, as in CLIP
-WEIGHT_SEEN, WEIGHT_UNSEEN = 0.4, 0.8  # share of the out-of-vocabulary opinion
+WEIGHT_SEEN, WEIGHT_UNSEEN = 0.4, 0.8  # share of the out-of-vocabulary classifier
 # Cosine from which two text vectors are those of one name. A name encoded twice, in batches of other lengths or by
 # another engine in FP32, differs by 1e-6; CLIP's nearest different names stay below 0.99.
 SAME_NAME = 1 - 1e-4
@@ -49,7 +49,7 @@ class AttentionPool(nn.Module):
         tokens = feature.flatten(2).transpose(1, 2)
         keys = tokens + place.flatten(2).transpose(1, 2)
         query = self._split(self.q_proj(tokens.mean(1, keepdim=True) + self.positional_embedding[:1]))
-        # All masks ask the same question, so its logits are computed once.
+        # The query is the same for all masks, so its logits are computed once.
         logits = (query * HEAD_CHANNELS**-0.5) @ self._split(self.k_proj(keys)).transpose(-1, -2)
         attention = (logits + ((1 - inside) * MASKED)[:, None]).softmax(-1)
         pooled = (attention @ self._split(self.v_proj(keys))).transpose(1, 2).flatten(2)
@@ -84,11 +84,11 @@ def mask_mean(feature: Tensor, inside: Tensor) -> Tensor:
 class FCClip(MaskModel):
     """FC-CLIP as published, for inference.
 
-    The ensemble asks of every class whether its names were trained. That is derived from the text vectors: the model
-    holds the vectors of its training names, and a class is "seen" when one of its own equals one of them. So the graph
-    keeps the two inputs that every segmenter has; a runtime need not know the rule, spelling does not matter where the
-    tokenizer ignores it, and the silent background of training names counts as seen by itself. The price is a product
-    of the asked vectors with some 260 rows, about as much as the classifier's own with 250 queries.
+    The ensemble needs to know for every class whether its names were trained. It derives that from the text vectors:
+    the model holds the vectors of its training names, and a class is "seen" when one of its own equals one of them. So
+    the graph keeps the two inputs that every segmenter has; a runtime need not know the rule, spelling does not matter
+    where the tokenizer ignores it, and background classes made of training names count as seen without a rule of their own.
+    It costs a product of the given vectors with some 260 rows, about as much as the classifier's own with 250 queries.
     """
 
     family = "fcclip"
@@ -141,7 +141,7 @@ class FCClip(MaskModel):
         return cosine_logits(embedding, text_embeddings, self.no_object, self.logit_scale.exp().clamp(max=MAX_SCALE))
 
     def out_of_vocabulary(self, feature: Tensor, mask_logits: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Frozen CLIP's view: masks at res5 (B, Q, h * w) of 0 and 1, logits (B, Q, K); feature (B, C, h, w)."""
+        """Logits of the frozen CLIP: masks at res5 (B, Q, h * w) of 0 and 1, logits (B, Q, K); feature (B, C, h, w)."""
         size = (int(feature.shape[2]), int(feature.shape[3]))
         resized = nn.functional.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False)
         inside = (resized > 0).flatten(2).to(feature.dtype)
@@ -175,7 +175,7 @@ class FCClip(MaskModel):
 def ensemble(trained: Tensor, opinion: Tensor, weight: Tensor) -> Tensor:
     """Log-probabilities (B, Q, K + 1) of the geometric ensemble, void last.
 
-    trained (B, Q, K + 1) with void, opinion (B, Q, K), weight (B, Q, K) of the opinion in 0..1. In logarithms
+    trained (B, Q, K + 1) with void, opinion (B, Q, K), weight (B, Q, K) of `opinion` in 0..1. In logarithms
     throughout: the published form takes the logarithm of products that underflow for far-off names.
     """
     named = trained[..., :-1]

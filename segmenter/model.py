@@ -41,9 +41,7 @@ class ImageModel(nn.Module):
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         if config.family != self.family:
-            raise UsageError(
-                f"{config.name} is a model of the family {config.family!r}, {self.family!r} was to be built"
-            )
+            raise UsageError(f"{config.name} is a model of the family {config.family!r}, expected {self.family!r}")
         self.config = config
         self.backbone = build_backbone(config.backbone)
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
@@ -86,7 +84,7 @@ class MaskModel(ImageModel):
         """What the pixel decoder gave -> states after 0, 1, … `depth` decoder layers."""
         if depth is not None and not 1 <= depth <= self.config.query_decoder.layers:
             raise UsageError(
-                f"{depth} decoder layers were asked for, this model has 1 to {self.config.query_decoder.layers}"
+                f"{depth} decoder layers were requested, this model has 1 to {self.config.query_decoder.layers}"
             )
         states: list[QueryState] = self.query_decoder(mask_features, levels, depth)
         return states

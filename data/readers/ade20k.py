@@ -1,9 +1,9 @@
 """ADE20K: the 150 classes of its scene parsing challenge, and the full set.
 
-The full set has masks of 3688 objects. Evaluated are those that are seen as whole objects, not only as parts, in both
-the training and the validation photos, by the index that lies in the folder: the rule behind the 847 classes that
-papers report. Where it gives another number, that is told; the list of a paper, in its own order, may be given instead:
-a file `classes.json` in the folder, a list of the objects' names as the index has them.
+The full set has masks of 3688 objects. Those are evaluated that occur as whole objects, not only as parts, in both the
+training and the validation photos, by the index in the folder: the rule behind the 847 classes that papers report. A
+warning tells where the rule gives another number. A file `classes.json` in the folder, a list of the objects' names as
+the index has them, replaces the rule by the list of a paper.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def voc_20(folder: Path, split: Split) -> PhotoSet:
 
 
 def voc_21(folder: Path, split: Split) -> PhotoSet:
-    """VOC 2012 with the background as a class, which goes by the names of Context's other classes.
+    """VOC 2012 with the background as a class, which has the names of Context's other classes.
 
-    Nothing looks like the word "background", so it is not asked for. Raises `DatasetError`.
+    Nothing looks like the word "background", so that word is no name of it. Raises `DatasetError`.
     """
     things = _set("pascal_voc_20")
     own = {name for entry in things for name in entry.names} | {"table"}  # VOC's dining table

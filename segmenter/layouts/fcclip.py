@@ -196,7 +196,7 @@ def _grid(read: ShapeReader) -> int:
     shape = read.shapes.get(_POOL_POSITIONS)
     if shape is None:
         raise CheckpointError(
-            f"{read.origin}: parameters missing: {_POOL_POSITIONS}; it tells the grid of CLIP's attention pooling"
+            f"{read.origin}: parameters missing: {_POOL_POSITIONS}; it gives the grid of CLIP's attention pooling"
         )
     grid = pool_grid(shape)
     if not grid:

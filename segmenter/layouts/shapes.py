@@ -40,7 +40,7 @@ Source = tuple[str, int, int]  # pattern of a parameter's name, axis, factor fro
 
 
 class ShapeReader:
-    """Names and shapes of a file's parameters, asked for what they have in common."""
+    """Names and shapes of a file's parameters, and the numbers that follow from them."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], origin: str) -> None:
         self.shapes, self.origin = shapes, origin
@@ -57,7 +57,7 @@ class ShapeReader:
                     votes.setdefault(shape[axis] * factor, []).append(name)
         if not votes:
             wanted = ", ".join(pattern.replace("\\", "") for pattern, _, _ in sources)
-            raise CheckpointError(f"{self.origin}: parameters missing: {wanted}; they tell {what}")
+            raise CheckpointError(f"{self.origin}: parameters missing: {wanted}; they give {what}")
         ranked = sorted(votes.items(), key=lambda vote: -len(vote[1]))
         if len(ranked) > 1 and len(ranked[0][1]) == len(ranked[1][1]):
             shown = ", ".join(f"{names[0]} {self.shapes[names[0]]}" for _, names in ranked)
@@ -127,7 +127,8 @@ def read_query_decoder(read: ShapeReader) -> QueryDecoderConfig:
 def _heads(channels: int, where: str, origin: str) -> int:
     if channels % _CHANNELS_PER_HEAD:
         raise CheckpointError(
-            f"{origin}: {where} is {channels} wide, expected a multiple of {_CHANNELS_PER_HEAD}; it is of another model"
+            f"{origin}: {where} is {channels} wide, expected a multiple of {_CHANNELS_PER_HEAD}; "
+            "the file belongs to another model"
         )
     return channels // _CHANNELS_PER_HEAD
 

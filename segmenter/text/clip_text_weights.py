@@ -20,7 +20,7 @@ _ANY_TOWER = {"token_embedding.weight", "positional_embedding", "text_projection
 
 
 def give_text_tower(model: ImageModel, extras: dict[str, Any], tag: str, origin: str) -> None:
-    """Let `model`, of the checkpoint `origin`, and what else it told speak with the text tower `tag`.
+    """Use the text tower `tag` for `model`, of the checkpoint `origin`, and for what else the checkpoint holds.
 
     `tag` is MODEL/WEIGHTS, both names of open_clip, which downloads them once, or MODEL:FILE, a state dict on disk, of
     a whole CLIP or its text tower. Raises `UsageError` for a tower that the checkpoint does not need or cannot use,
@@ -29,7 +29,7 @@ def give_text_tower(model: ImageModel, extras: dict[str, Any], tag: str, origin:
     text = model.config.text
     if text.kind != "clip":
         raise UsageError(
-            f"{origin} was trained with vectors of a {text.kind} encoder, to which CLIP's mean nothing; leave out "
+            f"{origin} was trained with vectors of a {text.kind} encoder, which CLIP's vectors do not match; leave out "
             "--clip-text"
         )
     if "text_encoder" in extras:
