@@ -230,14 +230,14 @@ class ExportCommandOptions:
         from ..bundle.vocabulary import parse_classes
         from ..segmenter.clip_dense.background import BACKGROUND_NAMES
         from ..segmenter.clip_dense.config import DenseRecipe, Refinement
-        from .clip.options import SIZE, ClipExportRequest
+        from .clip.options import ClipExportRequest
         from .options import parse_size
 
         background = BACKGROUND_NAMES
         if self.background is not None:
             background = tuple(entry.names for entry in parse_classes(self.background, _MOST_BACKGROUND))
         return ClipExportRequest(
-            size=SIZE if self.size is None else parse_size(self.size, multiple=1),
+            size=None if self.size is None else parse_size(self.size, multiple=1),
             recipe=DenseRecipe(self.dense.value),
             windows=self.windows is WindowMode.sliding,
             refinement=Refinement(self.refine.value),

@@ -40,11 +40,10 @@ def export_clip_bundle(
     had to be assumed. Nothing appears at `output` unless every comparison with torch passes. Raises `CheckpointError`,
     `UsageError`, `ParityError`, `BundleError`.
     """
-    request = request or ClipExportRequest()
     parsed = ClipSource.parse(source)
     tell("reading the weights")
     weights = read_clip(parsed)
-    request.check(weights.vision.patch)
+    request = (request or ClipExportRequest()).decided(weights.vision.patch)
     if weights.assumed is not None:
         note(weights.assumed)
     model = weights.model(
@@ -94,6 +93,8 @@ class _ExportedClip:
 
 def clip_onnx(model: ClipDense, request: ClipExportRequest) -> onnx.ModelProto:
     """The segmenter's ONNX graph, with the inputs and outputs that the manifest states."""
+    request = request.decided(model.config.vision.patch)
+    assert request.size is not None
     dtype = torch.uint8 if request.max_classes <= 256 else torch.int32
     graph = ClipDenseGraph(model, request.size, dtype).eval()
     # Sizes that differ from each other and from 1, so that the exporter cannot mix up two axes.
@@ -108,6 +109,7 @@ def clip_onnx(model: ClipDense, request: ClipExportRequest) -> onnx.ModelProto:
 
 def graph_spec(model: ClipDense, request: ClipExportRequest) -> GraphSpec:
     """How the manifest describes the graph."""
+    assert request.size is not None
     height, width = request.size
     config = model.config
     return GraphSpec(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ...segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
-from ...segmenter.clip_dense.config import DenseRecipe, Refinement
+from ...segmenter.clip_dense.config import WINDOW, DenseRecipe, Refinement
 from ..options import MAX_CLASSES, MAX_SIDE, TextPrecision, Weights
 
 SIZE = (336, 448)  # height, width: the short side that both recipes publish their numbers for
@@ -17,7 +18,7 @@ SIZE = (336, 448)  # height, width: the short side that both recipes publish the
 class ClipExportRequest:
     """What was asked for."""
 
-    size: tuple[int, int] = SIZE  # height, width of the input in pixels
+    size: tuple[int, int] | None = None  # height, width of the input in pixels; None: `SIZE`, as near as patches allow
     recipe: DenseRecipe = DenseRecipe.sc_clip  # how the last block is computed
     windows: bool = True  # sliding windows; False: one pass over the whole image
     refinement: Refinement = Refinement.none  # of the scores by the image
@@ -29,13 +30,21 @@ class ClipExportRequest:
     text_precision: TextPrecision = "fp32"  # type in which the text encoder's matrices are stored
     images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
 
-    def check(self, patch: int) -> None:
-        """Raise `UsageError` for what a model with patches of so many pixels cannot do."""
-        for side in self.size:
-            if side % patch or not patch <= side <= MAX_SIDE:
+    def decided(self, patch: int) -> ClipExportRequest:
+        """With a size, for a model with patches of so many pixels; raises `UsageError` for what it cannot do.
+
+        Windows of 224 pixels are whole patches wherever they lie. A side that one window covers must be, too.
+        """
+
+        def fits(side: int) -> bool:
+            return (self.windows and side >= WINDOW and WINDOW % patch == 0) or side % patch == 0
+
+        size = self.size or tuple(side if fits(side) else -(-side // patch) * patch for side in SIZE)
+        for side in size:
+            if not fits(side) or not patch <= side <= MAX_SIDE:
                 raise UsageError(
-                    f"--size is {self.size[1]}x{self.size[0]} (width x height), both sides must be multiples of the "
-                    f"model's patch, {patch} pixels, up to {MAX_SIDE}; "
+                    f"--size is {size[1]}x{size[0]} (width x height), both sides must be multiples of the model's patch, "
+                    f"{patch} pixels, up to {MAX_SIDE}; "
                     f"{min(max(round(side / patch), 1) * patch, MAX_SIDE // patch * patch)} is the nearest to {side}"
                 )
         if not 1 <= self.max_classes <= MAX_CLASSES:
@@ -44,3 +53,4 @@ class ClipExportRequest:
             raise UsageError(f"--temperature is {self.temperature:g}, expected a factor such as 40")
         if not 0 <= self.threshold <= 1:
             raise UsageError(f"the threshold is {self.threshold:g}, expected a confidence from 0 to 1")
+        return dataclasses.replace(self, size=(size[0], size[1]))

@@ -140,5 +140,20 @@ def test_options_of_one_kind() -> None:
         ExportCommandOptions(clip="ViT-B-16/openai", masks=MaskOrder.fast)
 
 
+@pytest.mark.parametrize(
+    ("patch", "windows", "size"),
+    [(16, True, (336, 448)), (14, False, (336, 448)), (32, True, (336, 448)), (32, False, (352, 448))],
+)
+def test_default_size(patch: int, windows: bool, size: tuple[int, int]) -> None:
+    assert ClipExportRequest(windows=windows).decided(patch).size == size
+
+
+def test_sizes_that_patches_do_not_fill() -> None:
+    assert ClipExportRequest((350, 450)).decided(32).size == (350, 450)  # windows of 224 pixels
+    for request in (ClipExportRequest((350, 450), windows=False), ClipExportRequest((200, 450))):
+        with pytest.raises(UsageError, match="multiples of the model's patch, 32 pixels"):
+            request.decided(32)
+
+
 def test_windows_of_the_small_export() -> None:
     assert WindowGrid.sliding(SIZE, 224, 112).count == 4
