@@ -172,6 +172,15 @@ class RunOptions:
         bool | None,
         Option("--badge/--no-badge", help="Whether to draw frame rate and age. Default: except on the web page."),
     ] = None
+    refine_edges: Annotated[
+        bool,
+        Option(
+            "--refine-edges", help="Let labels follow the edges of the frame where the network is not sure of them."
+        ),
+    ] = False
+    min_region: Annotated[
+        float, Option(help="Remove connected regions, and fill holes, below this share of the frame, such as 0.0005.")
+    ] = 0.0
     opacity: Annotated[float, Option(help="Overlay opacity, 0 to 1.")] = 0.5
     precision: Annotated[
         str,
@@ -207,6 +216,7 @@ class RunOptions:
         if self.threshold is not None:
             _share("threshold", self.threshold, "a confidence")
         _share("opacity", self.opacity, "a number")
+        _share("--min-region", self.min_region, "a share of the frame")
         if self.smooth is not None:
             _share("strength of smoothing", self.smooth, "a number")
             if self.smooth and self.task == "panoptic":

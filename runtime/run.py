@@ -18,6 +18,7 @@ from .capture.source import Source
 from .draw.overlay import Style
 from .inference.explain import nothing_found, why
 from .inference.keyframes import Keyframes
+from .inference.refinement import Refinement
 from .inference.smoothing import STRENGTH, TemporalSmoother
 from .interaction import Interaction
 from .options import WEB_ADDRESS, RunOptions, parse_point
@@ -142,6 +143,7 @@ def _load(options: RunOptions, frames: Source) -> Segmenter:
         stuff=[name for entry in stuff for name in entry.names],
         exact_words=options.exact_words,
         sensitivity=options.sensitivity.value,
+        refinement=Refinement(edges=options.refine_edges, least_region=options.min_region),
         plan=options.plan,
         force=options.force,
         side_by_side=not frames.live and frames.total != 1 and options.keyframes == 1,

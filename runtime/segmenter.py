@@ -27,6 +27,7 @@ from .inference.keyframes import Keyframes
 from .inference.panoptic import Stuff, frame_segments
 from .inference.prediction import NOTHING, Prediction
 from .inference.preprocess import to_frame, to_input
+from .inference.refinement import UNREFINED, Refinement, follow_edges, without_small_regions
 from .inference.smoothing import TemporalSmoother
 from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
 from .vocabulary.reading import Reading
@@ -50,6 +51,7 @@ class SegmenterOptions:
     stuff: Sequence[str] = ()  # panoptic: classes without instances, besides those that the bundle lists
     exact_words: bool = False  # leave out-of-vocabulary names as they are (vocabulary/out_of_vocabulary.py)
     sensitivity: str = "normal"  # "low", "normal" or "high": how readily a class is found (vocabulary/sensitivity.py)
+    refinement: Refinement = UNREFINED  # labels along the frame's edges, small regions; off by default
 
 
 class LoadOptions(TypedDict, total=False):
@@ -61,6 +63,7 @@ class LoadOptions(TypedDict, total=False):
     stuff: Sequence[str]
     exact_words: bool
     sensitivity: str
+    refinement: Refinement
     plan: str | Path | None
     force: bool
     side_by_side: bool
@@ -117,6 +120,7 @@ class Segmenter:
         default = THRESHOLD if manifest.threshold is None else manifest.threshold
         self.threshold = default if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
+        self.refinement = options.refinement  # may be set at any time, like `threshold`
         self.precision = "fp32"  # that the session runs, for information
         self._active: ActiveClasses | None = None
         self._version = 0
@@ -286,8 +290,13 @@ class Segmenter:
         active, letterbox = inferred.active, inferred.prepared.letterbox
         index = inferred.labels[0].astype(np.int32)
         index[index >= active.shown] = NOTHING
+        coarse, refinement = index, self.refinement
         index, score = to_frame(index, inferred.confidence[0].astype(np.float32, copy=False), letterbox)
+        if refinement.edges:
+            index = follow_edges(coarse, index, score, inferred.prepared.image, letterbox)
         index[score < self._thresholds(active, index)] = NOTHING
+        if refinement.least_region:
+            index = without_small_regions(index, refinement.least_region)
         raw = inferred.raw
         ids, segments = (None, ()) if raw is None else frame_segments(raw, letterbox, active.labels, active.things)
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}

@@ -27,6 +27,7 @@ def run_accuracy(options: AccuracyOptions) -> int:
     from ...bundle.bundle import Bundle
     from ...data.photo_sets import open_photos
     from ...models import default_bundle
+    from ...runtime.inference.refinement import Refinement
     from ...training.splits import check_known, read_split
     from .counting import Job, forget, measure
     from .stages import choose_stages
@@ -42,13 +43,14 @@ def run_accuracy(options: AccuracyOptions) -> int:
     bundle = Bundle.open(path, force=True)
     bundle.graph(options.precision)
     chosen = choose_stages(bundle, options.stages or options.precision, options.checkpoint, options.plan)
+    refinement = Refinement(edges=options.refine_edges, least_region=options.min_region)
     output = options.output
     kept = None if output is None else output.with_name(f".{output.name}.counts")
     results = []
     for photos in sets:
         _tell_skipped(photos.name, photos.skipped)
         for stage in chosen:
-            job = Job(path, stage, photos, options.threads, options.synonyms)
+            job = Job(path, stage, photos, options.threads, options.synonyms, refinement)
             with progress(f"{photos.name}, {stage.name}", len(photos)) as advance:
                 results.append(measure(job, options.jobs, kept, split, advance))
             if options.stages is None:

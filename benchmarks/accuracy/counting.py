@@ -23,6 +23,7 @@ from ...bundle.errors import SinkError
 from ...bundle.files import replacing
 from ...data.labelled import PhotoSet
 from ...runtime.engines.plan import Plan
+from ...runtime.inference.refinement import UNREFINED, Refinement
 from ...runtime.segmenter import Segmenter
 from ...training.splits import Split
 from .accuracy import AccuracyResult, Counts, count_photos, summarise
@@ -43,6 +44,7 @@ class Job:
     photos: PhotoSet
     threads: int = 0  # CPU threads of each process; 0: the engine's default
     synonyms: bool = False  # ask for classes by all their names
+    refinement: Refinement = UNREFINED  # of the labels
 
     @property
     def portions(self) -> list[range]:
@@ -56,7 +58,9 @@ class Job:
         asked = entries(self.photos.classes, synonyms=self.synonyms)
         # A plan may have been replaced by another in the same folder. The checkpoint is fixed by the bundle.
         plan = None if self.stage.plan is None else Plan.open(self.stage.plan).sidecar.to_json()
-        depends = (_FORMAT, PORTION, Bundle.open(self.bundle, verify=False).digest, self.stage, plan, asked)
+        depends = (
+            _FORMAT, PORTION, Bundle.open(self.bundle, verify=False).digest, self.stage, plan, asked, self.refinement
+        )  # fmt: skip
         return hashlib.sha256(repr((*depends, self.photos.digest)).encode()).hexdigest()[:24]
 
 
@@ -148,7 +152,9 @@ def _work(number: int) -> _Portion:
 
 
 def _open(job: Job) -> Segmenter:
-    return open_stage(job.bundle, job.stage, job.threads, stuff_words(job.photos.classes, job.photos.stuff))
+    segmenter = open_stage(job.bundle, job.stage, job.threads, stuff_words(job.photos.classes, job.photos.stuff))
+    segmenter.refinement = job.refinement
+    return segmenter
 
 
 def _portion(segmenter: Segmenter, job: Job, number: int) -> _Portion:

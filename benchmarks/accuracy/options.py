@@ -51,6 +51,8 @@ class AccuracyOptions:
     ] = None
     plan: Annotated[Path | None, Option(help="TensorRT plan of the bundle, for the stage plan.")] = None
     synonyms: Synonyms = False
+    refine_edges: Annotated[bool, Option("--refine-edges", help="As for ovs-run.")] = False
+    min_region: Annotated[float, Option(help="As for ovs-run.")] = 0.0
     jobs: Annotated[int, Option(min=1, help="Processes, each with the model and --threads.")] = 1
     threads: Threads = 0
     split: Annotated[

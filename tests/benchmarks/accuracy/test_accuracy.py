@@ -27,6 +27,7 @@ from ovs_edge.bundle.errors import DatasetError, SourceError, UsageError
 from ovs_edge.data.labelled import CompositeNames
 from ovs_edge.data.names.category_names import CategoryNames
 from ovs_edge.data.photo_sets import open_photos
+from ovs_edge.runtime.inference.refinement import Refinement
 from ovs_edge.runtime.segmenter import Segmenter
 
 
@@ -122,6 +123,7 @@ def test_processes_and_interruptions_change_nothing(
     assert measure(job, kept=tmp_path / "kept") == plain
     assert counted == [0, 1, 2, 0, 2]
     # Another question shares nothing with it.
+    assert dataclasses.replace(job, refinement=Refinement(edges=True)).digest != job.digest
     assert Job(tiny_bundle, Stage("fp16"), job.photos).digest != job.digest
 
 
