@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...bundle.addresses import redact_address
 from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError, require
 
@@ -93,7 +94,7 @@ def measure_live(
         raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
     return LiveResult(
         bundle=bundle.manifest.name,
-        source=Path(source).name,
+        source=Path(redact_address(source)).name,
         changes=changes,
         new_names=_times(new),
         known_names=_times(known),

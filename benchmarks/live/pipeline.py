@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
+from ...bundle.addresses import redact_address
 from ...runtime.capture.registry import open_source
 from ...runtime.draw.overlay import Style
 from ...runtime.inference.frame_processor import Prepared
@@ -117,7 +118,7 @@ def measure_pipeline(
             together.append(_network_fps(several, prepared, frames // 2))
         return PipelineResult(
             bundle=one.manifest.name,
-            source=Path(source).name,
+            source=Path(redact_address(source)).name,
             frame_size=(image.shape[0], image.shape[1]),
             rounds=rounds,
             frames=frames,

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ...bundle.addresses import redact_address
 from ...bundle.errors import SourceError
 from ...bundle.image_files import IMAGE_SUFFIXES
 from .live import streams
+from .live.snapshots import open_snapshots
 from .names import safe_name
 from .options import refuse_live_options
 from .photo_source import PhotoSource
@@ -32,11 +34,11 @@ _LARGEST = 256 * 2**20  # bytes of a photo
 
 def open_source(request: SourceRequest) -> Source:
     """As a source, a photo or video file, which has an end; as a camera, or if it is neither, a live stream."""
-    if request.live:
-        return streams.open_source(request)
     suffix = os.path.splitext(urlsplit(request.address).path)[1].lower()
     if suffix in IMAGE_SUFFIXES:
-        return _open_photo(request)
+        return open_snapshots(request, partial(_photo_at, request.address)) if request.live else _open_photo(request)
+    if request.live:
+        return streams.open_source(request)
     if suffix in _VIDEO_SUFFIXES:
         return open_video(request)
     if suffix in _STREAM_SUFFIXES:
@@ -54,13 +56,17 @@ def _open_photo(request: SourceRequest) -> PhotoSource:
     shown = redact_address(address)
 
     def read(place: Path, warn: Callable[[str], None]) -> Image:
-        return decode_photo(_downloaded(address), shown, warn)
+        return _photo_at(address, warn)
 
     refuse_live_options(request.options)
     stem = os.path.basename(unquote(urlsplit(shown).path))
     source = PhotoSource([Path(safe_name(stem or "photo"))], shown, request.options.fps or 1.0, request.warn, read)
     source.files = ()
     return source
+
+
+def _photo_at(address: str, warn: Callable[[str], None] | None = None) -> Image:
+    return decode_photo(_downloaded(address), redact_address(address), warn)
 
 
 def _described(address: str) -> tuple[str, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,7 @@ from ovs_edge.runtime.capture.options import CaptureOptions
 from ovs_edge.runtime.capture.photos import decode_photo, read_photo
 from ovs_edge.runtime.capture.registry import open_source
 from ovs_edge.runtime.opencv import cv2
+from ovs_edge.runtime.status import PLAYING
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -182,6 +184,24 @@ def test_the_address_of_a_photo_is_one_photo(server: str) -> None:
         assert not source.live
         assert "S3cret" not in source.name
         assert [(frame.name, frame.image.shape) for frame in frames] == [(name, (40, 60, 3))]
+
+
+def test_a_camera_of_single_pictures_goes_on_and_comes_back(server: str) -> None:
+    source = open_source(None, f"{server}/snap.jpg?token=S3cret", CaptureOptions(rate=50))
+    frames = iter(source)
+    assert [next(frames).image.shape for _ in range(4)] == [(40, 60, 3)] * 4
+    assert (source.live, source.state) == (True, PLAYING)
+    _Server.replies["/snap.jpg"] = ("", b"", 0)
+    deadline = time.monotonic() + 20
+    while source.state == PLAYING and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "HTTP 404" in source.state
+    assert "S3cret" not in source.state
+    _Server.replies["/snap.jpg"] = ("image/jpeg", encoded(".jpg"), 0)
+    while source.state != PLAYING and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert source.state == PLAYING
+    source.close()
 
 
 @pytest.mark.parametrize(
