@@ -60,7 +60,8 @@ def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
     options = RunOptions(
         data=[weighted_folder(entry) for entry in request.data],
         photos=[weighted_folder(entry) for entry in request.photos],
-        folder=request.output, resume=request.resume, until=request.until, dry_run=request.dry_run, request=to_json(request),
+        folder=request.output, resume=request.resume, until=request.until, dry_run=request.dry_run,
+        request=to_json(request),
     )  # fmt: skip
     return recipe, _given(
         options, threads=request.threads, device=request.device, pretrained=request.pretrained,

@@ -1,7 +1,7 @@
 """One run over several processes: who I am, sums over all, norms that see the whole batch.
 
 Started by `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK. Without it everything here is the identity, so that
-the rest of the training asks no questions.
+the rest of the training needs no special case.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     @classmethod
@@ -63,7 +63,7 @@ def process_group(ranks: Ranks, *, cuda: bool) -> Iterator[None]:
     """Join the other processes: over NCCL on CUDA devices, over gloo on CPUs.
 
     When one process stops, its neighbours' next exchange fails or torchrun sends them SIGTERM, and all stop. Only the
-    first to notice raises a message (exit code 2); the others leave in silence, with the same code.
+    first to notice raises a message (exit code 2); the others exit without a message, with the same code.
     """
     if ranks.world == 1:
         yield
@@ -120,7 +120,7 @@ def _claims(store: Any) -> bool:
 
 
 def _is_lost_peer(error: Exception) -> bool:
-    # torch tells a lost peer from other faults of an exchange by words alone, and those differ between versions.
+    # torch reports a lost peer by an error text alone, which differs between versions.
     if isinstance(error, OvsError):
         return False
     words = ("gloo", "nccl", "connection", "timed out", "timeout", "broken pipe", "peer")

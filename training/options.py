@@ -49,7 +49,7 @@ class TrainOptions:
     average: float = 0.998  # decay of the averaged weights, which are what is saved
     names: NamesMode = NamesMode.RANDOM  # what a class is called in training
     rivals: bool = False  # names of the other datasets' categories compete, too, where they mean none of an image's own
-    plain_share: float = 0.5  # random: how often a class goes by its plain name instead of a random synonym
+    plain_share: float = 0.5  # random: share of steps in which a class has its plain name instead of a random synonym
     precision: Precision = Precision.FP32  # in which the network computes; weights and losses stay FP32
     seed: int = 0
     validate_every: int = 1000

@@ -70,8 +70,8 @@ class TrainRequest:
     teacher: Annotated[
         str | None,
         typer.Option(
-            help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai), clip:MODEL:FILE, or clip-dense:SOURCE with SOURCE "
-            "as ovs-export --clip takes it."
+            help="none, imagenet, clip:MODEL/WEIGHTS (clip:RN50/openai), clip:MODEL:FILE, or clip-dense:SOURCE with "
+            "SOURCE as ovs-export --clip takes it."
         ),
     ] = None
     drawn: Annotated[float | None, typer.Option(min=0, help="Weight of the classification by drawn names.")] = None

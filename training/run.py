@@ -38,7 +38,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     """Train and write `folder/model.pt`; under torchrun, as one of several processes."""
     ranks = Ranks.from_environment()
     device = _device(options.device, ranks)
-    # The first process speaks for all.
+    # Only the first process prints.
     console = Console(stderr=True, quiet=not ranks.first)
     logging.basicConfig(format="%(message)s")
     config = preset(recipe.preset)
@@ -47,7 +47,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> None:
     sets = open_sets(options, console)
     if options.dry_run:
         if options.start is not None:
-            _model(config, recipe, options)  # tells whether that can be done
+            _model(config, recipe, options)  # raises where that cannot be done
         from .reporting.dry_run import describe
 
         return describe(config, recipe, sets.train, ranks, console)

@@ -100,7 +100,7 @@ def hide(dataset: SegmentationDataset, split: Split) -> SegmentationDataset:
 
 
 class Named(Protocol):
-    """A data set, whoever reads it."""
+    """A data set of training or of benchmarks."""
 
     @property
     def name(self) -> str:

@@ -70,7 +70,7 @@ class TrainerContext:
     device: str | torch.device = "cpu"
     ranks: Ranks = field(default_factory=Ranks)  # this process among all
     regions: RegionVectors | None = None  # the teacher's vectors of the training datasets, in their order
-    split: Split | None = None  # hidden from the training datasets; validation, which hides nothing, tells it apart
+    split: Split | None = None  # hidden from the training datasets; scored apart in validation
     origin: dict[str, Any] | None = None  # provenance of the checkpoint whose weights the model holds
     text_state: dict[str, Tensor] | None = None  # weights of a text encoder that model.pt has to hold
 
@@ -236,7 +236,7 @@ class Trainer:
             self.step, loss, **values, lr=options.lr * factor, skipped=self._skipped_by_all, seconds=seconds
         )
 
-    @torch.no_grad()  # teacher and text are frozen, whoever holds them
+    @torch.no_grad()  # teacher and text encoder are frozen
     def _inputs(self, batch: Batch) -> tuple[Batch, list[Tensor], list[Regions], list[torch.Generator]]:
         """What the objective takes. Chance depends on the step and on an image's place in the whole batch."""
         seed = self.options.seed

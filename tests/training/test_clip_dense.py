@@ -30,7 +30,8 @@ def features() -> ClipDenseFeatures:
 
 
 def sample(height: int, width: int) -> TrainingSample:
-    """Noise whose left half is class 0, the right half class 3; a corner is not labelled, and a few pixels are class 5."""
+    """Noise whose left half is class 0, the right half class 3; a corner is not labelled, and a few pixels are class
+    5."""
     image = np.random.default_rng(height).integers(0, 255, (height, width, 3), np.uint8)
     labels = np.zeros((height, width), np.uint8)
     labels[:, width // 2 :] = 3

@@ -1,7 +1,8 @@
 """A plain CLIP's dense features for training: vectors of regions, and labels for pixels that have none.
 
-A user with CLIP weights trains a small, fast model of their own from them: regions are distilled (`--teacher`), and photos
-without masks are labelled (`--pseudo`), both named `clip-dense:SOURCE`, with SOURCE as `ovs-export --clip` takes it.
+A user with CLIP weights trains a small, fast model of their own from them: regions are distilled (`--teacher`), and
+photos without masks are labelled (`--pseudo`), both named `clip-dense:SOURCE`, with SOURCE as `ovs-export --clip`
+takes it.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ class ClipDenseFeatures:
 class ClipDenseTeacher:
     """Vectors of regions: the mean of the dense features under each class's pixels.
 
-    A model that speaks with the text tower of the same CLIP takes them as they are. For any other, a region is told in
-    words: the mean of the likeliest names' vectors in the model's own space, by probability (Norouzi et al. 2014, ConSE).
+    A model that speaks with the text tower of the same CLIP takes them as they are. For any other, a region is told
+    in words: the mean of the likeliest names' vectors in the model's own space, by probability (Norouzi et al. 2014,
+    ConSE).
     """
 
     size = _SHORT
@@ -146,7 +148,8 @@ class ClipDenseLabels:
 def clip_dense_teacher(
     name: str, encoder: TorchTextEncoder, words: Sequence[str], device: torch.device
 ) -> ClipDenseTeacher:
-    """The teacher `name`, clip-dense:SOURCE, for a model that speaks with `encoder`; `words` tell regions to another space.
+    """The teacher `name`, clip-dense:SOURCE, for a model that speaks with `encoder`; `words` tell regions to another
+    space.
 
     Raises `UsageError`, `CheckpointError`.
     """
@@ -159,6 +162,7 @@ def clip_dense_teacher(
 
 
 def clip_dense_labels(name: str, device: torch.device) -> tuple[ClipDenseLabels, str]:
-    """What labels photos by `name`, clip-dense:SOURCE, and the digest of its weights. Raises `UsageError`, `CheckpointError`."""
+    """What labels photos by `name`, clip-dense:SOURCE, and the digest of its weights. Raises `UsageError`,
+    `CheckpointError`."""
     weights = read_clip(ClipSource.parse(name.removeprefix(PREFIX)))
     return ClipDenseLabels(ClipDenseFeatures(weights, device)), weights.digest()

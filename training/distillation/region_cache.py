@@ -78,8 +78,8 @@ def teach_regions(
 ) -> RegionVectors:
     """Vectors of every region of the datasets, from the cache in `folder` as far as it has them.
 
-    `on_photos` is told how many photos are done. A photo that cannot be read is logged and its regions are unknown.
-    Raises `CheckpointError` when the cache cannot be written.
+    `on_photos` is called with the number of photos done. A photo that cannot be read is logged and its regions are
+    unknown. Raises `CheckpointError` when the cache cannot be written.
     """
     ranks, device = ranks or Ranks(), device or torch.device("cpu")
     work = [

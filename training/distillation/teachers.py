@@ -1,4 +1,4 @@
-"""Frozen image encoders that tell where a region of a photo lies among the words.
+"""Frozen image encoders whose region vectors lie in the text encoder's space.
 
 imagenet              EfficientNet-Lite0's ImageNet classes, spelled out by the model's own text encoder
 clip:MODEL/WEIGHTS    a CLIP image encoder of open_clip, which downloads the weights once
@@ -47,7 +47,7 @@ class ImageNetTeacher:
     """A classifier as an encoder: the mean of its likeliest classes' names, by probability (Norouzi et al. 2014,
     ConSE).
 
-    It knows where a region lies between the thousand classes, in words, without ever having seen a caption.
+    It places a region between the names of the thousand classes, without having been trained on captions.
     """
 
     size = 224
@@ -93,7 +93,7 @@ class Lite0Classifier(nn.Module):
 
 
 class ClipTeacher:
-    """CLIP's own image encoder, for models that speak with the text tower of the same CLIP."""
+    """CLIP's own image encoder, for models that use the text encoder of the same CLIP."""
 
     def __init__(self, visual: nn.Module, dim: int, size: int, mean: Iterable[float], std: Iterable[float]) -> None:
         """`visual`: normalised crops (N, 3, size, size) -> (N, dim); mean and std of RGB 0..1."""
@@ -116,7 +116,7 @@ class ClipTeacher:
 def load_teacher(
     name: str, encoder: TorchTextEncoder, device: torch.device | None = None
 ) -> ImageNetTeacher | ClipTeacher | ClipDenseTeacher:
-    """The teacher `name`, see the head of this module, for a model that speaks with `encoder`.
+    """The teacher `name`, see the head of this module, for a model that uses the text encoder `encoder`.
 
     Raises `UsageError` for a name that is none or a teacher of another space, `CheckpointError` for weights that cannot
     be had.

@@ -68,7 +68,7 @@ def set_loss(
     """Match, then classify and shape the matched queries.
 
     class_logits: per image (Q, K_i + 1), since images may have vocabularies of their own; mask_logits (B, Q, h, w);
-    generators: one per image, so that what an image meets does not depend on its neighbours; own: see
+    generators: one per image, so that an image's random points do not depend on the other images; own: see
     `classification_loss`.
     """
     points = random_points(generators, options.points, mask_logits.device)
@@ -92,7 +92,7 @@ def set_loss(
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of each query's mask lies where something is known."""
+    """Shares of each query's mask on segments and on background."""
 
     labelled: Tensor  # (Q,) share on segments, 0..1
     background: Tensor  # (Q,) share on pixels that show none of the dataset's classes, 0..1
@@ -203,7 +203,7 @@ class PixelTextHead(nn.Module):
         images -> sum of the pixels' cross-entropy, and the sum of their weights: 1 where labelled, `background`
         there.
 
-        A background pixel wants none of the dataset's classes; which of the other names it is stays open.
+        The target of a background pixel is any column but the dataset's own classes.
         """
         labels = torch.stack([class_map(target, features.shape[2:]) for target in targets])
         names = torch.cat((text, nn.functional.normalize(self.none, dim=-1)))

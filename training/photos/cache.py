@@ -95,7 +95,7 @@ def cache_photos(
     """`dataset` with its photos cached in `folder`; `dataset` itself where they would take more than `most_bytes`, or
     more than half of the free disk, or where the folder cannot be written, which is logged.
 
-    `on_photos` is told how many photos are done. Unreadable photos are logged and left out.
+    `on_photos` is called with the number of photos done. Unreadable photos are logged and left out.
     """
     path = folder / f"{dataset.name}-{dataset_fingerprint(dataset)}.photos"
     found = _open(dataset, path)
@@ -118,7 +118,7 @@ def cache_photos(
 
 
 def identity(path: Path | None) -> list[str | int]:
-    """What tells whether a file is still the same: its path, size and time of change."""
+    """Path, size and modification time of a file: another list means another content."""
     if path is None:
         return []
     try:
@@ -129,7 +129,7 @@ def identity(path: Path | None) -> list[str | int]:
 
 
 def dataset_fingerprint(dataset: SegmentationDataset) -> str:
-    """Hexadecimal; tells whether the pixels of a dataset are still the same."""
+    """Hexadecimal; another one for other photos, masks or class numbers."""
     content = [
         [
             identity(entry.image),

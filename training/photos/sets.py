@@ -137,6 +137,6 @@ def _labeller(name: str, encoder: TorchTextEncoder, device: torch.device) -> tup
         )
     if model.config.text.kind != encoder.config.kind or model.config.text.dim != encoder.config.dim:
         raise CheckpointError(
-            f"{path} speaks with another text encoder than the model to be trained; use one of its kind"
+            f"{path} uses another text encoder than the model to be trained; name a model with the same one"
         )
     return model.to(device), hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,7 +18,8 @@ _PIXEL = 3 * 4 + 8  # bytes: colours in FP32, a class index in 64 bits
 
 
 def usable_workers(workers: int, crops: int, side: int, folder: Path = FOLDER) -> int:
-    """`workers`, or 0 after a note where shared memory does not hold their batches of `crops` crops of `side` pixels."""
+    """`workers`, or 0 after a note where shared memory does not hold their batches of `crops` crops of `side`
+    pixels."""
     if workers == 0 or not folder.is_dir():  # other systems have another way
         return workers
     needed = workers * (_AHEAD + 1) * crops * side * side * _PIXEL
@@ -26,8 +27,8 @@ def usable_workers(workers: int, crops: int, side: int, folder: Path = FOLDER) -
     if problem is None:
         return workers
     note(
-        f"{folder} {problem}; photos are read by the main process instead of {workers} others. In a container, start it "
-        "with --shm-size 1g (Docker), or use --workers 0"
+        f"{folder} {problem}; photos are read by the main process instead of {workers} others. In a container, start "
+        "it with --shm-size 1g (Docker), or use --workers 0"
     )
     return 0
 

@@ -81,8 +81,8 @@ def label_datasets(
     """The datasets with labels by `model`, from the cache in `folder` where it has them.
 
     The further classes of a dataset are those of the others that mean none of its own, see `rival_names`. `origin`:
-    digest of the model's weights; `on_photos` is told how many photos are done. Raises `CheckpointError` when the
-    cache cannot be written, `DatasetError` for more classes than a map can tell apart.
+    digest of the model's weights; `on_photos` is called with the number of photos done. Raises `CheckpointError` when
+    the cache cannot be written, `DatasetError` for more classes than a map can tell apart.
     """
     by_name = {entry.names[0]: entry for dataset in datasets for entry in dataset.classes}
     others = [tuple(by_name[name] for name in names) for names in rival_names(list(datasets), encoder)]

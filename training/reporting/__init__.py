@@ -1,1 +1,1 @@
-"""What a run tells: progress on the terminal or in plain lines, the log, TensorBoard."""
+"""Output of a run: progress bar or lines, the log, TensorBoard, the dry run."""

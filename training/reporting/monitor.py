@@ -41,21 +41,21 @@ class Monitor:
         self._trainer, self._folder, self._failed = trainer, folder, False
         self._hook = threading.excepthook
         threading.excepthook = self._on_thread_error
-        with self._told():
+        with self._reported():
             # What a resumed run had already drawn past its state is drawn again.
             self._writer = SummaryWriter(str(folder), purge_step=trainer.step + 1)
 
     def on_step(self, progress: Progress) -> None:
         """A point of every curve, every few steps."""
         if progress.step == 1 or progress.step % _EVERY == 0:
-            with self._told():
+            with self._reported():
                 for name, value in asdict(progress).items():
                     if name not in _NOT_PLOTTED:
                         self._writer.add_scalar(f"train/{name}", value, progress.step)
 
     def on_validation(self, step: int, scores: dict[str, float]) -> None:
         """Mean IoU of every dataset, and example pictures: photo, truth, prediction."""
-        with self._told():
+        with self._reported():
             for name, value in scores.items():
                 self._writer.add_scalar(f"miou/{name}", value, step)
         trainer = self._trainer
@@ -63,19 +63,19 @@ class Monitor:
             for index in range(min(_EXAMPLES, len(dataset))):
                 picture = example(trainer.averaged, dataset, vectors, trainer.options.view, index)
                 if picture is not None:
-                    with self._told():
+                    with self._reported():
                         self._writer.add_image(f"{dataset.name}/{index}", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write what is waiting."""
         if self._failed:  # what was said already would be said again, and its thread may still be on its way out
             return
-        with self._told():
+        with self._reported():
             self._writer.close()
         threading.excepthook = self._hook
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reported(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -85,7 +85,7 @@ class Monitor:
             ) from error
 
     def _on_thread_error(self, failure: threading.ExceptHookArgs) -> None:
-        # The writer's thread keeps its error for the next call, which tells it in one line; its traceback says no more.
+        # The writer's thread keeps its error for the next call, which reports it in one line.
         if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
             self._hook(failure)
 

@@ -18,7 +18,7 @@ class ProgressReport:
     def __init__(self, console: Console, name: str, total: int, done: int) -> None:
         self._console, self._name, self._total = console, name, total
         self._done, self._first = done, done
-        self._started = self._told = time.monotonic()
+        self._started = self._printed = time.monotonic()
         self._bar = None
         if console.is_terminal:
             self._bar = Progress(
@@ -40,8 +40,8 @@ class ProgressReport:
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, description=f"{self._name} {about}".strip())
-        elif time.monotonic() - self._told >= LINE_SECONDS or (done == self._total and done > self._first):
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed >= LINE_SECONDS or (done == self._total and done > self._first):
+            self._printed = time.monotonic()
             self._console.print(
                 f"{self._name} {done}/{self._total} {about}".rstrip() + self._remaining(), markup=False, soft_wrap=True
             )

@@ -104,7 +104,7 @@ def training_vocabulary(datasets: list[SegmentationDataset]) -> list[list[str]]:
 def rival_names(datasets: list[SegmentationDataset], encoder: TorchTextEncoder) -> list[list[str]]:
     """For each dataset the plain names of the others' categories that mean none of its own.
 
-    Told apart as the runtime does it, where all of these names compete in silence with what is asked for. A model that
+    Chosen as at inference, where all of these names are background classes for the active classes. A model that
     has never seen them compete takes the cars of a dataset without trucks for trucks.
     """
     classes = training_vocabulary(datasets)
