@@ -115,7 +115,7 @@ class Manifest:
     created_by: str  # distribution and version
     graph: GraphSpec
     text: TextSpec
-    training_vocabulary: tuple[tuple[str, ...], ...]  # each class with its names: compete as silent background
+    training_vocabulary: tuple[tuple[str, ...], ...]  # each class with its names; they are background classes
     opset: int
     precisions: dict[str, str]  # precision -> file name
     digests: dict[str, str]  # file name -> sha256, every file but the manifest

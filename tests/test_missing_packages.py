@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 
 import pytest
@@ -68,6 +69,7 @@ def _packages(extra: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def _required() -> list[tuple[str, str, str]]:
     """File, module and extra of every `require("module", "extra")`."""
     calls = []

@@ -39,8 +39,13 @@ def nothing_found(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> str:
     if found is None:
         advice.append("other names (--list-names prints those the model was trained with)")
         return f"nothing was found, and no class comes near; try {' or '.join(advice)}"
-    advice.append(f"--threshold {max(0.05, segmenter.threshold / 2):.2f}")
-    return f"nothing was found; best candidate: {found[0]} {found[1]:.2f}; try {' or '.join(advice)}"
+    if found[1] >= segmenter.threshold:
+        better = ", but background names fit better (--why X,Y says which)"
+    else:
+        better = ""
+        advice.append(f"--threshold {max(0.05, segmenter.threshold / 2):.2f}")
+    tried = f"; try {' or '.join(advice)}" if advice else ""
+    return f"nothing was found; best candidate: {found[0]} {found[1]:.2f}{better}{tried}"
 
 
 def why(
