@@ -363,13 +363,22 @@ def _write(
     return manifest
 
 
+def _earlier(path: Path) -> dict[str, Any]:
+    """Entries of an earlier report, by precision; none of a file that is no report."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["precisions"]
+        return {name: entry for name, entry in found.items() if isinstance(entry["groups"], list)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
 def _report(
     bundle: Bundle, outcomes: tuple[PrecisionOutcome, ...], samples: SampleSplit, options: CalibrationOptions
 ) -> dict[str, Any]:
     """`calibration.json`: how each precision was made. Entries of an earlier calibration stay."""
     earlier: dict[str, Any] = {}
     if REPORT in bundle.manifest.digests:
-        earlier = json.loads((bundle.path / REPORT).read_text(encoding="utf-8"))["precisions"]
+        earlier = _earlier(bundle.path / REPORT)
     made = {
         "pictures": {"learn": len(samples.learn), "choose": len(samples.choose), "judge": len(samples.judge)},
         "pictures_digest": samples.digest,
