@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 
 def export(options: ExportCommandOptions) -> int:
-    """Export a checkpoint, or a plain CLIP, as a bundle and compare it with torch; if it differs too much, nothing is written."""
+    """Export a checkpoint or a plain CLIP as a bundle, compared with torch; nothing is written if it differs."""
     from rich.console import Console
 
     from .report import show_bundle

@@ -125,7 +125,7 @@ def _name_vectors(bundle: Bundle, model: ExportedModel) -> bytes:
     """Vectors of the background names, as an `.npz`: they are ready at the first frame.
 
     They come from the bundle's own text encoder. A model that recognises its training names by their vectors
-    (FC-CLIP) holds them itself: its bundle has those of the checkpoint, whatever precision the text encoder is stored in.
+    (FC-CLIP) holds them itself: its bundle has the checkpoint's, whatever precision the text encoder is stored in.
     """
     names = list(dict.fromkeys(name for entry in bundle.manifest.background_classes for name in entry))
     held = model.name_vectors(names)

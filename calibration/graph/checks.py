@@ -34,8 +34,8 @@ def check_graph(path: Path, manifest: Manifest) -> None:
     height, width = manifest.input_size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         raise BundleError(
-            f"the manifest of {path.parent} has an input of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE}; "
-            f"{_ADVICE}"
+            f"the manifest of {path.parent} has an input of {width}x{height} pixels, expected sides of 1 to "
+            f"{MAX_SIDE}; {_ADVICE}"
         )
     _check_values(path, model.graph.input, manifest.graph.inputs, "input")
     _check_values(path, model.graph.output, manifest.graph.outputs, "output")
@@ -51,8 +51,8 @@ def _check_values(path: Path, values: Iterable[ValueInfoProto], specs: Sequence[
     expected = [spec.name for spec in specs]
     if sorted(found) != sorted(expected):
         raise BundleError(
-            f"{path} has the {kind}s {', '.join(sorted(found))[:200]}, its manifest {', '.join(sorted(expected))[:200]}; "
-            f"{_ADVICE}"
+            f"{path} has the {kind}s {', '.join(sorted(found))[:200]}, its manifest "
+            f"{', '.join(sorted(expected))[:200]}; {_ADVICE}"
         )
     for spec in specs:
         kept = found[spec.name]

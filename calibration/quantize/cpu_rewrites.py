@@ -254,7 +254,7 @@ def _interpolation(before: int, after: int) -> npt.NDArray[np.float32]:
 
 
 def _rewrite_stem(graph: EditableGraph) -> None:
-    """The first convolution takes four columns at a time: the INT8 kernel is slow with three channels, fast with twelve.
+    """The first convolution takes four columns at a time: the INT8 kernel is slow with 3 channels, fast with 12.
 
     (1, H, W, 3) bytes are (1, H, W / 4, 12) without moving one. A 3x3 kernel with stride 2 then is one of 3x2 with
     stride (2, 1) that gives two columns at once, most of its weights zero; and its output (1, h, w / 2, 2 C) is

@@ -34,7 +34,7 @@ class LinearChain:
 
 
 def equalised(model: onnx.ModelProto, feeds: Sequence[Feeds], tick: Callable[[], None]) -> onnx.ModelProto:
-    """A copy of `model` whose linear chains have channels of like range over `feeds`; `tick` is called after each feed."""
+    """A copy of `model` whose linear chains have channels of like range; `tick` is called after each of `feeds`."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     chains = linear_chains(result)

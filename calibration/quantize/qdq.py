@@ -134,8 +134,9 @@ def quantize_layers(
 ) -> onnx.ModelProto:
     """A copy of `model` in which `layers` compute in INT8; `statistics` has every tensor of `observed_tensors`.
 
-    `weights` are those of `rounded_weights`; without them each weight is rounded to the nearest value. Rounding a weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free
-    Quantization Through Weight Equalization and Bias Correction", ICCV 2019, here with measured means).
+    `weights` are those of `rounded_weights`; without them each weight is rounded to the nearest value. Rounding a
+    weight shifts the mean of the output; a convolution's bias corrects that (Nagel et al., "Data-Free Quantization
+    Through Weight Equalization and Bias Correction", ICCV 2019, here with measured means).
     """
     return _Writer(model, layers, statistics, scheme, weights or {}).write()
 

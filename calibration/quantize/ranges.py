@@ -44,8 +44,9 @@ def find_statistics(
     """Ranges of `names` and channel means of `images` over all `feeds`; `tick` is called after each run of the graph.
 
     `names` are FP32 tensors of any shape, `images` those among them that are (1, C, H, W). `mse` takes the range with
-    the least squared error of rounding and clipping, each end by itself; `min-max` takes the observed range; `percentile` clips the largest 0.01 %; `entropy` clips where the quantised distribution is nearest to the
-    true one (Migacz, "8-bit inference with TensorRT", GTC 2017). The last two look at absolute values.
+    the least squared error of rounding and clipping, each end by itself; `min-max` takes the observed range;
+    `percentile` clips the largest 0.01 %; `entropy` clips where the quantised distribution is nearest to the true one
+    (Migacz, "8-bit inference with TensorRT", GTC 2017). The last two look at absolute values.
     """
     least, most, means = _extremes(model, names, images, feeds, tick)
     if method == "mse":

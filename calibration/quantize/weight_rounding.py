@@ -32,8 +32,8 @@ def input_moments(
 ) -> dict[str, Floats]:
     """Second moments of what each output of a layer is summed over: node name -> (groups, N, N).
 
-    N is I / groups * h * w of a convolution (O, I / groups, h, w), the rows of a matrix (N, O) of a product. Layers with
-    a large N are left out. `tick` is called after each of `feeds`.
+    N is I / groups * h * w of a convolution (O, I / groups, h, w), the rows of a matrix (N, O) of a product. Layers
+    with a large N are left out. `tick` is called after each of `feeds`.
     """
     nodes = {node.name: node for node in model.graph.node}
     weights = weight_values(model, layers)

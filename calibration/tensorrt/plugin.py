@@ -1,7 +1,7 @@
 """Replaces the GridSamples of each deformable attention layer by TensorRT's own plugin.
 
-`MultiscaleDeformableAttnPlugin_TRT` of libnvinfer_plugin (version 1 up to TensorRT 10.10, also version 2 since then; not
-in TensorRT-RTX) never writes the sampled features to memory. Written against its source; untested on a GPU.
+`MultiscaleDeformableAttnPlugin_TRT` of libnvinfer_plugin (version 1 up to TensorRT 10.10, also version 2 since; not in
+TensorRT-RTX) never writes the sampled features to memory. Written against its source; untested on a GPU.
 
     value (N, S, M, D), spatial_shapes (L, 2) int32 height and width, level_start_index (L,) int32,
     sampling_locations (N, Lq, M, L, P, 2) x and y in 0..1, attention_weights (N, Lq, M, L, P) -> (N, Lq, M, D)

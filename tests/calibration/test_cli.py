@@ -66,13 +66,15 @@ def test_every_precision_is_written_with_its_verdict(
     assert list(bundle.manifest.precisions) == ["fp32", "fp16", "int8", "int8-cpu"]
     for precision in ("fp16", "int8", "int8-cpu"):
         verdict = bundle.manifest.verdicts[precision]
-        assert verdict.passed and verdict.finite and 0.97 <= verdict.worst <= verdict.agreement <= 1
-        assert verdict.photos == 4 and set(verdict.classes) <= {
-            names[0] for names in bundle.manifest.training_vocabulary
-        }
+        assert verdict.passed
+        assert verdict.finite
+        assert 0.97 <= verdict.worst <= verdict.agreement <= 1
+        assert verdict.photos == 4
+        assert set(verdict.classes) <= {names[0] for names in bundle.manifest.training_vocabulary}
         (labelled,) = verdict.labelled
         assert (labelled.dataset, labelled.photos) == ("shapes", 2)
-        assert labelled.fp32 > 0.95 and abs(labelled.found - labelled.fp32) < 0.03
+        assert labelled.fp32 > 0.95
+        assert abs(labelled.found - labelled.fp32) < 0.03
         onnx.checker.check_model(str(bundle.graph(precision)), full_check=True)
     report = json.loads((target / "calibration.json").read_text())["precisions"]
     assert [group["name"] for group in report["int8"]["groups"]] == [
@@ -81,11 +83,13 @@ def test_every_precision_is_written_with_its_verdict(
     assert all(group["quantised"] for group in report["int8"]["groups"])
     assert report["int8-cpu"]["milliseconds"][0] > 0
     said = capsys.readouterr().out
-    assert "warning: only 12 images" in said and "int8-cpu on shapes, 2 photos: mIoU" in said
+    assert "warning: only 12 images" in said
+    assert "int8-cpu on shapes, 2 photos: mIoU" in said
     # A further calibration keeps what it does not make.
     assert command(target, "--images", photos / "images" / "train", "--precision", "fp16", "--fp16-bar", "0.5") == 0
     again = Bundle.open(target).manifest
-    assert again.verdicts["fp16"].bar == 0.5 and again.verdicts["int8"] == bundle.manifest.verdicts["int8"]
+    assert again.verdicts["fp16"].bar == 0.5
+    assert again.verdicts["int8"] == bundle.manifest.verdicts["int8"]
     assert set(json.loads((target / "calibration.json").read_text())["precisions"]) == {"fp16", "int8", "int8-cpu"}
 
 
@@ -120,7 +124,8 @@ def test_past_its_bar_a_precision_is_kept_but_refused(
         cv2.imwrite(str(pictures / f"{index}.png"), picture)
     assert command(conv, "--images", pictures, "-o", target, "--precision", "int8") == 3
     error = capsys.readouterr().err
-    assert error.startswith("error: int8 failed: ") and error.count("\n") == 1
+    assert error.startswith("error: int8 failed: ")
+    assert error.count("\n") == 1
     assert not Bundle.open(target).manifest.verdicts["int8"].passed
     photo = next((photos / "images" / "val").iterdir())
     run = (
@@ -151,7 +156,8 @@ def test_too_coarse_groups_are_left_out(conv: Path, photos: Path, tmp_path: Path
     assert command(conv, "--images", noise, "-o", target, "--precision", "int8", "--int8-bar", 0.9995) == 0
     (entry,) = json.loads((target / "calibration.json").read_text())["precisions"].values()
     left_out = [group["name"] for group in entry["groups"] if not group["quantised"]]
-    assert len(left_out) == 3 and entry["verdict"]["agreement"] > 0.9995
+    assert len(left_out) == 3
+    assert entry["verdict"]["agreement"] > 0.9995
     source = photos / "images" / "train"
     options = ("--precision", "int8", "--leave-out", "pixel_decoder.ffn")
     assert command(conv, "--images", source, "-o", target, *options) == 0
@@ -202,7 +208,8 @@ def test_wrong_pictures(
             (folder / f"{index}.jpg").write_bytes((folder / f"{index}.jpg").read_bytes()[:300])
     target = tmp_path / "no.ovs"
     assert command(conv, "--images", folder, "-o", target) == 2
-    assert expected in capsys.readouterr().err and not target.exists()
+    assert expected in capsys.readouterr().err
+    assert not target.exists()
 
 
 def test_a_few_broken_pictures_are_counted(
@@ -216,7 +223,8 @@ def test_a_few_broken_pictures_are_counted(
     cv2.imwrite(str(folder / "black.png"), np.zeros((40, 60, 3), np.uint8))
     assert command(conv, "--images", folder, "-o", tmp_path / "some.ovs", "--precision", "fp16") == 0
     said = capsys.readouterr().out
-    assert "1 images cannot be read" in said and "1 images show a single colour" in said
+    assert "1 images cannot be read" in said
+    assert "1 images show a single colour" in said
 
 
 def test_a_video_is_sampled_evenly(conv: Path, tmp_path: Path, command: Command) -> None:
@@ -244,7 +252,8 @@ def test_an_interruption_leaves_the_bundle_as_it_was(
     # At the last moment: everything else is in the temporary folder by then.
     monkeypatch.setattr(calibration, "plot", interrupted)
     assert command(target, "--images", photos / "images" / "train", "--precision", "fp16") == 130
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.ovs"] and _files(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.ovs"]
+    assert _files(target) == before
 
 
 def test_bench_shows_verdicts_and_what_a_cpu_gains(
@@ -260,5 +269,6 @@ def test_bench_shows_verdicts_and_what_a_cpu_gains(
     bench = ("precisions", photo, "--model", target, "--rounds", 3, "-o", results / "made.json")
     assert command(*bench, entry=ovs_bench) == 0
     figures = json.loads((results / "made.json").read_text())["precisions"]
-    assert set(figures["milliseconds"]) == {"fp32", "int8-cpu"} and figures["verdicts"]["int8-cpu"]["passed"]
+    assert set(figures["milliseconds"]) == {"fp32", "int8-cpu"}
+    assert figures["verdicts"]["int8-cpu"]["passed"]
     assert "| int8-cpu | " in tables(results)

@@ -68,10 +68,12 @@ def test_a_bundle_with_every_option(command: Command) -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     print(ran.stdout)
-    assert "100.0" in ran.stdout and "0 of" in ran.stdout
+    assert "100.0" in ran.stdout
+    assert "0 of" in ran.stdout
     bundle = Bundle.open(command.folder / "made" / "small.ovs")
     manifest = bundle.manifest
-    assert manifest.name == "small" and manifest.input_size == (64, 96)
+    assert manifest.name == "small"
+    assert manifest.input_size == (64, 96)
     graph = manifest.graph
     assert (graph.masks, graph.msda, graph.decoder_layers, graph.max_classes) == ("exact", "gather", 2, 200)
     assert graph.outputs[0].dtype == "uint8"
@@ -196,7 +198,8 @@ def test_unknown_options_exit_with_2_too(command: Command) -> None:
         (),
     ):
         ran = command(*((exported.checkpoint(),) if arguments else ()), *arguments)
-        assert ran.returncode == 2 and "Traceback" not in ran.stderr
+        assert ran.returncode == 2
+        assert "Traceback" not in ran.stderr
 
 
 def test_a_disk_that_fills_up(command: Command) -> None:

@@ -44,9 +44,12 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     request = ClipExportRequest(SIZE, background=(("sky", "cloud"), ("wall",)), max_classes=20)
     manifest = export_clip_bundle(str(weights), tmp_path / "clip.ovs", request, note=notes.append)
-    assert notes and "QuickGELU was assumed" in notes[0]
-    assert manifest.background_classes == (("sky", "cloud"), ("wall",)) and manifest.training_vocabulary == ()
-    assert manifest.graph.clip_dense is not None and manifest.graph.clip_dense.recipe == "sc-clip"
+    assert notes
+    assert "QuickGELU was assumed" in notes[0]
+    assert manifest.background_classes == (("sky", "cloud"), ("wall",))
+    assert manifest.training_vocabulary == ()
+    assert manifest.graph.clip_dense is not None
+    assert manifest.graph.clip_dense.recipe == "sc-clip"
     assert [(row["classes"], row["names"]) for row in manifest.parity["segmenter"]] == [
         (1, 1), (1, 4), (2, 1), (2, 4), (20, 1), (20, 4), (2, 2)
     ]  # fmt: skip
@@ -56,7 +59,8 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
         active = segmenter.set_classes("cat,person|man")
         assert active.vocabulary.labels[2:] == ("(background)", "(background)")
         prediction = segmenter.predict(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
-        assert prediction.labels.shape == (90, 120) and prediction.labels.max() <= 1
+        assert prediction.labels.shape == (90, 120)
+        assert prediction.labels.max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,8 @@ def test_graphs(options: dict[str, Any], tmp_path: Path) -> None:
     vectors[4] = 0
     labels, confidence = session.run(None, {"image": photos[0], "text_embeddings": vectors})
     expected, expected_confidence = reference(0, vectors)
-    assert (labels == expected).mean() >= 0.999 and labels.max() <= 3
+    assert (labels == expected).mean() >= 0.999
+    assert labels.max() <= 3
     assert np.abs(confidence - expected_confidence).max() <= 1e-3
     padded = np.concatenate((vectors, np.zeros((3, 3, 48), np.float32)))
     again, confidence_again = session.run(None, {"image": photos[0], "text_embeddings": padded})
@@ -107,7 +112,8 @@ def test_command(
     size = ["--size", "48x64", "--windows", "none", "--dense", "naclip", "--max-classes", "3"]
     code, out, err = run("--clip", f"small:{weights}", *size, "--background", "sky|cloud")
     assert code == 0, err
-    assert "naclip, one pass, temperature 40" in out and "ONNX Runtime against torch" in out
+    assert "naclip, one pass, temperature 40" in out
+    assert "ONNX Runtime against torch" in out
     assert Bundle.open("small.ovs").manifest.background == (("sky", "cloud"),)
     for arguments, says in (
         (["--clip", str(weights), "--size", "100x64"], "multiples of the model's patch, 16 pixels"),

@@ -105,7 +105,8 @@ def test_pixels_go_in_as_they_come_and_scores_lie_by_classes() -> None:
     assert (chain, name) == (["Div", "Sub", "Transpose", "Cast"], "image")
     label = next(node for node in model.graph.node if node.op_type == "ArgMax")
     resize = makers[label.input[0]]
-    assert resize.op_type == "Resize" and stored[resize.input[2]].tolist() == [1, 4, 4, 1]
+    assert resize.op_type == "Resize"
+    assert stored[resize.input[2]].tolist() == [1, 4, 4, 1]
     assert makers[resize.input[0]].op_type == "Reshape"
 
 
@@ -123,7 +124,8 @@ def test_export_leaves_the_model_as_it_was() -> None:
     for one, other in zip(expected, turned, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert torch.equal(model.pixel_mean, mean) and not graph.reads_bgr
+    assert torch.equal(model.pixel_mean, mean)
+    assert not graph.reads_bgr
 
 
 def test_lint() -> None:
@@ -148,7 +150,9 @@ def test_labels_are_lively(session: ort.InferenceSession, photos: list[np.ndarra
         shares = np.bincount(labels.ravel()) / labels.size
         counts.append(int((shares > 0.01).sum()))
         assert shares.max() < 0.97
-        assert 0 <= confidence.min() and confidence.max() <= 1 and confidence.std() > 0.001
+        assert confidence.min() >= 0
+        assert confidence.max() <= 1
+        assert confidence.std() > 0.001
     assert np.mean(counts) >= 3
 
 
@@ -193,7 +197,8 @@ def test_ties_of_nothing_go_to_a_named_class(session: ort.InferenceSession, phot
         vectors = np.zeros((7, 2, DIM), np.float32)
         vectors[place, 1] = away
         labels, confidence = run(session, photos[0], vectors)
-        assert (labels == place).all() and (confidence >= 0).all()
+        assert (labels == place).all()
+        assert (confidence >= 0).all()
 
 
 def test_no_class_at_all_has_no_confidence(session: ort.InferenceSession, photos: list[np.ndarray]) -> None:

@@ -37,7 +37,8 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
     except UsageError as error:
         assert "\n" not in str(error)
     else:
-        assert height % 32 == 0 and width % 32 == 0
+        assert height % 32 == 0
+        assert width % 32 == 0
 
 
 @pytest.mark.parametrize("layers", [-1, 0, 4])

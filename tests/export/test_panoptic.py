@@ -39,27 +39,32 @@ def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
         main()
     out, error = capfd.readouterr()
     assert (exit.value.code, error) == (0, ""), error
-    assert "queries' logits: masks differ by" in out and "panoptic" in out
+    assert "queries' logits: masks differ by" in out
+    assert "panoptic" in out
     bundle = Bundle.open("small.ovs")
     manifest = bundle.manifest
-    assert manifest.graph.task == "panoptic" and manifest.stuff == tuple(names[0] for names in COCO_STUFF)
+    assert manifest.graph.task == "panoptic"
+    assert manifest.stuff == tuple(names[0] for names in COCO_STUFF)
     assert {spec.name: spec.shape for spec in manifest.graph.outputs} == {
         "labels": (1, *SIZE),
         "confidence": (1, *SIZE),
         "mask_logits": (1, 7, 16, 24),
         "class_logits": (1, 7, "K + 1"),
     }
-    assert 0 <= manifest.parity["raw"]["mask_logits"] < 1e-3 and 0 <= manifest.parity["raw"]["class_logits"] < 1e-3
+    assert 0 <= manifest.parity["raw"]["mask_logits"] < 1e-3
+    assert 0 <= manifest.parity["raw"]["class_logits"] < 1e-3
     image = np.zeros((1, *SIZE, 3), np.uint8)
     vectors = np.random.default_rng(0).standard_normal((5, 2, manifest.text.dim)).astype(np.float32)
     with OnnxSession(bundle, EngineOptions(threads=1, provider="cpu")) as session:
         raw, (labels, confidence) = session.run_raw(image, vectors), session.run(image, vectors)
     np.testing.assert_array_equal(raw.labels, labels)
     np.testing.assert_array_equal(raw.confidence, confidence)
-    assert raw.mask_logits.shape == (1, 7, 16, 24) and raw.class_logits.shape == (1, 7, 6)
+    assert raw.mask_logits.shape == (1, 7, 16, 24)
+    assert raw.class_logits.shape == (1, 7, 6)
 
 
 def test_stuff_that_is_no_list_of_names(tmp_path: Path) -> None:
-    assert _stuff({"stuff": ["sky"]}, tmp_path) == ("sky",) and _stuff({}, tmp_path) == ()
+    assert _stuff({"stuff": ["sky"]}, tmp_path) == ("sky",)
+    assert _stuff({}, tmp_path) == ()
     with pytest.raises(CheckpointError, match="stuff"):
         _stuff({"stuff": "sky"}, tmp_path)

@@ -45,7 +45,8 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 def test_folding_merges_norms_and_keeps_names(mini: onnx.ModelProto) -> None:
     operators = {node.op_type for node in mini.graph.node}
-    assert "BatchNormalization" not in operators and "Conv" in operators
+    assert "BatchNormalization" not in operators
+    assert "Conv" in operators
     assert {entry.domain for entry in mini.opset_import} <= {"", "ai.onnx"}
     assert any(module_of(node) == "model.pixel_decoder.layers.0.linear1" for node in mini.graph.node)
     assert len({node.name for node in mini.graph.node}) == len(mini.graph.node)
@@ -63,11 +64,8 @@ def test_fp16_is_everywhere_but_where_it_loses(mini: onnx.ModelProto) -> None:
         floats = {types[name] for name in node.input if types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16)}
         if node.op_type in ("LayerNormalization", "Softmax", "GridSample", "ReduceL2"):
             assert floats == {TensorProto.FLOAT}, node.name
-        elif (
-            node.op_type in ("Conv", "Clip")
-            and "backbone" in node.name
-            or "linear1" in node.name
-            and node.op_type == "MatMul"
+        elif (node.op_type in ("Conv", "Clip") and "backbone" in node.name) or (
+            "linear1" in node.name and node.op_type == "MatMul"
         ):
             assert floats == {TensorProto.FLOAT16}, node.name
     stored = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
@@ -131,9 +129,8 @@ def test_what_is_never_quantised(mini: onnx.ModelProto) -> None:
     assert not [name for name in names if name.startswith("model.pixel_decoder.layers.0.self_attn/")]
     assert not [name for name in names if name.startswith(("model/", "/", "model.query_decoder/"))]  # cosine, masks
     assert "model.pixel_decoder.layers.0.self_attn.value_proj/MatMul" in names
-    assert group_names(layers)[0] == "backbone.stem" and {"heads", "pixel_decoder.convolutions"} <= set(
-        group_names(layers)
-    )
+    assert group_names(layers)[0] == "backbone.stem"
+    assert {"heads", "pixel_decoder.convolutions"} <= set(group_names(layers))
     assert sum(layer.work for layer in layers) == pytest.approx(1.0e8, rel=0.05)
 
 
@@ -217,7 +214,8 @@ def test_a_cpu_gets_one_chain_without_gaps(tmp_path: Path) -> None:
     options.log_severity_level = 3
     ort.InferenceSession(small.SerializeToString(), options, providers=["CPUExecutionProvider"])
     fused = [node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node]
-    assert fused.count("QLinearConv") == 4 and fused.count("QLinearAdd") == 1
+    assert fused.count("QLinearConv") == 4
+    assert fused.count("QLinearAdd") == 1
     assert fused.count("QuantizeLinear") == fused.count("DequantizeLinear") == 1
 
 
@@ -228,10 +226,12 @@ def test_tensorrt_gets_its_own_rules() -> None:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in small.graph.initializer}
     for node in small.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            assert constants[node.input[2]].dtype == np.int8 and not constants[node.input[2]].any()
+            assert constants[node.input[2]].dtype == np.int8
+            assert not constants[node.input[2]].any()
             assert constants[node.input[1]].dtype == np.float16
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
-            assert constants[node.input[0]].dtype == np.int8 and constants[node.input[1]].shape == (16,)
+            assert constants[node.input[0]].dtype == np.int8
+            assert constants[node.input[1]].shape == (16,)
         if node.op_type == "Conv":
             # Both from INT8, the bias as it was but for its correction.
             assert all(name.split(".fp16")[0].endswith("near") for name in node.input[:2])
@@ -284,7 +284,8 @@ def test_ranges_by_each_method() -> None:
     assert found["min-max"] == (-50, 50)
     for method in ("percentile", "entropy"):
         low, high = found[method]
-        assert -low == high and 2.5 < high < 12
+        assert -low == high
+        assert 2.5 < high < 12
 
 
 def test_bias_takes_the_mean_error_back() -> None:
@@ -330,7 +331,8 @@ def _camera_graph(mean: list[float], deviation: float) -> onnx.ModelProto:
 def test_the_first_layer_reads_the_cameras_own_bytes() -> None:
     model = _camera_graph([127.0] * 3, 128.0)
     found = find_camera_input(model)
-    assert found is not None and (found.scale, found.zero) == (np.float32(1 / 128), 127)
+    assert found is not None
+    assert (found.scale, found.zero) == (np.float32(1 / 128), 127)
     statistics = Statistics({"pixels": (-1.0, 1.0), "c": (-12.0, 12.0)}, {"pixels": (0.0, 0.0, 0.0)})
     small = quantize_layers(model, find_layers(model), statistics, CPU["vnni"])
     onnx.checker.check_model(small, full_check=True)
@@ -351,7 +353,9 @@ def test_a_normalisation_that_bytes_cannot_hold_is_left_alone(mean: list[float],
 
 def test_a_whole_model_reads_bytes(mini: onnx.ModelProto) -> None:
     found = find_camera_input(mini)
-    assert found is not None and found.image == "image" and found.zero == 127
+    assert found is not None
+    assert found.image == "image"
+    assert found.zero == 127
 
 
 def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,5 +388,6 @@ def test_matrix_products_compute_in_int8_on_a_cpu(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ort, "InferenceSession", opened)
     x = rng.normal(size=(1, 16, 64)).astype(np.float32)
     near = open_model(small, 1).run(None, {"x": x})[0]
-    assert any(operator.startswith("MatMulInteger") for operator in seen[0]) and "Gemm" not in seen[0]
+    assert any(operator.startswith("MatMulInteger") for operator in seen[0])
+    assert "Gemm" not in seen[0]
     assert np.abs(near - (x @ weight + bias)).max() < 1

@@ -46,7 +46,8 @@ def _request(tmp_path: Path, graph: Path) -> BuildRequest:
 def test_a_build_in_a_child_reports_and_returns(tmp_path: Path) -> None:
     steps: list[tuple[str, int, int]] = []
     built = build_in_child(_request(tmp_path, tmp_path), lambda *step: steps.append(step), build_work.works)
-    assert built.size == 6 and (tmp_path / "e").read_bytes() == b"engine"
+    assert built.size == 6
+    assert (tmp_path / "e").read_bytes() == b"engine"
     assert steps == [("phase", 1, 2), ("phase", 2, 2)]
 
 
@@ -92,7 +93,8 @@ def test_the_timing_cache_is_kept_and_a_foreign_one_replaced(tmp_path: Path) -> 
     assert config.cache == b""
     builder._write_timing_cache(config, path)
     builder._read_timing_cache(config, path)
-    assert config.cache == b"times" and [file.name for file in path.parent.iterdir()] == ["a.timing"]
+    assert config.cache == b"times"
+    assert [file.name for file in path.parent.iterdir()] == ["a.timing"]
     path.write_bytes(b"X")
     builder._read_timing_cache(config, path)
     assert config.cache == b""
@@ -103,7 +105,8 @@ def test_a_timing_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> N
     config: Any = _Config()
     builder._read_timing_cache(config, tmp_path / "cache" / "a.timing")
     (warning,) = builder._write_timing_cache(config, tmp_path / "cache" / "a.timing")
-    assert warning.startswith("cannot keep the timings in ") and "measures them again" in warning
+    assert warning.startswith("cannot keep the timings in ")
+    assert "measures them again" in warning
     (tmp_path / "folder" / "a.timing").mkdir(parents=True)
     assert builder._write_timing_cache(config, tmp_path / "folder" / "a.timing")
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a.timing"]
@@ -193,8 +196,10 @@ def _scored(flipped: int, confidence: float = 0.5) -> MemorySession:
 def test_the_bar(precision: str, flipped: int, confidence: float, passes: bool) -> None:
     vocabularies = [(Profile(4, 2), np.ones((count, 1, 3), np.float32)) for count in (1, 4)]
     parity = compare_plan(_scored(flipped, confidence), _scored(0), BLACK, vocabularies, precision, lambda line: None)
-    assert [row.classes for row in parity.rows] == [1, 4] and parity.pictures == 2
-    assert parity.rows[0].labels_equal == 1 - flipped / 1000 and parity.milliseconds > 0
+    assert [row.classes for row in parity.rows] == [1, 4]
+    assert parity.pictures == 2
+    assert parity.rows[0].labels_equal == 1 - flipped / 1000
+    assert parity.milliseconds > 0
     if passes:
         parity.check()
     else:
@@ -261,7 +266,8 @@ def test_the_fastest_that_passes_is_kept() -> None:
         return _outcome(candidate, speed[candidate.precision], 0.9 if candidate.precision == "int8" else 1.0)
 
     assert choose_plan(wanted, build, told.append, fastest=True).candidate.precision == "fp16"
-    assert len(told) == 4 and told[3].startswith("int8, gridsample: the plan differs")
+    assert len(told) == 4
+    assert told[3].startswith("int8, gridsample: the plan differs")
     assert told[0] == "fp32, gridsample: passes, 2.00 ms with 4x2, 90.00 ms with 4x2"
     assert choose_plan(wanted, build, told.append, fastest=False).candidate.precision == "fp32"
 

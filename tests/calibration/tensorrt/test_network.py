@@ -138,7 +138,8 @@ def test_the_plugin_is_given_what_makes_it_do_as_gridsample_does(half: bool, tmp
     model = convert_to_fp16(model) if half else model
     spelt = replace_with_plugin(model, "2")
     plugins = [node for node in spelt.graph.node if node.op_type == MSDA_PLUGIN]
-    assert len(plugins) == 2 and "GridSample" not in {node.op_type for node in spelt.graph.node}
+    assert len(plugins) == 2
+    assert "GridSample" not in {node.op_type for node in spelt.graph.node}
     settings = {entry.name: helper.get_attribute_value(entry) for entry in plugins[0].attribute}
     assert settings == {"plugin_version": b"2", "plugin_namespace": b""}
     onnx.save(spelt, str(tmp_path / "spelt.onnx"))
@@ -150,7 +151,8 @@ def test_the_plugin_is_given_what_makes_it_do_as_gridsample_does(half: bool, tmp
     for node in plugins:
         inputs = _cut(spelt, list(node.input), given)
         assert [value.dtype for value in inputs] == [np.float32, np.int32, np.int32, np.float32, np.float32]
-        assert inputs[0].shape == (1, tokens, 8, 16) and inputs[3].shape == (1, tokens, 8, 2, 1, 2)
+        assert inputs[0].shape == (1, tokens, 8, 16)
+        assert inputs[3].shape == (1, tokens, 8, 2, 1, 2)
         assert inputs[4].sum((3, 4)) == pytest.approx(np.ones((1, tokens, 8)), abs=1e-5)
         given[node.output[0]] = _plugin(*inputs)
         # The tensor that both graphs have: the sum over the levels, (1, heads, depth, queries).
@@ -195,7 +197,8 @@ def test_the_plugin_takes_levels_in_any_order(seed: int) -> None:
     (plugin,) = (node for node in spelt.graph.node if node.op_type == MSDA_PLUGIN)
     given: dict[str, Any] = {"query": query.numpy(), "value": value.numpy()}
     inputs = _cut(spelt, list(plugin.input), given)
-    assert sorted(map(tuple, inputs[1].tolist())) == sorted(sizes) and inputs[2][0] == 0
+    assert sorted(map(tuple, inputs[1].tolist())) == sorted(sizes)
+    assert inputs[2][0] == 0
     (expected,) = _cut(model, ["result"], given)
     (found,) = _cut(spelt, ["result"], {**given, plugin.output[0]: _plugin(*inputs)})
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -95,7 +95,8 @@ def _calibrated() -> tuple[Path, frozenset[str], frozenset[str]]:
     report = json.loads((folder / REPORT).read_text())["precisions"]["int8"]
     fate = {group["name"]: group["quantised"] for group in report["groups"]}
     layers = find_layers(_embedded())
-    assert set(fate) == {layer.group for layer in layers} and not fate["heads"]
+    assert set(fate) == {layer.group for layer in layers}
+    assert not fate["heads"]
     named = frozenset(layer.node for layer in layers if fate[layer.group])
     path = Bundle.open(folder, force=True).graph("int8")
     return path, named, frozenset(layer.node for layer in layers) - named
@@ -159,7 +160,8 @@ def test_int8_layers_are_those_that_are_named(tmp_path: Path, formulation: str) 
     path = _file(tmp_path, "int8", formulation, model)
     built = _built(path, 384)
     _check(built, path, formulation)
-    assert len(named) > 50 and {layer.name for layer in built.layers if layer.quantised} == named
+    assert len(named) > 50
+    assert {layer.name for layer in built.layers if layer.quantised} == named
 
 
 def test_the_default_bundle_builds_in_fp16(tmp_path: Path) -> None:
@@ -174,7 +176,8 @@ def test_int8_is_where_the_calibration_report_says_and_nowhere_else(tmp_path: Pa
     path = _file(tmp_path, "calibrated", "gridsample", onnx.load(file))
     built = _built(path, 384)
     _check(built, path, None)
-    assert len(named) > 20 and len(left_out) > 1
+    assert len(named) > 20
+    assert len(left_out) > 1
     assert {layer.name for layer in built.layers if layer.quantised} == named
     # No engine tells its layers without a GPU; the strongly typed network says what each is computed in.
     assert {layer.name: computes_in(layer) for layer in built.layers if layer.name in left_out} == dict.fromkeys(
@@ -210,14 +213,20 @@ def test_the_command_builds_where_there_is_no_gpu(tiny_bundle: Path, tmp_path: P
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if "nothing can be run or compared here" not in ran.stderr:
         pytest.skip("there is a GPU here")
-    assert ran.returncode == 0 and "not compared with anything" in ran.stderr and "MATRIX_MULTIPLY" in ran.stdout
+    assert ran.returncode == 0
+    assert "not compared with anything" in ran.stderr
+    assert "MATRIX_MULTIPLY" in ran.stdout
     plan = Plan.open(output)
-    assert not plan.compared and plan.sidecar.target.gpu is None
+    assert not plan.compared
+    assert plan.sidecar.target.gpu is None
     trt = load("tensorrt_rtx")
     assert len(plan.engine(Target.here(trt.module, trt.version, "any RTX card", "8.9"))) == plan.sidecar.engine_bytes
     (row,) = json.loads(report.read_text())["builds"]
     # The plan that is there is looked at without a GPU, and without building: layer by layer.
     looked = subprocess.run([*command[:5], str(output), "--inspect"], capture_output=True, text=True, check=False)
-    assert looked.returncode == 0 and "in fp32, gridsample, level 3, built for tensorrt_rtx" in looked.stderr
-    assert "node_of_cosine" in looked.stdout and "building" not in looked.stderr
-    assert row["engine_bytes"] == plan.sidecar.engine_bytes and row["profiles"] == ["8x64", "32x64", "128x64", "500x32"]
+    assert looked.returncode == 0
+    assert "in fp32, gridsample, level 3, built for tensorrt_rtx" in looked.stderr
+    assert "node_of_cosine" in looked.stdout
+    assert "building" not in looked.stderr
+    assert row["engine_bytes"] == plan.sidecar.engine_bytes
+    assert row["profiles"] == ["8x64", "32x64", "128x64", "500x32"]
