@@ -19,7 +19,7 @@ _AGAIN = 0.2  # seconds after which it is labelled again, since classes and sett
 class LoopedSource:
     """The frames of a recording in a loop: a clip in real time, each photo for some seconds.
 
-    Every picture that a network of this speed can label is labelled; none is left out.
+    Every frame is shown; a network that is slower than the clip slows the clip down.
     """
 
     live = False

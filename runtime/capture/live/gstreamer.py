@@ -1,7 +1,7 @@
 """GStreamer pipelines that end in OpenCV: Jetson's CSI cameras, USB cameras and RTSP with hardware decoding.
 
 Elements and their properties as NVIDIA's "Accelerated GStreamer" guide for Jetson Linux and GStreamer's reference name
-them. Nothing here opens anything: the functions make strings.
+them. The functions return strings; they do not open anything.
 """
 
 from __future__ import annotations

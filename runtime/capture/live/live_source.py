@@ -1,9 +1,9 @@
 """Live sources, always at their newest frame, and reopened when they are lost.
 
-A camera does not wait. Read in step with a slower network, its queue fills and the picture falls behind the world. So a
-thread reads everything and keeps one frame: the newest. And cameras fail in more ways than they report: they end, they
-raise, or a read in a driver never returns. So the reading thread is itself watched by another; a reader that hangs is
-left behind, and nobody, the end of the program least of all, waits for it.
+If frames were read only as fast as the network runs, the camera's queue would fill and latency would grow. So a thread
+reads every frame and keeps only the newest. Cameras fail in several ways: the stream ends, a read raises, or a read in
+a driver never returns. So a second thread supervises the reading thread; a reader that hangs is abandoned, and neither
+reconnecting nor the end of the program waits for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATIENCE = 5.0  # seconds without a frame after which a source counts as lost
 OPEN_PATIENCE = 15.0  # seconds a source may take to open and send its first frame
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds before a lost source is opened again: doubled at each failure
 _MOST_STUCK = 3  # reads hanging in drivers, beyond which no further one is started
-_LEAVE = 2.0  # seconds that `close` gives the threads
+_LEAVE = 2.0  # seconds that `close` waits for the threads
 _USUAL_FPS = 30.0
 
 Image = npt.NDArray[np.uint8]
@@ -56,9 +56,9 @@ class _Reader:
     def __init__(self, source: LiveSource) -> None:
         self._source = source
         self.opened = False
-        self.left = False  # nobody is interested any more: end as soon as the driver lets go
+        self.left = False  # abandoned: end as soon as the read returns
         self.reason: OvsError | None = None  # why it ended
-        self.last = time.monotonic()  # sign of life
+        self.last = time.monotonic()  # when the last frame came
         self.thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self.thread.start()
 
@@ -157,7 +157,7 @@ class LiveSource:
 
     def __iter__(self) -> Iterator[Frame]:
         with self._changed:
-            # What came while the rest of the program was starting was not missed by anybody.
+            # Frames that came while the rest of the program was starting do not count as dropped.
             self._count = self.dropped = 0
             if self._newest is not None:
                 self._newest = self._newest[0], 0, self._newest[2]
@@ -178,7 +178,7 @@ class LiveSource:
             yield Frame(image, index, arrival - start, f"live_{index:06d}", arrival)
 
     def close(self) -> None:
-        """Stop reading. A read that hangs in a driver keeps its thread; it holds nobody up."""
+        """Stop reading. A read that hangs in a driver keeps its thread, and is not waited for."""
         with self._changed:
             self._closed = True
             self._reader.left = True
@@ -189,11 +189,11 @@ class LiveSource:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def loss(self, what: str) -> SourceError:
-        """The error of having been lost in this way."""
+        """The error of a source that was lost in this way."""
         return SourceError(f"{self.name} {what}. {self._advice()}".strip())
 
     def offer(self, reader: _Reader, image: Image, capture: Capture) -> None:
-        """A frame from `reader`, which has just come."""
+        """Called by `reader` with each new frame."""
         with self._changed:
             if reader.left:
                 return
@@ -209,7 +209,7 @@ class LiveSource:
             self._changed.notify_all()
 
     def ended(self, reader: _Reader, reason: OvsError) -> None:
-        """`reader` has nothing more to say."""
+        """Called by `reader` when it has ended, with the reason."""
         with self._changed:
             reader.reason = reason
             self._changed.notify_all()
@@ -243,7 +243,7 @@ class LiveSource:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _await_end(self) -> OvsError:
-        """Wait until the reader ends, hangs or is no longer wanted, and say why; one that hangs is left behind."""
+        """Wait until the reader ends, hangs or is closed, and return the reason; one that hangs is abandoned."""
         with self._changed:
             reader = self._reader
             while reader.reason is None and not self._closed:

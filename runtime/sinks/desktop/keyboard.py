@@ -10,11 +10,11 @@ from ....bundle.vocabulary import MAX_NAME
 Kind = Literal["quit", "classes", "preset", "snapshot", "threshold", "next"]
 
 HELP = (
-    "c  type what to look for",
+    "c  type the classes",
     "1-9  presets",
-    "+ -  threshold",
+    "+ -  confidence threshold",
     "s  save this picture",
-    "click  what is here, and what else it might be",
+    "click  the class there, and the next candidates",
     "h  this help",
     "q, Esc  quit",
 )

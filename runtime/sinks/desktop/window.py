@@ -1,4 +1,4 @@
-"""A window on a desktop. Nothing here touches the GUI before a display is known to be there."""
+"""A window on a desktop. The GUI is not used before a display is known to exist."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class WindowSink:
             scale = min(1.0, _WIDEST / width)
             cv2.resizeWindow(_TITLE, max(1, round(width * scale)), max(1, round(height * scale)))
         self._shown = frame, prediction, picture
-        # It was labelled ahead of its time, perhaps with other classes, and drawn with the settings of that moment.
+        # It may have been labelled with other classes and drawn with other settings than the current ones.
         self.holds, self._labelled = self._wait, (prediction.version, self._settings)
         return self._goes_on()
 
@@ -80,7 +80,7 @@ class WindowSink:
         return self._goes_on()
 
     def finish(self) -> None:
-        """A window keeps nothing."""
+        """A window has no output file."""
 
     def close(self) -> None:
         """Close the window."""
@@ -175,5 +175,5 @@ class WindowSink:
 
 
 def _described(info: RegionInfo) -> tuple[str, ...]:
-    head = f"{info.label}, {info.share:.1%} of the picture" if info.label else "nothing that is looked for"
+    head = f"{info.label}, {info.share:.1%} of the picture" if info.label else "none of your classes"
     return head, *(f"{guess.score:.0%}  {guess.label or 'something else'}" for guess in info.guesses)
