@@ -63,9 +63,9 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
     depth = request.decoder_layers
     if request.task == "panoptic" and not config.query_decoder.queries:
         raise UsageError(f"--task panoptic needs a model with queries, {config.name} has none; use --task semantic")
-    if depth is not None and not layers:
+    if depth and not layers:
         raise UsageError(f"--decoder-layers is {depth}, {config.name} has no query decoder; leave it out")
-    if depth is not None and not 1 <= depth <= layers:
+    if layers and depth is not None and not 1 <= depth <= layers:
         raise UsageError(f"--decoder-layers is {depth}, this model has 1 to {layers}")
     if not 1 <= request.max_classes <= MAX_CLASSES:
         raise UsageError(f"--max-classes is {request.max_classes}, expected 1 to {MAX_CLASSES}")

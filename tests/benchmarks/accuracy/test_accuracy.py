@@ -239,6 +239,7 @@ def _exported(folder: Path) -> Path:
             for spec in manifest.graph.inputs
         ),
         outputs=tuple(dataclasses.replace(spec, shape=size) for spec in manifest.graph.outputs),
+        decoder_layers=exported.mini().config.query_decoder.layers,
     )
     manifest = dataclasses.replace(
         manifest,
