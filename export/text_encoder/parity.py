@@ -16,6 +16,7 @@ from ...segmenter.text.encoder import TorchTextEncoder
 from ...segmenter.text.minilm import package_folder
 
 VECTORS = 1e-4  # largest absolute difference of an element of a unit vector, FP32
+_CLIP_PROMPTS = 320  # that a CLIP text encoder is compared on, about
 COSINE = 0.99  # least mean cosine, INT8
 
 # Strings on which tokenizers differ.
@@ -61,8 +62,9 @@ class TextParity:
 
 def compare_text(encoder: TorchTextEncoder, runtime: RuntimeText, bundle: Bundle) -> TextParity:
     """Encode words of the tokenizer's own vocabulary on both sides, and tokenise `HARD` on both sides."""
-    # Nine templates and a wider network make CLIP's names some twenty times the work of a sentence encoder's.
-    names = words(encoder.tokenizer, 500 if encoder.config.kind == "minilm" else 16)
+    # Templates and a wider network make a name of CLIP's twenty to two hundred times the work of a sentence encoder's.
+    clip_names = min(16, max(4, _CLIP_PROMPTS // len(encoder.config.templates)))
+    names = words(encoder.tokenizer, 500 if encoder.config.kind == "minilm" else clip_names)
     expected = encoder.encode(names).numpy()
     found = runtime.encode(names)
     cosine = (found * expected).sum(1)
