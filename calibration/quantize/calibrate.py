@@ -37,7 +37,7 @@ from .cpu_rewrites import REWRITES_VERSION, rewrite_for_cpu
 from .equalisation import equalised
 from .fp16 import convert_to_fp16, emulate_fp16, fp16_tensors
 from .kernel_times import kernel_milliseconds
-from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, choose_layers
+from .layer_selection import LayerChoice, LayerGroup, SelectionInputs, aim, choose_layers
 from .qdq import (
     CPU,
     TENSORRT,
@@ -223,7 +223,7 @@ class _Calibrator:
             REWRITES_VERSION,
             scheme.activation.__name__,
             scheme.weight_limit,
-            bar,
+            aim(bar),
             sorted(self._options.without),
             self._options.threads,
         ]

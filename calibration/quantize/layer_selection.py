@@ -14,7 +14,7 @@ from .qdq import Int8, Scheme, layers_of_groups, quantize_layers
 from .ranges import Statistics
 from .samples import CalibrationSample
 
-_MARGIN = 2 / 3  # share of the allowed damage that is kept in reserve for unseen images
+_MARGIN = 0.5  # share of the allowed damage that is kept in reserve for unseen images
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class SelectionInputs:
         return kernel_milliseconds(model, feeds, self.threads)
 
 
+def aim(bar: float) -> float:
+    """Agreement on the images for choosing that lets expect the acceptance threshold `bar` on others."""
+    return bar + _MARGIN * (1 - bar)
+
+
 def choose_layers(
     inputs: SelectionInputs, bar: float, without: frozenset[str], tick: Callable[[], None]
 ) -> LayerChoice:
@@ -101,7 +106,7 @@ def choose_layers(
     tick()
     while True:
         agreement = inputs.agreement(frozenset(kept))
-        if agreement >= bar + _MARGIN * (1 - bar) or not kept:
+        if agreement >= aim(bar) or not kept:
             break
         kept.pop()
     found = []
