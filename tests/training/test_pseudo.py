@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,15 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from rich.console import Console
 from support.photos import write_index_masks
 
-from ovs_edge.bundle.errors import DatasetError
+from ovs_edge.bundle.errors import DatasetError, UsageError
 from ovs_edge.data.datasets import SegmentationDataset, TrainingSample, open_dataset
 from ovs_edge.data.names.category_names import category_names
+from ovs_edge.segmenter.checkpoint import save_checkpoint
+from ovs_edge.segmenter.config import mini
+from ovs_edge.segmenter.model import SegmenterModel
+from ovs_edge.segmenter.text.encoder import load_text_encoder
+from ovs_edge.training.distributed import Ranks
 from ovs_edge.training.losses.dense import _fewer
 from ovs_edge.training.losses.losses import SegmentTarget
+from ovs_edge.training.options import RunOptions
 from ovs_edge.training.photos.cache import cache_photos
 from ovs_edge.training.photos.sampling import photos_by_class
+from ovs_edge.training.photos.sets import labelled_by, open_sets
 from ovs_edge.training.pseudo import labels as labels_module
 from ovs_edge.training.pseudo.dataset import BACKGROUND_MARK, fill, open_photos, own_classes, with_pseudo_labels
 from ovs_edge.training.pseudo.labels import PseudoOptions, label_datasets
@@ -150,3 +159,24 @@ def test_names_that_an_image_shows_are_among_the_fewer() -> None:
     assert few[same.classes].flatten().tolist() == [1, 97, 50]
     assert few[:5].flatten().tolist() == [0, 1, 2, 3, 4]
     assert len(few.unique()) == len(few)
+
+
+def test_a_trained_model_labels_photos_with_and_without_masks(tmp_path: Path) -> None:
+    """Through the network, whose weights are random: nothing is sure, and nothing of the data is lost."""
+    data = write_index_masks(tmp_path / "shapes", photos=2)
+    encoder = load_text_encoder(mini().text)
+    save_checkpoint(tmp_path / "model.pt", SegmenterModel(mini()), [["grass"]], {})
+    options = RunOptions(
+        [(data, 1.0)], tmp_path / "run", photos=[(data / "images/val", 0.5)], photo_cache=tmp_path / "c"
+    )
+    with pytest.raises(UsageError, match="name one with --pseudo"):
+        open_sets(options, Console(quiet=True))
+    options = replace(options, pseudo=tmp_path / "model.pt")
+    sets = open_sets(options, Console(quiet=True))
+    (first, weight), (second, other) = labelled_by(
+        tmp_path / "model.pt", encoder, sets.train, options, Ranks(), torch.device("cpu"), Console(quiet=True)
+    )
+    assert (weight, other) == (1.0, 0.5)
+    assert (own_classes(first), own_classes(second)) == (3, 0)
+    assert [entry.names[0] for entry in second.classes] == ["grass", "sky", "brick wall"]
+    assert np.array_equal(first.load(0).labels[3:], sets.train[0][0].load(0).labels[3:])
