@@ -128,7 +128,8 @@ class Mask2FormerLayout(Layout):
         self, state: Mapping[str, Tensor], origin: str, vocabulary: Vocabulary | None = None
     ) -> tuple[MaskModel, dict[str, Any]]:
         """See `Layout`; the usual vocabulary is COCO panoptic."""
-        config = self.read_config({name: tuple(value.shape) for name, value in state.items()}, origin)
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        config = self.read_config(shapes, f"{origin}, a {self.title} checkpoint")
         model = self.build(config)
         trained = [list(names) for names in vocabulary or COCO_PANOPTIC]
         account = self.account_for(model, state, origin, (len(COCO_PANOPTIC), len(trained)))

@@ -145,6 +145,9 @@ def read_backbone(read: ShapeReader, visual: str) -> tuple[BackboneConfig, str]:
         )
         return BackboneConfig("convnext", stages, width), _CONVNEXTS.get(width, "convnext")
     layers = tuple(read.count(visual + rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    if not any(layers):
+        first = visual.replace("\\", "") + "layer1.0.conv1.weight"
+        raise CheckpointError(f"{read.origin}: parameters missing: {first} and the rest of the backbone")
     if not all(layers):
         raise CheckpointError(
             f"{read.origin}: the backbone has {layers} blocks in its stages, expected CLIP's ResNet or ConvNeXt; "

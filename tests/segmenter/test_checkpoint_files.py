@@ -113,6 +113,19 @@ def test_wrappers_are_taken_off_a_published_state(tool: str, gkc: tuple[MaskMode
     assert _same(found, model)
 
 
+@pytest.mark.parametrize("form", ["ddp", "lightning"])
+def test_what_is_missing_is_named_by_its_layout(form: str) -> None:
+    state = {
+        "sem_seg_head.predictor.query_feat.weight": torch.zeros(1),
+        "backbone.clip_model.logit_scale": torch.zeros(()),
+        "backbone.clip_model.transformer.resblocks.0.ln_1.weight": torch.zeros(64),
+        "void_embedding.weight": torch.zeros(1, 8),
+    }
+    told = r"a FC-CLIP checkpoint: parameters missing: backbone\.clip_model\.visual\.layer1"
+    with pytest.raises(CheckpointError, match=told):
+        from_published(WRAPPED[form](state), Path("model.pth"))
+
+
 @pytest.mark.parametrize("form", ["key", "prefix", "swa"])
 def test_the_average_is_taken(form: str, gkc: tuple[MaskModel, dict[str, Tensor]]) -> None:
     model, state = gkc
