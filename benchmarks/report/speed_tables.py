@@ -33,6 +33,11 @@ def speed_tables(document: dict[str, Any]) -> str:
     further = {
         "age, live": [_rounded((row.get("live") or {}).get("age_ms"), ".0f") for row in result["rows"]],
         "J a frame": [_rounded(row.get("joules"), ".3f") for row in result["rows"]],
+        # Of one thread: threads that wait for work use CPU time, too.
+        "network, CPU time": [
+            _rounded(row.get("network_cpu_ms"), ".1f") if row["subject"]["threads"] == 1 else ""
+            for row in result["rows"]
+        ],
     }
     live = "; live: frame age of a camera at 30 FPS, stale frames dropped" if any(further["age, live"]) else ""
     counts = ", ".join(str(count or "all") for count in threads)

@@ -19,8 +19,8 @@ from ...runtime.engines.session import RawOutputs, Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What `ovs-run` does not offer: CUDA graphs, and further execution providers of ONNX Runtime. The backends cpu, cuda and
-# tensorrt run the session that `ovs-run` runs.
+# What `ovs-run` does not offer: CUDA graphs, and further execution providers of ONNX Runtime. The backends cpu, cuda
+# and tensorrt run the session that `ovs-run` runs.
 _BOUND_PROVIDERS = {
     "cuda-graphs": "CUDAExecutionProvider",
     "ort-tensorrt": "TensorrtExecutionProvider",

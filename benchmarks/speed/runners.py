@@ -63,7 +63,10 @@ class FrameRunner(Protocol):
     bundle_digest: str | None  # None for a peer
 
     def frame(self, picture: Picture) -> dict[str, float]:
-        """Process one frame; milliseconds of each of the `STAGES` that it has, and of all together as "total"."""
+        """Process one frame; milliseconds of each of the `STAGES` that it has, and of all together as "total".
+
+        "cpu" is the CPU time of the network over all threads of this process, for runners in this process.
+        """
         ...
 
 
@@ -86,7 +89,9 @@ class BundleRunner:
         marks.append(time.perf_counter())
         prepared = self._segmenter.prepare(image)
         marks.append(time.perf_counter())
+        busy = time.process_time()
         inferred = self._segmenter.infer(prepared, self._active)
+        busy = time.process_time() - busy
         marks.append(time.perf_counter())
         prediction = self._segmenter.finish(inferred)
         marks.append(time.perf_counter())
@@ -99,7 +104,8 @@ class BundleRunner:
         copies = getattr(self._session, "timings", None)
         if copies:
             steps |= copies
-        return {**{name: steps[name] for name in STAGES if name in steps}, "total": (marks[-1] - marks[0]) * 1e3}
+        total = (marks[-1] - marks[0]) * 1e3
+        return {**{name: steps[name] for name in STAGES if name in steps}, "cpu": busy * 1e3, "total": total}
 
 
 def load_pictures(source: str | None, folder: Path) -> list[Picture]:

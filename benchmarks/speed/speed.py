@@ -91,6 +91,7 @@ class SpeedRow:
     )  # energy of a frame, of everything that the power source covers; None where power cannot be read
     power_source: str | None
     doubts: tuple[str, ...]  # warnings about the samples
+    network_cpu_ms: float | None  # CPU time of the network over all threads, median; None for a program
     rounds: dict[str, tuple[tuple[float, ...], ...]]  # "total" and "infer": samples of each burst, in time order
 
 
@@ -276,6 +277,7 @@ def _row(runner: FrameRunner, times: Times, pictures: Sequence[Picture], reader:
         joules=energy[0] if energy else None,
         power_source=energy[1] if energy else None,
         doubts=tuple(sample_warnings(rounds["total"])),
+        network_cpu_ms=round(float(np.median([frame["cpu"] for frame in frames])), 3) if "cpu" in frames[0] else None,
         rounds=rounds,
     )
 
