@@ -43,9 +43,10 @@ class _Outputs(nn.Module):
         self.model, self.scorer = model, scorer
 
     def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """RGB (1, 3, H, W), text vectors (N, D) -> (H, W, N), (P, D)."""
-        pixels = self.model.normalise(image)
-        return self.scorer.cosines(pixels, text), self.scorer.encoder(self.scorer.windows.crop(pixels))[0]
+        """RGB (1, 3, H, W), unit text vectors (N, D) -> (H, W, N), (P, D)."""
+        features: Tensor = self.scorer.encoder(self.scorer.windows.crop(self.model.normalise(image)))
+        cosines: Tensor = self.scorer.merge(nn.functional.normalize(features, dim=-1) @ text.T)
+        return cosines, features[0]
 
 
 @needs_reference
