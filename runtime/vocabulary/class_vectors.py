@@ -19,7 +19,7 @@ from ...bundle.manifest import Manifest
 from ...bundle.vocabulary import ClassNames, Vocabulary, parse_class_entries, parse_classes, stack_names
 from .background import GROUPS, Background, names, room, with_background
 from .reading import Reading, Tokenizing, suggestion
-from .sensitivity import PUBLISHED_RULES, RULES, Sensitivity
+from .sensitivity import DENSE_RULES, PUBLISHED_RULES, RULES, Sensitivity
 
 Progress = Callable[[int, int], None]  # told how many of how many prompts are encoded
 BackgroundClasses = list[tuple[Sequence[str], npt.NDArray[np.float32]]]  # names of each class, their vectors (S, D)
@@ -62,7 +62,8 @@ class ClassVectors:
         # they are.
         sentences = manifest.text.encoder == "minilm"
         self._reads = sentences and not exact_words
-        self._rules = RULES if sentences else PUBLISHED_RULES
+        queries = manifest.graph.decoder_layers > 0
+        self._rules = (RULES if queries else DENSE_RULES) if sentences else PUBLISHED_RULES
         self.sensitivity = sensitivity
         self._trained: Background | None = None
 
