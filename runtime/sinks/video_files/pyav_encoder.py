@@ -77,7 +77,8 @@ class PyavEncoder:
         stream.time_base = stream.codec_context.time_base = Fraction(1, _TICKS)
         stream.codec_context.gop_size = 600
         if name == "libx264":
-            stream.codec_context.options = dict(_X264)
+            # Without delay what a kill can cost is the second of one fragment, not also the frames in the encoder.
+            stream.codec_context.options = {**_X264, "tune": "zerolatency"} if self._video.live else dict(_X264)
         return stream
 
     def add(self, picture: npt.NDArray[np.uint8], time: float) -> None:
