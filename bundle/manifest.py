@@ -143,7 +143,7 @@ class Manifest:
         return int(shape[1]), int(shape[2])
 
     def to_json(self) -> str:
-        """Readable JSON, keys in the order of the fields. What earlier versions do not know is left out where it is unset."""
+        """Readable JSON, keys in the order of the fields; unset fields that earlier versions do not know are left out."""
         raw = dataclasses.asdict(self)
         if not self.background:
             del raw["background"]

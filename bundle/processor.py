@@ -35,10 +35,7 @@ def processor() -> Processor:
 
 def usable_processors() -> list[int]:
     """Numbers of the hardware threads that this process may use: its affinity, cut to a container's CPU quota."""
-    if hasattr(os, "sched_getaffinity"):
-        found = sorted(os.sched_getaffinity(0))
-    else:
-        found = list(range(os.cpu_count() or 1))
+    found = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     quota = cpu_quota()
     return found if quota is None else found[: max(1, math.ceil(quota))]
 

@@ -59,7 +59,8 @@ def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
     """Parse `"person,bike|bicycle|cycle"`, or `"@file"` with one class per line (`#` starts a comment line).
 
     White space is collapsed, names are put into Unicode's form NFC, and control characters are refused. Classes that
-    differ in case only are one class, and so are repeated names. Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
+    differ in case only are one class, and so are repeated names.
+    Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
     """
     entries = read_class_entries(Path(text[1:])) if text.startswith("@") else text.split(",")
     return parse_class_entries(entries, limit)

@@ -229,7 +229,7 @@ class ExportCommandOptions:
         """The export of a plain CLIP."""
         from ..bundle.vocabulary import parse_classes
         from ..segmenter.clip_dense.background import BACKGROUND_NAMES
-        from ..segmenter.clip_dense.config import DenseRecipe, Refinement
+        from ..segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
         from .clip.options import ClipExportRequest
         from .options import parse_size
 
@@ -240,7 +240,7 @@ class ExportCommandOptions:
             size=None if self.size is None else parse_size(self.size, multiple=1),
             recipe=DenseRecipe(self.dense.value),
             windows=self.windows is WindowMode.sliding,
-            refinement=Refinement(self.refine.value),
+            refinement=ScoreRefinement(self.refine.value),
             temperature=self.temperature,
             background=background,
             max_classes=self.max_classes,

@@ -138,10 +138,11 @@ class Segmenter:
     ) -> Segmenter:
         """Open a bundle folder, or the embedded one.
 
-        `precision` is one of the bundle's, or "auto": the fastest that passed its comparison with FP32; `threads` those of the CPU (0: one per core), `provider` an engine's name
-        or "auto". `plan` is the folder of a TensorRT plan to use. `force` runs a precision even if it failed its
-        comparison with FP32. `side_by_side` lets a CPU work on several frames at once: more frames per second of a
-        recording, at a longer latency of each. The other options are those of `SegmenterOptions`.
+        `precision` is one of the bundle's, or "auto": the fastest that passed its comparison with FP32;
+        `threads` those of the CPU (0: one per core), `provider` an engine's name or "auto". `plan` is the folder of a
+        TensorRT plan to use. `force` runs a precision even if it failed its comparison with FP32. `side_by_side` lets a
+        CPU work on several frames at once: more frames per second of a recording, at a longer latency of each. The
+        other options are those of `SegmenterOptions`.
         Raises `BundleError`, `PlanError`, `UsageError`, `MissingExtraError`.
         """
         from ..models import default_bundle

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from ..bundle.errors import CheckpointError, UsageError
 from ..models import default_weights
-from .options import RUN_FILE, RunOptions
+from .options import RUN_FILE, TrainingRunOptions
 from .recipes import Recipe
 from .recipes import recipe as recipe_of
 from .request import TrainRequest, weighted_folder
@@ -37,7 +37,7 @@ def run(request: TrainRequest) -> int:
     return 0
 
 
-def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
+def resolve(request: TrainRequest) -> tuple[Recipe, TrainingRunOptions]:
     """The recipe with the request's changes, and where and on what it runs."""
     embedded = request.start == EMBEDDED
     chosen = recipe_of(request.recipe or ("dense" if embedded else "plain"))
@@ -57,7 +57,7 @@ def resolve(request: TrainRequest) -> tuple[Recipe, RunOptions]:
     recipe = dataclasses.replace(
         chosen, preset=request.preset or chosen.preset, train=train, losses=losses, teacher=teacher
     )
-    options = RunOptions(
+    options = TrainingRunOptions(
         data=[weighted_folder(entry) for entry in request.data],
         photos=[weighted_folder(entry) for entry in request.photos],
         folder=request.output, resume=request.resume, until=request.until, dry_run=request.dry_run,

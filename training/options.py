@@ -64,7 +64,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class TrainingRunOptions:
     """Where a run reads and writes, and on what it computes; nothing here decides the weights but the data."""
 
     data: list[tuple[Path, float]]  # folders, and how often each is drawn from

@@ -24,7 +24,7 @@ from .distillation.teachers import load_teacher
 from .distributed import Ranks, process_group
 from .interrupts import Interrupted, StopSignals
 from .losses.objectives import TrainableModel, trainable
-from .options import RUN_FILE, RunOptions
+from .options import RUN_FILE, TrainingRunOptions
 from .photos.sets import cached, labelled_by, open_sets
 from .pretrained import load_pretrained
 from .recipes import Recipe
@@ -34,7 +34,7 @@ from .trainer import STATE, Trainer, TrainerContext
 from .trainer import Progress as StepProgress
 
 
-def run_training(recipe: Recipe, options: RunOptions) -> None:
+def run_training(recipe: Recipe, options: TrainingRunOptions) -> None:
     """Train and write `folder/model.pt`; under torchrun, as one of several processes."""
     ranks = Ranks.from_environment()
     device = _device(options.device, ranks)
@@ -94,7 +94,7 @@ def _device(device: Device, ranks: Ranks) -> torch.device:
     return own
 
 
-def _claim(options: RunOptions, ranks: Ranks) -> None:
+def _claim(options: TrainingRunOptions, ranks: Ranks) -> None:
     """Make the folder of a run, and note its options there; raises `UsageError` for one that holds another run."""
     if (options.folder / STATE).exists() and not options.resume:
         raise UsageError(f"{options.folder} holds an earlier run; continue it with --resume or choose another --output")
@@ -108,7 +108,7 @@ def _claim(options: RunOptions, ranks: Ranks) -> None:
 
 
 def _model(
-    config: SegmenterConfig, recipe: Recipe, options: RunOptions
+    config: SegmenterConfig, recipe: Recipe, options: TrainingRunOptions
 ) -> tuple[TrainableModel, dict[str, Any] | None]:
     """The model as the first step finds it, and the provenance of the checkpoint it starts from."""
     torch.manual_seed(recipe.train.seed)
@@ -136,7 +136,7 @@ def _taught(
     name: str,
     encoder: TorchTextEncoder,
     datasets: list[SegmentationDataset],
-    options: RunOptions,
+    options: TrainingRunOptions,
     ranks: Ranks,
     device: torch.device,
     console: Console,
@@ -151,7 +151,7 @@ def _taught(
     return regions
 
 
-def _train(trainer: Trainer, options: RunOptions, console: Console, stack: ExitStack) -> None:
+def _train(trainer: Trainer, options: TrainingRunOptions, console: Console, stack: ExitStack) -> None:
     monitor = None
     if options.tensorboard and trainer.ranks.first:
         from .reporting.monitor import Monitor

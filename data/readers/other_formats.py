@@ -46,6 +46,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def json_kind(path: Path) -> str | None:
+    """Which label format a JSON file is of; None if none is known."""
     head = _head(path)
     if '"shapes"' in head and ('"imagePath"' in head or '"imageData"' in head):
         return "LabelMe's JSON files"
@@ -66,6 +67,7 @@ def json_kind(path: Path) -> str | None:
 
 
 def xml_kind(path: Path) -> str | None:
+    """Which label format an XML file is of; None if none is known."""
     head = _head(path)
     if "<annotations>" in head and "<image " in head:
         return "CVAT's XML"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...bundle.errors import UsageError
 from ...segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
-from ...segmenter.clip_dense.config import WINDOW, DenseRecipe, Refinement
+from ...segmenter.clip_dense.config import WINDOW, DenseRecipe, ScoreRefinement
 from ..options import MAX_CLASSES, MAX_SIDE, TextPrecision, Weights
 
 SIZE = (336, 448)  # height, width: the short side that both recipes publish their numbers for
@@ -21,7 +21,7 @@ class ClipExportRequest:
     size: tuple[int, int] | None = None  # height, width of the input in pixels; None: `SIZE`, as near as patches allow
     recipe: DenseRecipe = DenseRecipe.sc_clip  # how the last block is computed
     windows: bool = True  # sliding windows; False: one pass over the whole image
-    refinement: Refinement = Refinement.none  # of the scores by the image
+    refinement: ScoreRefinement = ScoreRefinement.none  # of the scores by the image
     temperature: float = 40.0  # factor of the cosine before the softmax over the names
     threshold: float = THRESHOLD  # least confidence of a labelled pixel, unless the user says otherwise
     background: tuple[tuple[str, ...], ...] = BACKGROUND_NAMES  # each class with its names

@@ -6,9 +6,10 @@ replaced when the evidence has fallen well below the value that a new label star
 changed, only the newest frame counts, so moving things are not delayed.
 
 It needs labels and confidence only, at the network's input size, so it works with every engine and any number of
-classes, and takes about two milliseconds. Averaging all class scores at stride 4 was tried as well: on four clips it steadied a little
-more, but took about ten times as long, and it needs a further output of the graph. Carrying the labels along with
-optical flow was tried too: it helps where everything moves, but adds jitter where nothing does.
+classes, and takes about two milliseconds. Averaging all class scores at stride 4 was tried as
+well: on four clips it steadied a little more, but took about ten times as long, and it needs a further output of the
+graph. Carrying the labels along with optical flow was tried too: it helps where everything moves, but adds jitter where
+nothing does.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def named_architecture(name: str, tag: str | None) -> tuple[ClipVisionConfig, Te
                 f"--clip {name}/{tag}: open_clip has no weights {tag!r} of {name}; it has: {', '.join(tags)}"
             )
         quick = quick or bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu"))
-    return from_open_clip(raw, quick)
+    return from_open_clip(raw, quick=quick)
 
 
 def plain_models() -> list[str]:
@@ -71,7 +71,7 @@ def is_plain_vit(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def from_open_clip(raw: Mapping[str, Any], quick: bool) -> tuple[ClipVisionConfig, TextConfig]:
+def from_open_clip(raw: Mapping[str, Any], *, quick: bool) -> tuple[ClipVisionConfig, TextConfig]:
     """Both towers of an open_clip configuration."""
     vision, text = raw["vision_cfg"], raw["text_cfg"]
     return (
@@ -99,7 +99,7 @@ def from_open_clip(raw: Mapping[str, Any], quick: bool) -> tuple[ClipVisionConfi
 
 
 def shaped_architecture(
-    shapes: Mapping[str, Shape], quick: bool, origin: str
+    shapes: Mapping[str, Shape], origin: str, *, quick: bool
 ) -> tuple[str, ClipVisionConfig, TextConfig]:
     """Name and both towers of a file, by the shapes of its parameters; raises `CheckpointError` naming what is missing.
 
@@ -127,7 +127,7 @@ def shaped_architecture(
     for name in plain_models():
         import open_clip
 
-        known = from_open_clip(open_clip.get_model_config(name), quick)
+        known = from_open_clip(open_clip.get_model_config(name), quick=quick)
         if _sizes(*known) == _sizes(vision, text):
             return (name, *known)
     return f"ViT-{width}-{patch}", vision, text

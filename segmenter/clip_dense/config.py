@@ -22,7 +22,7 @@ class DenseRecipe(str, Enum):
     sc_clip = "sc-clip"  # Bai et al., 2024
 
 
-class Refinement(str, Enum):
+class ScoreRefinement(str, Enum):
     """What the image does to the scores once they have its size."""
 
     none = "none"  # bilinear, as both recipes publish their numbers without post-processing
@@ -52,5 +52,5 @@ class ClipDenseConfig:
     text: TextConfig
     recipe: DenseRecipe = DenseRecipe.sc_clip
     windows: bool = True  # False: one pass over the whole image
-    refinement: Refinement = Refinement.none
+    refinement: ScoreRefinement = ScoreRefinement.none
     temperature: float = 40.0  # factor of the cosine before the softmax over the names

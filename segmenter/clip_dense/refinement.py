@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .config import Refinement
+from .config import ScoreRefinement
 
 _EIGHT = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0))
 
@@ -122,15 +122,15 @@ def _upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
 
 
-def refinement(kind: Refinement) -> nn.Module | None:
+def refinement(kind: ScoreRefinement) -> nn.Module | None:
     """The module of a kind, called with scores (h, w, N) and the image (H, W, 3); None leaves the scores as they are."""
-    if kind is Refinement.none:
+    if kind is ScoreRefinement.none:
         return None
-    return Pamr() if kind is Refinement.pamr else GuidedFilter()
+    return Pamr() if kind is ScoreRefinement.pamr else GuidedFilter()
 
 
-def score_stride(kind: Refinement, size: tuple[int, int]) -> int:
+def score_stride(kind: ScoreRefinement, size: tuple[int, int]) -> int:
     """Pixels of the image (height, width) to one of the scores that a kind of refinement takes."""
-    if kind is not Refinement.guided:
+    if kind is not ScoreRefinement.guided:
         return 1
     return next(stride for stride in (4, 2, 1) if size[0] % stride == size[1] % stride == 0)

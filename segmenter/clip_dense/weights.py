@@ -50,7 +50,7 @@ class ClipSource:
     def parse(cls, text: str) -> ClipSource:
         """Read MODEL/WEIGHTS, MODEL:FILE or FILE; raises `UsageError`."""
         path = Path(text)
-        if text and (path.is_file() or path.suffix.lower() in _SUFFIXES and ":" not in text):
+        if text and (path.is_file() or (path.suffix.lower() in _SUFFIXES and ":" not in text)):
             return cls(None, None, path)
         model, colon, file = text.partition(":")
         if colon and model and file:
@@ -87,7 +87,7 @@ class ClipWeights:
             vision = VisionTransformer(self.vision)
         vision.load_state_dict(self.vision_state, assign=True)
         dense = ClipDense(ClipDenseConfig(self.name, self.vision, self.text, **options), vision)
-        return dense.eval().requires_grad_(False)
+        return dense.eval().requires_grad_(requires_grad=False)
 
     def digest(self) -> str:
         """sha256 over names and values: the same for every form of the same weights."""
@@ -108,7 +108,7 @@ def read_clip(source: ClipSource) -> ClipWeights:
     origin = str(source.file)
     state, openai = clip_state(source.file)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    found, vision, text = shaped_architecture(shapes, True, origin)
+    found, vision, text = shaped_architecture(shapes, origin, quick=True)
     if source.model is None:
         assumed = None
         if not openai:

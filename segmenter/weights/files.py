@@ -44,7 +44,8 @@ def write_torch(path: Path, value: dict[str, Any]) -> None:
 def read_weights(path: Path, *, trust_pickle: bool = False) -> dict[Any, Any]:
     """The dict in a file by torch or safetensors: tensors, numpy arrays and plain containers; raises `CheckpointError`.
 
-    Of a TorchScript archive, the module's state. With `trust_pickle` a file may hold anything a pickle can, and so may run code when it is loaded.
+    Of a TorchScript archive, the module's state. With `trust_pickle` a file may hold anything a pickle can,
+    and so may run code when it is loaded.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; expected a model.pt from ovs-train, or a published file")

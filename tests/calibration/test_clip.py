@@ -23,13 +23,13 @@ from ovs_edge.export.clip.options import ClipExportRequest
 from ovs_edge.export.onnx_writer import save
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.runtime.engines.plan import Profile
-from ovs_edge.segmenter.clip_dense.config import DenseRecipe, Refinement
+from ovs_edge.segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
 
 SIZE = (240, 256)
 
 
 @functools.cache
-def base(recipe: DenseRecipe, refinement: Refinement = Refinement.none) -> onnx.ModelProto:
+def base(recipe: DenseRecipe, refinement: ScoreRefinement = ScoreRefinement.none) -> onnx.ModelProto:
     """The folded FP32 graph; shared, so change nothing."""
     path = exported.folder() / f"clip-{recipe.value}-{refinement.value}.onnx"
     model = small_clip(recipe=recipe, refinement=refinement)
@@ -74,12 +74,12 @@ def test_groups() -> None:
 @pytest.mark.parametrize(
     ("recipe", "refinement"),
     [
-        (DenseRecipe.sc_clip, Refinement.none),
-        (DenseRecipe.naclip, Refinement.guided),
-        (DenseRecipe.naclip, Refinement.pamr),
+        (DenseRecipe.sc_clip, ScoreRefinement.none),
+        (DenseRecipe.naclip, ScoreRefinement.guided),
+        (DenseRecipe.naclip, ScoreRefinement.pamr),
     ],
 )
-def test_tensorrt_rtx_builds_the_fp16_plan(recipe: DenseRecipe, refinement: Refinement, tmp_path: Path) -> None:
+def test_tensorrt_rtx_builds_the_fp16_plan(recipe: DenseRecipe, refinement: ScoreRefinement, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     path = tmp_path / "fp16.onnx"
     onnx.save(convert_to_fp16(base(recipe, refinement)), str(path))

@@ -22,7 +22,7 @@ from ovs_edge.export.command import ExportCommandOptions, LastBlock, MaskOrder
 from ovs_edge.export.onnx_writer import save
 from ovs_edge.export.parity_photos import photo_inputs
 from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.segmenter.clip_dense.config import DenseRecipe, Refinement
+from ovs_edge.segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
 from ovs_edge.segmenter.clip_dense.windows import WindowGrid
 
 SIZE = (240, 256)  # height, width: four windows
@@ -67,8 +67,8 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
     "options",
     [
         {"recipe": DenseRecipe.naclip, "windows": False},
-        {"recipe": DenseRecipe.naclip, "refinement": Refinement.guided},
-        {"recipe": DenseRecipe.naclip, "windows": False, "refinement": Refinement.pamr, "temperature": 50.0},
+        {"recipe": DenseRecipe.naclip, "refinement": ScoreRefinement.guided},
+        {"recipe": DenseRecipe.naclip, "windows": False, "refinement": ScoreRefinement.pamr, "temperature": 50.0},
     ],
 )
 def test_graphs(options: dict[str, Any], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def open_clip_model(quick: bool = True, layers: int = 12) -> Any:
 def small_weights(quick: bool = True, layers: int = 12) -> ClipWeights:
     """Its weights as `read_clip` gives them; shared, so change nothing."""
     state: dict[str, Tensor] = open_clip_model(quick, layers).state_dict()
-    vision, text = from_open_clip({**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "layers": layers}}, quick)
+    vision, text = from_open_clip({**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "layers": layers}}, quick=quick)
     seen = {name.removeprefix("visual."): value for name, value in state.items() if name.startswith("visual.")}
     return ClipWeights("small", vision, text, seen, text_state(state), "small", None)
 

@@ -23,7 +23,7 @@ from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.distributed import Ranks
 from ovs_edge.training.losses.dense import _fewer
 from ovs_edge.training.losses.losses import SegmentTarget
-from ovs_edge.training.options import RunOptions
+from ovs_edge.training.options import TrainingRunOptions
 from ovs_edge.training.photos.cache import cache_photos
 from ovs_edge.training.photos.sampling import photos_by_class
 from ovs_edge.training.photos.sets import labelled_by, open_sets
@@ -166,7 +166,7 @@ def test_a_trained_model_labels_photos_with_and_without_masks(tmp_path: Path) ->
     data = write_index_masks(tmp_path / "shapes", photos=2)
     encoder = load_text_encoder(mini().text)
     save_checkpoint(tmp_path / "model.pt", SegmenterModel(mini()), [["grass"]], {})
-    options = RunOptions(
+    options = TrainingRunOptions(
         [(data, 1.0)], tmp_path / "run", photos=[(data / "images/val", 0.5)], photo_cache=tmp_path / "c"
     )
     with pytest.raises(UsageError, match="name one with --pseudo"):

@@ -23,7 +23,7 @@ from ...segmenter.text.encoder import TorchTextEncoder
 from ..distillation.clip_dense import PREFIX, clip_dense_labels
 from ..distributed import Ranks, barrier
 from ..losses.objectives import TrainableModel
-from ..options import RunOptions
+from ..options import TrainingRunOptions
 from ..pseudo.dataset import open_photos
 from ..pseudo.labels import Labeller, PseudoOptions, label_datasets
 from ..reporting.progress import progress_bar
@@ -42,7 +42,7 @@ class RunSets:
     split: Split | None
 
 
-def open_sets(options: RunOptions, console: Console) -> RunSets:
+def open_sets(options: TrainingRunOptions, console: Console) -> RunSets:
     """Open what the options name; raises `DatasetError` and `UsageError`."""
     train: Weighted = [(open_dataset(path, "train"), weight) for path, weight in options.data]
     if options.photos and options.pseudo is None:
@@ -76,7 +76,7 @@ def under_one_set_of_names(train: Weighted) -> Weighted:
     ]
 
 
-def cached(train: Weighted, options: RunOptions, ranks: Ranks, console: Console) -> Weighted:
+def cached(train: Weighted, options: TrainingRunOptions, ranks: Ranks, console: Console) -> Weighted:
     """The datasets with their photos decoded once and kept, as far as they are small enough."""
     if not options.cache_gb:
         return train
@@ -103,7 +103,7 @@ def labelled_by(
     path: Path,
     encoder: TorchTextEncoder,
     train: Weighted,
-    options: RunOptions,
+    options: TrainingRunOptions,
     ranks: Ranks,
     device: torch.device,
     console: Console,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovs_edge.segmenter.clip_dense.config import Refinement
+from ovs_edge.segmenter.clip_dense.config import ScoreRefinement
 from ovs_edge.segmenter.clip_dense.refinement import GuidedFilter, Pamr, refinement, score_stride
 
 
@@ -59,8 +59,8 @@ def test_guided_filter() -> None:
     torch.testing.assert_close(constant, torch.full((28, 32, 1), 3.0), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("kind", [Refinement.pamr, Refinement.guided])
-def test_names_are_weighed_as_before(kind: Refinement) -> None:
+@pytest.mark.parametrize("kind", [ScoreRefinement.pamr, ScoreRefinement.guided])
+def test_names_are_weighed_as_before(kind: ScoreRefinement) -> None:
     """Both are linear in the scores."""
     torch.manual_seed(2)
     refine = refinement(kind)
@@ -84,5 +84,5 @@ def test_an_outline_of_the_image_is_met() -> None:
 
 @pytest.mark.parametrize(("size", "stride"), [((336, 448), 4), ((322, 448), 2), ((35, 49), 1)])
 def test_stride(size: tuple[int, int], stride: int) -> None:
-    assert score_stride(Refinement.guided, size) == stride
-    assert score_stride(Refinement.pamr, size) == 1
+    assert score_stride(ScoreRefinement.guided, size) == stride
+    assert score_stride(ScoreRefinement.pamr, size) == 1
