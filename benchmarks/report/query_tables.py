@@ -26,9 +26,9 @@ def query_table(document: dict[str, Any]) -> str:
     title = f"One name asked for at a time and lists of five, {what}"
     parts = [table(title, _HEADER, query_rows(results))]
     for row in results:
-        if row["request"] != "alone":
+        scores = [*row["sensitivities"], *row["thresholds"]]  # none of a quick run
+        if row["request"] != "alone" or not scores:
             continue
-        scores = [*row["sensitivities"], *row["thresholds"]]
         curve = [
             [
                 score["setting"]["sensitivity"],

@@ -50,7 +50,7 @@ def _same(found: MaskModel, model: MaskModel, scale: float = 1.0) -> bool:
         (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "web page"),
         (LFS, "git lfs pull"),
         (json.dumps({"error": "Not Found"}).encode(), "JSON text"),
-        (gzip.compress(b"weights"), "gzip archive; unpack it"),
+        (gzip.compress(b"weights", mtime=0), "gzip archive; unpack it"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\xff\xd8\xff\xe0", "picture"),
         (b"GGUF\x03", "GGUF"),
