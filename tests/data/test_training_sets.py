@@ -97,7 +97,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (folder / "masks/train/3.png").write_bytes(b"not a picture")
     (folder / "masks/train/4.png").unlink()
     dataset = open_dataset(folder, "train")
-    expected = ["cannot decode the photo", "must have the same size", "holds the value 77", "cannot decode the mask"]
+    expected = ["cannot decode the photo", "expected the same size", "holds the value 77", "cannot decode the mask"]
     for index, words in enumerate(expected):
         with pytest.raises(DatasetError, match=words):
             dataset.load(index)

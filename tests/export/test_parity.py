@@ -43,7 +43,7 @@ GOOD = Parity(
 def compared(
     model: SegmenterModel, session: ort.InferenceSession, size: tuple[int, int], photos: int
 ) -> tuple[SegmenterParity, ...]:
-    options = exported.options(model.config, size=f"{size[0]}x{size[1]}")
+    options = exported.options(model.config, size=size)
 
     def run(image: npt.NDArray[np.uint8], vectors: npt.NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray]:
         labels, confidence = session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})

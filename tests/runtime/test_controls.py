@@ -73,7 +73,7 @@ def test_changes_from_many_threads_are_all_kept() -> None:
         (["--classes", "red", "--watch-classes", "list.txt"], "both of --classes and --watch-classes"),
         ([], "neither of --classes and --watch-classes"),
         (["--watch-classes", "no-such-list"], "cannot read the list"),
-        (["--classes", "red", "--preset", "@no-such-file"], "cannot read the presets"),
+        (["--classes", "red", "--preset", "@no-such-file"], "cannot read the list"),
         (["--classes", "red", "--web", "here:there"], "HOST:PORT"),
         (["--classes", "red", "--web", "--token", "short"], "the token has 5 characters"),
     ],

@@ -205,7 +205,7 @@ class Table:
     """An encoder that knows a vector for each name by its number."""
 
     def encode(self, names: Sequence[str], progress: object = None) -> np.ndarray:
-        return np.array([[float(name), 0, 1] for name in names], np.float32).reshape(-1, 3)
+        return np.array([[float(name) if name.isdigit() else 0, 0, 1] for name in names], np.float32).reshape(-1, 3)
 
 
 def _manifest(tiny_bundle: Path) -> Manifest:

@@ -197,7 +197,7 @@ def test_both_formulations_give_the_same_labels() -> None:
     """On the default bundle in FP32, in ONNX Runtime: only sums are rounded otherwise."""
     base = _mini()
     vectors = np.random.default_rng(0).standard_normal((13, 2, 384)).astype(np.float32)
-    feeds = {"image": photo_inputs(None, (384, 384))[0], "text_embeddings": vectors}
+    feeds = {"image": photo_inputs(None, exported.SIZE)[0], "text_embeddings": vectors}
     found = [
         ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)
         for model in (base, replace_grid_samples(base))

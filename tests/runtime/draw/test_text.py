@@ -59,7 +59,7 @@ def test_known_names_need_no_encoder_in_the_next_run(tiny_bundle: Path, private_
     (file,) = (private_cache / "ovs-edge" / "vectors").iterdir()
     again = TextEncoder(bundle)
     np.testing.assert_array_equal(again.encode(["sky", "red"]), first[::-1])
-    assert again._loaded is None
+    assert again._session is None
     assert file.suffix == ".npz"
 
 
