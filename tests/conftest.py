@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-# A shell's background jobs ignore Ctrl-C, and so would every program that the tests interrupt.
+# A shell's background jobs ignore Ctrl-C, and those of nohup SIGHUP; so would every program that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import their helpers as `support.NAME`
 

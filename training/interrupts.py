@@ -75,6 +75,26 @@ class StopSignals:
             raise Interrupted(number)
 
 
+@contextmanager
+def children_checked_after() -> Iterator[None]:
+    """The end of a child process is noticed after the block, not within.
+
+    torch raises an error for a dead reading process from its handler of SIGCHLD, in the midst of whatever is done.
+    """
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended: list[int] = []
+    signal.signal(signal.SIGCHLD, lambda number, frame: ended.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    if ended:
+        handler(signal.SIGCHLD, None)
+
+
 def leave_signals_to_the_main_process(worker: int) -> None:
     """For processes that read photos: a terminal sends Ctrl-C and its own end to all of a command's processes."""
     for number in _SIGNALS:

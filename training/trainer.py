@@ -26,7 +26,7 @@ from .choices import Precision
 from .distillation.distill import Regions, rank_of
 from .distillation.region_cache import RegionVectors
 from .distributed import Ranks, averaged, barrier, share_batch_norms, summed
-from .interrupts import Interrupted, StopSignals
+from .interrupts import Interrupted, StopSignals, children_checked_after
 from .losses.losses import LossOptions
 from .losses.objective import Terms
 from .losses.objectives import TrainableModel, build_objective
@@ -99,12 +99,8 @@ class Trainer:
         freeze(self.model, options.frozen_stages)
         self.averaged = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
         self.datasets = [dataset for dataset, _ in train]
-        self.crops = CropDataset(
-            self.datasets,
-            [weight for _, weight in train],
-            options.augment,
-            options.seed,
-        )
+        weights = [weight for _, weight in train]
+        self.crops = CropDataset(self.datasets, weights, options.augment, options.seed)
         self.val = val
         self.vocabularies = [
             DatasetVocabulary(dataset, encoder, options.names, options.plain_share) for dataset in self.datasets
@@ -165,7 +161,8 @@ class Trainer:
             if self.step >= last:
                 self.save()
             for batch in batches(self.crops, self.step, last, options.batch, options.workers, self.ranks):
-                progress = self._train_step(batch, time.perf_counter())
+                with children_checked_after():
+                    progress = self._train_step(batch, time.perf_counter())
                 if progress.step == 1 or progress.step % 20 == 0:
                     self.log.write(asdict(progress))
                 on_step(progress)
@@ -180,15 +177,18 @@ class Trainer:
             self.save()
             barrier()  # or the first process to leave would have torchrun stop the one that writes
             raise
-        except LostReaderError:  # between two steps, as an interruption
-            self.save()
-            stop.raise_if(stop.number)  # the signal met that process, too
-            raise
         except RuntimeError as error:
-            # In the midst of a step: the weights are neither those before nor those after it.
-            if (lost := lost_reader(error)) is not None:
-                raise lost from error
-            raise
+            if (lost := lost_reader(error)) is None:
+                raise
+            self._stop_without_reader(lost, stop)
+        except LostReaderError as lost:
+            self._stop_without_reader(lost, stop)
+
+    def _stop_without_reader(self, lost: LostReaderError, stop: StopSignals) -> None:
+        """Save and raise; readers are checked between steps only, so the weights are those of a whole step."""
+        self.save()
+        stop.raise_if(stop.number)  # the signal reached the reading process, too
+        raise lost
 
     def _validation_is_due(self, last: int) -> bool:
         return self.step % self.options.validate_every == 0 or self.step >= last

@@ -111,7 +111,7 @@ def _started(*arguments: str, **options: object) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_complete_outputs(tiny_bundle: Path, tmp_path: Path, stop: int) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [index / 20 for index in range(3000)])
+    clip = write_clip(tmp_path / "clip.mp4", [index / 20 for index in range(400)])
     lines = tmp_path / "out.jsonl"
     arguments = [str(clip), "--model", str(tiny_bundle), "--classes", "red", "--json", str(lines), "--keyframes", "1"]
     with _started(*arguments, "--save", str(tmp_path / "out.mp4"), stdout=subprocess.DEVNULL) as process:

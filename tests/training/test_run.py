@@ -251,7 +251,7 @@ def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) ->
 
 def test_the_log_goes_on_where_the_state_does(shapes: Path, tmp_path: Path) -> None:
     trainer = _trainer(shapes, tmp_path)
-    trainer.step = 40
+    trainer.step = trainer.validated = 40
     trainer.save()
     lines = [json.dumps(entry) for entry in ({"step": 20, "loss": 2.5}, {"step": 40, "validation": {"shapes": 0.5}})]
     later = [json.dumps({"step": 60, "loss": 2.0}), '{"step": 80, "lo']

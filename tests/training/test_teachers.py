@@ -154,7 +154,7 @@ def test_a_clip_teacher_from_a_file(tiny_clip: tuple[str, Any]) -> None:
     assert (teacher.size, teacher.dim) == (32, 16)
     wanted = nn.functional.normalize(model.encode_image((crops - teacher.mean) / teacher.std), dim=-1)
     assert torch.allclose(teacher.encode(crops), wanted, atol=1e-5)
-    with pytest.raises(UsageError, match="gives vectors of 16 numbers, the text encoder 1024"):
+    with pytest.raises(UsageError, match="has vectors of 16 numbers, the text encoder of 1024"):
         load_teacher(f"clip:{tag}", _encoder_of(dim=1024))
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         load_teacher("clip:tiny-clip:missing.pt", _encoder_of(dim=16))
