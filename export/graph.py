@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +80,15 @@ class SegmenterGraph(nn.Module):
         return _upsample_last(scores.view(1, *coarse, -1), size), _upsample(total.view(1, 1, *coarse), size)
 
 
+class ReadsBgr(Protocol):
+    """A graph whose pixels may come in either order of colours."""
+
+    reads_bgr: bool
+
+
 @contextmanager
-def bgr_input(graph: SegmenterGraph) -> Iterator[None]:
-    """Within the block the normalisation and the first convolution take BGR, so that no colours need to be swapped."""
-    model = graph.model
-    first = next(part for part in model.backbone.modules() if isinstance(part, nn.Conv2d))
-    tensors = [first.weight, model.pixel_mean, model.pixel_std]  # colours are axis 1 of each
+def swapped_colours(graph: ReadsBgr, tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the weights that meet the pixels, whose axis 1 is the colours, take BGR instead of RGB."""
     originals = [tensor.data for tensor in tensors]
     for tensor in tensors:
         tensor.data = tensor.data.flip(1)
@@ -95,6 +99,15 @@ def bgr_input(graph: SegmenterGraph) -> Iterator[None]:
         graph.reads_bgr = False
         for tensor, data in zip(tensors, originals, strict=True):
             tensor.data = data
+
+
+@contextmanager
+def bgr_input(graph: SegmenterGraph) -> Iterator[None]:
+    """Within the block the normalisation and the first convolution take BGR, so that no colours need to be swapped."""
+    model = graph.model
+    first = next(part for part in model.backbone.modules() if isinstance(part, nn.Conv2d))
+    with swapped_colours(graph, [first.weight, model.pixel_mean, model.pixel_std]):
+        yield
 
 
 def _upsample_last(x: Tensor, size: tuple[int, int]) -> Tensor:

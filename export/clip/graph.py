@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...segmenter.clip_dense.model import ClipDense
+from ..graph import swapped_colours
 
 
 class ClipDenseGraph(nn.Module):
@@ -36,14 +37,5 @@ class ClipDenseGraph(nn.Module):
 def clip_bgr_input(graph: ClipDenseGraph) -> Iterator[None]:
     """Within the block the normalisation and the first convolution take BGR, so that no colours need to be swapped."""
     model = graph.model
-    turned = [model.vision.conv1.weight, model.pixel_mean, model.pixel_std]  # the colours are axis 1 of each
-    kept = [tensor.data for tensor in turned]
-    for tensor in turned:
-        tensor.data = tensor.data.flip(1)
-    graph.reads_bgr = True
-    try:
+    with swapped_colours(graph, [model.vision.conv1.weight, model.pixel_mean, model.pixel_std]):
         yield
-    finally:
-        graph.reads_bgr = False
-        for tensor, data in zip(turned, kept, strict=True):
-            tensor.data = data

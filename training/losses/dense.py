@@ -37,7 +37,7 @@ class DenseObjective(nn.Module):
         zero = torch.zeros_like(model.names.void[0])  # names are centred by their projection already
         self.distiller = Distiller(zero, zero.clone()) if distilled else None
 
-    def train(self, mode: bool = True) -> DenseObjective:  # noqa: FBT001, FBT002 - torch\'s signature
+    def train(self, mode: bool = True) -> DenseObjective:  # noqa: FBT001, FBT002 - torch's signature
         """The backbone stays in eval mode: the statistics of its BatchNorms are ImageNet's, and stay."""
         super().train(mode)
         self.model.backbone.eval()

@@ -50,7 +50,7 @@ class Objective(nn.Module):
             self.heads.extend(PixelTextHead(channels, dim) for channels in (config.channels, config.mask_channels))
         self.distiller = Distiller(*(means or (torch.zeros(dim),) * 2)) if losses.region or losses.pairs else None
 
-    def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - torch\'s signature
+    def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - torch's signature
         """The backbone stays in eval mode: the statistics of its BatchNorms are ImageNet's, and stay."""
         super().train(mode)
         self.model.backbone.eval()
