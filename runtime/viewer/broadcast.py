@@ -35,7 +35,8 @@ NEXT = "next"  # what a viewer answers when it has drawn a frame
 
 _AHEAD = 2  # frames in flight to a viewer: one being sent while one is drawn
 _PATIENCE = 10.0  # seconds to send one message; a viewer that reads nothing for longer is disconnected
-_WIDEST = 1280  # pixels of a picture on the page; the snapshot has all
+WIDEST = 1280  # pixels of a picture on the page; the snapshot has all
+TILE = 480  # pixels of a picture in the grid of several cameras
 _QUALITY = 80  # of its JPEG
 
 
@@ -53,8 +54,9 @@ class PublishedFrame:
 class Viewer:
     """One browser."""
 
-    def __init__(self, socket: WebSocketResponse) -> None:
+    def __init__(self, socket: WebSocketResponse, widest: int = WIDEST) -> None:
         self._socket = socket
+        self.widest = widest  # pixels of the pictures it is sent
         self._credit = _AHEAD
         self._frame: bytes | None = None
         self._state: str | None = None
@@ -156,23 +158,23 @@ class Broadcast:
 
     async def run(self) -> None:
         """Encode and send, until cancelled."""
-        tried, number, message = 0, 0, b""
+        tried = 0  # number of the picture that was encoded last
+        messages: dict[int, bytes] = {}  # of that picture, by its width
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 shown = self.latest
-                if shown is None or not self._due(shown):
+                if shown is None:
                     continue
-                if shown.number != tried:
-                    tried = shown.number
-                    try:
-                        message = await self._loop.run_in_executor(self._pool, self._encode, shown)
-                        number = tried
-                    except Exception as error:  # noqa: BLE001 - the last picture stays, and the next may be better
-                        self._errors.report("a picture for the page", error)
-                for viewer in self._due(shown) if shown.number == number else ():
-                    viewer.send_frame(message, number)
+                for widest in {viewer.widest for viewer in self._due(shown)}:
+                    if shown.number != tried:
+                        tried, messages = shown.number, {}
+                    if widest not in messages:
+                        messages[widest] = await self._encoded(shown, widest)
+                    for viewer in self._due(shown):
+                        if viewer.widest == widest and messages[widest]:
+                            viewer.send_frame(messages[widest], shown.number)
         finally:
             self._pool.shutdown(wait=False)
             self._snapshots.shutdown(wait=False)
@@ -219,10 +221,18 @@ class Broadcast:
             for viewer in self._viewers:
                 viewer.send_state(state)
 
-    def _encode(self, shown: PublishedFrame) -> bytes:
+    async def _encoded(self, shown: PublishedFrame, widest: int) -> bytes:
+        """The message of a picture; nothing for one that cannot be encoded."""
+        try:
+            return await self._loop.run_in_executor(self._pool, self._encode, shown, widest)
+        except Exception as error:  # noqa: BLE001 - the last picture stays, and the next may be better
+            self._errors.report("a picture for the page", error)
+            return b""
+
+    def _encode(self, shown: PublishedFrame, widest: int) -> bytes:
         self.encoded += 1
         header = json.dumps(_describe(shown)).encode()
-        return struct.pack(">I", len(header)) + header + self._jpeg(shown, _WIDEST, _QUALITY)
+        return struct.pack(">I", len(header)) + header + self._jpeg(shown, widest, _QUALITY)
 
     def _jpeg(self, shown: PublishedFrame, widest: int | None, quality: int) -> bytes:
         picture = shown.picture

@@ -34,33 +34,36 @@ class WebSink:
         """Raises `UsageError` for an invalid address or token, `SinkError` for a port in use,
         `MissingExtraError` where the extra `web` is not installed."""
         from .server import WebServer
+        from .view import View
 
         address = parse_address(options.address)
         guard = Guard(address, options.token)
         self.place: str | None = None  # the folder of the recordings, once there are any
         self._folder = options.recordings
         self._recorder = Recorder(options.recordings)
-        self._server = WebServer(address, guard, interaction, self._recorder, options.title)
+        self._server = WebServer(address, guard)
+        self._view = View(interaction, self._recorder, options.title)
+        self._server.add(self._view)
         interaction.vocabulary.start()
         self.url = address.url(self._server.port, guard.token)
 
     @property
     def wants_picture(self) -> bool:
         """Whether a viewer is connected or a recording is running: drawing costs time."""
-        return self._server.watched or self._recorder.seconds is not None
+        return self._view.watched or self._recorder.seconds is not None
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
     ) -> bool:
         """Show the frame; returns at once."""
-        self._server.publish(PublishedFrame(frame, prediction, picture, status))
+        self._view.publish(PublishedFrame(frame, prediction, picture, status))
         if picture is not None:
             self._recorder.write(frame, prediction, picture, status)
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
         """Show the state of the source on the page."""
-        self._server.publish_status(status)
+        self._view.publish_status(status)
         return True
 
     def finish(self) -> None:

@@ -69,7 +69,7 @@ async def post(session: aiohttp.ClientSession, path: str, body: Any) -> tuple[in
 
 async def alone(viewer: Viewer) -> None:
     """Return once the server has noticed that nobody looks any more."""
-    while viewer.sink._server.watched:
+    while viewer.sink._view.watched:
         await asyncio.sleep(0.01)
 
 

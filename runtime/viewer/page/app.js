@@ -1,5 +1,5 @@
 import { editor, labelOf } from "./edits.js";
-import { connect, post, sparkline, throttled } from "./live.js";
+import { connect, post, sparkline, themed, throttled } from "./live.js";
 
 const $ = (id) => document.getElementById(id);
 const percent = (share) => (share < 0.001 ? "<0.1 %" : `${(share * 100).toFixed(share >= 0.1 ? 0 : 1)} %`);
@@ -300,7 +300,7 @@ function showRecording() {
   $("record").setAttribute("aria-pressed", String(on));
   showSeconds();
   $("recordings-part").hidden = !news.recordings.length;
-  $("recordings").replaceChildren(...news.recordings.map((name) => element("li", {}, element("a", { href: `/recordings/${name}`, textContent: name, download: name }))));
+  $("recordings").replaceChildren(...news.recordings.map((name) => element("li", {}, element("a", { href: `recordings/${name}`, textContent: name, download: name }))));
   if (news.recording_error) fail(new Error(news.recording_error));
 }
 function showSeconds() {
@@ -316,13 +316,8 @@ $("full").addEventListener("click", () => {
 });
 $("add").addEventListener("submit", add);
 
-const theme = localStorage.getItem("theme");
-if (theme) document.documentElement.dataset.theme = theme;
-$("theme").addEventListener("click", () => {
-  const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
-  document.documentElement.dataset.theme = dark ? "light" : "dark";
-  localStorage.setItem("theme", dark ? "light" : "dark");
-});
+themed($("theme"));
+$("back").hidden = !location.pathname.startsWith("/cameras/"); // one of several
 
 const keys = {
   "/": () => $("name").focus(),

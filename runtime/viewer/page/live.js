@@ -1,17 +1,22 @@
-// The connection: frames and state from the server, and requests to it.
+// The connection: frames and state from the server, and requests to it. Addresses are relative to the page: each of several
+// cameras has its own.
 
 const NEXT = "next";
 
 // Calls handlers.frame(header, bitmap), handlers.news(news), handlers.link("open" | "lost" | "ended").
-export function connect(handlers) {
+// `path` is the stream's, relative to the page. Returns a function that ends the connection.
+export function connect(handlers, path = "live") {
   let wait = 500;
   let owed = 0; // frames drawn while the page was hidden: no further ones are requested
   let ended = false; // stays set while attempts to reach the next run fail
+  let closed = false;
   let socket;
 
   function open() {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    socket = new WebSocket(`${scheme}//${location.host}/live`);
+    if (closed) return;
+    const address = new URL(path, location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     owed = 0;
     socket.onopen = () => {
@@ -53,13 +58,17 @@ export function connect(handlers) {
     for (; owed > 0; owed -= 1) socket.send(NEXT);
   });
   open();
+  return () => {
+    closed = true;
+    socket.close();
+  };
 }
 
 // Returns the reply's JSON; throws an Error with the server's message, and the reply's `status` if there was one.
 export async function post(path, body) {
   let reply;
   try {
-    reply = await fetch(path, {
+    reply = await fetch(`.${path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
@@ -136,4 +145,15 @@ export function sparkline(canvas, colour) {
     pen.fill();
     pen.globalAlpha = 1;
   };
+}
+
+// `button` switches between dark and light; the browser keeps the choice.
+export function themed(button) {
+  const theme = localStorage.getItem("theme");
+  if (theme) document.documentElement.dataset.theme = theme;
+  button.addEventListener("click", () => {
+    const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    localStorage.setItem("theme", dark ? "light" : "dark");
+  });
 }

@@ -45,13 +45,13 @@ def test_ten_viewers_share_one_encoding_and_nobody_costs_none(viewer: Viewer) ->
     async def work() -> None:
         await alone(viewer)
         viewer.memory.more(3)
-        before = viewer.sink._server.encoded
+        before = viewer.sink._view.encoded
         viewer.memory.more(20)
-        assert viewer.sink._server.encoded == before  # nobody looks
+        assert viewer.sink._view.encoded == before  # nobody looks
         async with client(viewer) as session:
             lives = [await session.ws_connect("/live") for _ in range(10)]
             shown = await asyncio.gather(*(_numbers(live, 12) for live in lives))
-            encoded = viewer.sink._server.encoded - before
+            encoded = viewer.sink._view.encoded - before
             for live in lives:
                 await live.close()
         assert all(numbers == sorted(set(numbers)) for numbers in shown)

@@ -77,7 +77,7 @@ def test_a_client_that_never_reads_is_dropped_and_the_others_keep_their_rate(
     monkeypatch.setattr(web_viewers, "_PATIENCE", patience)
 
     async def work(viewer: Viewer) -> None:
-        viewers = viewer.sink._server._broadcast._viewers
+        viewers = viewer.sink._view._broadcast._viewers
         # The system's own buffers are several frames large on some machines; a connection inherits those of the port.
         viewer.sink._server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         async with client(viewer) as session, session.ws_connect("/live", max_msg_size=0) as live:
