@@ -7,8 +7,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import tomllib
 import typer.main
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 _MARK = re.compile(r"<!-- options: ([\w-]+) -->")
 _PROJECT = Path(__file__).parents[1] / "pyproject.toml"

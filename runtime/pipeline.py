@@ -57,6 +57,7 @@ class Summary:
     age_ms: float | None = None  # median age of a live source's frames at the sinks
     dropped: int = 0  # stale frames of a live source that were dropped
     at_once: int = 1  # frames inferred at the same time
+    signal: int = 0  # number of the signal that ended it; 0: none
 
     @property
     def fps(self) -> float:
@@ -282,16 +283,22 @@ def run(
     places = tuple(sink.place for sink in sinks if sink.place)
     model, age = statistics.median(model_ms or [0.0]), statistics.median(ages) if ages else None
     dropped = line.status({}, None).dropped
-    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped, line.at_once)
+    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped, line.at_once, stop.number)
+
+
+class _StopEvent(threading.Event):
+    """Set by a signal, whose number it keeps."""
+
+    number = 0
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
+def _stop_on_signal() -> Iterator[_StopEvent]:
     """An event that the first SIGINT, SIGTERM or SIGHUP sets, so that the current frame is finished; a second interrupts.
 
     Python lets only the main thread take signals; elsewhere the event is simply never set.
     """
-    stop = threading.Event()
+    stop = _StopEvent()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -299,6 +306,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
     def handle(number: int, stack: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
+        stop.number = number
         stop.set()
 
     # A terminal that is closed sends SIGHUP; `nohup` has it ignored, and so it stays.

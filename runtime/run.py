@@ -38,7 +38,6 @@ from .vocabulary.reading import Reading
 
 _MOST_STUFF = 10_000  # names of --stuff
 _MOST_NOTES = 5  # lines about names
-_INTERRUPTED = 130  # exit code
 _INCOMPLETE = 3  # exit code where photos or frames were skipped, or a video ends too early
 
 
@@ -85,7 +84,7 @@ def run(options: RunOptions) -> int:
     _report(options, summary, frames)
     # What was written is complete, but it is not all that was asked for.
     if summary.stopped and not frames.live and not looped:
-        return _INTERRUPTED
+        return 128 + summary.signal
     incomplete = frames.skipped > 0 or frames.truncated is not None
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
 

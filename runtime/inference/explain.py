@@ -24,10 +24,12 @@ def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> tuple[
     alone = replace(active, vocabulary=replace(active.vocabulary, vectors=vectors))
     inferred = segmenter.infer(segmenter.prepare(image), alone)
     labels, confidence = inferred.labels[0], inferred.confidence[0]
+    unreadable = {reading.name for reading in active.readings if not reading.readable}
     best = [
         float(np.percentile(confidence[labels == index], _TOP)) if (labels == index).any() else 0.0
         for index in range(active.shown)
     ]
+    best = [0.0 if label in unreadable else value for label, value in zip(active.labels, best, strict=True)]
     index = int(np.argmax(best))
     return (active.labels[index], best[index]) if best[index] >= _SEEN else None
 

@@ -30,8 +30,9 @@ _LEAST_FREE = 4 * 2**20  # bytes: room to complete the file in
 class VideoSink:
     """A video of the size of its first frame; frames of other sizes are fitted into it, their aspect kept.
 
-    Each picture is shown for as long as its frame was. Of a live source it plays in real time, a loss cut short, and
-    the file stands under its own name from the first picture on, and is kept whatever ends it.
+    Each picture is shown for as long as its frame was. Whatever ends the run, what was written is completed and kept.
+    Of a live source it plays in real time, a loss cut short, and the file stands under its own name from the first
+    picture on, so that SIGKILL leaves it as well.
     """
 
     wants_picture = True
@@ -58,6 +59,7 @@ class VideoSink:
         self._time = 0.0  # in the video, of the last picture
         self._last: float | None = None  # time of its frame
         self._failed = False  # whether the disk is full
+        self._finished = False
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
@@ -86,7 +88,10 @@ class VideoSink:
         return True
 
     def finish(self) -> None:
-        """Complete the file and let it appear."""
+        """Complete the file and let it appear; nothing happens the second time."""
+        if self._finished:
+            return
+        self._finished = True
         encoder, self._encoder = self._encoder, None
         complete = self.frames > 0
         try:
@@ -103,15 +108,13 @@ class VideoSink:
                 self._file.discard()
 
     def close(self) -> None:
-        """Without `finish`: a live recording, or what a full disk cut off, is completed; anything else is removed."""
+        """Without `finish`, as after an error: what was written is completed and kept."""
+        if self._finished:
+            return
         with suppress(SinkError):
-            if self._live or self._failed or self._encoder is None:
-                self.finish()
-        encoder, self._encoder = self._encoder, None
-        if encoder is not None:
-            with suppress(SinkError, OSError):
-                encoder.close()
-            self._file.discard()
+            self.finish()
+            if self.frames and not self._live and not self._failed:
+                self._warn(f"{self.place} holds the {self.frames} frames before the run ended")
 
     def _open(self) -> VideoEncoder:
         suffix = self._file.target.suffix.lower()
