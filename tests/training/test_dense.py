@@ -20,7 +20,14 @@ from ovs_edge.segmenter.dense import DenseSegmenter
 from ovs_edge.segmenter.text.encoder import load_text_encoder
 from ovs_edge.training.command import resolve
 from ovs_edge.training.distillation.distill import Regions
-from ovs_edge.training.losses.dense import DenseObjective, dice_loss, place_loss, region_means
+from ovs_edge.training.losses.dense import (
+    DenseObjective,
+    dice_loss,
+    near_outlines,
+    outline_loss,
+    place_loss,
+    region_means,
+)
 from ovs_edge.training.losses.losses import LossOptions, SegmentTarget
 from ovs_edge.training.losses.matching import BACKGROUND
 from ovs_edge.training.losses.objectives import build_objective, trainable
@@ -32,7 +39,7 @@ from ovs_edge.training.trainer import Trainer
 OPTIONS = TrainOptions(
     steps=3, batch=2, crop=64, view=64, warmup=1, validate_every=3, workers=0, frozen_stages=3, lr=1e-3
 )
-LOSSES = LossOptions(classification=1.0, dice=0.5, pixel_text=0.4)
+LOSSES = LossOptions(classification=1.0, mask=0.5, dice=0.5, pixel_text=0.4)
 
 
 def _target(segments: list[list[int]], classes: list[int]) -> SegmentTarget:
@@ -82,6 +89,32 @@ def test_dice_wants_the_regions_and_no_more() -> None:
     assert float(dice_loss(everywhere, [target])[0]) == pytest.approx(1 - 17 / 21, abs=1e-3)
 
 
+def test_pixels_near_outlines_are_labelled_and_near_a_change_of_labels() -> None:
+    labels = torch.zeros(1, 12, dtype=torch.int64)
+    labels[0, 6:] = 1
+    assert near_outlines(labels)[0].nonzero().flatten().tolist() == [4, 5, 6, 7, 8]
+    labels[0, 8] = -1  # not labelled: neither counted nor a change
+    assert near_outlines(labels)[0].nonzero().flatten().tolist() == [4, 5, 6, 7]
+    assert not near_outlines(torch.full((4, 4), BACKGROUND)).any()
+
+
+def test_outlines_are_compared_at_the_pixels_of_the_photo() -> None:
+    """Logits of 2 x 2 places, 8 x 8 pixels: the boundary lies at the middle of the photo, or 2 pixels from it."""
+    logits = torch.zeros(1, 3, 2, 2)  # two names and "none"
+    logits[:, 0, :, 0] = logits[:, 1, :, 1] = 20
+    options = LossOptions(points=256, background=0.5)
+
+    def loss(left: int) -> float:
+        target = _target([[0] * left + [1] * (8 - left)] * 8, [0, 1])
+        total, weight = outline_loss(logits, [target], 2, options, [torch.Generator().manual_seed(0)])
+        assert float(weight) == 256
+        return float(total) / 256
+
+    assert loss(4) < 0.15 < 1 < loss(2)
+    target = _target([[BACKGROUND] * 8] * 8, [])
+    assert [float(part) for part in outline_loss(logits, [target], 2, options, [torch.Generator()])] == [0, 0]
+
+
 def test_means_of_regions_by_hand() -> None:
     embedding = torch.tensor([[[1.0, 3.0], [5.0, 7.0]]])
     pooled, seen = region_means(embedding, _target([[0, 0], [1, -1]], [4, 2]))
@@ -93,7 +126,7 @@ def test_distillation_draws_regions_to_the_teacher_but_not_the_teacher_to_them()
     torch.manual_seed(0)
     model = trainable(preset("dense_mini"))
     assert isinstance(model, DenseSegmenter)
-    objective = DenseObjective(model, LossOptions(classification=0, dice=0, pixel_text=0, region=1.0)).train()
+    objective = DenseObjective(model, LossOptions(classification=0, mask=0, dice=0, pixel_text=0, region=1.0)).train()
     vectors = torch.nn.functional.normalize(torch.randn(3, 384), dim=-1)
     regions = [Regions(vectors[:1], vectors[1:2], vectors[1:2], vectors[2:])] * 2
     targets = [SegmentTarget(torch.zeros(64, 64, dtype=torch.int64), torch.tensor([0]))] * 2

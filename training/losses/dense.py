@@ -12,10 +12,11 @@ from ..distillation.distill import Distiller, Regions, distill
 from ..distributed import shared_count
 from ..photos.batches import Batch
 from .losses import LossOptions, SegmentTarget, class_map
-from .matching import BACKGROUND
+from .matching import BACKGROUND, UNLABELLED, sample_logits
 from .objective import Terms
 
 _LEAST_AREA = 16  # places: smaller regions weigh no more than one of that size
+_NEAR = 2  # pixels from where labels change: so far reaches an outline
 _MOST_OTHERS = 64  # names of other datasets that compete in one step, drawn anew for each
 
 
@@ -23,7 +24,8 @@ class DenseObjective(nn.Module):
     """The losses around a `DenseSegmenter`.
 
     classification: cross-entropy of the places at stride 4. A place of a region weighs less the larger the region is,
-    by the root of its area; on background any name but the dataset's own is right. dice: of each region present.
+    by the root of its area; on background any name but the dataset's own is right. mask: cross-entropy of pixels near
+    outlines, with the logits interpolated as they are at inference. dice: of each region present.
     pixel_text: the same cross-entropy at stride 8, without details. drawn: cross-entropy of the regions' mean
     embeddings over the names drawn for them. region, pairs: the distillation, of the same means and what the
     teacher's vectors become as names.
@@ -56,7 +58,7 @@ class DenseObjective(nn.Module):
             features = self.model.features(batch.images)
         embeddings, details = (part.float() for part in features)
         zero = embeddings.new_zeros(())
-        sums = {key: [zero, zero] for key in ("fine", "coarse", "dice", "drawn", "region", "pairs")}
+        sums = {key: [zero, zero] for key in ("fine", "coarse", "mask", "dice", "drawn", "region", "pairs")}
         for index, members in batch.members().items():
             count = len(names[index]) if own is None else own[index]
             targets = [batch.targets[place] for place in members]
@@ -66,18 +68,21 @@ class DenseObjective(nn.Module):
             _add(sums["fine"], place_loss(fine, targets, count, self.losses.background))
             _add(sums["coarse"], place_loss(coarse, targets, count, self.losses.background))
             _add(sums["dice"], dice_loss(fine, targets))
+            if self.losses.mask:
+                drawn_by = [generators[place] for place in members]
+                _add(sums["mask"], outline_loss(fine, targets, count, self.losses, drawn_by))
         for place, known in enumerate(regions):
             if self.losses.drawn or self.distiller is not None:
                 pooled, seen = region_means(embeddings[place], batch.targets[place])
                 _add(sums["drawn"], self._drawn(pooled, seen, known))
                 self._distil(sums, pooled, seen, known)
-        fine, coarse, dice, drawn, region, pairs = (
+        fine, coarse, mask, dice, drawn, region, pairs = (
             total / shared_count(torch.as_tensor(weight, device=zero.device)) for total, weight in sums.values()
         )
         losses = self.losses
         total = losses.classification * fine + losses.dice * dice + losses.pixel_text * coarse + losses.drawn * drawn
-        total = total + losses.region * region + losses.pairs * pairs
-        parts = (fine, zero, dice, coarse, drawn, region, pairs)
+        total = total + losses.mask * mask + losses.region * region + losses.pairs * pairs
+        parts = (fine, mask, dice, coarse, drawn, region, pairs)
         return Terms(total, *(part.detach() for part in parts))
 
     def _drawn(self, pooled: Tensor, seen: Tensor, region: Regions) -> tuple[Tensor, Tensor]:
@@ -128,6 +133,49 @@ def place_loss(logits: Tensor, targets: Sequence[SegmentTarget], own: int, backg
     other = log[:, own:].logsumexp(1)
     loss = -(weight * picked).sum() - background * (empty * other).sum()
     return loss, weight.sum() + background * empty.sum()
+
+
+def outline_loss(
+    logits: Tensor,
+    targets: Sequence[SegmentTarget],
+    own: int,
+    options: LossOptions,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of the cross-entropy of `options.points` pixels an image near outlines, and the sum of the weights.
+
+    logits (B, K + 1, h, w) as in `place_loss`, interpolated to the pixels of the targets; generators: one per image.
+    """
+    total, count = logits.new_zeros(()), logits.new_zeros(())
+    for row, target, generator in zip(logits, targets, generators, strict=True):
+        labels = class_map(target, target.segments.shape)
+        near = near_outlines(labels).nonzero()
+        if not len(near):
+            continue
+        chosen = torch.randint(len(near), (options.points,), generator=generator).to(near.device)
+        y, x = near[chosen].unbind(1)
+        height, width = labels.shape
+        points = torch.stack(((x + 0.5) / width, (y + 0.5) / height), -1)
+        log = sample_logits(row[None], points[None])[0].log_softmax(0)
+        truth = labels[y, x]
+        named = (truth >= 0).to(log.dtype)
+        picked = log.gather(0, truth.clamp(min=0)[None])[0]
+        others = log[own:].logsumexp(0)
+        total = total - (named * picked + options.background * (1 - named) * others).sum()
+        count = count + (named + options.background * (1 - named)).sum()
+    return total, count
+
+
+def near_outlines(labels: Tensor) -> Tensor:
+    """(H, W) bool: labelled pixels within two pixels of a change from one label to another in a map (H, W)."""
+    known = labels != UNLABELLED
+    changes = torch.zeros_like(known)
+    right = (labels[:, 1:] != labels[:, :-1]) & known[:, 1:] & known[:, :-1]
+    below = (labels[1:] != labels[:-1]) & known[1:] & known[:-1]
+    changes[:, 1:] |= right
+    changes[1:] |= below
+    wide = nn.functional.max_pool2d(changes[None, None].float(), 2 * _NEAR + 1, 1, _NEAR)[0, 0] > 0
+    return wide & known
 
 
 def dice_loss(logits: Tensor, targets: Sequence[SegmentTarget]) -> tuple[Tensor, Tensor]:

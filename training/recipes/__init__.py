@@ -49,7 +49,7 @@ def dense() -> Recipe:
         steps=4000, crop=224, lr=1e-3, backbone_lr=0.25, frozen_stages=3, rivals=True, plain_share=0.6,
         scale=(0.5, 1.6), validate_every=800,
     )  # fmt: skip
-    return Recipe("dense_mini", train, LossOptions(classification=1.0, dice=0.5, pixel_text=0.4))
+    return Recipe("dense_mini", train, LossOptions(classification=1.0, mask=0.5, dice=0.5, pixel_text=0.4))
 
 
 def paper() -> Recipe:
