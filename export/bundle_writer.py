@@ -56,6 +56,7 @@ def write_bundle(
         graph=_graph_spec(model, options),
         weights=options.weights,
         text_precision=options.text_precision,
+        text_vocabulary=options.text_vocabulary,
         images=options.images,
         training_vocabulary=_vocabulary(extras, origin),
         related=_related(extras, origin),

@@ -23,9 +23,10 @@ from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, Graph
 from ..runtime.vocabulary.cache import packed
 from ..runtime.vocabulary.text_encoder import TextEncoder
 from ..segmenter.config import TextConfig
+from ..segmenter.text.ascii_vocabulary import ascii_encoder
 from ..segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from .onnx_writer import OPSET, save
-from .options import TextPrecision, Weights
+from .options import TextPrecision, TextVocabulary, Weights
 from .parity import Parity, Tell
 from .parity_photos import photo_inputs
 from .text_encoder.graph import export_text, text_spec
@@ -64,6 +65,7 @@ class BundleDraft:
     related: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stuff: tuple[str, ...] = ()
     threshold: float | None = None
+    text_vocabulary: TextVocabulary = "full"  # which tokens the text encoder knows
     provenance: dict[str, Any] = field(default_factory=dict)  # of the weights
 
 
@@ -79,6 +81,8 @@ def write_draft(
         height, width = (int(side) for side in draft.graph.inputs[0].shape[1:3])
         photos = photo_inputs(draft.images, (height, width))
         encoder = load_text_encoder(draft.text, draft.text_state, draft.origin)
+        if draft.text_vocabulary == "ascii":
+            encoder = ascii_encoder(encoder)
         tell("writing the text encoder")
         save(export_text(encoder, draft.text_precision), work / TEXT_ENCODER)
         (work / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
@@ -101,6 +105,7 @@ def write_draft(
                 "checkpoint": provenance,
                 "weights": draft.weights,
                 "text_precision": draft.text_precision,
+                **({} if draft.text_vocabulary == "full" else {"text_vocabulary": draft.text_vocabulary}),
                 "torch": torch.__version__,
                 "onnx": onnx.__version__,
             },

@@ -19,6 +19,7 @@ Masks = Literal["exact", "fast"]
 Formulation = Literal["gridsample", "gather"]
 Weights = Literal["fp32", "fp16"]
 TextPrecision = Literal["fp32", "int8"]
+TextVocabulary = Literal["full", "ascii"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ExportRequest:
     max_classes: int = 512  # largest K
     weights: Weights = "fp32"  # type in which the segmenter's weights are stored
     text_precision: TextPrecision = "fp32"  # type in which the text encoder's matrices are stored
+    text_vocabulary: TextVocabulary = "full"  # ascii: tokens of other scripts are left out, see `ascii_encoder`
     images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
@@ -47,6 +49,7 @@ class ExportOptions:
     max_classes: int  # largest K; up to 256 labels are uint8, beyond int32
     weights: Weights  # how the segmenter's weights are stored; they are computed with in FP32
     text_precision: TextPrecision  # how the text encoder's matrices are stored
+    text_vocabulary: TextVocabulary  # which tokens the text encoder knows
     images: Path | None = None  # folder of photos for parity; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
@@ -77,6 +80,7 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
         max_classes=request.max_classes,
         weights=request.weights,
         text_precision=request.text_precision,
+        text_vocabulary=request.text_vocabulary,
         images=request.images,
         task=request.task,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -90,10 +92,7 @@ def words(tokenizer: Tokenizer, count: int) -> list[str]:
 def tokenizer_mismatches(encoder: TorchTextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
     """Strings whose ids differ from open_clip's, or from those of the sentence encoder's own file."""
     if encoder.config.kind == "minilm":
-        source = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
-        source.no_padding()
-        source.enable_truncation(encoder.config.context_length)
-        return [text for text in strings if source.encode(text).ids != tokenizer.encode(text).ids]
+        return _word_piece_mismatches(encoder, tokenizer, strings)
     from open_clip.tokenizer import SimpleTokenizer
 
     length = encoder.config.context_length
@@ -102,3 +101,23 @@ def tokenizer_mismatches(encoder: TorchTextEncoder, tokenizer: Tokenizer, string
     return [
         text for text, ids, row in zip(strings, found, expected, strict=True) if ids + [0] * (length - len(ids)) != row
     ]
+
+
+def _word_piece_mismatches(encoder: TorchTextEncoder, tokenizer: Tokenizer, strings: Sequence[str]) -> list[str]:
+    """As `tokenizer_mismatches`: tokens, since an encoder may know a part of them; a word that needs another token is
+    one unknown token."""
+    source = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
+    source.no_padding()
+    source.no_truncation()
+    known = encoder.tokenizer.get_vocab()
+    most = encoder.config.context_length
+
+    def expected(text: str) -> list[str]:
+        encoding = source.encode(text)
+        tokens: list[str] = []
+        for word, pieces in groupby(zip(encoding.word_ids, encoding.tokens, strict=True), itemgetter(0)):
+            found = [token for _, token in pieces]
+            tokens += found if word is None or all(token in known for token in found) else ["[UNK]"]
+        return tokens if len(tokens) <= most else [*tokens[: most - 1], tokens[-1]]
+
+    return [text for text in strings if expected(text) != tokenizer.encode(text).tokens]
