@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ..regions.track import Track
 from ..vocabulary.reading import Reading
 
 NOTHING = -1  # label of a pixel that belongs to none of the classes
@@ -21,6 +22,7 @@ class Region:
     share: float  # of the frame's pixels, 0..1
     box: tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
     confidence: float  # mean over the class's pixels, 0..1
+    tracks: tuple[Track, ...] = ()  # its connected regions with their ids, where regions are tracked
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Prediction:
     segment_map: npt.NDArray[np.int32] | None = None  # (H, W), a segment's id or 0; None for semantic segmentation
     readings: tuple[Reading, ...] = ()  # of the classes none of whose names is a trained one
     version: int = 0  # of the classes: two predictions with the same version have the same classes
+    tracks: tuple[Track, ...] = ()  # regions with an id, where they are followed from frame to frame (RegionTracker)
 
     def mask(self, label: str) -> npt.NDArray[np.bool_]:
         """Pixels (H, W) of the class `label`, all False if it was not found. `UsageError` for another label."""
@@ -72,6 +75,7 @@ class Prediction:
                     share=float(counts[index] / flat.size),
                     box=(int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1),
                     confidence=float(sums[index] / counts[index]),
+                    tracks=tuple(track for track in self.tracks if track.label == self.classes[index]),
                 )
             )
         return tuple(regions)

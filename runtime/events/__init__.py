@@ -1,0 +1,1 @@
+"""From masks to events: zones, lines and rules; `delivery` takes the events to where they are wanted."""

@@ -1,0 +1,1 @@
+"""Where events go: MQTT, webhook, JSON lines, command; they wait on disk until they have arrived."""

@@ -1,0 +1,247 @@
+"""Where events go, as TOML: one table for each way; a way without its table is not taken.
+
+[mqtt]
+url = "mqtts://user@broker.local:8883"      # mqtt:// or mqtts:// (TLS)
+password_env = "OVS_MQTT_PASSWORD"          # or password = "…", or password_file = "…"
+
+[webhook]
+url = "https://example.org/hook"
+secret_env = "OVS_WEBHOOK_SECRET"
+
+[command]
+run = ["notify-send", "ovs-edge"]
+
+[json_lines]
+path = "events.jsonl"
+
+[spool]
+most_events = 10000
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from ....bundle.addresses import redact
+from ....bundle.errors import UsageError
+from ..config import unknown_keys
+
+TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
+_SNAPSHOTS = "snapshots"
+
+
+@dataclass(frozen=True)
+class MqttOptions:
+    """Events to an MQTT broker."""
+
+    url: str  # mqtt://[user@]host[:port], or mqtts:// for TLS
+    password: str | None = field(default=None, repr=False)
+    prefix: str = "ovs-edge"  # first part of every topic
+    client_id: str | None = None  # None: made from the machine's name and the prefix
+    ca_file: str | None = None  # PEM file with the certificates that the broker's is checked by; None: the system's
+    cert_file: str | None = None  # PEM files of this client's certificate and key, where the broker asks for one
+    key_file: str | None = None
+    discovery: str | None = "homeassistant"  # prefix of Home Assistant's discovery topics; None: no discovery
+    snapshots: bool = False  # whether the picture goes to PREFIX/CAMERA/snapshot
+
+    def __post_init__(self) -> None:
+        parts = _address(self.url, ("mqtt", "mqtts"), "[mqtt] url", "mqtt://user@host:1883")
+        if parts.path.strip("/") or parts.query:
+            raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
+        for name, topic in (("prefix", self.prefix), ("discovery", self.discovery)):
+            if topic is not None and (not topic or topic.strip("/") != topic or any(sign in topic for sign in "+#\0$")):
+                raise UsageError(f"[mqtt] {name} is {topic!r}, expected a topic without + # $ and outer slashes")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise UsageError("[mqtt] cert_file and key_file go together; give both or none")
+
+
+@dataclass(frozen=True)
+class WebhookOptions:
+    """Events by HTTP POST, one request each."""
+
+    url: str  # http:// or https://
+    secret: str | None = field(default=None, repr=False)  # key of the signature; None: requests are not signed
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # further headers of every request
+    timeout: float = 10.0  # seconds for one request
+    snapshots: bool = False  # whether the picture is in the event, as "snapshot" in base64
+
+    def __post_init__(self) -> None:
+        _address(self.url, ("http", "https"), "[webhook] url", "https://example.org/hook")
+        if not 0.1 <= self.timeout <= 600:
+            raise UsageError(f"[webhook] timeout is {self.timeout:g}, expected 0.1 to 600 seconds")
+        for name, value in self.headers.items():
+            if not isinstance(value, str) or not name.isprintable() or not value.isprintable() or ":" in name:
+                raise UsageError(f"[webhook] headers has {name!r}, expected printable names and values")
+
+
+@dataclass(frozen=True)
+class CommandOptions:
+    """A program started for each event, which gets the event as JSON on standard input. No shell reads it."""
+
+    run: tuple[str, ...]  # program and arguments
+    timeout: float = 30.0  # seconds after which it is ended, and the event counts as delivered
+
+    def __post_init__(self) -> None:
+        if not self.run or not self.run[0] or any("\0" in word for word in self.run):
+            raise UsageError(
+                '[command] run is empty, expected a program and its arguments: run = ["notify-send", "hi"]'
+            )
+        if not 0.1 <= self.timeout <= 3600:
+            raise UsageError(f"[command] timeout is {self.timeout:g}, expected 0.1 to 3600 seconds")
+
+
+@dataclass(frozen=True)
+class JsonLinesOptions:
+    """Events appended to a file, one JSON object a line."""
+
+    path: str  # "-" is standard output
+
+    def __post_init__(self) -> None:
+        if not self.path or "\0" in self.path:
+            raise UsageError("[json_lines] path is empty; give a name such as events.jsonl, or - for standard output")
+
+
+@dataclass(frozen=True)
+class SpoolOptions:
+    """Where events wait until they are delivered."""
+
+    folder: str | None = None  # None: ovs-edge/spool in the user's state folder (XDG_STATE_HOME, ~/.local/state)
+    most_events: int = 10_000  # that wait for one receiver; the oldest are dropped past that
+    most_megabytes: int = 64  # likewise, snapshots included
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most_events <= 10_000_000 or not 1 <= self.most_megabytes <= 100_000:
+            raise UsageError(
+                f"[spool] keeps {self.most_events} events and {self.most_megabytes} MB, expected 1 to 10,000,000 events "
+                "and 1 to 100,000 MB"
+            )
+
+
+@dataclass(frozen=True)
+class DeliveryConfig:
+    """All ways that events go; with none of them they are not delivered."""
+
+    mqtt: MqttOptions | None = None
+    webhook: WebhookOptions | None = None
+    command: CommandOptions | None = None
+    json_lines: JsonLinesOptions | None = None
+    spool: SpoolOptions = field(default_factory=SpoolOptions)
+
+    @property
+    def any(self) -> bool:
+        """Whether events go anywhere."""
+        return any((self.mqtt, self.webhook, self.command, self.json_lines))
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether somebody wants the picture with an event."""
+        return bool((self.mqtt and self.mqtt.snapshots) or (self.webhook and self.webhook.snapshots))
+
+
+def parse_delivery(table: Mapping[str, Any], where: str) -> DeliveryConfig:
+    """The tables `mqtt`, `webhook`, `command`, `json_lines` and `spool` of `table`; others are not read.
+
+    `where` says in errors where the table stands. `password` and `secret` may stand in an environment variable
+    (`password_env`) or a file (`password_file`) instead. Raises `UsageError`.
+    """
+    try:
+        mqtt, webhook = _secret(table, "mqtt", "password"), _secret(table, "webhook", "secret")
+        command = _entry(table, "command")
+        if command is not None and "run" in command:
+            command = {**command, "run": _words(command["run"])}
+        return DeliveryConfig(
+            mqtt=_made(MqttOptions, mqtt, "mqtt", ("url",)),
+            webhook=_made(WebhookOptions, webhook, "webhook", ("url",)),
+            command=_made(CommandOptions, command, "command", ("run",)),
+            json_lines=_made(JsonLinesOptions, _entry(table, "json_lines"), "json_lines", ("path",)),
+            spool=_made(SpoolOptions, _entry(table, "spool"), "spool", ()) or SpoolOptions(),
+        )
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+Options = TypeVar("Options")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "Mapping[str, str]": (Mapping,),
+    "tuple[str, ...]": (tuple,),
+}
+
+
+def _made(kind: type[Options], entry: Mapping[str, Any] | None, name: str, needed: tuple[str, ...]) -> Options | None:
+    if entry is None:
+        return None
+    known = {one.name: _TYPES[str(one.type)] for one in fields(kind)}  # type: ignore[arg-type]
+    unknown_keys(entry, tuple(known), f"[{name}]")
+    for key in needed:
+        if key not in entry:
+            raise UsageError(f"[{name}] has no {key}, expected {key} = …")
+    for key, value in entry.items():
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and bool not in known[key]):
+            expected = known[key][-1].__name__
+            raise UsageError(f"[{name}] {key} is {type(value).__name__}, expected {expected}")
+    return kind(**{key: float(value) if known[key] == (int, float) else value for key, value in entry.items()})
+
+
+def _entry(table: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    entry = table.get(name)
+    if entry is not None and not isinstance(entry, Mapping):
+        raise UsageError(f"{name} is {type(entry).__name__}, expected a table [{name}]")
+    return entry
+
+
+def _secret(table: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any] | None:
+    """The table `name` with `key` read from where `key`_env or `key`_file says."""
+    entry = _entry(table, name)
+    if entry is None:
+        return None
+    given = [one for one in (key, f"{key}_env", f"{key}_file") if one in entry]
+    if len(given) > 1:
+        raise UsageError(f"[{name}] has {' and '.join(given)}; give one of them")
+    rest = {one: value for one, value in entry.items() if one not in (f"{key}_env", f"{key}_file")}
+    for source in given:
+        value = entry[source]
+        if not isinstance(value, str):
+            raise UsageError(f"[{name}] {source} is {type(value).__name__}, expected text")
+        if source == f"{key}_env":
+            if value not in os.environ:
+                raise UsageError(f"[{name}] {source} names the environment variable {value}, which is not set")
+            rest[key] = os.environ[value]
+        elif source == f"{key}_file":
+            try:
+                rest[key] = Path(value).read_text(encoding="utf-8")[:4096].strip()
+            except (OSError, ValueError) as error:
+                raise UsageError(f"[{name}] {source}: cannot read {value} ({error})") from error
+    return rest
+
+
+def _words(run: object) -> tuple[str, ...]:
+    if isinstance(run, str):
+        try:
+            return tuple(shlex.split(run))
+        except ValueError as error:
+            raise UsageError(f"[command] run is {run!r}, which cannot be split into words ({error})") from error
+    if isinstance(run, list) and all(isinstance(word, str) for word in run):
+        return tuple(run)
+    raise UsageError(f'[command] run is {run!r}, expected a list of words: run = ["notify-send", "hi"]')
+
+
+def _address(url: str, schemes: tuple[str, ...], what: str, example: str) -> Any:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        sound = False
+    if not sound or " " in url:
+        raise UsageError(f"{what} is {redact(url)!r}, expected such as {example}")
+    return parts

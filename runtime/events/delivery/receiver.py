@@ -1,0 +1,45 @@
+"""What every way of delivery offers, and how its failures are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from .spool import SpooledEvent
+
+
+class Undelivered(Exception):
+    """The receiver cannot be reached or is busy: the event is tried again.
+
+    `wait`: whether to wait longer and longer before that; False where the receiver has waited itself.
+    """
+
+    def __init__(self, reason: str, *, wait: bool = True) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Refused(Exception):
+    """The receiver will never take this event: it is dropped, and the reason is told."""
+
+
+class Receiver(Protocol):
+    """One way of delivery. `deliver` and `close` are called by one thread, one event at a time."""
+
+    @property
+    def name(self) -> str:
+        """For messages, without secrets: "webhook https://example.org/hook"."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """What names the receiver on disk: events that wait for the same key go to the same receiver."""
+        ...
+
+    def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
+        """Return once the receiver has the event. Raises `Undelivered`, also soon after `stopped` became true."""
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
+        ...

@@ -1,0 +1,128 @@
+"""Events by HTTP POST, signed as https://www.standardwebhooks.com describes.
+
+    webhook-id: ID                    the event's id: a receiver that has seen it drops the request
+    webhook-timestamp: SECONDS        of this attempt, since 1970
+    webhook-signature: v1,BASE64      HMAC-SHA256 of "ID.SECONDS.BODY" with the secret; only where there is one
+
+A secret that begins with `whsec_` is base64 after that; any other is taken as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from ....bundle.addresses import redact
+from ....bundle.errors import UsageError
+from .options import WebhookOptions
+from .receiver import Refused, Undelivered
+from .spool import SpooledEvent
+
+_PASSING = frozenset({408, 409, 425, 429})  # statuses below 500 that another attempt may cure
+_PREFIX = "whsec_"
+
+
+class WebhookReceiver:
+    """One connection for all requests, opened again where it broke."""
+
+    def __init__(self, options: WebhookOptions) -> None:
+        """Raises `UsageError` for a secret that is not what it says."""
+        self._options = options
+        parts = urlsplit(options.url)
+        self._secure = parts.scheme == "https"
+        assert parts.hostname is not None
+        self._host, self._port = parts.hostname, parts.port
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._headers = dict(options.headers)
+        if parts.username is not None:
+            login = f"{parts.username}:{parts.password or ''}".encode()
+            self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
+        self._key = None if options.secret is None else _key(options.secret)
+        self._connection: http.client.HTTPConnection | None = None
+        self.key = "webhook-" + hashlib.sha256(options.url.encode()).hexdigest()[:16]
+        self.name = f"webhook {redact(options.url)}"
+
+    def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
+        """Send one request. Statuses 2xx are success; 5xx, 408, 409, 425 and 429 are tried again, others refused."""
+        body = event.text
+        if self._options.snapshots and event.snapshot is not None:
+            picture = base64.b64encode(event.snapshot).decode()
+            body = json.dumps({**json.loads(body), "snapshot": picture}, ensure_ascii=False)
+        data = body.encode("utf-8", "replace")
+        number = str(json.loads(event.text)["id"])
+        moment = str(int(time.time()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "ovs-edge",
+            **self._headers,
+            "webhook-id": number,
+            "webhook-timestamp": moment,
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, number, moment, data)
+        try:
+            status = self._post(data, headers)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise Undelivered(
+                f"no answer ({getattr(error, 'strerror', None) or error or type(error).__name__})"
+            ) from error
+        if status >= 500 or status in _PASSING:
+            raise Undelivered(f"status {status}")
+        if not 200 <= status < 300:
+            raise Refused(f"status {status}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _post(self, data: bytes, headers: dict[str, str]) -> int:
+        reused = self._connection is not None
+        try:
+            return self._attempt(data, headers)
+        except (ConnectionError, http.client.BadStatusLine):
+            # A server closes a connection that was quiet for long; on a new one the request is the first.
+            self.close()
+            if not reused:
+                raise
+            return self._attempt(data, headers)
+
+    def _attempt(self, data: bytes, headers: dict[str, str]) -> int:
+        if self._connection is None:
+            timeout = self._options.timeout
+            if self._secure:
+                context = ssl.create_default_context()
+                self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
+            else:
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        self._connection.request("POST", self._target, data, headers)
+        answer = self._connection.getresponse()
+        answer.read(64 * 1024)
+        if answer.will_close or not answer.isclosed():
+            self.close()
+        return answer.status
+
+
+def signature(key: bytes, number: str, moment: str, data: bytes) -> str:
+    """The value of `webhook-signature`."""
+    digest = hmac.new(key, f"{number}.{moment}.".encode() + data, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _key(secret: str) -> bytes:
+    if not secret.startswith(_PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret[len(_PREFIX) :], validate=True)
+    except binascii.Error as error:
+        raise UsageError(f"[webhook] the secret begins with {_PREFIX}, but no base64 follows; copy it again") from error

@@ -1,0 +1,115 @@
+"""Watches one camera: regions get ids, zones and lines their entries and crossings, rules their events."""
+
+from __future__ import annotations
+
+import threading
+import time as clock
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..inference.prediction import Prediction
+from ..regions.tracker import RegionTracker
+from .config import WatchConfig
+from .event import Event
+from .occupancy import Occupancy, ZoneState
+from .place_masks import PlaceMasks
+from .rule_state import Facts, RuleState
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the engine makes of one frame."""
+
+    prediction: Prediction  # the frame's own, with `tracks`
+    events: tuple[Event, ...]  # in the order in which they are to be delivered
+    zones: Mapping[str, ZoneState] = field(default_factory=dict)  # by name, `frame` among them
+    active: Mapping[str, bool] = field(default_factory=dict)  # rule's name -> whether its state is on
+
+
+class EventEngine:
+    """One camera's tracker, zones, lines and rules. `update` is called with its frames in their order, by one thread.
+
+    >>> engine = EventEngine(parse_watch(read_toml(Path("zones.toml")), "zones.toml"), camera="front")
+    >>> for frame in source:
+    ...     seen = engine.update(frame.time, segmenter.predict(frame.image))
+    ...     for event in seen.events:
+    ...         print(event.to_dict())
+    """
+
+    def __init__(self, config: WatchConfig, camera: str = "camera") -> None:
+        self.camera = camera
+        self._tracker = RegionTracker()
+        self._run = uuid.uuid4().hex[:12]
+        self._number = 0
+        self._lock = threading.Lock()
+        self._config = config
+        self._next: WatchConfig | None = None
+        self._masks = PlaceMasks(config.places)
+        self._occupancy = Occupancy(config.places)
+        self._rules = {name: RuleState(name, rule) for name, rule in config.rules.items()}
+
+    @property
+    def config(self) -> WatchConfig:
+        """Zones, lines and rules that the next frame is judged by."""
+        with self._lock:
+            return self._config if self._next is None else self._next
+
+    def reconfigure(self, config: WatchConfig) -> None:
+        """Watch for something else from the next frame on; from any thread.
+
+        Ids go on. A zone, a line and a rule that are the same as before keep their state.
+        """
+        with self._lock:
+            self._next = config
+
+    def update(self, seconds: float, prediction: Prediction, now: float | None = None) -> Observation:
+        """Judge the next frame.
+
+        `seconds` is its time since the source's first frame, `now` the time of day at which it was taken (seconds since
+        1970; None: this moment).
+        """
+        now = clock.time() if now is None else now
+        self._adopt()
+        tracked = self._tracker.update(seconds, prediction)
+        located = self._masks.locate(tracked)
+        happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)
+        facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened))
+        events: list[Event] = []
+        for state in self._rules.values():
+            for occurrence in state.update(facts):
+                self._number += 1
+                events.append(
+                    Event(
+                        id=f"{self._run}-{self._number:08d}",
+                        number=self._number,
+                        time=now + occurrence.seconds - seconds,
+                        seconds=occurrence.seconds,
+                        camera=self.camera,
+                        rule=state.name,
+                        kind=occurrence.kind,
+                        label=state.rule.label,
+                        place=state.rule.place,
+                        region=occurrence.region,
+                        value=occurrence.value,
+                        direction=occurrence.direction,
+                        box=occurrence.box,
+                    )
+                )
+        active = {name: state.active for name, state in self._rules.items()}
+        return Observation(tracked, tuple(events), self._occupancy.states(located.coverage), active)
+
+    def _adopt(self) -> None:
+        with self._lock:
+            if self._next is None:
+                return
+            config, self._next = self._next, None
+            self._config = config
+        if config.places != self._masks.places:
+            self._masks = PlaceMasks(config.places)
+            self._occupancy.reconfigure(config.places)
+        before = self._rules
+        self._rules = {
+            name: before[name] if name in before and before[name].rule == rule else RuleState(name, rule)
+            for name, rule in config.rules.items()
+        }

@@ -1,0 +1,92 @@
+"""Zones and lines in the picture, in shares of its width and height, so that a camera may change its resolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ...bundle.errors import UsageError
+
+Point = tuple[float, float]  # x, y, shares of width and height, 0..1
+
+FRAME = "frame"  # name of the zone that is the whole picture; always there
+MOST_PLACES = 64  # zones and lines of one camera
+MOST_POINTS = 64  # of one of them
+_LONGEST_NAME = 64  # characters
+
+
+class Anchor(str, Enum):
+    """Which part of a region decides whether it is in a zone, or on which side of a line."""
+
+    FOOT = "foot"  # middle of its lowest pixels: people and vehicles on the ground
+    CENTRE = "centre"  # mean of its pixels
+    HALF = "half"  # zones: at least half of its pixels; for a line the centre
+    TOUCH = "touch"  # zones: any of its pixels; for a line the centre
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A polygon. Raises `UsageError` for one that is none."""
+
+    name: str
+    points: tuple[Point, ...]  # corners, at least three; the last is joined to the first
+    anchor: Anchor = Anchor.FOOT
+
+    def __post_init__(self) -> None:
+        _check(self.name, self.points, 3, "zone")
+        if self.name == FRAME:
+            raise UsageError(f"a zone is called {FRAME!r}, which is the name of the whole picture; choose another name")
+        if abs(_area(self.points)) < 1e-6:
+            raise UsageError(f"the zone {self.name!r} has no area; move its points apart")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line from its first point to its last, with corners in between if there are more than two points."""
+
+    name: str
+    points: tuple[Point, ...]  # at least two
+    anchor: Anchor = Anchor.FOOT
+
+    def __post_init__(self) -> None:
+        _check(self.name, self.points, 2, "line")
+        if sum(math.dist(one, other) for one, other in zip(self.points, self.points[1:], strict=False)) < 1e-3:
+            raise UsageError(f"the line {self.name!r} has no length; move its points apart")
+
+
+@dataclass(frozen=True)
+class Places:
+    """All zones and lines of one camera; names are unique. Raises `UsageError`."""
+
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[Line, ...] = ()
+    names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = [*(zone.name for zone in self.zones), *(line.name for line in self.lines)]
+        if len(names) > MOST_PLACES:
+            raise UsageError(f"{len(names)} zones and lines were given, expected at most {MOST_PLACES}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(f"two zones or lines are called {twice[0]!r}; each needs a name of its own")
+        object.__setattr__(self, "names", frozenset(names))
+
+
+def _check(name: str, points: tuple[Point, ...], least: int, what: str) -> None:
+    if not name or name != " ".join(name.split()) or len(name) > _LONGEST_NAME or not name.isprintable():
+        raise UsageError(
+            f"a {what} is called {name[:70]!r}, expected 1 to {_LONGEST_NAME} characters without doubled spaces"
+        )
+    if not least <= len(points) <= MOST_POINTS:
+        raise UsageError(f"the {what} {name!r} has {len(points)} points, expected {least} to {MOST_POINTS}")
+    for x, y in points:
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise UsageError(
+                f"the {what} {name!r} has the point [{x:g}, {y:g}], expected shares of width and height from 0 to 1"
+            )
+
+
+def _area(points: tuple[Point, ...]) -> float:
+    following = (*points[1:], points[0])
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, following, strict=True)) / 2

@@ -1,0 +1,1 @@
+"""Regions that keep their identity from frame to frame."""

@@ -1,0 +1,88 @@
+"""The regions of one frame on a coarse grid: connected components of each class, or segments of things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..inference.prediction import Prediction
+from ..opencv import cv2
+
+GRID = 320  # cells of the longest side at most: fine enough for a person of 20 pixels in VGA, and ten times quicker
+_LEAST = 0.0003  # share of the frame below which a component is a speck
+_MOST = 100  # components of a class, the largest
+
+Mask = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in cells; x1 and y1 lie just outside
+
+
+@dataclass(frozen=True)
+class Component:
+    """Connected cells of one class, or the cells of one segment."""
+
+    index: int  # of its class
+    box: Box
+    area: int  # cells
+    mask: Mask  # (h, w) of its box
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A frame's labels on every `step`th pixel of every `step`th row."""
+
+    labels: npt.NDArray[np.integer]  # (h, w), index into the classes; the value of no class is past the last one
+    segments: npt.NDArray[np.int32] | None  # (h, w), ids of panoptic segmentation
+    step: int  # pixels between two cells
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> Grid:
+        """The grid of `prediction`."""
+        step = -(-max(prediction.labels.shape) // GRID)
+        labels = prediction.labels[::step, ::step]
+        # -1 becomes 255: bytes are compared and counted several times quicker than 32-bit numbers.
+        small = labels.astype(np.uint8) if len(prediction.classes) < 255 else labels
+        ids = prediction.segment_map
+        return cls(small, None if ids is None else ids[::step, ::step], step)
+
+
+def components(prediction: Prediction, grid: Grid) -> list[Component]:
+    """The regions of a frame, without specks; those of one class together, largest first."""
+    least = max(4, round(_LEAST * grid.labels.size))
+    if grid.segments is not None:
+        found = []
+        for segment in prediction.segments:
+            mask = grid.segments == segment.id
+            if not segment.thing:
+                found += list(_connected(mask, segment.index, least))
+            elif np.count_nonzero(mask) >= least:
+                found.append(cut_out(mask, segment.index))
+        return sorted(found, key=lambda one: (one.index, -one.area))
+    counts = np.bincount(grid.labels.ravel(), minlength=256) if grid.labels.dtype == np.uint8 else None
+    found = []
+    for index in range(len(prediction.classes)):
+        if counts is not None and counts[index] < least:
+            continue
+        found += list(_connected(grid.labels == index, index, least))
+    return found
+
+
+def _connected(mask: Mask, index: int, least: int) -> Iterator[Component]:
+    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_16U)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    for number in np.argsort(-areas, kind="stable")[:_MOST] + 1:
+        x, y, width, height, area = stats[number].tolist()
+        if area < least:
+            return
+        yield Component(index, (x, y, x + width, y + height), area, numbers[y : y + height, x : x + width] == number)
+
+
+def cut_out(mask: Mask, index: int, origin: tuple[int, int] = (0, 0)) -> Component:
+    """`mask`, which is not empty and starts at `origin` x, y of the grid, as a component with the smallest box."""
+    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    y0, y1, x0, x1 = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
+    inside = mask[y0:y1, x0:x1]
+    box = (x0 + origin[0], y0 + origin[1], x1 + origin[0], y1 + origin[1])
+    return Component(index, box, int(np.count_nonzero(inside)), inside)

@@ -1,0 +1,319 @@
+"""Follows regions from frame to frame by the overlap of their masks.
+
+A region is expected where its last mask lies after it was moved on at its own speed. Then, class by class:
+
+  1. Several regions expected in one component, side by side or one before the other: the component is divided among
+     them, each pixel to the region that is expected there or is nearest. So two people who meet keep two ids.
+  2. A component goes to the region whose expected mask it overlaps most (intersection over union), the best pair first.
+  3. A component that lies within a region already found is a piece of it: legs that came apart from a body.
+  4. What is left is joined to a lost region of about its size, no farther away than its own size allows.
+  5. A component that is left over is a new region. It gets its id once it was seen in three frames.
+
+A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
+(Zhang et al. 2022) on masks instead of boxes; docs/guides/events.md compares it with ByteTrack.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from ..inference.prediction import Prediction
+from .components import Box, Component, Grid, Mask, components, cut_out
+from .division import divide
+from .track import Point, Track
+
+_KEPT = 1.0  # seconds that a region which is not seen keeps its id
+_BRIEF = 0.2  # seconds for one that has no id yet
+_HITS = 3  # frames in which a region must be seen before it gets an id
+_OVERLAP = 0.15  # intersection over union from which a component is the region expected there
+_INSIDE = 0.6  # share of a region's expected cells within a component from which it is in it
+_PIECE = 0.7  # share of a component's cells within an expected region from which it is a piece of it
+_MATURE = 0.4  # seconds that a region must have been on its own before a component is divided for its sake
+_MERGED = 6.0  # seconds for which it is divided
+_REMAINS = 0.25  # share of a region's usual area below which the part of a divided component is not it
+_REACH = 1.2  # times the root of its area that a lost region may be from where it is expected
+_ALIKE = 2.5  # times by which its area may differ
+_TRAIL = 32  # points of a trail
+_SPAN = 0.5  # seconds over which the speed is measured
+_STEADY = 0.6  # weight of the speed so far in the expected one
+_STEADY_HIDDEN = 0.95  # likewise where it is divided: the division says little of how it moves
+_LOW = 0.12  # share of a region's height that counts as its foot
+
+
+@dataclass
+class _Followed:
+    """A region, from frame to frame. Places are in cells of the grid."""
+
+    index: int
+    label: str
+    first: float  # time of the first frame
+    seen: float  # time of the last one it was in
+    component: Component  # what is seen of it
+    shape: Component  # the same, or where another region hides part of it: what it last was alone, moved along
+    centre: tuple[float, float]  # of the shape
+    area: float  # usual area, cells
+    id: int = 0  # 0: not confirmed yet
+    hits: int = 1
+    velocity: tuple[float, float] = (0.0, 0.0)  # cells a second
+    alone: float = 0.0  # seconds it has been a component of its own
+    merged: float = 0.0  # seconds since it was
+    trail: deque[tuple[float, Point, Point]] = field(default_factory=lambda: deque(maxlen=_TRAIL))  # time, centre, foot
+
+    def expected(self, time: float) -> tuple[int, int]:
+        """Cells x, y by which its mask is expected to have moved on."""
+        passed = min(time - self.seen, _KEPT)
+        return round(self.velocity[0] * passed), round(self.velocity[1] * passed)
+
+
+class RegionTracker:
+    """Gives regions their ids. One tracker for each stream of frames, called in their order."""
+
+    def __init__(self) -> None:
+        self._followed: list[_Followed] = []
+        self._last_id = 0
+        self._time: float | None = None
+        self._shape = (0, 0)
+
+    @property
+    def alive(self) -> frozenset[int]:
+        """Ids of all regions that are not given up, also of those that are not seen just now."""
+        return frozenset(one.id for one in self._followed if one.id)
+
+    def update(self, seconds: float, prediction: Prediction) -> Prediction:
+        """`prediction` with its `tracks`; `seconds` is the frame's time, which must not go back.
+
+        Time that goes back, as when a recording starts again, or a frame of another size starts afresh; ids go on.
+        """
+        grid = Grid.of(prediction)
+        if self._time is not None and (seconds < self._time or grid.labels.shape != self._shape):
+            self._followed = []
+        passed = 0.0 if self._time is None else max(0.0, seconds - self._time)
+        self._time, self._shape = seconds, grid.labels.shape
+        self._followed = [one for one in self._followed if seconds - one.seen <= (_KEPT if one.id else _BRIEF)]
+        found = components(prediction, grid)
+        by_class = {index: list(group) for index, group in groupby(found, key=lambda one: one.index)}
+        shown: list[_Followed] = []
+        for index, label in enumerate(prediction.classes):
+            known = [one for one in self._followed if one.label == label]
+            mine = by_class.get(index, [])
+            if known or mine:
+                shown += self._associate(label, known, mine, seconds, passed)
+        height, width = prediction.labels.shape
+        for one in shown:
+            x, y = one.centre
+            across, down = _foot(one.shape)
+            centre = min(1.0, x * grid.step / width), min(1.0, y * grid.step / height)
+            one.trail.append(
+                (seconds, centre, (min(1.0, across * grid.step / width), min(1.0, down * grid.step / height)))
+            )
+        shown = [one for one in shown if self._confirmed(one)]
+        return replace(prediction, tracks=tuple(self._track(one, prediction, grid) for one in shown))
+
+    def _confirmed(self, one: _Followed) -> bool:
+        if not one.id and one.hits >= _HITS:
+            self._last_id += 1
+            one.id = self._last_id
+        return bool(one.id)
+
+    # -- association -------------------------------------------------------------------------------------------------
+
+    def _associate(
+        self, label: str, known: list[_Followed], found: list[Component], seconds: float, passed: float
+    ) -> list[_Followed]:
+        """The regions of one class that are seen in this frame."""
+        shared = _overlaps(known, found, seconds)
+        areas = np.array([one.shape.area for one in known], np.float64)
+        sizes = np.array([one.area for one in found], np.float64)
+        seen: dict[int, list[Component]] = {}  # place in `known` -> its components
+        free = set(range(len(found)))
+        divided: dict[int, Component] = {}  # place -> its whole shape, in front of others or behind them
+        for number in range(len(found)):
+            inside = [
+                place
+                for place in np.flatnonzero(shared[:, number] >= _INSIDE * areas).tolist()
+                if place not in seen and known[place].id and known[place].alone >= _MATURE
+            ]
+            inside = [place for place in inside if known[place].merged <= _MERGED]
+            if len(inside) < 2:
+                continue
+            shapes = [_fitted(known[place], found[number], seconds) for place in inside]
+            parts = divide(found[number], shapes)
+            kept = [
+                (place, part, shape)
+                for place, part, shape in zip(inside, parts, shapes, strict=True)
+                if part is not None and part.area >= _REMAINS * known[place].area
+            ]
+            if len(kept) < 2:
+                continue
+            free.discard(number)
+            for place, part, shape in kept:
+                seen[place] = [part]
+                divided[place] = shape
+        union = areas[:, None] + sizes[None, :] - shared
+        ratio = np.where(union > 0, shared / np.maximum(union, 1), 0)
+        for flat in np.argsort(-ratio, axis=None, kind="stable").tolist():
+            place, number = divmod(flat, max(1, len(found)))
+            if ratio[place, number] < _OVERLAP:
+                break
+            if place not in seen and number in free:
+                seen[place] = [found[number]]
+                free.discard(number)
+        for number in sorted(free):
+            owners = [place for place in seen if shared[place, number] >= _PIECE * sizes[number]]
+            if owners:
+                owner = max(owners, key=lambda place: float(shared[place, number]))
+                seen[owner].append(found[number])
+                free.discard(number)
+        self._rejoin(known, found, seen, free, seconds)
+        for place, pieces in seen.items():
+            _move_on(known[place], _union(pieces), seconds, passed, divided.get(place))
+        new = []
+        for number in sorted(free):
+            one = found[number]
+            new.append(_Followed(one.index, label, seconds, seconds, one, one, _centre(one), float(one.area)))
+            self._followed.append(new[-1])
+        return [known[place] for place in sorted(seen)] + new
+
+    def _rejoin(
+        self,
+        known: list[_Followed],
+        found: list[Component],
+        seen: dict[int, list[Component]],
+        free: set[int],
+        seconds: float,
+    ) -> None:
+        """Join what is left of `found` to regions that are not seen yet, the nearest pair first."""
+        pairs = []
+        for place, one in enumerate(known):
+            if place in seen:
+                continue
+            dx, dy = one.expected(seconds)
+            for number in free:
+                other = found[number]
+                x, y = _centre(other)
+                away = float(np.hypot(x - one.centre[0] - dx, y - one.centre[1] - dy))
+                alike = max(one.area, other.area) <= _ALIKE * min(one.area, other.area)
+                if alike and away <= _REACH * float(np.sqrt(one.area)):
+                    pairs.append((away, place, number))
+        for _, place, number in sorted(pairs):
+            if place not in seen and number in free:
+                seen[place] = [found[number]]
+                free.discard(number)
+
+    # -- what is told of a region ------------------------------------------------------------------------------------
+
+    def _track(self, one: _Followed, prediction: Prediction, grid: Grid) -> Track:
+        x0, y0, x1, y1 = one.component.box
+        height, width = prediction.labels.shape
+        step = grid.step
+        scores = prediction.confidence[y0 * step : y1 * step : step, x0 * step : x1 * step : step]
+        centre, foot = one.trail[-1][1], one.trail[-1][2]
+        early = next((entry for entry in one.trail if one.seen - entry[0] <= _SPAN), one.trail[-1])
+        passed = one.seen - early[0]
+        moved = np.hypot((centre[0] - early[1][0]) * width / height, centre[1] - early[1][1])
+        return Track(
+            id=one.id,
+            label=one.label,
+            share=one.component.area / grid.labels.size,
+            box=(x0 * step, y0 * step, min(width, x1 * step), min(height, y1 * step)),
+            centre=centre,
+            foot=foot,
+            confidence=float(scores[one.component.mask].mean()),
+            age=one.seen - one.first,
+            speed=float(moved / passed) if passed > 0 else 0.0,
+            trail=tuple(entry[2] for entry in one.trail),
+            mask=one.component.mask,
+            origin=(x0, y0),
+            step=step,
+        )
+
+
+def _move_on(one: _Followed, component: Component, seconds: float, passed: float, hidden: Component | None) -> None:
+    """Note that a region is `component` in this frame, `passed` seconds after the frame before.
+
+    `hidden` is its whole shape where the component was divided.
+    """
+    shape = component if hidden is None else hidden
+    centre, since = _centre(shape), seconds - one.seen
+    if since > 0:
+        kept = _STEADY_HIDDEN if hidden is not None else _STEADY if one.hits > 1 else 0.0
+        one.velocity = (
+            kept * one.velocity[0] + (1 - kept) * (centre[0] - one.centre[0]) / since,
+            kept * one.velocity[1] + (1 - kept) * (centre[1] - one.centre[1]) / since,
+        )
+    if hidden is not None:
+        one.merged += passed
+    else:
+        one.alone, one.merged = one.alone + passed, 0.0
+        one.area += 0.2 * (component.area - one.area)
+    one.component, one.shape, one.centre, one.seen = component, shape, centre, seconds
+    one.hits += 1
+
+
+def _moved(one: Component, dx: int, dy: int) -> Component:
+    x0, y0, x1, y1 = one.box
+    return replace(one, box=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
+
+
+def _fitted(one: _Followed, whole: Component, seconds: float) -> Component:
+    """The region's shape where it is expected, at most one cell aside, so that it lies within `whole` if it can."""
+    dx, dy = one.expected(seconds)
+    best = _moved(one.shape, dx, dy)
+    most = _common(best.mask, best.box, whole.mask, whole.box)
+    if most < best.area:
+        for aside, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            other = _moved(one.shape, dx + aside, dy + down)
+            common = _common(other.mask, other.box, whole.mask, whole.box)
+            if common > most:
+                best, most = other, common
+    return best
+
+
+def _overlaps(known: list[_Followed], found: list[Component], seconds: float) -> npt.NDArray[np.float64]:
+    """Cells (len(known), len(found)) that each expected region has in common with each component."""
+    shared = np.zeros((len(known), len(found)), np.float64)
+    for place, one in enumerate(known):
+        dx, dy = one.expected(seconds)
+        expected = _moved(one.shape, dx, dy)
+        for number, other in enumerate(found):
+            shared[place, number] = _common(expected.mask, expected.box, other.mask, other.box)
+    return shared
+
+
+def _common(one: Mask, box: Box, other: Mask, other_box: Box) -> int:
+    x0, y0 = max(box[0], other_box[0]), max(box[1], other_box[1])
+    x1, y1 = min(box[2], other_box[2]), min(box[3], other_box[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    first = one[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+    second = other[y0 - other_box[1] : y1 - other_box[1], x0 - other_box[0] : x1 - other_box[0]]
+    return int(np.count_nonzero(first & second))
+
+
+def _union(pieces: list[Component]) -> Component:
+    if len(pieces) == 1:
+        return pieces[0]
+    x0, y0 = min(one.box[0] for one in pieces), min(one.box[1] for one in pieces)
+    x1, y1 = max(one.box[2] for one in pieces), max(one.box[3] for one in pieces)
+    whole = np.zeros((y1 - y0, x1 - x0), np.bool_)
+    for one in pieces:
+        left, top, right, bottom = one.box
+        whole[top - y0 : bottom - y0, left - x0 : right - x0] |= one.mask
+    return cut_out(whole, pieces[0].index, (x0, y0))
+
+
+def _centre(one: Component) -> tuple[float, float]:
+    columns, rows = one.mask.sum(axis=0), one.mask.sum(axis=1)
+    x = float(columns @ np.arange(len(columns))) / one.area
+    y = float(rows @ np.arange(len(rows))) / one.area
+    return one.box[0] + x + 0.5, one.box[1] + y + 0.5
+
+
+def _foot(one: Component) -> tuple[float, float]:
+    low = one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0)
+    return one.box[0] + float(np.flatnonzero(low).mean()) + 0.5, float(one.box[3])
