@@ -87,9 +87,18 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         raise MissingExtraError(
             f"cannot import {module} ({error}); it comes with the extra '{extra}': pip install 'ovs-edge[{extra}]'"
         ) from error
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether an error came of Ctrl-C: a library written in C that is interrupted while it is imported says
+    "initialization failed"."""
+    cause = error.__cause__
+    return isinstance(error, KeyboardInterrupt) or (cause is not None and was_interrupted(cause))
 
 
 def exit_on_error(command: Callable[[], object]) -> None:
@@ -106,6 +115,9 @@ def exit_on_error(command: Callable[[], object]) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a failure can still be told in one line
     except OvsError as error:
+        if was_interrupted(error):
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Terminated:

@@ -124,6 +124,7 @@ class Segmenter:
         self.precision = "fp32"  # that the session runs, for information
         self._active: ActiveClasses | None = None
         self._version = 0
+        self._changing = threading.Lock()  # held while other classes, or the same otherwise, are made ready
         self._running = threading.BoundedSemaphore(session.at_once)
         self._closed = False
 
@@ -200,7 +201,9 @@ class Segmenter:
         a class its own confidence threshold.
         If it raises, the classes stay as they were. May be called from another thread than `predict`.
         """
-        return self._activate(self._class_vectors.parse(classes), progress)
+        parsed = self._class_vectors.parse(classes)
+        with self._changing:
+            return self._activate(parsed, progress)
 
     def _activate(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
         vocabulary = self._class_vectors.vocabulary(parsed, progress)
@@ -212,14 +215,16 @@ class Segmenter:
 
     @property
     def sensitivity(self) -> str:
-        """How readily classes are found: "low", "normal" or "high"; may be set at any time."""
+        """How readily classes are found: "low", "normal" or "high"; may be set at any time, from any thread."""
         return self._class_vectors.sensitivity.value
 
     @sensitivity.setter
     def sensitivity(self, value: str) -> None:
-        self._class_vectors.sensitivity = _sensitivity(value)
-        if self._active is not None:
-            self._activate(self._active.vocabulary.classes[: self._active.shown], None)
+        chosen = _sensitivity(value)
+        with self._changing:
+            self._class_vectors.sensitivity = chosen
+            if self._active is not None:
+                self._activate(self._active.vocabulary.classes[: self._active.shown], None)
 
     def candidates(self) -> ActiveClasses:
         """The classes in use, and every other name the model knows as a class of its own, for `infer`."""

@@ -14,6 +14,7 @@ from ..inference.inspector import RegionInfo
 from ..interaction import Interaction
 from ..sinks.video_files.recorder import Recorder
 from ..status import PLAYING
+from ..vocabulary.reading import Reading
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -24,6 +25,7 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
     style = settings.style
     labels = tuple(entry.label for entry in vocabulary.classes)
     palette = class_colours(labels, style.colours).tolist()
+    readings = {reading.name: reading for reading in vocabulary.readings}
     return {
         "title": title,
         "model": interaction.segmenter.manifest.name,
@@ -36,11 +38,13 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
                 "names": list(entry.names),
                 "colour": "#{2:02x}{1:02x}{0:02x}".format(*colour),
                 "hidden": entry.label in style.hidden,
+                "reading": reading_message(readings.get(entry.label)),
             }
             for entry, colour in zip(vocabulary.classes, palette, strict=True)
         ],
         "presets": list(interaction.vocabulary.presets),
         "settings": {
+            "sensitivity": vocabulary.sensitivity,
             "threshold": settings.threshold,
             "opacity": style.opacity,
             "outlines": style.outlines,
@@ -52,6 +56,20 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
         "recording": recorder.seconds,
         "recordings": list(recorder.made),
         "recording_error": recorder.error,
+    }
+
+
+def reading_message(reading: Reading | None) -> dict[str, Any] | None:
+    """What the model makes of a class that it was not trained with; None of a trained one."""
+    if reading is None:
+        return None
+    return {
+        "text": str(reading),
+        "doubtful": reading.doubtful,
+        "readable": reading.readable,
+        "nearest": reading.nearest,
+        "similarity": round(reading.similarity, 4),
+        "suggestion": reading.suggestion,
     }
 
 

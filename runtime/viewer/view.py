@@ -6,7 +6,7 @@ The requests, relative to the stream's page:
   GET  state                              the state as JSON
   POST classes   {"classes": ["person", "bike|bicycle"]}        answers when they are in use; with {"version": 7}
                  as well, from the state, only if that list is still the current one and no other change is pending
-  POST settings  {"threshold": 0.3, "opacity": 0.5, "outlines": true, "names": true, "legend": false,
+  POST settings  {"threshold": 0.3, "sensitivity": "high", "opacity": 0.5, "outlines": true, "names": true, "legend": false,
                   "hidden": ["sky"], "colours": {"person": "#ff8800", "bike": null}}, any of them
   POST region    {"x": 0.5, "y": 0.5}, shares of width and height   the class there, and the other candidates
   POST record    {"on": true}
@@ -27,6 +27,7 @@ from ..interaction import Interaction
 from ..sinks.video_files.recorder import Recorder
 from ..status import PLAYING, Status
 from ..threads.newest_task import Superseded
+from ..vocabulary.sensitivity import Sensitivity
 from .broadcast import NEXT, TILE, WIDEST, Broadcast, PublishedFrame, Viewer
 from .connections import ConnectionLimiter
 from .error_reporter import ErrorReporter
@@ -213,10 +214,16 @@ class View:
             raise UsageError('expected {"hidden": ["sky"]}')
         if colours is not None and not isinstance(colours, dict):
             raise UsageError('expected {"colours": {"person": "#ff8800"}}')
-        if unknown := body.keys() - {*changes, "hidden", "colours"}:
+        sensitivity = body.get("sensitivity")
+        if "sensitivity" in body and sensitivity not in [choice.value for choice in Sensitivity]:
+            raise UsageError('expected {"sensitivity": "low"}, or "normal" or "high"')
+        if unknown := body.keys() - {*changes, "hidden", "colours", "sensitivity"}:
             raise UsageError(f"unknown setting {min(unknown)[:40]!r}; GET /state lists the settings")
         chosen = None if colours is None else {label: parse_colour(colour) for label, colour in colours.items()}
         self._interaction.controls.change(**changes, hidden=hidden, colours=chosen)
+        if sensitivity is not None:  # in a thread: names may have to be encoded
+            change = self._interaction.vocabulary.set_sensitivity
+            await asyncio.get_running_loop().run_in_executor(None, change, sensitivity)
         self._sending.state_changed()
         return web.json_response(self._state()["settings"])
 

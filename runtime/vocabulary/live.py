@@ -19,6 +19,7 @@ from ...bundle.vocabulary import ClassNames
 from ..inference.frame_processor import ActiveClasses
 from ..segmenter import Segmenter
 from ..threads.newest_task import NewestTaskWorker, Superseded
+from .reading import Reading
 
 MOST_PRESETS = 9  # one for each key
 _POLL = 0.25  # seconds between two looks at a watched file; polling works on every file system
@@ -34,6 +35,8 @@ class VocabularyState:
     version: int  # of these classes; a prediction carries the version it was made with
     pending: bool  # whether other classes are being encoded
     error: str | None  # why the last request failed; None if it did not
+    readings: tuple[Reading, ...] = ()  # of those classes none of whose names is a trained one
+    sensitivity: str = "normal"  # how readily the classes are found
 
 
 class LiveVocabulary:
@@ -65,7 +68,10 @@ class LiveVocabulary:
         """As of now."""
         active = self._segmenter.active
         classes = active.vocabulary.classes[: active.shown]
-        return VocabularyState(classes, active.version, self._requested > self._answered, self._error)
+        pending = self._requested > self._answered
+        return VocabularyState(
+            classes, active.version, pending, self._error, active.readings, self._segmenter.sensitivity
+        )
 
     def start(self) -> None:
         """Load the text encoder now, in its thread, so that the first change is as quick as later ones."""
@@ -86,6 +92,15 @@ class LiveVocabulary:
     def preset(self, number: int) -> Future[ActiveClasses] | None:
         """Request preset `number`, counted from 1; None if there is no such preset."""
         return self.request(self.presets[number - 1]) if 1 <= number <= len(self.presets) else None
+
+    def set_sensitivity(self, sensitivity: str) -> None:
+        """Find the classes more or less readily from the next frame on; see `Segmenter.sensitivity`.
+
+        Waits while other classes are being encoded. Raises `UsageError`.
+        """
+        self._segmenter.sensitivity = sensitivity
+        if self.on_change is not None:
+            self.on_change(self.state)
 
     def watch(self, path: Path, refused: Callable[[str], None] | None = None) -> None:
         """Request the classes in `path`, one a line, now and whenever the file changes, until `close`.

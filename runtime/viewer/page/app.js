@@ -117,7 +117,7 @@ function chip(entry) {
   colour.setAttribute("aria-label", `Colour of ${entry.label}`);
   colour.addEventListener("input", () => setSettings({ colours: { [entry.label]: colour.value } }));
   const share = element("span", { className: "share" });
-  const name = element("button", { type: "button", className: "name" }, element("span", { textContent: entry.label }), share);
+  const name = element("button", { type: "button", className: "name" }, element("span", { textContent: entry.label }), element("span", { className: "mark", textContent: "?", hidden: true }), share);
   name.addEventListener("click", () => toggle(entry.label));
   const gone = element("button", { type: "button", className: "remove", textContent: "×" });
   gone.setAttribute("aria-label", `Remove ${entry.label}`);
@@ -144,7 +144,10 @@ function showClasses() {
     if (document.activeElement !== colour && !setSettings.busy()) colour.value = entry.colour;
     const name = item.querySelector(".name");
     name.setAttribute("aria-pressed", String(!off));
-    name.title = `${entry.names.join(", ")}: click to ${off ? "show" : "hide"}`;
+    const reading = entry.reading; // of a name that the model was not trained with
+    name.title = `${reading ? `${reading.text}\n` : ""}${entry.names.join(", ")}: click to ${off ? "show" : "hide"}`;
+    name.querySelector(".mark").hidden = !reading;
+    name.querySelector(".mark").dataset.doubtful = String(Boolean(reading?.doubtful));
     item.classList.toggle("hidden", off);
     item.classList.toggle("coming", Boolean(entry.coming));
   });
@@ -265,8 +268,13 @@ for (const id of ["outlines", "names", "legend"]) {
   $(id).addEventListener("change", () => setSettings({ [id]: $(id).checked }));
 }
 
+for (const choice of document.querySelectorAll("#sensitivity input")) {
+  choice.addEventListener("change", () => setSettings({ sensitivity: choice.value }));
+}
+
 function showSettings() {
   if (setSettings.busy()) return; // a change made here is newer than the state from the server
+  for (const choice of document.querySelectorAll("#sensitivity input")) choice.checked = choice.value === news.settings.sensitivity;
   for (const id of ["threshold", "opacity"]) {
     if (document.activeElement === $(id) && $(id).matches(":active")) continue; // it is being dragged
     $(id).value = news.settings[id];

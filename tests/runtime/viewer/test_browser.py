@@ -58,6 +58,16 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
     assert segmenter.active.vocabulary.classes[1].names == ("lawn", "green")
     await page.until(f"{pixel.format(48)} !== '{plain}'")
     await page.until("document.querySelector('#announce').textContent === 'Classes: red, lawn'")
+    # What the model was not trained with is marked, and said what it is read as.
+    marks = "[...document.querySelectorAll('#classes .mark')].map((mark) => mark.hidden).join()"
+    await page.until(f"{marks} === 'true,true'")
+    await page.type("zebra")
+    await page.press("Enter")
+    await page.until(f"{marks} === 'true,true,false'")
+    assert "zebra: " in await page.value("document.querySelectorAll('#classes .name')[2].title")
+    await page.value("document.querySelector('[aria-label=\"Remove zebra\"]').click()")
+    await page.until(f"{CHIPS} === 'red,lawn'")
+    await page.value("document.querySelector('#name').focus()")
     # A class that cannot be: the reason is said, and nothing is lost.
     await page.type("x" * 400)
     await page.press("Enter")
@@ -98,6 +108,15 @@ async def drive(page: Page, segmenter: Segmenter, downloads: Path, recordings: P
         "for (const value of ['#ffffff', '#102030']) { colour.value = value; colour.dispatchEvent(new Event('input')); } }"
     )
     await page.until(near(pixel.format(16), (0x10, 0x20, 0x30)))
+    # Sensitivity by the arrow keys; the server's answer leaves the choice where it is.
+    await page.value("document.querySelector('#sensitivity input:checked').focus()")
+    await page.press("ArrowRight")
+    for _ in range(200):
+        if segmenter.sensitivity == "high":
+            break
+        await asyncio.sleep(0.02)
+    assert segmenter.sensitivity == "high"
+    await page.until("document.querySelector('#sensitivity input:checked').value === 'high'")
     # Half the opacity: the camera's own red shines through.
     await tab_to(page, "opacity")
     for _ in range(50):

@@ -175,7 +175,7 @@ def test_settings_change_the_next_pictures(viewer: Viewer) -> None:
             for bad in (
                 {"threshold": 2}, {"threshold": True}, {"opacity": "1"}, {"opacity": None}, {"opacity": 10**400},
                 {"hidden": "red"}, {"colours": {"red": "blue"}}, {"colours": []}, {"volume": 11}, {"names": 1},
-                {"hidden": ["x"] * 5000}, {"colours": {"x" * 999: "#000000"}},
+                {"sensitivity": "extreme"}, {"sensitivity": 1}, {"sensitivity": None}, {"hidden": ["x"] * 5000}, {"colours": {"x" * 999: "#000000"}},
             ):  # fmt: skip
                 status, answer = await post(session, "/settings", bad)
                 assert status == 400 and answer["error"], bad
@@ -183,6 +183,23 @@ def test_settings_change_the_next_pictures(viewer: Viewer) -> None:
             state = await (await session.get("/state")).json()
             assert state["settings"]["threshold"] == 0.3
             assert not any(entry["hidden"] for entry in state["classes"])
+
+    within(work())
+
+
+def test_sensitivity_and_what_names_are_read_as(viewer: Viewer) -> None:
+    async def work() -> None:
+        async with client(viewer) as session:
+            await post(session, "/classes", {"classes": ["red", "zebra", "lawn|grass"]})
+            before = viewer.segmenter.active.version
+            status, settings = await post(session, "/settings", {"sensitivity": "high"})
+            assert (status, settings["sensitivity"], viewer.segmenter.sensitivity) == (200, "high", "high")
+            state = await (await session.get("/state")).json()
+            assert state["version"] > before
+            red, zebra, lawn = (entry["reading"] for entry in state["classes"])
+            assert red is lawn is None  # one of its names was trained
+            assert zebra["text"].startswith("zebra: ") and {"doubtful", "readable", "nearest", "suggestion"} < zebra.keys()
+            await post(session, "/settings", {"sensitivity": "normal"})
 
     within(work())
 
