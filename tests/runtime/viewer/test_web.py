@@ -198,7 +198,9 @@ def test_sensitivity_and_what_names_are_read_as(viewer: Viewer) -> None:
             assert state["version"] > before
             red, zebra, lawn = (entry["reading"] for entry in state["classes"])
             assert red is lawn is None  # one of its names was trained
-            assert zebra["text"].startswith("zebra: ") and {"doubtful", "readable", "nearest", "suggestion"} < zebra.keys()
+            assert (
+                zebra["text"].startswith("zebra: ") and {"doubtful", "readable", "nearest", "suggestion"} < zebra.keys()
+            )
             await post(session, "/settings", {"sensitivity": "normal"})
 
     within(work())
