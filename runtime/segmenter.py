@@ -26,7 +26,7 @@ from .inference.input_image import as_bgr
 from .inference.keyframes import Keyframes
 from .inference.panoptic import Stuff, frame_segments
 from .inference.prediction import NOTHING, Prediction
-from .inference.preprocess import to_frame, to_input
+from .inference.preprocess import device_resizes, to_frame, to_input
 from .inference.refinement import UNREFINED, Refinement, follow_edges, without_small_regions
 from .inference.smoothing import TemporalSmoother
 from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
@@ -86,6 +86,14 @@ def _sensitivity(name: str) -> Sensitivity:
         raise UsageError(f"the sensitivity is {name!r}, expected low, normal or high") from error
 
 
+def _of_each(index: npt.NDArray[np.int32], thresholds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | np.float32:
+    """The threshold of each pixel (H, W), or the one of all."""
+    if (thresholds == thresholds[0]).all():
+        return np.float32(thresholds[0])
+    found: npt.NDArray[np.float32] = thresholds[index]
+    return found
+
+
 class Segmenter:
     """An open-vocabulary segmenter: a session, a text encoder, and the classes in use.
 
@@ -112,6 +120,7 @@ class Segmenter:
         self._stuff = Stuff(manifest, options.stuff)
         self._manifest = manifest
         self._session = session
+        self._device_frames = device_resizes(session)
         self._encoder = encoder
         sensitivity = _sensitivity(options.sensitivity)
         self._class_vectors = ClassVectors(
@@ -256,7 +265,9 @@ class Segmenter:
     def prepare(self, image: npt.NDArray[np.uint8]) -> Prepared:
         """First of the three steps of `predict`, which may run in three threads: scale a frame (H, W, 3) uint8 BGR."""
         start = time.perf_counter()
-        tensor, letterbox = to_input(image, self._manifest.input_size)
+        size, device = self._manifest.input_size, self._device_frames
+        resized = None if device is None else device.to_input(image, size)
+        tensor, letterbox = to_input(image, size) if resized is None else resized
         return Prepared(image, tensor, letterbox, {"preprocess": (time.perf_counter() - start) * 1e3})
 
     def infer(self, prepared: Prepared, active: ActiveClasses | None = None) -> Inferred:
@@ -296,11 +307,15 @@ class Segmenter:
         active, letterbox = inferred.active, inferred.prepared.letterbox
         index = inferred.labels[0].astype(np.int32)
         index[index >= active.shown] = NOTHING
-        coarse, refinement = index, self.refinement
-        index, score = to_frame(index, inferred.confidence[0].astype(np.float32, copy=False), letterbox)
-        if refinement.edges:
-            index = follow_edges(coarse, index, score, inferred.prepared.image, letterbox)
-        index[score < self._thresholds(active, index)] = NOTHING
+        coarse, confidence = index, inferred.confidence[0].astype(np.float32, copy=False)
+        refinement, thresholds = self.refinement, self._thresholds(active)
+        if self._device_frames is not None and not refinement.edges:
+            index, score = self._device_frames.to_frame(index, confidence, letterbox, thresholds)
+        else:
+            index, score = to_frame(index, confidence, letterbox)
+            if refinement.edges:
+                index = follow_edges(coarse, index, score, inferred.prepared.image, letterbox)
+            index[score < _of_each(index, thresholds)] = NOTHING
         if refinement.least_region:
             index = without_small_regions(index, refinement.least_region)
         raw = inferred.raw
@@ -308,17 +323,10 @@ class Segmenter:
         timings = {**inferred.timings, "postprocess": (time.perf_counter() - start) * 1e3}
         return Prediction(index, score, active.labels, timings, segments, ids, active.readings, active.version)
 
-    def _thresholds(
-        self, active: ActiveClasses, index: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.float32] | np.float32 | float:
-        """The confidence threshold, of each pixel (H, W) where classes have their own."""
+    def _thresholds(self, active: ActiveClasses) -> npt.NDArray[np.float32]:
+        """The confidence threshold (N + 1,) of each of the user's classes, and of `NOTHING`, which is index -1."""
         own = [entry.threshold for entry in active.vocabulary.classes[: active.shown]]
-        if all(value is None for value in own):
-            return self._threshold
-        # The last entry is for index NOTHING, which is -1.
-        table = np.array([self._threshold if value is None else value for value in (*own, None)], np.float32)
-        found: npt.NDArray[np.float32] = table[index]
-        return found
+        return np.array([self._threshold if value is None else value for value in (*own, None)], np.float32)
 
     def stream(
         self, source: str | Path | int | Iterable[Frame], smooth: float | None = None, keyframes: int = 1

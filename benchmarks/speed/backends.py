@@ -19,10 +19,9 @@ from ...runtime.engines.session import RawOutputs, Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What `ovs-run` does not offer: CUDA graphs, and further execution providers of ONNX Runtime. The backends cpu, cuda
-# and tensorrt run the session that `ovs-run` runs.
+# What `ovs-run` does not offer: further execution providers of ONNX Runtime. The other backends but torch run the
+# session that `ovs-run` runs.
 _BOUND_PROVIDERS = {
-    "cuda-graphs": "CUDAExecutionProvider",
     "ort-tensorrt": "TensorrtExecutionProvider",
     "ort-rtx": "NvTensorRTRTXExecutionProvider",
 }
@@ -35,7 +34,7 @@ def available_backends() -> tuple[str, ...]:
     providers = set(ort.get_available_providers())
     found = [
         "cpu",
-        *(["cuda"] if "CUDAExecutionProvider" in providers else []),
+        *(["cuda", "cuda-graphs"] if "CUDAExecutionProvider" in providers else []),
         *(name for name, provider in _BOUND_PROVIDERS.items() if provider in providers),
     ]
     if providers & {"CUDAExecutionProvider", "TensorrtExecutionProvider"} and importlib.util.find_spec("tensorrt"):
@@ -59,14 +58,14 @@ def open_backend(bundle: Bundle, precision: str, backend: str, threads: int) -> 
     if backend == "torch":
         return TorchSession(bundle, threads)
     if backend in _BOUND_PROVIDERS:
-        return open_bound(bundle, precision, _BOUND_PROVIDERS[backend], graphs=backend == "cuda-graphs")
+        return open_bound(bundle, precision, _BOUND_PROVIDERS[backend])
     if backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}; expected {', '.join(BACKENDS)}, auto or all")
     return open_session(bundle, EngineOptions(precision, threads, backend))
 
 
-def open_bound(bundle: Bundle, precision: str, provider: str, *, graphs: bool = False) -> Session:
-    """The bundle's segmenter with an execution provider that `ovs-run` does not offer; `graphs`: with CUDA graphs.
+def open_bound(bundle: Bundle, precision: str, provider: str) -> Session:
+    """The bundle's segmenter with an execution provider that `ovs-run` does not offer.
 
     Raises `UsageError` for a provider that is not here or finds no device, `BundleError` for a graph that it refuses.
     """
@@ -76,14 +75,13 @@ def open_bound(bundle: Bundle, precision: str, provider: str, *, graphs: bool = 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     path = bundle.graph(precision)
-    chosen: list[Any] = [(provider, {"enable_cuda_graph": "1"}) if graphs else provider, "CPUExecutionProvider"]
     try:
-        session = ort.InferenceSession(str(path), options, providers=chosen)
+        session = ort.InferenceSession(str(path), options, providers=[provider, "CPUExecutionProvider"])
     except Exception as error:  # the binding raises many unrelated types
         raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
     if provider not in session.get_providers():
         raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
-    return BoundOnnxSession(session, path, bundle.manifest.graph, graphs=graphs)
+    return BoundOnnxSession(session, path, bundle.manifest.graph)
 
 
 class TorchSession:

@@ -24,16 +24,21 @@ from .session import RawOutputs, Session
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..device_frames.resizer import DeviceFrames, Empty
+
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
 _FATAL_ONLY = 4
 _MOST_AT_ONCE = 4  # frames side by side; each has activations of its own
 _CUDA_PROVIDER = "CUDAExecutionProvider"
-_CUDA = (_CUDA_PROVIDER, {"arena_extend_strategy": "kSameAsRequested"})  # by need, not by powers of two
+_CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested"}  # by need, not by powers of two
+_GRAPHS = "cuda-graphs"
 _GPU_BUILD = "pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
 
 
-def open_graph(path: Path, threads: int, provider: str = "cpu", *, arena: bool = True, exact: bool = False) -> Any:
-    """An `onnxruntime.InferenceSession` of the file at `path`, on the provider "cpu" or "cuda".
+def open_graph(
+    path: Path, threads: int, provider: str = "cpu", *, arena: bool = True, exact: bool = False, graphs: bool = False
+) -> Any:
+    """An `onnxruntime.InferenceSession` of the file at `path`, on the provider "cpu" or "cuda", there also with CUDA graphs.
 
     `arena` False returns memory to the system after each run: for a graph that runs now and then. `exact` computes INT8
     layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
@@ -48,7 +53,9 @@ def open_graph(path: Path, threads: int, provider: str = "cpu", *, arena: bool =
     options.enable_cpu_mem_arena = arena
     if exact:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    providers: list[Any] = [_CUDA] if provider == "cuda" else []
+    providers: list[Any] = []
+    if provider == "cuda":
+        providers = [(_CUDA_PROVIDER, {**_CUDA_OPTIONS, **({"enable_cuda_graph": "1"} if graphs else {})})]
     try:
         session = ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # the binding raises a dozen unrelated types
@@ -155,8 +162,22 @@ class OnnxSession:
 
 def _open_cuda(bundle: Bundle, options: EngineOptions) -> Session:
     path = bundle.graph(options.precision)
-    session = open_graph(path, options.threads, "cuda", exact=options.precision == "int8")
-    return BoundOnnxSession(session, path, bundle.manifest.graph)
+    graphs = options.provider == _GRAPHS
+    session = open_graph(path, options.threads, "cuda", exact=options.precision == "int8", graphs=graphs)
+    return BoundOnnxSession(session, path, bundle.manifest.graph, graphs=graphs, frames=_device_frames())
+
+
+def _device_frames() -> DeviceFrames:
+    """The resizes around the network in CUDA, with page-locked memory where the driver gives it."""
+    from ..device_frames.pinned import PinnedMemory  # not above: whoever runs on a CPU needs neither
+    from ..device_frames.resizer import DeviceFrames
+
+    empty: Empty = np.empty
+    try:
+        empty = PinnedMemory().empty
+    except (OSError, AttributeError) as error:
+        _note_once(f"copies to the GPU go through ordinary memory ({error})")
+    return DeviceFrames(lambda path: open_graph(path, 1, "cuda"), "cuda", empty)
 
 
 def _cuda_suits(options: EngineOptions) -> Obstacle | None:
@@ -196,3 +217,4 @@ def _installed(package: str) -> bool:
 
 CPU = Engine("cpu", OnnxSession, lambda options: None, _examine_cpu, fastest_of("int8-cpu"))
 CUDA = Engine("cuda", _open_cuda, _cuda_suits, _examine_cuda, fastest_of("fp16"))
+CUDA_GRAPHS = Engine(_GRAPHS, _open_cuda, fastest=fastest_of("fp16"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Value of --provider -> module:name of its `Engine`; `--provider auto` takes the first that can be used.
 ENGINES = {
     "cuda": ".onnx_runtime:CUDA",
+    "cuda-graphs": ".onnx_runtime:CUDA_GRAPHS",
     "cpu": ".onnx_runtime:CPU",
     "tensorrt": ".open_plan:TENSORRT",
 }

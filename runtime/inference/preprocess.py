@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.letterbox import PAD_BGR, Letterbox
+from ..engines.session import Session
 from ..opencv import cv2
+
+Labels = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+
+class Resizes(Protocol):
+    """Both resizes on the device of a session; see `device_frames.resizer.DeviceFrames`."""
+
+    def to_input(
+        self, image: npt.NDArray[np.uint8], size: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.uint8], Letterbox] | None:
+        """`to_input` below; None leaves it to the CPU."""
+        ...
+
+    def to_frame(
+        self, labels: Labels, confidence: Floats, letterbox: Letterbox, thresholds: Floats
+    ) -> tuple[Labels, Floats]:
+        """`to_frame` below, then -1 for a label whose confidence is below its entry of `thresholds` (N + 1,)."""
+        ...
+
+
+def device_resizes(session: Session) -> Resizes | None:
+    """The resizes of a session that keeps frames on its device; None for any other."""
+    found: Resizes | None = getattr(session, "frames", None)
+    return found
 
 
 def to_input(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Letterbox]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,27 @@ def test_frames_of_every_size(tiny_bundle: Path, size: tuple[int, int]) -> None:
             predictions.append(segmenter.predict(image))
     np.testing.assert_array_equal(predictions[0].labels, predictions[1].labels)
     assert predictions[1].labels.shape == size
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_two_frames_in_flight(tiny_bundle: Path, *, graphs: bool) -> None:
+    """Threads with images and classes of their own get the labels of the plain session, whoever is first."""
+    bundle = Bundle.open(tiny_bundle)
+    rng = np.random.default_rng(3)
+    work = [
+        (
+            rng.integers(0, 256, (1, tiny.HEIGHT, tiny.WIDTH, 3), np.uint8),
+            rng.standard_normal((2 + index % 3, 1 + index % 2, 3)).astype(np.float32),
+        )
+        for index in range(24)
+    ]
+    with OnnxSession(bundle, EngineOptions(threads=1, provider="cpu")) as plain, _bound(bundle, graphs=graphs) as bound:
+        assert bound.at_once == 2
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda item: bound.run(*item), work))
+        for item, answer in zip(work, found, strict=True):
+            for one, other in zip(answer, plain.run(*item), strict=True):
+                np.testing.assert_array_equal(one, other)
 
 
 def test_a_failure_is_one_line_and_no_state_is_left(tiny_bundle: Path) -> None:

@@ -20,7 +20,7 @@ from ovs_edge.runtime.engines.registry import engines, open_session, providers, 
 
 
 def test_the_engines_there_are() -> None:
-    assert providers() == ("auto", "cpu", "cuda", "tensorrt")
+    assert providers() == ("auto", "cpu", "cuda", "cuda-graphs", "tensorrt")
     assert [engine.name for engine in engines()] == list(registry.ENGINES)
 
 
