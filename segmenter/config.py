@@ -57,6 +57,7 @@ class DenseConfig:
     detail_channels: int  # at stride 4
     embedding: int  # length of the vectors that places and names are compared by
     candidates: int  # classes that are compared at stride 4 too: those that win most places, or nearly
+    separable_fine: bool = False  # the 3x3 convolution at stride 8 is a depthwise and a pointwise one
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,9 @@ def dense_mini() -> SegmenterConfig:
             channels=0, mask_channels=0, attention_levels=0, layers=0, heads=0, points=0, ffn=0, norm_groups=0
         ),
         query_decoder=QueryDecoderConfig(queries=0, layers=0, heads=0, ffn=0),
-        dense=DenseConfig(channels=128, fine_channels=96, detail_channels=32, embedding=64, candidates=24),
+        dense=DenseConfig(
+            channels=128, fine_channels=96, detail_channels=32, embedding=64, candidates=16, separable_fine=True
+        ),
     )
 
 

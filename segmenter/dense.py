@@ -34,7 +34,7 @@ class ConvPyramid(nn.Module):
         self.output4 = ConvNorm(wide, wide, 3, 0)
         self.narrow4 = ConvNorm(wide, fine, 1, 0)
         self.lateral3 = ConvNorm(res3, fine, 1, 0)
-        self.output3 = ConvNorm(fine, fine, 3, 0)
+        self.output3 = ConvNorm(fine, fine, 3, 0, separable=config.separable_fine)
         self.narrow3 = ConvNorm(fine, detail, 1, 0)
         self.lateral2 = ConvNorm(res2, detail, 1, 0)
         self.output2 = ConvNorm(detail, detail, 3, 0)
