@@ -76,6 +76,7 @@ class MqttReceiver:
         self._client.will_set(f"{options.prefix}/status", "offline", qos=1, retain=True)
         self._client.max_inflight_messages_set(1)  # so that a connection that comes back does not change the order
         self._client.reconnect_delay_set(*_RECONNECT)
+        self._client.on_socket_open = _without_delay
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -175,6 +176,11 @@ class MqttReceiver:
         self._configs = set(found)
         for topic, state in states.items():
             self._client.publish(topic, state, qos=1, retain=True)
+
+
+def _without_delay(client: Client, userdata: object, connection: Any) -> None:
+    """Send small messages at once: the next one waits for the acknowledgement of this one."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _context(options: MqttOptions) -> ssl.SSLContext:

@@ -51,7 +51,7 @@ class MqttOptions:
     snapshots: bool = False  # whether the picture goes to PREFIX/CAMERA/snapshot
 
     def __post_init__(self) -> None:
-        parts = _address(self.url, ("mqtt", "mqtts"), "[mqtt] url", "mqtt://user@host:1883")
+        parts = _address(self.url, ("mqtt", "mqtts"), "[mqtt] url", "mqtt://broker.local:1883")
         if parts.path.strip("/") or parts.query:
             raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
         for name, topic in (("prefix", self.prefix), ("discovery", self.discovery)):

@@ -1,0 +1,278 @@
+"""Webhook, command, JSON lines, and the queue on disk behind them all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.events import event
+from support.mosquitto import until
+
+from ovs_edge.bundle.errors import SinkError, UsageError
+from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
+from ovs_edge.runtime.events.delivery.options import DeliveryConfig, parse_delivery
+from ovs_edge.runtime.events.delivery.spool import Spool
+
+
+class Hook(ThreadingHTTPServer):
+    """Answers with `statuses`, in turn, then with 204; keeps what it was sent."""
+
+    def __init__(self, *statuses: int, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.statuses = list(statuses)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the events that were taken."""
+        return [json.loads(body)["number"] for headers, body in self.got if headers["taken"] == "204"]
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.server.statuses.pop(0) if self.server.statuses else 204
+        self.server.got.append(({**dict(self.headers.items()), "taken": str(status)}, body))
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *parts: Any) -> None: ...
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    server = Hook()
+    yield server
+    server.end()
+
+
+def config(folder: Path, **tables: Any) -> DeliveryConfig:
+    return parse_delivery({**tables, "spool": {"folder": str(folder / "spool")}}, "test")
+
+
+def address(hook: Hook, path: str = "/hook") -> str:
+    return f"http://127.0.0.1:{hook.server_address[1]}{path}"
+
+
+def test_a_webhook_gets_every_event_once_in_order_and_signed(hook: Hook, tmp_path: Path) -> None:
+    secret = "whsec_" + base64.b64encode(b"a key").decode()
+    sender = EventDispatcher(
+        config(tmp_path, webhook={"url": address(hook), "secret": secret, "headers": {"X-A": "b"}})
+    )
+    sender.publish([event(number) for number in range(1, 51)])
+    sender.close()
+    assert hook.numbers == list(range(1, 51))
+    headers, body = hook.got[6]
+    assert json.loads(body) == event(7).to_dict()
+    assert (headers["Content-Type"], headers["X-A"], headers["webhook-id"]) == ("application/json", "b", event(7).id)
+    # Checked as https://www.standardwebhooks.com tells receivers to.
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = base64.b64encode(hmac.new(b"a key", signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
+
+
+def test_a_webhook_that_is_busy_is_asked_again_and_one_that_refuses_is_not(hook: Hook, tmp_path: Path) -> None:
+    hook.statuses = [503, 429, 204, 400, 204]
+    told: list[str] = []
+    sender = EventDispatcher(config(tmp_path, webhook={"url": address(hook)}), tell=told.append)
+    sender.publish([event(1), event(2), event(3)])
+    until(lambda: hook.numbers == [1, 3])
+    sender.close()
+    assert [json.loads(body)["number"] for _, body in hook.got] == [1, 1, 1, 2, 3]
+    assert sender.states[0].dropped == 1
+    assert told == [
+        f"webhook {address(hook)}: status 503; events wait on disk",
+        f"webhook {address(hook)}: events arrive again; 2 still wait",
+        f"webhook {address(hook)}: an event is dropped: status 400",
+    ]
+
+
+def test_a_webhook_that_was_away_gets_all_later(tmp_path: Path) -> None:
+    hook = Hook()
+    port = hook.server_address[1]
+    hook.end()
+    told: list[str] = []
+    sender = EventDispatcher(config(tmp_path, webhook={"url": address(hook), "timeout": 1}), tell=told.append)
+    sender.publish([event(number) for number in range(1, 11)])
+    until(lambda: len(told) == 1)
+    hook = Hook(port=port)
+    until(lambda: hook.numbers == list(range(1, 11)))
+    sender.close()
+    hook.end()
+
+
+def test_a_snapshot_goes_along_where_it_is_asked_for(hook: Hook, tmp_path: Path) -> None:
+    sender = EventDispatcher(config(tmp_path, webhook={"url": address(hook), "snapshots": True}))
+    sender.publish([event(1)], np.full((32, 48, 3), 90, np.uint8))
+    sender.close()
+    picture = base64.b64decode(json.loads(hook.got[0][1])["snapshot"])
+    assert picture[:3] == b"\xff\xd8\xff"
+
+
+def test_passwords_in_addresses_are_not_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    table = {"url": "http://user:hunter2@127.0.0.1:9/hook?token=hunter3", "timeout": 1}
+    sender = EventDispatcher(config(tmp_path, webhook=table), tell=told.append)
+    sender.publish([event(1)])
+    until(lambda: bool(told))
+    sender.close(drain=0)
+    assert "hunter" not in " ".join([*told, sender.states[0].name])
+
+
+def test_lines_are_appended_whole(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"half": ')  # a kill, once
+    sender = EventDispatcher(config(tmp_path, json_lines={"path": str(path)}))
+    sender.publish([event(1), event(2)])
+    sender.close()
+    lines = path.read_text().splitlines()
+    assert lines[0] == '{"half": '
+    assert [json.loads(line) for line in lines[1:]] == [event(1).to_dict(), event(2).to_dict()]
+
+
+def test_a_command_gets_the_event_and_no_shell_reads_it(tmp_path: Path) -> None:
+    program = "import json, sys; open(sys.argv[1], 'a').write(json.dumps([sys.argv[2], json.load(sys.stdin)]) + '\\n')"
+    path = tmp_path / "got"
+    table = {"run": [sys.executable, "-c", program, str(path), "$(touch hurt); *"]}
+    sender = EventDispatcher(config(tmp_path, command=table))
+    sender.publish([event(1, rule="$(touch hurt)"), event(2)])
+    sender.close(drain=30)
+    got = [json.loads(line) for line in path.read_text().splitlines()]
+    assert got == [
+        ["$(touch hurt); *", event(1, rule="$(touch hurt)").to_dict()],
+        ["$(touch hurt); *", event(2).to_dict()],
+    ]
+    assert not list(tmp_path.glob("**/hurt"))
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ([sys.executable, "-c", "import sys; sys.exit('no lamp')"], "an event is dropped: exit code 1: no lamp"),
+        (["/no/such/program"], "it cannot be started (No such file or directory); events wait on disk"),
+        ([sys.executable, "-c", "import time; time.sleep(60)"], "an event is dropped: it was ended after 0.5 s"),
+    ],
+)
+def test_a_command_that_fails_is_told(tmp_path: Path, run: list[str], said: str) -> None:
+    told: list[str] = []
+    sender = EventDispatcher(
+        config(tmp_path, command={"run": run, "timeout": 0.5 if "sleep" in run[-1] else 30}), tell=told.append
+    )
+    sender.publish([event(1)])
+    until(lambda: bool(told))
+    sender.close(drain=0)
+    assert said in told[0]
+
+
+def test_the_queue_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", most_events=3, most_bytes=100)
+    for number in range(5):
+        spool.append(str(number))
+    assert (len(spool), spool.dropped) == (3, 2)
+    first = spool.first()
+    assert first is not None and first.text == "2"
+    spool.append("6", b"p" * 99)  # by size now
+    assert (len(spool), spool.dropped) == (1, 5)
+    spool.close()
+    spool.close()
+
+
+def test_two_runs_with_one_receiver_do_not_share_a_queue(tmp_path: Path) -> None:
+    one, two = Spool(tmp_path, "x", 10, 1000), Spool(tmp_path, "x", 10, 1000)
+    one.append("1")
+    two.append("2")
+    assert (len(one), len(two)) == (1, 1)
+    one.close()
+    again = Spool(tmp_path, "x", 10, 1000)
+    first = again.first()
+    assert first is not None and first.text == "1"
+    again.close()
+    two.close()
+
+
+def test_what_was_published_outlives_a_kill(hook: Hook, tmp_path: Path) -> None:
+    program = (
+        "import os, sys; sys.path[:0] = {path!r}\n"
+        "from support.events import event\n"
+        "from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher\n"
+        "from ovs_edge.runtime.events.delivery.options import parse_delivery\n"
+        "sender = EventDispatcher(parse_delivery({table!r}, 'test'))\n"
+        "sender.publish([event(number) for number in range(1, 101)])\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    table = {"webhook": {"url": "http://127.0.0.1:9/hook"}, "spool": {"folder": str(tmp_path / "spool")}}
+    program = program.format(path=[str(Path(__file__).parents[2])], table=table)
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    (kept,) = (tmp_path / "spool").glob("*.sqlite3")
+    spool = Spool(tmp_path / "spool", kept.name.removesuffix("-0.sqlite3"), 1000, 10**6)
+    assert len(spool) == 100
+    spool.close()
+
+
+def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file")
+    with pytest.raises(SinkError, match="events cannot wait in .*; choose another folder"):
+        EventDispatcher(config(tmp_path, json_lines={"path": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"webhook": {"url": "ftp://x"}}, "[webhook] url is 'ftp://x'"),
+        ({"webhook": {"url": "http://x", "secret": "whsec_?"}}, "no base64 follows"),
+        ({"command": {"run": "echo 'a"}}, "cannot be split into words"),
+        ({"command": {"run": []}}, "[command] run is empty"),
+        ({"json_lines": {}}, "[json_lines] has no path"),
+        ({"json_lines": "x"}, "json_lines is str, expected a table [json_lines]"),
+        ({"webhook": {"url": "http://x", "timeout": True}}, "[webhook] timeout is bool, expected float"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tables: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        EventDispatcher(config(tmp_path, **tables))
+    assert said in str(refused.value)
+
+
+def test_no_thread_or_descriptor_stays(hook: Hook, tmp_path: Path) -> None:
+    def once() -> tuple[int, int]:
+        tables = {
+            "webhook": {"url": address(hook)},
+            "json_lines": {"path": str(tmp_path / "lines")},
+            "command": {"run": "true"},
+        }
+        sender = EventDispatcher(config(tmp_path, **tables))
+        sender.publish([event(1)])
+        sender.close(drain=20)
+        until(lambda: threading.active_count() <= 2 + 1)
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    once()
+    until(lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
+    first = once()
+    until(lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
+    assert once() == first

@@ -1,0 +1,234 @@
+"""Delivery to a real broker: once each and in order, through kills of the broker; discovery as Home Assistant reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed; it comes with the extra 'events'")
+from support.events import event
+from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, until
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.events.config import parse_rules
+from ovs_edge.runtime.events.delivery.discovery import discovery_messages
+from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
+from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
+from ovs_edge.runtime.events.delivery.topics import slug
+from ovs_edge.runtime.events.event import EventKind
+
+needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+RULES = {"front door": parse_rules(["person in door for 2s", "person crosses gate"])}
+EVENTS = "ovs-edge/front_door/events"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    found = Broker(tmp_path / "broker")
+    yield found
+    found.kill()
+
+
+def dispatcher(port: int, folder: Path, told: list[str] | None = None, **options: object) -> EventDispatcher:
+    mqtt = MqttOptions(f"mqtt://127.0.0.1:{port}", **options)  # type: ignore[arg-type]
+    config = DeliveryConfig(mqtt=mqtt, spool=SpoolOptions(folder=str(folder)))
+    return EventDispatcher(config, RULES, (told if told is not None else []).append)
+
+
+def numbers(subscriber: Subscriber) -> list[int]:
+    return [json.loads(payload)["number"] for payload in subscriber.of(EVENTS)]
+
+
+@needs_broker
+def test_events_arrive_once_each_in_order_with_states_and_discovery(broker: Broker, tmp_path: Path) -> None:
+    subscriber = Subscriber(broker.port)
+    sender = dispatcher(broker.port, tmp_path / "spool", snapshots=True)
+    try:
+        sender.publish([event(number) for number in range(1, 201)])
+        state = "person in door for 2s"
+        sender.publish([event(201, EventKind.STARTED, state, snapshot=b"jpeg")])
+        sender.publish([event(202, EventKind.ENDED, state)])
+        until(lambda: len(numbers(subscriber)) == 202)
+        assert numbers(subscriber) == list(range(1, 203))
+        first = json.loads(subscriber.of(EVENTS)[0])
+        assert first == event(1).to_dict()
+        assert first["time"] == "2026-09-21T14:13:21.000Z"
+        topic = f"ovs-edge/front_door/rules/{slug(state)}"
+        until(lambda: subscriber.of(topic) == [b"OFF", b"ON", b"OFF"])
+        until(lambda: subscriber.of("ovs-edge/front_door/snapshot") == [b"jpeg"])
+        single = [json.loads(text) for text in subscriber.of("ovs-edge/front_door/rules/person_crosses_gate")]
+        assert [entry["event_type"] for entry in single] == ["crossed"] * 200
+        assert subscriber.of("ovs-edge/status") == [b"online"]
+        assert sum(topic.startswith("homeassistant/") for topic, _, _ in subscriber.messages) == 2
+    finally:
+        sender.close()
+    until(lambda: subscriber.of("ovs-edge/status") == [b"online", b"offline"])
+    assert sender.states[0].waiting == 0
+    assert sender.states[0].delivered == 202
+    subscriber.close()
+
+
+def kill_under_load(folder: Path, away: float) -> None:
+    """Twenty events a second before, while and after the broker is away for `away` seconds."""
+    broker = Broker(folder / "broker", lasting=True)
+    subscriber = Subscriber(broker.port)
+    told: list[str] = []
+    sender = dispatcher(broker.port, folder / "spool", told)
+    sent: list[int] = []
+    ended = threading.Event()
+
+    def load() -> None:
+        while not ended.wait(0.05):
+            sent.append(len(sent) + 1)
+            sender.publish([event(sent[-1])])
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        until(lambda: len(numbers(subscriber)) >= 20)
+        broker.kill()
+        time.sleep(away)
+        before = len(numbers(subscriber))
+        assert len(sent) >= before + 10 * away
+        broker.start()
+        until(lambda: len(numbers(subscriber)) > before + 10 * away, 60)
+        ended.set()
+        thread.join()
+        until(lambda: len(set(numbers(subscriber))) == len(sent), 60)
+        # A message whose acknowledgement was lost may come twice: receivers drop an id they have seen.
+        found = list(dict.fromkeys(json.loads(payload)["id"] for payload in subscriber.of(EVENTS)))
+        assert found == [event(number).id for number in sent]
+        assert len(subscriber.of(EVENTS)) <= len(sent) + 1
+    finally:
+        ended.set()
+        thread.join()
+        sender.close()
+        subscriber.close()
+        broker.kill()
+
+
+@needs_broker
+def test_all_events_arrive_after_the_broker_was_killed_under_load(tmp_path: Path) -> None:
+    kill_under_load(tmp_path, 2)
+
+
+@needs_broker
+@pytest.mark.nightly
+def test_all_events_arrive_after_the_broker_was_away_for_half_a_minute(tmp_path: Path) -> None:
+    kill_under_load(tmp_path, 30)
+
+
+@needs_broker
+def test_events_of_a_run_without_a_broker_are_delivered_by_the_next_run(broker: Broker, tmp_path: Path) -> None:
+    broker.kill()
+    told: list[str] = []
+    sender = dispatcher(broker.port, tmp_path / "spool", told)
+    sender.publish([event(number) for number in range(1, 6)])
+    start = time.monotonic()
+    sender.close(drain=0.2)
+    assert time.monotonic() - start < 5
+    assert [note for note in told if "5 events wait on disk" in note]
+    broker.start()
+    subscriber = Subscriber(broker.port)
+    sender = dispatcher(broker.port, tmp_path / "spool")
+    sender.publish([event(6)])
+    until(lambda: numbers(subscriber) == [1, 2, 3, 4, 5, 6])
+    sender.close()
+    subscriber.close()
+
+
+@needs_broker
+def test_users_and_passwords(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    passwords.write_text("ann:letter day\n")
+    made = subprocess.run(["mosquitto_passwd", "-U", str(passwords)], check=False, capture_output=True)
+    assert made.returncode == 0, made.stderr
+    broker = Broker(tmp_path / "broker", "allow_anonymous false", f"password_file {passwords}")
+    try:
+        subscriber = Subscriber(broker.port, user=("ann", "letter day"))
+        told: list[str] = []
+        spool = SpoolOptions(folder=str(tmp_path / "spool"))
+        for url, password in (
+            (f"mqtt://ann@127.0.0.1:{broker.port}", "wrong"),
+            (f"mqtt://ann@127.0.0.1:{broker.port}", "letter day"),
+        ):
+            sender = EventDispatcher(DeliveryConfig(mqtt=MqttOptions(url, password), spool=spool), RULES, told.append)
+            sender.publish([event(1)])
+            if password == "wrong":
+                until(lambda: any("refuses the connection" in note for note in told))
+            else:
+                until(lambda: numbers(subscriber) == [1, 1])
+            sender.close(drain=0.1)
+        assert "wrong" not in " ".join(told)
+        subscriber.close()
+    finally:
+        broker.kill()
+
+
+@needs_broker
+def test_the_last_will_says_that_the_run_is_gone(broker: Broker, tmp_path: Path) -> None:
+    subscriber = Subscriber(broker.port)
+    sender = dispatcher(broker.port, tmp_path / "spool")
+    until(lambda: subscriber.of("ovs-edge/status") == [b"online"])
+    client = sender._lines[0]._receiver._client  # type: ignore[attr-defined]
+    client.socket().shutdown(2)  # as when the process is killed
+    until(lambda: b"offline" in subscriber.of("ovs-edge/status"))
+    until(lambda: subscriber.of("ovs-edge/status")[-1] == b"online")
+    sender.close()
+    subscriber.close()
+
+
+# https://www.home-assistant.io/integrations/mqtt/#discovery-topic and the pages of binary_sensor.mqtt and event.mqtt
+_TOPIC = re.compile(r"homeassistant/(binary_sensor|event)/([a-zA-Z0-9_-]+/)?[a-zA-Z0-9_-]+/config")
+_COMMON = {
+    "name": str, "unique_id": str, "state_topic": str, "availability_topic": str, "payload_available": str,
+    "payload_not_available": str, "qos": int, "device": dict, "origin": dict,
+}  # fmt: skip
+_OWN = {"binary_sensor": {"payload_on": str, "payload_off": str}, "event": {"event_types": list}}
+
+
+def test_discovery_payloads_have_the_documented_form() -> None:
+    rules = parse_rules(
+        ["person in door for 2s", "count(car in yard) > 3", "no cat in yard", "coverage(water) > 5%",
+         "person enters door", "person leaves door", "person stays in door for 1s", "cat crosses a", "猫 in door"]
+    )  # fmt: skip
+    found = discovery_messages("homeassistant", "ovs-edge", {"front door": rules, "Hof": rules})
+    assert len(found) == 2 * len(rules)
+    for topic, payload in found.items():
+        match = _TOPIC.fullmatch(topic)
+        assert match, topic
+        known = {**_COMMON, **_OWN[match[1]]}
+        again = json.loads(json.dumps(payload))
+        assert {key: type(value) for key, value in again.items()} == known
+        assert again["device"]["identifiers"] and again["device"]["name"] in ("front door", "Hof")
+        assert again["origin"]["name"] == "ovs-edge"
+        assert not set("+#") & set(again["state_topic"])
+    assert len({payload["unique_id"] for payload in found.values()}) == len(found)
+    events = [payload["event_types"] for payload in found.values() if "event_types" in payload]
+    assert events[:4] == [["entered"], ["left"], ["stayed"], ["crossed"]]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({}, "[mqtt] has no url"),
+        ({"url": "http://broker"}, "[mqtt] url is 'http://broker', expected such as mqtt://broker.local:1883"),
+        ({"url": "mqtt://broker/topic"}, "expected no path"),
+        ({"url": "mqtt://broker", "port": 1}, "there is 'port', expected one of: url, password"),
+        ({"url": "mqtt://broker", "prefix": "a/#"}, "[mqtt] prefix is 'a/#'"),
+        ({"url": "mqtt://broker", "cert_file": "x"}, "cert_file and key_file go together"),
+        ({"url": "mqtt://broker", "password_env": "NOT_SET_ANYWHERE"}, "which is not set"),
+        ({"url": "mqtt://broker", "snapshots": "yes"}, "[mqtt] snapshots is str, expected bool"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(entry: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_delivery({"mqtt": entry}, "zones.toml")
+    assert said in str(refused.value)
