@@ -36,7 +36,6 @@ class Broker:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._config = folder / "mosquitto.conf"
-        options = lines or ("allow_anonymous true",)
         disk = (
             "persistence true",
             f"persistence_location {folder}/",
