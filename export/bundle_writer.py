@@ -58,6 +58,7 @@ def write_bundle(
         text_precision=options.text_precision,
         text_vocabulary=options.text_vocabulary,
         images=options.images,
+        threshold=options.threshold,
         training_vocabulary=_vocabulary(extras, origin),
         related=_related(extras, origin),
         stuff=_stuff(extras, origin),

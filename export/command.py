@@ -138,6 +138,10 @@ class ExportCommandOptions:
             "unknown, and saves 1 MB (INT8)."
         ),
     ] = TokenSet.full
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Default confidence threshold of the bundle. [default: 0.3, with --clip 0.1]"),
+    ] = None
     task: Annotated[
         ExportTask,
         typer.Option(help="semantic: a class for every pixel; panoptic: also masks and classes of single objects."),
@@ -237,6 +241,7 @@ class ExportCommandOptions:
             weights=self.weights.value,
             text_precision=self.text_precision.value,
             text_vocabulary=self.text_vocabulary.value,
+            threshold=self.threshold,
             images=self.images,
             task=self.task.value,
         )
@@ -244,7 +249,7 @@ class ExportCommandOptions:
     def clip_request(self) -> ClipExportRequest:
         """The export of a plain CLIP."""
         from ..bundle.vocabulary import parse_classes
-        from ..segmenter.clip_dense.background import BACKGROUND_NAMES
+        from ..segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
         from ..segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
         from .clip.options import ClipExportRequest
         from .options import parse_size
@@ -258,6 +263,7 @@ class ExportCommandOptions:
             windows=self.windows is WindowMode.sliding,
             refinement=ScoreRefinement(self.refine.value),
             temperature=self.temperature,
+            threshold=THRESHOLD if self.threshold is None else self.threshold,
             background=background,
             max_classes=self.max_classes,
             weights=self.weights.value,

@@ -34,6 +34,7 @@ class ExportRequest:
     weights: Weights = "fp32"  # type in which the segmenter's weights are stored
     text_precision: TextPrecision = "fp32"  # type in which the text encoder's matrices are stored
     text_vocabulary: TextVocabulary = "full"  # ascii: tokens of other scripts are left out, see `ascii_encoder`
+    threshold: float | None = None  # the bundle's default confidence threshold, 0..1; None: the runtime's
     images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
@@ -50,6 +51,7 @@ class ExportOptions:
     weights: Weights  # how the segmenter's weights are stored; they are computed with in FP32
     text_precision: TextPrecision  # how the text encoder's matrices are stored
     text_vocabulary: TextVocabulary  # which tokens the text encoder knows
+    threshold: float | None = None  # the bundle's default confidence threshold, 0..1; None: the runtime's
     images: Path | None = None  # folder of photos for parity; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
 
@@ -81,6 +83,7 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
         weights=request.weights,
         text_precision=request.text_precision,
         text_vocabulary=request.text_vocabulary,
+        threshold=request.threshold,
         images=request.images,
         task=request.task,
     )

@@ -64,7 +64,8 @@ def test_a_bundle_with_every_option(command: Command) -> None:
     ran = command(
         exported.checkpoint(),
         *("--size", "96x64", "--decoder-layers", 2, "--masks", "exact", "--msda", "gather", "--max-classes", 200),
-        *("--weights", "fp16", "--text-precision", "int8", "-o", "made/small.ovs"),
+        *("--weights", "fp16", "--text-precision", "int8", "--text-vocabulary", "ascii", "--threshold", 0.4),
+        *("-o", "made/small.ovs"),
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr
     print(ran.stdout)
@@ -84,9 +85,11 @@ def test_a_bundle_with_every_option(command: Command) -> None:
         (k, s) for k in (1, 2, 37, 200) for s in (1, 4)
     }
     assert str(Path.home()) not in (bundle.path / "manifest.json").read_text()
-    assert sum(file.stat().st_size for file in bundle.path.iterdir()) < 36e6
+    assert sum(file.stat().st_size for file in bundle.path.iterdir()) < 35e6
+    assert manifest.provenance["text_vocabulary"] == "ascii"
     assert sorted(path.name for path in (command.folder / "made").iterdir()) == ["small.ovs"]
     with Segmenter.load(bundle.path, background="none") as segmenter:
+        assert segmenter.threshold == 0.4
         image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
         for classes in ("sky,road", "cat|kitten,dog,person", "a,b,c,d,e"):
             segmenter.set_classes(classes)
