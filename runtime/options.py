@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,8 +52,19 @@ class RunOptions:
         ),
     ] = None
     camera: Annotated[
-        str | None,
-        Option(help="Live input: 0, /dev/video2, csi://0, screen://, or a URL (rtsp, http, tcp, udp, srt, rtmp)."),
+        tuple[str, ...],
+        Option(
+            help="Live input: 0, /dev/video2, csi://0, screen://, or a URL (rtsp, http, tcp, udp, srt, rtmp). May be "
+            "repeated for several cameras, each with a name if you like: --camera door=rtsp://…"
+        ),
+    ] = ()
+    config: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Several cameras, each with its own classes and outputs, from a TOML file; SIGHUP reads it again. "
+            "Instead of all other options.",
+        ),
     ] = None
     size: Annotated[str | None, Option(metavar="WxH", help="Camera resolution, width x height: 1280x720.")] = None
     rate: Annotated[float | None, Option(help="Camera frame rate, frames per second.")] = None
@@ -211,6 +222,9 @@ class RunOptions:
     max_frames: Annotated[int | None, Option(min=1, max=_MOST_FRAMES, help="Stop after this number of frames.")] = None
 
     def __post_init__(self) -> None:
+        if self.config is not None:
+            self._refuse_others()
+            return
         _choice("provider", self.provider, providers())
         _choice("task", self.task, TASKS)
         if self.threshold is not None:
@@ -223,7 +237,7 @@ class RunOptions:
                 raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
         if self.save and self.json not in (None, "", "-") and _same(self.save, str(self.json)):
             raise UsageError(f"--save and --json are both {self.json}; give them two names")
-        if self.sources and self.camera is not None:
+        if self.sources and self.camera:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
         if self.rle and self.polygons:
             raise UsageError("--rle and --polygons are two forms of the same masks; give one of them")
@@ -234,6 +248,13 @@ class RunOptions:
         if not self.list_names and (self.classes is None) == (self.watch_classes is None):
             found = "neither" if self.classes is None else "both"
             raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
+
+    def _refuse_others(self) -> None:
+        """Raise `UsageError` where an option is given besides --config."""
+        for field in fields(self):
+            if field.name not in ("config", "token") and getattr(self, field.name) != field.default:
+                option = f"--{field.name.replace('_', '-')}"
+                raise UsageError(f"{option} is given besides --config, which holds all settings; put it into the file")
 
     @property
     def class_list(self) -> str:

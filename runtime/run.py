@@ -46,6 +46,10 @@ def run(options: RunOptions) -> int:
     if options.list_names:
         _list_names(options)
         return 0
+    if options.config is not None or len(options.camera) > 1:
+        from .cameras.run import run_cameras
+
+        return run_cameras(options)
     presets = read_presets(options.preset)
     with ExitStack() as closing:
         frames, web = _open_frames(options, closing)
@@ -118,13 +122,14 @@ def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str |
         options.fps,
         options.recursive,
     )
-    frames = open_source(options.inputs, options.camera, capture)
+    camera = options.camera[0] if options.camera else None
+    frames = open_source(options.inputs, camera, capture)
     web = options.web
     if web is None and options.show is None and not options.writes_files and frames.live and missing_window():
         web = WEB_ADDRESS
     if web is not None and not options.writes_files and not frames.live and options.inputs != "-":
         frames.close()
-        frames = LoopedSource(lambda: open_source(options.inputs, options.camera, capture))
+        frames = LoopedSource(lambda: open_source(options.inputs, camera, capture))
     closing.callback(frames.close)
     return frames, web
 

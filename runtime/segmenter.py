@@ -126,8 +126,7 @@ class Segmenter:
         self._class_vectors = ClassVectors(
             manifest, encoder, options.background, sensitivity, exact_words=options.exact_words
         )
-        default = THRESHOLD if manifest.threshold is None else manifest.threshold
-        self.threshold = default if options.threshold is None else options.threshold
+        self.threshold = self.default_threshold if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
         self.refinement = options.refinement  # may be set at any time, like `threshold`
         self.precision = "fp32"  # that the session runs, for information
@@ -184,6 +183,11 @@ class Segmenter:
         if not 0 <= value <= 1:
             raise UsageError(f"the threshold is {value:g}, expected a confidence from 0 to 1")
         self._threshold = value
+
+    @property
+    def default_threshold(self) -> float:
+        """The bundle's confidence threshold, or 0.3 where it states none."""
+        return THRESHOLD if self._manifest.threshold is None else self._manifest.threshold
 
     @property
     def at_once(self) -> int:

@@ -21,19 +21,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import SourceError, UsageError
+from ...runtime.capture.live.clip import LoopedClip
 from ...runtime.capture.live.live_source import LiveSource
 from ...runtime.draw.overlay import Style
 from ...runtime.engines.engine import EngineOptions
 from ...runtime.engines.registry import open_session
 from ...runtime.inference.smoothing import TemporalSmoother
 from ...runtime.interaction import Interaction
-from ...runtime.opencv import cv2
 from ...runtime.pipeline import run
 from ...runtime.segmenter import Segmenter
 from ...runtime.sinks.sink import Sink
@@ -91,37 +91,6 @@ class SoakResult:
     age_first_minute: float  # median age over median time in the network, of the first minute's frames
     age_last_minute: float  # the same of the last minute's
     samples: tuple[ProcessSample, ...] = field(repr=False)
-
-
-class _Loop:
-    """A `Capture` that plays a clip in a loop."""
-
-    def __init__(self, path: Path, *, unpaced: bool) -> None:
-        self._path = path
-        self._capture: Any = cv2.VideoCapture(str(path))
-        self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)
-        self._due = time.monotonic()
-        if not self._capture.isOpened():
-            raise SourceError(f"{path} does not decode as a video; give a clip such as .mp4 or .avi")
-
-    def read(self) -> tuple[bool, Any]:
-        """The next frame of the clip, at its time; after the last frame comes the first."""
-        time.sleep(max(0.0, self._due - time.monotonic()))
-        self._due = max(self._due + self._period, time.monotonic())
-        read, image = self._capture.read()
-        if not read:
-            self._capture.release()
-            self._capture = cv2.VideoCapture(str(self._path))
-            read, image = self._capture.read()
-        return bool(read), image
-
-    def get(self, prop: int) -> float:
-        """See `cv2.VideoCapture`."""
-        return float(self._capture.get(prop))
-
-    def release(self) -> None:
-        """Free the decoder."""
-        self._capture.release()
 
 
 class _SoakSink:
@@ -257,7 +226,7 @@ def measure_soak(
         segmenter.smoother = TemporalSmoother() if segmenter.task == "semantic" else None
         interaction = Interaction.of(segmenter, Style())
         stack.callback(interaction.close)
-        source = LiveSource(clip.name, lambda: _Loop(clip, unpaced=unpaced))
+        source = LiveSource(clip.name, lambda: LoopedClip(clip, unpaced=unpaced))
         watch = _SoakSink(interaction.vocabulary, minutes, tell)
         sinks: list[Sink] = [VideoSink(folder / "out.mp4", source.fps, live=source.live), watch]
         viewer = None

@@ -36,6 +36,7 @@ class CaptureOptions:
     reconnect: bool = True  # a lost source is opened again; else its loss ends the run
     fps: float | None = None  # photos: so many count as a second; None: one
     recursive: bool = False  # photos: also those in sub-folders
+    most_fps: float | None = None  # live: so many frames a second are decoded at most
 
     def __post_init__(self) -> None:
         if self.size is not None and not all(1 <= side <= _LARGEST for side in self.size):

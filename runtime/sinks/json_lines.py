@@ -44,20 +44,24 @@ class JsonSink:
     {"index": 41, "time": 9.3, "event": "lost", "reason": "camera 0 stopped sending frames"}
     {"index": 41, "time": 14.8, "event": "recovered", "seconds": 5.5}
 
+    The line of one of several cameras begins with its name: {"camera": "door", "index": 0, ...}.
+
     Each line is UTF-8, and reaches the file as soon as it is written.
     """
 
     wants_picture = False
 
-    def __init__(self, target: str, masks: MaskForm = MaskForm.NONE) -> None:
+    def __init__(self, target: str, masks: MaskForm = MaskForm.NONE, camera: str | None = None) -> None:
         """Write to the file `target`, or to standard output for "-". A pipe or device is written as it is.
 
-        A file that is there is emptied when the first line comes. Raises `SinkError`, `UsageError`.
+        A file that is there is emptied when the first line comes. `camera` is the name of one of several, which every
+        line begins with. Raises `SinkError`, `UsageError`.
         """
         if not target:
             raise UsageError("--json is empty; give a name such as out.jsonl, or - for standard output")
         self.place: str | None = target if target != "-" else None
         self._masks = masks
+        self._head = {} if camera is None else {"camera": camera}
         self._watch = LossWatch()
         self._lines: _Lines = _StandardOutput() if target == "-" else _LineFile(Path(target))
 
@@ -85,7 +89,7 @@ class JsonSink:
         self._lines.close()
 
     def _append(self, line: dict[str, Any]) -> None:
-        self._lines.append((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        self._lines.append((json.dumps({**self._head, **line}, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
 class _Lines(Protocol):

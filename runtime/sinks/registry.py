@@ -57,11 +57,16 @@ def open_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
     return opener(request)
 
 
-def open_json_sink(request: SinkRequest, inputs: Sequence[Path] = (), masks: MaskForm = MaskForm.NONE) -> Sink:
-    """The sink of `--json`, whatever its name is; `inputs` and errors as for `open_sink`."""
+def open_json_sink(
+    request: SinkRequest, inputs: Sequence[Path] = (), masks: MaskForm = MaskForm.NONE, camera: str | None = None
+) -> Sink:
+    """The sink of `--json`, whatever its name is; `camera` is the name of one of several.
+
+    `inputs` and errors as for `open_sink`.
+    """
     if request.target not in ("", "-"):
         _guard(request, inputs, "--json")
-    return JsonSink(request.target, masks)
+    return JsonSink(request.target, masks, camera)
 
 
 def open_mask_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:

@@ -207,7 +207,7 @@ class WebServer:
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            response = error if error.status < 400 else error_reply(error.status, error.reason)
+            response = error_reply(error.status, error.reason)
         except Superseded as error:
             response = error_reply(409, str(error))
         except OvsError as error:
@@ -238,7 +238,7 @@ class WebServer:
 
     async def _to_page(self, request: web.Request) -> web.StreamResponse:
         self._view(request)
-        raise web.HTTPFound(f"{request.rel_url.raw_path}/")
+        return web.Response(status=302, headers={"Location": f"{request.rel_url.raw_path}/"})
 
     async def _get_file(self, request: web.Request) -> web.StreamResponse:
         body, kind = self._files[request.path]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from ..status import Status
 from .access import DEFAULT_ADDRESS, Guard, parse_address
 from .broadcast import PublishedFrame
 
+if TYPE_CHECKING:
+    from .view import View
+
 
 @dataclass(frozen=True)
 class WebOptions:
@@ -27,25 +31,15 @@ class WebOptions:
     title: str = ""  # the source's name, for the page's heading
 
 
-class WebSink:
-    """Serves the page at `url` until closed."""
+class ViewSink:
+    """Shows one stream of frames in a view of the web viewer, and records it on demand."""
 
-    def __init__(self, options: WebOptions, interaction: Interaction) -> None:
-        """Raises `UsageError` for an invalid address or token, `SinkError` for a port in use,
-        `MissingExtraError` where the extra `web` is not installed."""
-        from .server import WebServer
-        from .view import View
-
-        address = parse_address(options.address)
-        guard = Guard(address, options.token)
+    def __init__(self, view: View, recorder: Recorder, recordings: Path) -> None:
+        """`recordings` is the recorder's folder."""
         self.place: str | None = None  # the folder of the recordings, once there are any
-        self._folder = options.recordings
-        self._recorder = Recorder(options.recordings)
-        self._server = WebServer(address, guard)
-        self._view = View(interaction, self._recorder, options.title)
-        self._server.add(self._view)
-        interaction.vocabulary.start()
-        self.url = address.url(self._server.port, guard.token)
+        self._folder = recordings
+        self._recorder = recorder
+        self._view = view
 
     @property
     def wants_picture(self) -> bool:
@@ -73,6 +67,29 @@ class WebSink:
             self.place = f"{self._folder}/"
 
     def close(self) -> None:
-        """Disconnect the viewers and free the port."""
+        """Complete a recording as far as it got."""
         self._recorder.close()
+
+
+class WebSink(ViewSink):
+    """Serves the page at `url` until closed."""
+
+    def __init__(self, options: WebOptions, interaction: Interaction) -> None:
+        """Raises `UsageError` for an invalid address or token, `SinkError` for a port in use,
+        `MissingExtraError` where the extra `web` is not installed."""
+        from .server import WebServer
+        from .view import View
+
+        address = parse_address(options.address)
+        guard = Guard(address, options.token)
+        recorder = Recorder(options.recordings)
+        super().__init__(View(interaction, recorder, options.title), recorder, options.recordings)
+        self._server = WebServer(address, guard)
+        self._server.add(self._view)
+        interaction.vocabulary.start()
+        self.url = address.url(self._server.port, guard.token)
+
+    def close(self) -> None:
+        """Disconnect the viewers and free the port."""
+        super().close()
         self._server.close()

@@ -30,13 +30,17 @@ def open_source(request: SourceRequest) -> LiveSource:
     if device.startswith(CSI):
         ways, flip = _csi_ways(device, options), None  # flipped in hardware
         opened = partial(open_capture, name, ways, _csi_advice)
-        return LiveSource(name, opened, flip=flip, reconnect=options.reconnect, advice=_csi_advice)
+        return LiveSource(
+            name, opened, flip=flip, reconnect=options.reconnect, most_fps=options.most_fps, advice=_csi_advice
+        )
     number = device.isascii() and device.isdigit() and len(device) < 6
     if not number and not os.path.exists(device):
         raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
     ways = _device_ways(int(device) if number else device, options)
     opened = partial(_open, name, ways, options)
-    return LiveSource(name, opened, flip=options.flip_code, reconnect=options.reconnect, advice=_advice)
+    return LiveSource(
+        name, opened, flip=options.flip_code, reconnect=options.reconnect, most_fps=options.most_fps, advice=_advice
+    )
 
 
 def _open(name: str, ways: list[Way], options: CaptureOptions) -> Any:

@@ -23,6 +23,7 @@ from ...frame import Frame
 from ...opencv import cv2
 from ...status import PLAYING
 from ..source import Sound
+from .pace import Grabbing, Pace, Skipping
 
 PATIENCE = 5.0  # seconds without a frame after which a source counts as lost
 OPEN_PATIENCE = 15.0  # seconds a source may take to open and send its first frame
@@ -72,7 +73,11 @@ class _Reader:
             self.end(SourceError(f"{self._source.name} does not open ({error})"))
             return
         try:
+            pace = Pace(self._source.most_fps)
             while not self.left:
+                if not pace.wait() and _passed_by(capture):
+                    self.last = time.monotonic()
+                    continue
                 read, image = capture.read()
                 if not read or image is None or image.ndim != 3:
                     self.end(self._source.loss("stopped sending frames"))
@@ -105,14 +110,17 @@ class LiveSource:
         *,
         flip: int | None = None,
         reconnect: bool = True,
+        most_fps: float | None = None,
         advice: Callable[[], str] = lambda: "",
         patience: float = PATIENCE,
     ) -> None:
         """Opens the source and waits for its first frame; raises `SourceError` where none comes.
 
         `flip` is OpenCV's code: 0 upside down, 1 left to right, -1 both. Without `reconnect`, a loss is an error.
+        `most_fps` frames a second are decoded, the others are left.
         """
         self.name = name
+        self.most_fps = most_fps
         self.open_capture = open_capture
         self.fps = _USUAL_FPS
         self.dropped = 0
@@ -256,6 +264,13 @@ class LiveSource:
                     return self.loss(f"{what} for {patience:g} s")
                 self._changed.wait(left)
             return reader.reason or self.loss("was closed")
+
+
+def _passed_by(capture: Capture) -> bool:
+    """Wait for the next frame of `capture` and leave it undecoded; False where it ended or cannot do that."""
+    if isinstance(capture, Skipping):
+        return capture.skip()
+    return isinstance(capture, Grabbing) and bool(capture.grab())
 
 
 def _first_sentence(error: OvsError) -> str:

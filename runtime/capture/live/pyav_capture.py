@@ -38,29 +38,51 @@ class PyavCapture:
         self._stream.thread_type = "SLICE"  # threads that work on several frames hold each back by as many
         self._packets = self._container.demux(self._stream)
         self._ready: deque[Any] = deque()
+        # A picture that no other needs is left as it is, as all of Motion JPEG are.
+        self._alone = bool(getattr(self._stream.codec_context.codec, "intra_only", False))
 
     def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
         """Wait for the next picture; (False, None) at the end, or where nothing comes for too long."""
-        damaged = 0
-        while not self._ready:
-            try:
-                packet = next(self._packets, None)
-            except (self._av.error.FFmpegError, OSError):
-                return False, None
-            if packet is None:
-                return False, None
-            try:
-                self._ready.extend(self._stream.codec_context.decode(packet))
-            except self._av.error.EOFError:
-                return False, None
-            except self._av.error.FFmpegError:
-                damaged += 1
-                if damaged >= _MOST_DAMAGED:
-                    return False, None
+        if not self._decode():
+            return False, None
         frame = self._ready.popleft()
         image = frame.to_ndarray(format="bgr24")
         turns = round(frame.rotation / 90) % 4
         return True, np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def skip(self) -> bool:
+        """Wait for the next picture and leave it, undecoded where no later one needs it; False at the end."""
+        if self._alone and not self._ready:
+            packet = self._packet()
+            return packet is not None and packet.size > 0
+        if not self._decode():
+            return False
+        self._ready.popleft()
+        return True
+
+    def _decode(self) -> bool:
+        """Have a picture ready; False at the end."""
+        damaged = 0
+        while not self._ready:
+            packet = self._packet()
+            if packet is None:
+                return False
+            try:
+                self._ready.extend(self._stream.codec_context.decode(packet))
+            except self._av.error.EOFError:
+                return False
+            except self._av.error.FFmpegError:
+                damaged += 1
+                if damaged >= _MOST_DAMAGED:
+                    return False
+        return True
+
+    def _packet(self) -> Any:
+        """The next packet; None where the connection is lost."""
+        try:
+            return next(self._packets, None)
+        except (self._av.error.FFmpegError, OSError):
+            return None
 
     def get(self, prop: int) -> float:
         """The rate."""

@@ -61,4 +61,4 @@ def open_source(request: SourceRequest) -> LiveSource:
     if options.size is not None or options.mjpg:
         raise UsageError("a screen has its own size and no MJPG; leave out --size and --mjpg")
     opened = partial(_Screen, int(number), options.rate or _USUAL_RATE)
-    return LiveSource(url, opened, flip=options.flip_code, reconnect=options.reconnect)
+    return LiveSource(url, opened, flip=options.flip_code, reconnect=options.reconnect, most_fps=options.most_fps)

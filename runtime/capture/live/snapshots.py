@@ -51,4 +51,4 @@ def open_snapshots(request: SourceRequest, fetch: Callable[[], Image]) -> LiveSo
         raise UsageError("the camera at an address decides the size of its pictures; leave out --size and --mjpg")
     opened = partial(_Snapshots, fetch, options.rate or _USUAL_RATE)
     name = redact_address(request.address)[:200]
-    return LiveSource(name, opened, flip=options.flip_code, reconnect=options.reconnect)
+    return LiveSource(name, opened, flip=options.flip_code, reconnect=options.reconnect, most_fps=options.most_fps)

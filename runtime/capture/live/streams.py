@@ -25,7 +25,9 @@ def open_source(request: SourceRequest) -> LiveSource:
         raise UsageError("a stream has the size and rate its sender gives it; leave out --size, --rate and --mjpg")
     name = redact_address(url)[:200]
     opened = partial(_open, name, url)
-    return LiveSource(name, opened, flip=options.flip_code, reconnect=options.reconnect, advice=_advice)
+    return LiveSource(
+        name, opened, flip=options.flip_code, reconnect=options.reconnect, most_fps=options.most_fps, advice=_advice
+    )
 
 
 def _open(name: str, url: str) -> Capture:

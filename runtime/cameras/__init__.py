@@ -1,0 +1,1 @@
+"""Several cameras on one network: configuration, fair turns, supervision, metrics."""

@@ -1,0 +1,254 @@
+"""One of several cameras: its source, its classes, its outputs, and what happens when one of them fails.
+
+    source ──► newest frame ──► (turn on the network) ──► outputs
+
+The source and the outputs have a thread each. Whatever goes wrong stays within the camera: it is said once, shown on
+the page and in the metrics, and tried again at growing intervals.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ...bundle.errors import OvsError, SourceError
+from ..capture.source import Source
+from ..draw.overlay import Style, draw
+from ..frame import Frame
+from ..inference.frame_processor import Inferred
+from ..inference.keyframes import Keyframes
+from ..interaction import Interaction
+from ..segmenter import Segmenter
+from ..sinks.sink import Sink
+from ..sinks.source_events import LossNotes
+from ..status import PLAYING, Status
+from ..threads.channel import Channel, Ended
+from .config import CameraConfig
+from .counts import CameraCounts, CameraState
+from .opening import open_camera, open_outputs
+from .shared_model import apply_settings
+from .turns import Slot, Turns
+
+_TICK = 0.2  # seconds after which sinks and figures hear that no frame came
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a camera that failed is opened again: doubled each time
+_PATIENCE = 5.0  # seconds for the threads to end; one that hangs in a driver is left behind
+
+Tell = Callable[[str], None]
+Turn = tuple["Camera", Frame]
+
+
+class Camera:
+    """A camera from `start` to `stop`."""
+
+    def __init__(self, name: str, config: CameraConfig, segmenter: Segmenter, turns: Turns[Turn], tell: Tell) -> None:
+        """`segmenter` is the camera's own, with its classes; `tell` is told of losses and failures, one line each."""
+        self.name = name
+        self.config = config
+        self.segmenter = segmenter
+        self.interaction = Interaction.of(self.segmenter, _style(config), config.presets)
+        self.counts = CameraCounts()
+        self._steps = Keyframes(self.segmenter, config.keyframes)
+        self._turns = turns
+        self._slot: Slot[Turn] = turns.join()
+        self._tell: Tell = lambda text: tell(f"{name}: {text}")
+        self._sinks: list[Sink] = [LossNotes(self._tell)]
+        self._opened = False  # whether the outputs are
+        self._source: Source | None = None
+        self._failure: str | None = None  # why it does not play, while it does not
+        self._retry_at: float | None = None
+        self._error: BaseException | None = None  # of the network or the outputs, for the thread of the source
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # of the source, the failure and the sinks
+        self._inferred: Channel[tuple[Frame, Inferred]] = Channel(newest=True)
+        self._threads = [
+            threading.Thread(target=work, name=f"{name} {what}", daemon=True)
+            for what, work in (("source", self._supervise), ("outputs", self._deliver))
+        ]
+
+    def add(self, sink: Sink) -> None:
+        """Give frames to a further sink, before `start`."""
+        self._sinks.append(sink)
+
+    def start(self) -> None:
+        """Open the source and go on until `stop`; returns at once."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the threads and complete the outputs."""
+        self._stopping.set()
+        with self._lock:
+            source = self._source
+        if source is not None:
+            source.close()
+        self._turns.leave(self._slot)
+        self._inferred.finish()
+        deadline = time.monotonic() + _PATIENCE
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        self.interaction.close()
+        self.segmenter.close()
+
+    def change(self, config: CameraConfig) -> None:
+        """Take over what `config` says of classes, labels and pictures; the rest of it is as it was.
+
+        Raises `UsageError` for impossible classes; then nothing has changed.
+        """
+        if config.classes != self.config.classes or _is_file(config.classes):
+            self.segmenter.set_classes(config.classes)
+        apply_settings(self.segmenter, config)
+        style, now = _style(config), self.interaction.controls
+        now.change(
+            threshold=self.segmenter.threshold,
+            opacity=style.opacity,
+            outlines=style.outlines,
+            names=style.names,
+            legend=style.legend,
+        )
+        self.interaction.vocabulary.presets = config.presets
+        self.config = config
+
+    def infer(self, frame: Frame) -> None:
+        """Run the network on `frame`; called in turn with the other cameras, in a thread of theirs."""
+        inferred = self._steps.infer(self._steps.prepare(frame.image))
+        with suppress(Ended):  # it is being stopped
+            self._inferred.put((frame, inferred))
+
+    def fail(self, error: BaseException) -> None:
+        """The network or an output failed on this camera: it starts again."""
+        with self._lock:
+            self._error = self._error or error
+            source = self._source
+        if source is not None:
+            source.close()
+
+    @property
+    def state(self) -> tuple[CameraState, str | None]:
+        """What it is doing, and why where it does not play."""
+        with self._lock:
+            failure, source, retry_at = self._failure, self._source, self._retry_at
+        if failure is not None:
+            left = "" if retry_at is None else f"; reconnecting in {max(1, math.ceil(retry_at - time.monotonic()))} s"
+            return CameraState.FAILED, f"{failure}{left}"
+        if source is None:
+            return CameraState.OPENING, None
+        found = source.state
+        return (CameraState.PLAYING, None) if found == PLAYING else (CameraState.LOST, found.removeprefix("lost: "))
+
+    @property
+    def dropped(self) -> int:
+        """Stale frames that a newer one replaced, so far."""
+        with self._lock:
+            own = 0 if self._source is None else self._source.dropped
+        return self.counts.dropped_before + own + self._slot.replaced + self._inferred.replaced
+
+    def status(self, frame: Frame | None = None, timings: dict[str, float] | None = None) -> Status:
+        """The state at `frame`, or while none comes."""
+        age = None if frame is None else (time.monotonic() - frame.captured) * 1e3
+        _, reason = self.state
+        source = PLAYING if reason is None else f"lost: {reason}"
+        return Status(self.counts.fps, age, timings or {}, self.dropped, source)
+
+    # -- the thread of the source ------------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stopping.is_set():
+            before = self.counts.frames
+            try:
+                self._play()
+            except Exception as error:  # noqa: BLE001 - whatever it is, only this camera has it
+                if self._stopping.is_set():
+                    return
+                reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+                pause = _FIRST_PAUSE if self.counts.frames > before else pause
+                with self._lock:
+                    self._failure, self._retry_at = reason, time.monotonic() + pause
+                self.counts.failures += 1
+                self._stopping.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _play(self) -> None:
+        """Offer the source's frames until it ends; returns when the camera is stopped."""
+        source = open_camera(self.config)
+        try:
+            with self._lock:
+                self._source, self._failure, self._retry_at, self._error = source, None, None, None
+            if self._stopping.is_set():
+                return
+            if not self._opened:
+                self._sinks += open_outputs(self.name, self.config, source)
+                self._opened = True
+            for frame in source:
+                self._slot.put((self, frame))
+            if not self._stopping.is_set():
+                raise self._error or SourceError(f"{source.name} has ended")
+        finally:
+            with self._lock:
+                self._source = None
+                self.counts.dropped_before += source.dropped
+            self._slot.clear()
+            source.close()
+
+    # -- the thread of the outputs -----------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        complete = False
+        try:
+            while True:
+                found = self._inferred.get(_TICK)
+                try:
+                    if found is None:
+                        self.counts.idle()
+                        self._each(lambda sink: sink.idle(None, self.status()))
+                    else:
+                        self._finish(*found)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self.fail(error)
+        except Ended:
+            complete = True
+        finally:
+            for sink in self._sinks:
+                with suppress(Exception):
+                    if complete:
+                        sink.finish()
+                    sink.close()
+
+    def _finish(self, frame: Frame, inferred: Inferred) -> None:
+        prediction = self._steps.finish(inferred)
+        start = time.perf_counter()
+        picture = None
+        if any(sink.wants_picture for sink in self._sinks):
+            picture = draw(frame.image, prediction, self.interaction.controls.style, self.status(frame))
+        timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
+        status = self.status(frame, timings)
+        self.counts.frame(status.age_ms or 0.0, timings.get("model"))
+        self._each(lambda sink: sink.write(frame, prediction, picture, status))
+
+    def _each(self, call: Callable[[Sink], object]) -> None:
+        """Call every sink; one that fails is closed and gets nothing more, and what it has written stays."""
+        for sink in list(self._sinks):
+            self._call(sink, call)
+
+    def _call(self, sink: Sink, call: Callable[[Sink], object]) -> None:
+        try:
+            call(sink)
+        except Exception as error:  # noqa: BLE001 - an output that fails must not end the others
+            reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+            self._tell(f"an output failed and is given up: {reason}")
+            self.counts.output_failures += 1
+            self._sinks.remove(sink)
+            with suppress(Exception):
+                sink.close()
+
+
+def _style(config: CameraConfig) -> Style:
+    return Style(opacity=config.opacity, names=config.names, legend=config.legend, figures=config.badge)
+
+
+def _is_file(classes: str | tuple[str, ...]) -> bool:
+    return isinstance(classes, str) and classes.startswith("@")

@@ -1,0 +1,222 @@
+"""The configuration of `ovs-run --config`: a TOML file with a table for the model, the page and each camera.
+
+    [model]
+    precision = "auto"
+
+    [web]
+    address = "0.0.0.0:8080"
+
+    [defaults]                      # keys of cameras, for those that do not give them
+    classes = "person, car|van"
+
+    [cameras.yard]
+    source = "rtsp://user:${YARD_PASSWORD}@192.168.1.20/stream"
+
+    [cameras.door]
+    source = "0"
+    classes = ["person", "parcel|box"]
+    json = "door.jsonl"
+
+Paths are relative to the file's folder. docs/guides/cameras.md lists all keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from ...bundle.addresses import scheme_of
+from ...bundle.errors import UsageError
+from ..capture.options import CaptureOptions, Flip, parse_size
+from ..engines.registry import providers
+from ..options import TASKS
+from ..sinks.mask_form import MaskForm
+from ..vocabulary.sensitivity import Sensitivity
+from .tables import Between, Place, load_toml, read_table, table_of
+
+MOST_CAMERAS = 64
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+_TABLES = ("model", "web", "defaults", "cameras")
+
+
+class Sharing(str, Enum):
+    """How frames of several cameras share a CPU."""
+
+    AUTO = "auto"  # side by side on a CPU: benchmarks/results/cameras.json
+    SIDE_BY_SIDE = "side-by-side"  # as many frames as cores, up to four, at the same time: more frames a second
+    ONE_AT_A_TIME = "one-at-a-time"  # all cores on one frame: less time for each
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Table `[model]`: the network that all cameras share."""
+
+    bundle: Path | None = None  # folder NAME.ovs; None: the embedded model
+    precision: str = "auto"
+    provider: str = "auto"
+    plan: Path | None = None  # folder of a TensorRT plan
+    threads: Annotated[int, Between(0, 4096)] = 0  # of the CPU; 0: one per core
+    task: str = "auto"
+    force: bool = False  # run a precision even if it failed its comparison with FP32
+    sharing: Sharing = Sharing.AUTO
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("provider", self.provider, providers()), ("task", self.task, TASKS)):
+            if value not in known:
+                raise UsageError(f'{name} is "{value[:40]}", expected one of: {", ".join(known)}')
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """Table `[web]`: the page and the metrics. Without the table there is neither."""
+
+    address: str = "127.0.0.1:8080"  # HOST:PORT
+    token: str | None = None  # None: generated if other machines can connect
+    recordings: Path = Path("recordings")  # folder; each camera has its own in it
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Table `[cameras.NAME]`."""
+
+    source: str  # as of --camera; or a video file, which is played in a loop
+    classes: str | tuple[str, ...]  # as of --classes, or a list
+    # -- labels
+    background: str = "auto"
+    exact_words: bool = False
+    threshold: Annotated[float | None, Between(0, 1)] = None
+    sensitivity: Sensitivity = Sensitivity.NORMAL
+    stuff: tuple[str, ...] = ()
+    smooth: Annotated[float | None, Between(0, 1)] = None  # strength of temporal smoothing; None: 0.9, panoptic 0
+    keyframes: Annotated[int, Between(1, 100)] = 1
+    refine_edges: bool = False
+    min_region: Annotated[float, Between(0, 1)] = 0.0
+    presets: tuple[str, ...] = ()  # class lists for the keys 1 to 9 of the page
+    # -- capture
+    max_fps: Annotated[float, Between(0.01, 1000)] = 30.0  # frames a second decoded and segmented at most
+    size: str | None = None  # "1280x720"
+    rate: Annotated[float | None, Between(0.01, 1000)] = None
+    mjpg: bool = False
+    flip: Flip = Flip.NONE
+    # -- pictures and outputs
+    opacity: Annotated[float, Between(0, 1)] = 0.5
+    names: bool = True
+    legend: bool = False
+    badge: bool = False
+    save: str | None = None
+    json: str | None = None
+    masks: MaskForm = MaskForm.NONE  # in the JSON lines
+    save_masks: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise UsageError('source is empty, expected a camera such as "0" or "rtsp://host/stream"')
+        if not self.classes or not str(self.classes).strip():
+            raise UsageError('classes is empty, expected names such as "person, bike|bicycle"')
+        self.capture  # noqa: B018 - raises for a size that is none
+        if self.masks is not MaskForm.NONE and self.json is None:
+            raise UsageError("masks is for JSON lines; add json, or use save_masks")
+
+    @property
+    def capture(self) -> CaptureOptions:
+        """What is asked of the source."""
+        return CaptureOptions(parse_size(self.size), self.rate, self.mjpg, self.flip)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Files and folders that are written."""
+        return tuple(name for name in (self.save, self.json, self.save_masks) if name not in (None, "-"))
+
+    @property
+    def kept(self) -> CameraConfig:
+        """The configuration without what a running camera can change: its classes and how its pictures are labelled."""
+        return replace(
+            self, classes="any", threshold=None, sensitivity=Sensitivity.NORMAL, refine_edges=False, min_region=0.0,
+            opacity=0.5, names=True, legend=False, badge=False, presets=(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CamerasConfig:
+    """A whole configuration."""
+
+    cameras: Mapping[str, CameraConfig]  # by name
+    model: ModelConfig = field(default_factory=ModelConfig)
+    web: WebConfig | None = None
+    path: Path | None = None  # of the file; None: the cameras are options of the command
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.cameras) <= MOST_CAMERAS:
+            raise UsageError(f"{len(self.cameras)} cameras are given, expected 1 to {MOST_CAMERAS}")
+        taken: dict[str, str] = {}
+        for name, camera in self.cameras.items():
+            for output in camera.outputs:
+                if output in taken:
+                    raise UsageError(
+                        f"the cameras {taken[output]} and {name} both write {output}; give each its own output"
+                    )
+                taken[output] = name
+
+
+def read_config(path: Path) -> CamerasConfig:
+    """The configuration in the file at `path`. Raises `UsageError` in one line with file, table and key."""
+    tables, top = load_toml(path), Place(str(path))
+    for key in tables:
+        if key not in _TABLES:
+            raise top.error(f"[{key}]", f"is unknown; expected the tables {', '.join(_TABLES)}")
+    folder = path.parent.absolute()
+    model = read_table(table_of(tables.get("model", {}), top, "model"), ModelConfig, top.within("model"))
+    model = replace(model, **_absolute(folder, bundle=model.bundle, plan=model.plan))
+    web = None
+    if "web" in tables:
+        web = read_table(table_of(tables["web"], top, "web"), WebConfig, top.within("web"))
+        web = replace(web, recordings=folder / web.recordings)
+    try:
+        return CamerasConfig(dict(_cameras(tables, top, folder)), model, web, path)
+    except UsageError as error:
+        raise error if str(error).startswith(f"{path}:") else UsageError(f"{path}: [cameras] {error}") from error
+
+
+def _cameras(tables: Mapping[str, Any], top: Place, folder: Path) -> Iterator[tuple[str, CameraConfig]]:
+    defaults = table_of(tables.get("defaults", {}), top, "defaults")
+    # Read alone, with what has no default put in, so that its mistakes are told of it and not of a camera.
+    read_table({"source": "0", "classes": "any", **defaults}, CameraConfig, top.within("defaults"))
+    cameras = table_of(tables.get("cameras", {}), top, "cameras")
+    for name, values in cameras.items():
+        place = top.within("cameras")
+        if not is_name(name):
+            raise place.error(repr(name[:80]), "is no name of a camera; expected letters, digits, - and _, up to 64")
+        own = table_of(values, place, name)
+        camera = read_table({**defaults, **own}, CameraConfig, place.within(name))
+        yield name, _relative_to(folder, camera)
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can name a camera: it stands in addresses, in file names and in metrics."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _relative_to(folder: Path, camera: CameraConfig) -> CameraConfig:
+    """`camera` with the paths of a file in `folder`."""
+    outputs: dict[str, Any] = {
+        name: value
+        if value == "-"
+        else str(folder / value) + ("/" if value.endswith("/") else "")  # a folder stays one
+        for name in ("save", "json", "save_masks")
+        if (value := getattr(camera, name)) is not None
+    }
+    classes, source = camera.classes, camera.source
+    if isinstance(classes, str) and classes.startswith("@"):
+        classes = f"@{folder / classes[1:]}"
+    if scheme_of(source) is None and (folder / source).is_file():
+        source = str(folder / source)
+    return replace(camera, classes=classes, source=source, **outputs)
+
+
+def _absolute(folder: Path, **paths: Path | None) -> dict[str, Any]:
+    return {name: None if path is None else folder / path for name, path in paths.items()}

@@ -1,0 +1,181 @@
+"""The run of `ovs-run --config`, and of several `--camera`: starts the service, obeys signals, says what happened."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ...bundle.errors import OvsError, UsageError, note
+from ..options import WEB_ADDRESS, RunOptions
+from ..vocabulary.live import read_presets
+from .config import CameraConfig, CamerasConfig, ModelConfig, WebConfig, is_name, read_config
+from .service import CameraService, said_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_TICK = 0.5  # seconds between two looks whether the network has failed
+
+_ONE_ONLY = ("show", "why", "watch_classes", "max_frames")  # options that make no sense for several cameras
+
+
+def run_cameras(options: RunOptions) -> int:
+    """Run all cameras until SIGINT or SIGTERM; returns the exit code. Raises `OvsError`.
+
+    With --config, SIGHUP reads the file again. A file that is no good is said in one line, and changes nothing.
+    """
+    config = _config(options)
+    with _Signals(reloads=options.config is not None) as signals, CameraService(config, note) as service:
+        service.start()
+        if service.url is not None:
+            print(f"viewer: {service.url}", file=sys.stderr, flush=True)
+        elif not any(camera.outputs for camera in config.cameras.values()):
+            note("no output is selected; add [web] to see a page, or save or json to a camera to keep results")
+        while not signals.stop.is_set() and not service.failed.is_set():
+            signals.changed.wait(_TICK)
+            if signals.changed.is_set():
+                signals.changed.clear()
+                if signals.reload.is_set():
+                    signals.reload.clear()
+                    _reload(service, lambda: _config(options))
+        if service.failed.is_set() and service.error is not None:
+            raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
+        frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)
+    print(f"{frames} frames of {count} camera{'' if count == 1 else 's'}", file=sys.stderr)
+    return 0
+
+
+def _reload(service: CameraService, read: Callable[[], CamerasConfig]) -> None:
+    try:
+        said = service.reload(read())
+    except OvsError as error:
+        note(f"the configuration is as before: {error}")
+        return
+    for line in said or ["the configuration is read again; nothing is different"]:
+        note(line)
+
+
+class _Signals:
+    """SIGINT and SIGTERM set `stop`, SIGHUP sets `reload`, or `stop` where nothing can be read again; a second SIGINT
+    interrupts."""
+
+    def __init__(self, *, reloads: bool) -> None:
+        self.stop = threading.Event()
+        self.reload = threading.Event()
+        self.changed = threading.Event()
+        self._reloads = reloads
+
+    def __enter__(self) -> Self:
+        self._before: dict[int, object] = {}
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                reloads = self._reloads and name == "SIGHUP"
+                # `nohup` has SIGHUP ignored, and so it stays where it would only end the run.
+                if number is not None and (reloads or signal.getsignal(number) != signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, stack: FrameType | None) -> None:
+        if self._reloads and number == getattr(signal, "SIGHUP", None):
+            self.reload.set()
+        elif self.stop.is_set():
+            raise KeyboardInterrupt
+        else:
+            self.stop.set()
+        self.changed.set()
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _config(options: RunOptions) -> CamerasConfig:
+    if options.config is None:
+        return from_options(options)
+    config = read_config(options.config)
+    if config.web is not None and config.web.token is None and options.token is not None:
+        config = replace(config, web=replace(config.web, token=options.token))
+    return config
+
+
+def from_options(options: RunOptions) -> CamerasConfig:
+    """The configuration that several `--camera` and the other options of `ovs-run` stand for.
+
+    Outputs get the cameras' names: `--save out.mp4` writes out_NAME.mp4, `--save out` out_NAME. Raises `UsageError`.
+    """
+    for name in _ONE_ONLY:
+        if getattr(options, name) not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')} is for one camera; leave it out, or give one --camera")
+    assert options.classes is not None
+    stuff = () if options.stuff is None else tuple(name.strip() for name in options.stuff.split(","))
+    common = CameraConfig(
+        source="0",
+        classes=options.classes,
+        background=options.background,
+        exact_words=options.exact_words,
+        threshold=options.threshold,
+        sensitivity=options.sensitivity,
+        stuff=stuff,
+        smooth=options.smooth,
+        keyframes=options.keyframes,
+        refine_edges=options.refine_edges,
+        min_region=options.min_region,
+        presets=read_presets(options.preset),
+        size=options.size,
+        rate=options.rate,
+        mjpg=options.mjpg,
+        flip=options.flip,
+        opacity=options.opacity,
+        names=options.names,
+        legend=bool(options.legend),
+        badge=bool(options.badge),
+        masks=options.mask_form,
+        json=options.json,
+        overwrite=options.overwrite,
+    )
+    cameras = {
+        name: replace(
+            common,
+            source=source,
+            save=_named(options.save, name),
+            json=_named(options.json, name),
+            save_masks=_named(options.save_masks, name),
+        )
+        for name, source in _named_sources(options.camera)
+    }
+    model = ModelConfig(
+        options.model, options.precision, options.provider, options.plan, options.threads, options.task, options.force
+    )
+    address = options.web if options.web is not None or options.writes_files else WEB_ADDRESS
+    web = None if address is None else WebConfig(address, options.token, options.recordings)
+    return CamerasConfig(cameras, model, web)
+
+
+def _named_sources(given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Name and source of "door=rtsp://…" or of a source alone, which is called by its number."""
+    seen: set[str] = set()
+    for number, text in enumerate(given, 1):
+        found = re.match(r"([^=:/]*)=(.+)", text)
+        name, source = (found[1], found[2]) if found else (f"camera{number}", text)
+        if not is_name(name) or name in seen:
+            problem = "is given twice" if name in seen else "is no name; expected letters, digits, - and _"
+            raise UsageError(f"the camera {name[:80]!r} {problem}: --camera NAME=SOURCE")
+        seen.add(name)
+        yield name, source
+
+
+def _named(output: str | None, camera: str) -> str | None:
+    """An output's name with the camera's in it."""
+    if output in (None, "", "-"):
+        return output
+    assert output is not None
+    path = Path(output)
+    return str(path.with_name(f"{path.stem}_{camera}{path.suffix}")) + ("/" if output.endswith("/") else "")

@@ -1,0 +1,224 @@
+"""All cameras of a configuration on one network, and their page; the configuration can be replaced while they run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...bundle.errors import OvsError, UsageError
+from ..segmenter import Segmenter
+from ..sinks.video_files.recorder import Recorder
+from ..threads.channel import Ended
+from ..viewer.access import Guard, parse_address
+from ..viewer.sink import ViewSink
+from .camera import Camera, Tell, Turn
+from .config import CameraConfig, CamerasConfig, WebConfig
+from .metrics import exposition
+from .shared_model import SharedModel
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_PATIENCE = 5.0  # seconds for the threads of the network to end
+
+
+class CameraService:
+    """Runs from `start` to `close`. `failed` is set when the network itself fails."""
+
+    def __init__(self, config: CamerasConfig, tell: Tell) -> None:
+        """Loads the network and encodes all classes, so that what is wrong shows now.
+
+        `tell` is told of losses, failures and changes. Raises `OvsError`.
+        """
+        self._config = config
+        self._tell = tell
+        self._begun = time.time()
+        self._cameras: dict[str, Camera] = {}
+        self._turns: Turns[Turn] = Turns()
+        self._changing = threading.Lock()
+        self._failures = 0  # of the network, since it last worked
+        self.failed = threading.Event()
+        self.error: BaseException | None = None
+        self.url: str | None = None  # of the page
+        with ExitStack() as undo:
+            self._model = SharedModel(config.model)
+            undo.callback(self._model.close)
+            for name, camera in config.cameras.items():
+                self._cameras[name] = self._made(name, camera)
+            self._server = None if config.web is None else self._serve(config.web)
+            undo.pop_all()
+        # While one frame is in the network another one is prepared; where several are, that happens anyway.
+        workers = max(2, self._model.at_once)
+        self._workers = [threading.Thread(target=self._work, name="network", daemon=True) for _ in range(workers)]
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """The cameras in the order of the configuration."""
+        return list(self._cameras.values())
+
+    @property
+    def at_once(self) -> int:
+        """How many frames the network takes at the same time."""
+        return self._model.at_once
+
+    def start(self) -> None:
+        """Start all cameras; returns at once."""
+        for camera in self.cameras:
+            self._show(camera)
+            camera.start()
+        for worker in self._workers:
+            worker.start()
+
+    def reload(self, config: CamerasConfig) -> list[str]:
+        """Take over `config`: what it changes, line by line for people. Cameras that it leaves as they are go on.
+
+        A camera whose classes and settings of labels and pictures alone are others goes on, too, with them from its
+        next frame on. Raises `OvsError` for classes that are impossible; then nothing has changed.
+        """
+        with self._changing:
+            before = self._config
+            changed = {name: camera for name, camera in config.cameras.items() if camera != before.cameras.get(name)}
+            reread = [name for name in config.cameras if name not in changed and _reads_file(config.cameras[name])]
+            live = {
+                name for name in changed if name in before.cameras and changed[name].kept == before.cameras[name].kept
+            }
+            for name, settings in changed.items():  # before anything is different
+                self._made_segmenter(name, settings)
+            fresh = {name: self._made(name, changed[name]) for name in changed if name not in live}
+            said = []
+            for name in [*before.cameras]:
+                if name not in config.cameras or name in fresh:
+                    self._remove(name)
+                    said += [] if name in fresh else [f"{name}: removed"]
+            for name, camera in fresh.items():
+                said.append(f"{name}: {'opened again' if name in before.cameras else 'added'}")
+                self._cameras[name] = camera
+                self._show(camera)
+                camera.start()
+            for name in [*live, *reread]:
+                self._cameras[name].change(config.cameras[name])
+                said += [f"{name}: changed"] if name in live else []
+            self._cameras = {name: self._cameras[name] for name in config.cameras}
+            for what, old, new in (("model", before.model, config.model), ("web", before.web, config.web)):
+                if old != new:
+                    said.append(f"[{what}] is as before: it changes when the program is started again")
+            self._config = replace(config, model=before.model, web=before.web)
+            return said
+
+    def overview(self) -> list[dict[str, Any]]:
+        """What the grid shows of each camera."""
+        entries = []
+        for camera in self.cameras:
+            state, reason = camera.state
+            entries.append(
+                {
+                    "name": camera.name,
+                    "state": state.value,
+                    "reason": reason,
+                    "fps": camera.counts.fps,
+                    "age_ms": camera.counts.age_ms,
+                    "model_ms": camera.counts.model_ms,
+                    "frames": camera.counts.frames,
+                    "dropped": camera.dropped,
+                    "classes": list(camera.segmenter.active.labels),
+                }
+            )
+        return entries
+
+    def close(self) -> None:
+        """Stop all cameras, complete their outputs, free the network; may be called more than once."""
+        with self._changing:
+            stopping = [threading.Thread(target=self._remove, args=(name,)) for name in self._cameras]
+            for thread in stopping:
+                thread.start()
+            for thread in stopping:
+                thread.join()
+            if self._server is not None:
+                self._server.close()
+            self._turns.end()
+            for worker in self._workers:
+                if worker.ident is not None:
+                    worker.join(_PATIENCE)
+            self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _made(self, name: str, config: CameraConfig) -> Camera:
+        return Camera(name, config, self._made_segmenter(name, config), self._turns, self._tell)
+
+    def _made_segmenter(self, name: str, config: CameraConfig) -> Segmenter:
+        try:
+            return self._model.segmenter(config)
+        except UsageError as error:
+            path = self._config.path
+            place = f"{path}: [cameras.{name}] " if path is not None else f"camera {name}: "
+            raise UsageError(f"{place}{error}") from error
+
+    def _serve(self, config: WebConfig) -> Any:
+        from ..viewer.server import Overview, WebServer
+
+        address = parse_address(config.address)
+        guard = Guard(address, config.token)
+        overview = Overview(self.overview, lambda: exposition(self.cameras, self._begun))
+        server = WebServer(address, guard, overview)
+        self.url = address.url(server.port, guard.token)
+        return server
+
+    def _show(self, camera: Camera) -> None:
+        """Give `camera` its page."""
+        web = self._config.web
+        if self._server is None or web is None:
+            return
+        from ..viewer.view import View
+
+        recorder = Recorder(web.recordings / camera.name)
+        view = View(camera.interaction, recorder, camera.name)
+        self._server.add(view, camera.name)
+        camera.add(ViewSink(view, recorder, web.recordings / camera.name))
+
+    def _remove(self, name: str) -> None:
+        camera = self._cameras[name]
+        if self._server is not None:
+            self._server.remove(name)
+        camera.stop()
+
+    # -- the threads of the network ----------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            try:
+                slot, (camera, frame) = self._turns.take()
+            except Ended:
+                return
+            try:
+                camera.infer(frame)
+            except Exception as error:  # noqa: BLE001 - a frame that fails ends its camera; the network itself, all
+                camera.fail(error)
+                self._failures += 1
+                if self._failures > 2 * len(self._cameras) + 2:
+                    self.error = error
+                    self.failed.set()
+            else:
+                self._failures = 0
+            finally:
+                slot.done()
+
+
+def _reads_file(config: CameraConfig) -> bool:
+    """Whether its classes are in a file, which may hold others now."""
+    return isinstance(config.classes, str) and config.classes.startswith("@")
+
+
+def said_of(error: BaseException) -> str:
+    """One line about an error of the network."""
+    return str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,78 @@
+"""`ovs-run --config` as a service manager runs it: it starts, reads its file again on SIGHUP, and ends on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.cameras import clip, until
+
+_RUN = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
+
+
+def ovs_run(*arguments: object) -> subprocess.Popen[str]:
+    command = [*_RUN, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+def test_sighup_reads_the_file_again_and_sigterm_ends(tiny_bundle: Path, tmp_path: Path) -> None:
+    clip(tmp_path)
+    path = tmp_path / "cameras.toml"
+    head = f'[model]\nbundle = "{tiny_bundle}"\nthreads = 1\n[defaults]\nsource = "halves.avi"\nclasses = "red"\n'
+    path.write_text(f'{head}[cameras.a]\njson = "a.jsonl"\n')
+    run = ovs_run("--config", path)
+    assert run.stderr is not None
+    try:
+        until(lambda: lines(tmp_path / "a.jsonl") > 3)
+        path.write_text(f'{head}[cameras.a]\njson = "a.jsonl"\nclasses = "green"\n[cameras.b]\njson = "b.jsonl"\n')
+        run.send_signal(signal.SIGHUP)
+        assert {run.stderr.readline(), run.stderr.readline()} == {"note: a: changed\n", "note: b: added\n"}
+        until(lambda: lines(tmp_path / "b.jsonl") > 3)
+        path.write_text(f"{head}[cameras.a]\nthreshold = 7\n")
+        run.send_signal(signal.SIGHUP)
+        problem = "[cameras.a] threshold is 7, expected a number from 0 to 1"
+        assert run.stderr.readline() == f"note: the configuration is as before: {path}: {problem}\n"
+        before = lines(tmp_path / "a.jsonl"), lines(tmp_path / "b.jsonl")
+        until(lambda: lines(tmp_path / "a.jsonl") > before[0] and lines(tmp_path / "b.jsonl") > before[1])
+    finally:
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert said.endswith("cameras\n"), said
+    found = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    classes = [entry["class"] for line in found for entry in line["classes"]]
+    assert classes == sorted(classes, reverse=True)  # red, then green: no frame by half of each
+    assert set(classes) == {"red", "green"}
+    # The camera went on: no frame of it was read twice, and none came out of order.
+    indices = [line["index"] for line in found]
+    assert indices == sorted(set(indices))
+
+
+def test_several_cameras_by_options(tiny_bundle: Path, tmp_path: Path) -> None:
+    source = clip(tmp_path)
+    options = ("--model", tiny_bundle, "--threads", 1, "--classes", "red", "--json", tmp_path / "out.jsonl")
+    run = ovs_run("--camera", f"door={source}", "--camera", source, *options)
+    try:
+        until(lambda: all(lines(tmp_path / f"out_{name}.jsonl") > 2 for name in ("door", "camera2")))
+    finally:
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert (run.returncode, said.endswith("2 cameras\n")) == (0, True), said
+
+
+def test_a_configuration_that_is_none_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "cameras.toml"
+    path.write_text("[cameras.a]\nsource = 1\n")
+    command = [*_RUN, "--config", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"error: {path}: [cameras.a] source is 1, expected a text\n"

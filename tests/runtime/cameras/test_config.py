@@ -1,0 +1,231 @@
+"""The configuration of several cameras: what it means, and one clear line for everything that is no configuration."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.cameras.config import CameraConfig, CamerasConfig, Sharing, read_config
+from ovs_edge.runtime.cameras.run import from_options
+from ovs_edge.runtime.options import RunOptions
+from ovs_edge.runtime.vocabulary.sensitivity import Sensitivity
+
+WHOLE = """
+[model]
+threads = 2
+sharing = "one-at-a-time"
+
+[web]
+address = "0.0.0.0:8080"
+token = "${OVS_TEST_TOKEN}"
+
+[defaults]
+classes = "person, car|van"
+threshold = 0.4
+
+[cameras.yard]
+source = "rtsp://user:${OVS_TEST_PASSWORD}@host/stream"
+sensitivity = "high"
+max_fps = 5
+
+[cameras.door-2]
+source = "0"
+classes = ["person", "parcel|box"]
+threshold = 1
+json = "out/door.jsonl"
+masks = "rle"
+flip = "both"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "cameras.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_whole_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVS_TEST_TOKEN", "a-secret-token")
+    monkeypatch.setenv("OVS_TEST_PASSWORD", "pass")
+    config = read_config(written(tmp_path, WHOLE))
+    assert list(config.cameras) == ["yard", "door-2"]
+    assert (config.model.threads, config.model.sharing, config.model.bundle) == (2, Sharing.ONE_AT_A_TIME, None)
+    assert config.web is not None
+    assert (config.web.address, config.web.token) == ("0.0.0.0:8080", "a-secret-token")
+    assert config.web.recordings == tmp_path / "recordings"
+    yard, door = config.cameras.values()
+    assert yard.source == "rtsp://user:pass@host/stream"
+    assert (yard.classes, yard.threshold, yard.max_fps) == ("person, car|van", 0.4, 5.0)
+    assert yard.sensitivity is Sensitivity.HIGH
+    assert (door.classes, door.threshold) == (("person", "parcel|box"), 1.0)
+    assert door.json == str(tmp_path / "out" / "door.jsonl")
+    assert door.capture.flip_code == -1
+    other = read_config(written(tmp_path, WHOLE.replace("threshold = 1", "threshold = 0.2"))).cameras["door-2"]
+    assert other != door
+    assert other.kept == door.kept  # what a running camera can change is left out
+
+
+LINES = {  # what is written beside a sound configuration -> the table and key that are told
+    'cameras.a.threshold = "high"': '[cameras.a] threshold is "high", expected a number',
+    "cameras.a.threshold = 1.5": "[cameras.a] threshold is 1.5, expected a number from 0 to 1",
+    "cameras.a.treshold = 0.5": "[cameras.a] treshold is unknown; did you mean threshold?",
+    "cameras.a.names = 1": "[cameras.a] names is 1, expected true or false",
+    "cameras.a.keyframes = 2.5": "[cameras.a] keyframes is 2.5, expected a whole number",
+    'cameras.a.flip = "left"': '[cameras.a] flip is "left", expected "none" or "horizontal" or "vertical" or "both"',
+    "cameras.a.classes = [1]": "[cameras.a] classes is a list, expected a text or a list of texts",
+    'cameras.a.size = "big"': "[cameras.a] the size is 'big', expected WIDTHxHEIGHT",
+    'cameras.a.masks = "rle"': "[cameras.a] masks is for JSON lines",
+    'cameras.b.classes = "cat"': "[cameras.b] source is missing",
+    'cameras.b.source = "0"': "[cameras.b] classes is missing",
+    'cameras."a/b".source = "0"': "[cameras] 'a/b' is no name of a camera",
+    "cameras.b = 7": "[cameras] b is 7, expected a table: [cameras.b]",
+    'model.provider = "gpu"': '[model] provider is "gpu", expected one of: auto',
+    "defaults.opacity = 2": "[defaults] opacity is 2, expected a number from 0 to 1",
+    'web.token = "${OVS_NOT_SET}"': "[web] token names the environment variable OVS_NOT_SET, which is not set",
+    "camera = 1": "[camera] is unknown; expected the tables",
+    "cameras.a.smooth": "is not TOML (Expected '=' after a key in a key/value pair (at line 1, column 17))",
+    'cameras.a.classes = ""': "[cameras.a] classes is empty",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_mistake_is_told_with_file_table_and_key(tmp_path: Path, line: str) -> None:
+    sound = ['cameras.a.source = "0"', 'cameras.a.classes = "person"']
+    kept = [entry for entry in sound if entry.split(" =")[0] != line.split(" =")[0]]
+    path = written(tmp_path, "\n".join([line, *kept]))
+    with pytest.raises(UsageError) as refused:
+        read_config(path)
+    assert str(refused.value).startswith(f"{path}: {LINES[line]}")
+
+
+def test_two_cameras_do_not_write_one_file(tmp_path: Path) -> None:
+    text = "".join(f'[cameras.{name}]\nsource = "0"\nclasses = "cat"\njson = "out.jsonl"\n' for name in "ab")
+    with pytest.raises(UsageError, match=r"cameras\] the cameras a and b both write .*out\.jsonl"):
+        read_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["", "cameras = {}"])
+def test_no_camera_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"cameras\.toml: \[cameras\] 0 cameras are given, expected 1 to 64"):
+        read_config(written(tmp_path, text))
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "cameras.toml"
+    with pytest.raises(UsageError, match="there is no such file"):
+        read_config(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config(path)
+    path.write_bytes(b"a = " + b"[" * 5000)
+    with pytest.raises(UsageError, match=r"nested too deeply|is not TOML"):
+        read_config(path)
+    path.write_bytes(b"#" * 2**20 + b"#")
+    with pytest.raises(UsageError, match="larger than 1 MiB"):
+        read_config(path)
+
+
+TABLES = ["model", "web", "defaults", "cameras", "extra"]
+KEYS = [
+    "source",
+    "classes",
+    "threshold",
+    "smooth",
+    "flip",
+    "size",
+    "json",
+    "save",
+    "max_fps",
+    "presets",
+    "zones",
+    "x y",
+]
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        st.text(max_size=12), st.integers(), st.floats(), st.booleans(), st.sampled_from(["0", "person", "${X}"])
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+CAMERAS = st.dictionaries(st.text(max_size=6) | st.just("door"), st.dictionaries(st.sampled_from(KEYS), VALUES))
+
+
+def toml(value: Any) -> str:
+    """`value` in TOML, inline."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join("?" if 0xD800 <= ord(sign) <= 0xDFFF else f"\\U{ord(sign):08x}" for sign in value) + '"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return repr(value)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables=st.dictionaries(st.sampled_from(TABLES), VALUES, max_size=3), cameras=CAMERAS)
+def test_any_table_gives_a_configuration_or_one_line(
+    tmp_path: Path, tables: dict[str, Any], cameras: dict[str, Any]
+) -> None:
+    tables = {**tables, **({"cameras": cameras} if cameras else {})}
+    path = written(tmp_path, "\n".join(f"{name} = {toml(value)}" for name, value in tables.items()))
+    try:
+        config = read_config(path)
+    except UsageError as refused:
+        line = str(refused)
+        assert line.startswith(f"{path}: ")
+        assert "\n" not in line
+        assert re.match(r"(\[|is |(model|web|defaults|cameras) is )", line.removeprefix(f"{path}: ")), line
+    else:
+        assert isinstance(config, CamerasConfig)
+        assert all(isinstance(camera, CameraConfig) for camera in config.cameras.values())
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+def test_any_bytes_give_one_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "cameras.toml"
+    path.write_bytes(data)
+    with pytest.raises(UsageError) as refused:
+        read_config(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_several_camera_options() -> None:
+    options = RunOptions(
+        "person", camera=("door=rtsp://host/a=b", "1"), save="out/all.mp4", json="-", web="127.0.0.1:0"
+    )
+    config = from_options(options)
+    assert {name: camera.source for name, camera in config.cameras.items()} == {
+        "door": "rtsp://host/a=b",
+        "camera2": "1",
+    }
+    assert [camera.save for camera in config.cameras.values()] == ["out/all_door.mp4", "out/all_camera2.mp4"]
+    assert {camera.json for camera in config.cameras.values()} == {"-"}
+    assert config.web is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"camera": ("a=0", "a=1")}, "the camera 'a' is given twice"),
+        ({"camera": ("0", "1"), "max_frames": 5}, "--max-frames is for one camera"),
+    ],
+)
+def test_options_that_several_cameras_cannot_have(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        from_options(RunOptions("person", **options))
+
+
+def test_a_configuration_holds_all_settings() -> None:
+    with pytest.raises(UsageError, match=r"--threshold is given besides --config"):
+        RunOptions(config=Path("cameras.toml"), threshold=0.5)
+    assert RunOptions(config=Path("cameras.toml"), token="a-long-token").classes is None

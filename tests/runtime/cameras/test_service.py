@@ -1,0 +1,155 @@
+"""Several cameras on one network: each with its own classes and outputs, and none touched by what befalls another."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.cameras import clip, config, until
+
+from ovs_edge.benchmarks.live.synthetic_cameras import Mode, SyntheticCameras
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.cameras.config import CameraConfig
+from ovs_edge.runtime.cameras.counts import CameraState
+from ovs_edge.runtime.cameras.service import CameraService
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyntheticCameras]:
+    with SyntheticCameras(clip(tmp_path_factory.mktemp("clip")), 3, 20) as cameras:
+        yield cameras
+
+
+@pytest.fixture(autouse=True)
+def playing(streams: SyntheticCameras) -> None:
+    for camera in range(3):
+        streams.set_mode(camera, Mode.PLAY)
+
+
+def frames(service: CameraService) -> dict[str, int]:
+    return {camera.name: camera.counts.frames for camera in service.cameras}
+
+
+def more(service: CameraService, *names: str, count: int = 3) -> None:
+    """Wait until each of these cameras has delivered some more frames."""
+    before = frames(service)
+    until(lambda: all(frames(service)[name] >= before[name] + count for name in names))
+
+
+def test_each_camera_has_its_own_classes_and_outputs(
+    tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras
+) -> None:
+    said: list[str] = []
+    one = CameraConfig(streams.address(0), "red", json=str(tmp_path / "one.jsonl"))
+    two = CameraConfig(streams.address(1), ("green|lawn", "blue"), json=str(tmp_path / "two.jsonl"), threshold=0.1)
+    with CameraService(config(tiny_bundle, one=one, two=two), said.append) as service:
+        service.start()
+        more(service, "one", "two")
+        counted = frames(service)
+    for name, found in (("one", {"red"}), ("two", {"green"})):
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        assert {line["camera"] for line in lines} == {name}
+        assert len(lines) >= counted[name]
+        assert {entry["class"] for line in lines for entry in line["classes"]} == found
+        assert [line["index"] for line in lines] == sorted({line["index"] for line in lines})
+    assert said == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(("one", "two", "network"))] == []
+
+
+def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, streams: SyntheticCameras) -> None:
+    said: list[str] = []
+    streams.set_mode(2, Mode.DIE)
+    cameras = {name: CameraConfig(streams.address(at), "red") for at, name in enumerate(("a", "b", "c"))}
+    with CameraService(config(tiny_bundle, **cameras), said.append) as service:
+        service.start()
+        more(service, "a", "b")
+        never = service.cameras[2]
+        until(lambda: never.state[0] is CameraState.FAILED)
+        assert "does not open" in str(never.state[1])
+        streams.set_mode(1, Mode.DIE)
+        until(lambda: service.cameras[1].state[0] is CameraState.LOST)
+        more(service, "a")
+        for camera in (1, 2):
+            streams.set_mode(camera, Mode.PLAY)
+        more(service, "a", "b", "c")
+        assert {camera.state[0] for camera in service.cameras} == {CameraState.PLAYING}
+    assert any(line.startswith("c: the source is lost: ") for line in said)
+    assert any(line.startswith("b: the source is back after ") for line in said)
+    assert not any(line.startswith("a:") for line in said)
+
+
+def test_a_flood_is_decoded_at_most_at_the_rate_that_is_allowed(tiny_bundle: Path, streams: SyntheticCameras) -> None:
+    streams.set_mode(0, Mode.FLOOD)
+    flood = CameraConfig(streams.address(0), "red", max_fps=5)
+    with CameraService(config(tiny_bundle, flood=flood), print) as service:
+        service.start()
+        more(service, "flood", count=2)
+        camera, begun, before = service.cameras[0], time.monotonic(), frames(service)["flood"]
+        dropped = camera.dropped
+        more(service, "flood", count=10)
+        took = time.monotonic() - begun
+        given = frames(service)["flood"] - before + camera.dropped - dropped
+    assert given <= 5 * took + 3
+
+
+def test_an_output_that_fails_is_given_up_and_the_camera_goes_on(tiny_bundle: Path, streams: SyntheticCameras) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here, which is a disk without room")
+    said: list[str] = []
+    full = CameraConfig(streams.address(0), "red", json="/dev/full")
+    with CameraService(config(tiny_bundle, full=full), said.append) as service:
+        service.start()
+        more(service, "full")
+        assert service.cameras[0].counts.output_failures == 1
+    assert [line.split(":")[1] for line in said] == [" an output failed and is given up"]
+
+
+def test_a_new_configuration_leaves_the_other_cameras_alone(tiny_bundle: Path, streams: SyntheticCameras) -> None:
+    kept, gone = CameraConfig(streams.address(0), "red"), CameraConfig(streams.address(1), "red")
+    first = config(tiny_bundle, kept=kept, live=CameraConfig(streams.address(1), "red"), gone=gone)
+    with CameraService(first, print) as service:
+        service.start()
+        more(service, "kept", "live")
+        same, live = service.cameras[:2]
+        indices = same.counts.frames
+        new = CameraConfig(streams.address(2), "green")
+        second = config(tiny_bundle, new=new, kept=kept, live=replace(first.cameras["live"], classes="green,red"))
+        assert service.reload(second) == ["gone: removed", "new: added", "live: changed"]
+        assert [camera.name for camera in service.cameras] == ["new", "kept", "live"]
+        assert service.cameras[1] is same
+        assert service.cameras[2] is live
+        assert live.segmenter.active.labels == ("green", "red")
+        more(service, "new", "kept", "live")
+        assert same.counts.frames > indices
+        assert same.counts.failures == 0
+        assert same.state == (CameraState.PLAYING, None)
+        # A source of its own opens anew; the camera keeps its name.
+        third = replace(second, cameras={**second.cameras, "live": replace(second.cameras["live"], max_fps=7.0)})
+        assert service.reload(third) == ["live: opened again"]
+        more(service, "live")
+        # What is impossible changes nothing.
+        with pytest.raises(UsageError, match=r"camera new2: .*as background"):
+            service.reload(replace(third, cameras={"new2": CameraConfig("0", "red", background="red")}))
+        assert [camera.name for camera in service.cameras] == ["new", "kept", "live"]
+        more(service, "kept", "live")
+
+
+def test_impossible_classes_are_told_before_anything_starts(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match=r"camera a: .*red"):
+        CameraService(config(tiny_bundle, a=CameraConfig("0", "red", background="red")), print)
+
+
+def test_a_network_that_fails_ends_the_service(
+    tiny_bundle: Path, streams: SyntheticCameras, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with CameraService(config(tiny_bundle, a=CameraConfig(streams.address(0), "red")), lambda text: None) as service:
+        monkeypatch.setattr("ovs_edge.runtime.cameras.camera._FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(service._model._engine, "run", lambda *given: 1 / 0)
+        service.start()
+        until(service.failed.is_set)
+        assert isinstance(service.error, ZeroDivisionError)
