@@ -32,7 +32,7 @@ _WIDEST = 640  # pixels
 _FLOOD = 1000.0  # frames a second of a camera that floods
 
 
-class Mode(str, Enum):
+class CameraMode(str, Enum):
     """What a camera does."""
 
     PLAY = "play"  # its frames at its rate
@@ -60,7 +60,7 @@ class SyntheticCameras:
         """The stream of a camera."""
         return f"{self._base}/{camera}"
 
-    def set_mode(self, camera: int, mode: Mode) -> None:
+    def set_mode(self, camera: int, mode: CameraMode) -> None:
         """Have a camera do something else."""
         with urllib.request.urlopen(f"{self._base}/mode?camera={camera}&mode={mode.value}", timeout=10) as reply:
             reply.read()
@@ -83,7 +83,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pictures = pictures
         self.period = 1 / fps
-        self.modes = [Mode.PLAY] * count
+        self.modes = [CameraMode.PLAY] * count
         self.changed = threading.Condition()
 
 
@@ -96,13 +96,13 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/mode":
             given = parse_qs(parts.query)
             with self.server.changed:
-                self.server.modes[int(given["camera"][0])] = Mode(given["mode"][0])
+                self.server.modes[int(given["camera"][0])] = CameraMode(given["mode"][0])
                 self.server.changed.notify_all()
             self.send_response(204)
             self.end_headers()
             return
         camera = int(parts.path[1:])
-        if self.server.modes[camera] is Mode.DIE:
+        if self.server.modes[camera] is CameraMode.DIE:
             self.send_error(503)
             return
         self.send_response(200)
@@ -115,11 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
         index, due = camera * 7, time.monotonic()
         while True:
             with self.server.changed:
-                self.server.changed.wait_for(lambda: self.server.modes[camera] is not Mode.STALL)
+                self.server.changed.wait_for(lambda: self.server.modes[camera] is not CameraMode.STALL)
                 mode = self.server.modes[camera]
-            if mode is Mode.DIE:
+            if mode is CameraMode.DIE:
                 return
-            due = max(due + (1 / _FLOOD if mode is Mode.FLOOD else self.server.period), time.monotonic() - 0.1)
+            due = max(due + (1 / _FLOOD if mode is CameraMode.FLOOD else self.server.period), time.monotonic() - 0.1)
             time.sleep(max(0.0, due - time.monotonic()))
             self.wfile.write(self.server.pictures[index % len(self.server.pictures)])
             index += 1

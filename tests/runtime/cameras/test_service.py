@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.cameras import clip, config, until
 
-from ovs_edge.benchmarks.live.synthetic_cameras import Mode, SyntheticCameras
+from ovs_edge.benchmarks.live.synthetic_cameras import CameraMode, SyntheticCameras
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.cameras.config import CameraConfig
 from ovs_edge.runtime.cameras.counts import CameraState
@@ -28,7 +28,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyntheticCamer
 @pytest.fixture(autouse=True)
 def playing(streams: SyntheticCameras) -> None:
     for camera in range(3):
-        streams.set_mode(camera, Mode.PLAY)
+        streams.set_mode(camera, CameraMode.PLAY)
 
 
 def frames(service: CameraService) -> dict[str, int]:
@@ -63,7 +63,7 @@ def test_each_camera_has_its_own_classes_and_outputs(
 
 def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, streams: SyntheticCameras) -> None:
     said: list[str] = []
-    streams.set_mode(2, Mode.DIE)
+    streams.set_mode(2, CameraMode.DIE)
     cameras = {name: CameraConfig(streams.address(at), "red") for at, name in enumerate(("a", "b", "c"))}
     with CameraService(config(tiny_bundle, **cameras), said.append) as service:
         service.start()
@@ -71,11 +71,11 @@ def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, str
         never = service.cameras[2]
         until(lambda: never.state[0] is CameraState.FAILED)
         assert "does not open" in str(never.state[1])
-        streams.set_mode(1, Mode.DIE)
+        streams.set_mode(1, CameraMode.DIE)
         until(lambda: service.cameras[1].state[0] is CameraState.LOST)
         more(service, "a")
         for camera in (1, 2):
-            streams.set_mode(camera, Mode.PLAY)
+            streams.set_mode(camera, CameraMode.PLAY)
         more(service, "a", "b", "c")
         assert {camera.state[0] for camera in service.cameras} == {CameraState.PLAYING}
     assert any(line.startswith("c: the source is lost: ") for line in said)
@@ -84,7 +84,7 @@ def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, str
 
 
 def test_a_flood_is_decoded_at_most_at_the_rate_that_is_allowed(tiny_bundle: Path, streams: SyntheticCameras) -> None:
-    streams.set_mode(0, Mode.FLOOD)
+    streams.set_mode(0, CameraMode.FLOOD)
     flood = CameraConfig(streams.address(0), "red", max_fps=5)
     with CameraService(config(tiny_bundle, flood=flood), print) as service:
         service.start()
