@@ -218,13 +218,23 @@ class Segmenter:
         with self._changing:
             return self._activate(parsed, progress)
 
+    def encode_classes(self, classes: str | Iterable[str], progress: Progress | None = None) -> ActiveClasses:
+        """Classes as `set_classes` takes them, for `infer(prepared, active)`; those in use stay.
+
+        For a program that labels pictures for several users at once. Not from two threads at the same time.
+        """
+        return self._encoded(self._class_vectors.parse(classes), progress)
+
     def _activate(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
+        self._active = self._encoded(parsed, progress)
+        return self._active
+
+    def _encoded(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
         vocabulary = self._class_vectors.vocabulary(parsed, progress)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
         readings = self._class_vectors.untrained(parsed)
-        self._active = ActiveClasses(vocabulary, len(parsed), things, self._version, readings)
-        return self._active
+        return ActiveClasses(vocabulary, len(parsed), things, self._version, readings)
 
     @property
     def sensitivity(self) -> str:

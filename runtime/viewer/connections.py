@@ -1,4 +1,4 @@
-"""The listening socket of the web viewer, and a limit on its connections.
+"""The listening socket of the web viewer or of `ovs-serve`, and a limit on its connections.
 
 Connections cost a client nothing, so many idle ones must not keep others out. A new connection is always accepted; at
 the limit another one is closed for it: one that is waiting for its client, first among those of the address with the
@@ -131,8 +131,8 @@ class ConnectionLimiter:
             connection.abort()
 
 
-def bound_socket(address: Address) -> socket.socket:
-    """A socket that listens at `address`; raises `SinkError` when that cannot be."""
+def bound_socket(address: Address, program: str = "the web viewer", option: str = "--web") -> socket.socket:
+    """A socket that listens at `address`; raises `SinkError`, with names of the program and its option, otherwise."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -148,7 +148,7 @@ def bound_socket(address: Address) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SinkError(
-            f"the web viewer cannot listen at {address.host}:{address.port} ({reason}); "
-            f"choose another port: --web {address.host}:{address.port + 1 if address.port else 8080}"
+            f"{program} cannot listen at {address.host}:{address.port} ({reason}); "
+            f"choose another port: {option} {address.host}:{address.port + 1 if address.port else 8080}"
         ) from error
     return bound

@@ -1,4 +1,4 @@
-"""Unexpected errors of the web viewer: reported once each on stderr, while it keeps serving everybody else."""
+"""Unexpected errors of the web viewer or of `ovs-serve`: reported once each on stderr, while it keeps serving everybody else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ...bundle.errors import OvsError
 class ErrorReporter:
     """Prints each error once: repetitions are known by the type of the error and the line that raised it."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = "web viewer") -> None:
+        self._program = program
         self._reported: set[tuple[type[BaseException], str, int | None]] = set()
 
     def report(self, what: str, error: BaseException) -> None:
@@ -30,7 +31,7 @@ class ErrorReporter:
         else:
             reason = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
         with suppress(OSError, ValueError):  # a closed terminal must not stop the viewer
-            print(f"web viewer: {what}: {redact(reason)}", file=sys.stderr, flush=True)
+            print(f"{self._program}: {what}: {redact(reason)}", file=sys.stderr, flush=True)
 
 
 class ErrorLogHandler(logging.Handler):

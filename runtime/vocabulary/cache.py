@@ -31,10 +31,13 @@ _MOST_BYTES = 64 * 2**20  # a larger file is not ours
 class VectorCache:
     """Name -> unit vector (D,), in memory and in one file. `key` identifies everything the vectors depend on."""
 
-    def __init__(self, key: str, dim: int, folder: Path | None = None, bundled: Path | None = None) -> None:
-        self._file = (folder or cache_folder("vectors")) / f"{key}.npz"
+    def __init__(
+        self, key: str, dim: int, folder: Path | None = None, bundled: Path | None = None, *, keep: bool = True
+    ) -> None:
+        """`keep` False neither reads nor writes the file."""
+        self._file = (folder or cache_folder("vectors")) / f"{key}.npz" if keep else None
         self._bundled = _read(bundled, dim) if bundled is not None else {}
-        self._vectors = {**_read(self._file, dim), **self._bundled}
+        self._vectors = {**({} if self._file is None else _read(self._file, dim)), **self._bundled}
 
     def __contains__(self, name: str) -> bool:
         return name in self._vectors
@@ -49,19 +52,20 @@ class VectorCache:
             oldest = (name for name in self._vectors if name not in self._bundled)
             for name in list(islice(oldest, surplus)):
                 del self._vectors[name]
-        with suppress(Exception):
-            self._write()
+        if self._file is not None:
+            with suppress(Exception):
+                self._write(self._file)
 
-    def _write(self) -> None:
+    def _write(self, path: Path) -> None:
         kept = [name for name in self._vectors if name not in self._bundled][-_MOST_NAMES:]
         contents = packed(kept, np.stack([self._vectors[name] for name in kept]))
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".vectors.", dir=self._file.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".vectors.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(contents)
             # Renaming is atomic: a second process reads the old file or the new one, never half of one.
-            os.replace(temporary, self._file)
+            os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)

@@ -41,7 +41,10 @@ def clean(text: str, how: str) -> str:
 class TextEncoder:
     """Names -> unit vectors (N, D). Tokenizer and graph are loaded when the first unknown name is asked for."""
 
-    def __init__(self, bundle: Bundle, threads: int = 0, cache_folder: Path | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int = 0, cache_folder: Path | None = None, *, keep: bool = True
+    ) -> None:
+        """`keep` False: names and their vectors stay in memory, and no file tells later what was asked for."""
         self._path = bundle.path
         self._spec = bundle.manifest.text
         self._threads = threads
@@ -51,7 +54,7 @@ class TextEncoder:
         depends = json.dumps([bundle.digest, self._spec.templates, self._spec.cleaning, self._spec.output])
         key = hashlib.sha256(depends.encode()).hexdigest()[:32]
         bundled = bundle.path / VECTORS if VECTORS in bundle.manifest.digests else None
-        self._cache = VectorCache(key, self._spec.dim, cache_folder, bundled)
+        self._cache = VectorCache(key, self._spec.dim, cache_folder, bundled, keep=keep)
 
     def encode(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Floats:
         """Unit vectors (N, D) of `names`. `progress(done, total)` is told how many prompts are encoded.

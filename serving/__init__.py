@@ -1,0 +1,1 @@
+"""`ovs-serve`: segmentation over HTTP for many clients, each with classes of its own."""
