@@ -8,7 +8,7 @@ from ..runtime.command_line import add_command, run_command
 from .ablation.options import AblationCommand
 from .accuracy.options import AccuracyOptions, AskOptions
 from .gpu.options import GpuOptions
-from .live.options import LiveOptions, PipelineOptions, SoakOptions
+from .live.options import LiveOptions, PipelineOptions, ServingOptions, SoakOptions
 from .report.options import ReportOptions
 from .speed.options import DepthOptions, PrecisionsOptions, ProfileOptions, SpeedOptions
 from .video.options import VideoOptions
@@ -94,6 +94,16 @@ def soak(options: SoakOptions) -> int:
     return run_soak(options)
 
 
+def serving(options: ServingOptions) -> int:
+    """Load test of ovs-serve: many clients with classes of their own, hostile requests among them; exit code 1 if wrong.
+
+    Every answer is compared with what Segmenter.predict gives for that picture and those classes.
+    """
+    from .live.command import run_serving
+
+    return run_serving(options)
+
+
 def gpu(options: GpuOptions) -> int:
     """Everything that only a GPU can show, in one command: parity, latency, roofline share, memory, power.
 
@@ -128,6 +138,7 @@ add_command(app, LiveOptions, live)
 add_command(app, PrecisionsOptions, precisions)
 add_command(app, PipelineOptions, pipeline)
 add_command(app, SoakOptions, soak)
+add_command(app, ServingOptions, serving)
 add_command(app, DepthOptions, depth)
 add_command(app, GpuOptions, gpu)
 add_command(app, AblationCommand, ablation)

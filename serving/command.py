@@ -33,7 +33,7 @@ def run_serve(options: ServeOptions) -> int:
     engine = EngineOptions(options.precision, options.threads_each, options.provider)
     bundle = Bundle.open(path)
     if options.ray is None:
-        resolve(bundle, engine)
+        bundle.graph(resolve(bundle, engine)[1].precision)
     elif options.ray != "auto" and ":" not in options.ray:
         raise UsageError(f"--ray is {options.ray!r}, expected HOST:PORT or auto")
     segmenter = SegmenterOptions(options.background, options.threshold, sensitivity=options.sensitivity.value)

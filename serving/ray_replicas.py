@@ -7,6 +7,7 @@ nobody for a token, but through server.py and a deployment handle.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -111,16 +112,15 @@ def ray_replicas(options: ClusterOptions, worker: WorkerOptions) -> Iterator[Ray
             },
         )
         try:
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)  # of this process: each step of the start
             serve.start(http_options={"location": "NoServer"}, logging_config={"log_level": "WARNING"})
             handle = serve.run(deployment.bind(worker), name=_APPLICATION, route_prefix=None)
         except Exception as error:
             raise BundleError(f"the replicas of {worker.bundle} did not start: {_reason(error)}") from error
         yield RayReplicas(handle, options.replicas)
     finally:
-        with suppress(Exception):
-            if options.address is None:
-                serve.shutdown()
-            else:
+        if options.address is not None:  # our own cluster ends as a whole
+            with suppress(Exception):
                 serve.delete(_APPLICATION)
         ray.shutdown()
 

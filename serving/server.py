@@ -16,6 +16,7 @@ import json
 import logging
 import socket
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,11 @@ from .request_body import ReceivedTooMuch, read_request
 from .worker import AT_ONCE
 
 if TYPE_CHECKING:
-    from aiohttp import http_exceptions, web
+    from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, http_exceptions, web
 else:
+    aiohttp = require("aiohttp", "ray")
+    BadContentDispositionHeader = aiohttp.BadContentDispositionHeader
+    BadContentDispositionParam = aiohttp.BadContentDispositionParam
     web = require("aiohttp.web", "ray")
     http_exceptions = require("aiohttp.http_exceptions", "ray")
 
@@ -87,6 +91,8 @@ class SegmentServer:
 
     async def run(self, stop: asyncio.Event, on_ready: Callable[[], None] = lambda: None) -> None:
         """Answer until `stop` is set; requests under way get some seconds to end."""
+        for kind in (BadContentDispositionHeader, BadContentDispositionParam):  # of clients, any number of them
+            warnings.filterwarnings("ignore", category=kind)
         app = web.Application(middlewares=[self._middleware])
         app.router.add_post("/segment", self._post_segment)
         app.router.add_get("/openapi.json", self._get_openapi)

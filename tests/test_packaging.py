@@ -33,7 +33,7 @@ ALLOWED = {
     "export": {"bundle", "segmenter", "runtime"},
     "serving": {"bundle", "models", "runtime"},
     "calibration": {"bundle", "data", "runtime"},
-    "benchmarks": {"bundle", "segmenter", "data", "training", "runtime", "export", "models"},
+    "benchmarks": {"bundle", "segmenter", "data", "training", "runtime", "export", "models", "serving"},
 }
 STANDARD = set(sys.stdlib_module_names)
 

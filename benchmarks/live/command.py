@@ -1,4 +1,4 @@
-"""What `ovs-bench live`, `pipeline` and `soak` do: measure, print, write the result."""
+"""What `ovs-bench live`, `pipeline`, `soak` and `serving` do: measure, print, write the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from ...bundle.errors import require
 from ..result_file import write_result
-from .options import LiveOptions, PipelineOptions, SoakOptions
+from .options import LiveOptions, PipelineOptions, ServingOptions, SoakOptions
 
 
 def run_live(options: LiveOptions) -> int:
@@ -69,3 +69,39 @@ def run_soak(options: SoakOptions) -> int:
     )
     write_result(options.output, path, {"soak": asdict(result)})
     return 0
+
+
+def run_serving(options: ServingOptions) -> int:
+    """`ovs-bench serving`; returns its exit code: 1 where an answer was wrong."""
+    require("ray", "ray")
+    from ...models import default_bundle
+    from .serving import ServingSample, measure_serving
+
+    def tell(sample: ServingSample) -> None:
+        print(
+            f"{sample.seconds:7.1f} s  {sample.answers} answers  {sample.busy} times busy  server {sample.server_mib:.0f}, "
+            f"replicas {sample.replicas_mib:.0f}, Ray {sample.ray_mib:.0f} MiB",
+            file=sys.stderr,
+        )
+
+    path = options.model or default_bundle()
+    result = measure_serving(
+        path,
+        options.photos,
+        clients=options.clients,
+        replicas=options.replicas,
+        queue=options.queue,
+        minutes=options.minutes,
+        tell=tell,
+    )
+    print(
+        f"{result.answers} answers to {result.clients} clients with {result.lists} lists of classes: "
+        f"{result.per_second:.1f} per second, median {result.median_ms:.0f} ms, p95 {result.p95_ms:.0f} ms; "
+        f"{result.busy} times 503, {result.failures} other errors; {result.leaks} with classes of another request, "
+        f"{result.unlike_the_first} unlike the first answer to the same request; {result.exact} of {result.compared} "
+        f"distinct answers equal predict's in every pixel, least agreement {result.least_agreement:.4%}; "
+        f"{result.refused} of {result.hostile} malformed or oversized requests refused; "
+        f"memory {result.memory_growth:+.1%}"
+    )
+    write_result(options.output, path, {"serving": asdict(result)})
+    return 0 if result.right else 1

@@ -1,4 +1,4 @@
-"""The options of `ovs-bench live`, `pipeline` and `soak`."""
+"""The options of `ovs-bench live`, `pipeline`, `soak` and `serving`."""
 
 from __future__ import annotations
 
@@ -46,4 +46,17 @@ class SoakOptions:
     ] = False
     model: Model = None
     threads: Threads = 0
+    output: Output = None
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """Options of `ovs-bench serving`; each field is the option of its name."""
+
+    photos: Annotated[Path, Argument(help="Folder of photos, of which a few are sent over and over.")]
+    minutes: Annotated[float, Option(min=0.05, help="Duration in minutes.")] = 5.0
+    clients: Annotated[int, Option(min=1, max=1000, help="Clients that send at the same time.")] = 64
+    replicas: Annotated[int, Option(min=1, help="Replicas of ovs-serve.")] = 2
+    queue: Annotated[int, Option(min=0, help="Requests that may wait; further ones get 503.")] = 32
+    model: Model = None
     output: Output = None
