@@ -19,6 +19,7 @@ DISTRIBUTIONS = {  # module -> what brings it, where the names differ
     "PIL": "pillow",
     "open_clip": "open_clip_torch",
     "markdown_it": "markdown-it-py",
+    "paho": "paho-mqtt",
     "yaml": "pyyaml",
     "skimage": "scikit-image",
     "prometheus_client": "prometheus-client",
