@@ -1,4 +1,4 @@
-"""Unexpected errors of the web viewer or of `ovs-serve`: reported once each on stderr, while it keeps serving everybody else."""
+"""Unexpected errors of the web viewer or `ovs-serve`: reported once each on stderr, while it serves everybody else."""
 
 from __future__ import annotations
 
