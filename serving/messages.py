@@ -1,10 +1,11 @@
-"""What goes from the HTTP server to a replica, and back."""
+"""What goes from the HTTP server to a replica, and back; and what the server knows of replicas."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from ..bundle.errors import UsageError
 
@@ -37,6 +38,27 @@ class SegmentAnswer:
     labels: tuple[str, ...] = ()  # of the classes, in the order of their numbers
     cached: bool = False  # the list of classes was encoded already
     steps: tuple[tuple[str, float], ...] = ()  # name and seconds of each step
+
+
+class ReplicaLost(Exception):
+    """The replica that worked on a request is gone; another one may answer it."""
+
+
+class Replicas(Protocol):
+    """Any number of workers, to each of which requests are given."""
+
+    @property
+    def count(self) -> int:
+        """How many there are when all of them run."""
+        ...
+
+    async def segment(self, request: SegmentRequest) -> SegmentAnswer:
+        """The answer of one of them. Raises `ReplicaLost`."""
+        ...
+
+    async def running(self) -> int:
+        """How many of them can answer now."""
+        ...
 
 
 def parse_class_list(text: str) -> tuple[str, ...]:

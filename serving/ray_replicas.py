@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..bundle.errors import BundleError, OvsError, UsageError, require
-from .messages import SegmentAnswer, SegmentRequest
-from .replicas import ReplicaLost
+from .messages import ReplicaLost, SegmentAnswer, SegmentRequest
 from .worker import AT_ONCE, SegmentWorker, WorkerOptions
 
 _APPLICATION = "ovs-serve"

@@ -27,10 +27,9 @@ from ..runtime.viewer.access import Guard
 from ..runtime.viewer.connections import ConnectionLimiter
 from ..runtime.viewer.error_reporter import ErrorLogHandler, ErrorReporter
 from .admission import Admission, Overloaded
-from .messages import SegmentAnswer
+from .messages import ReplicaLost, Replicas, SegmentAnswer
 from .metrics import CONTENT_TYPE, Metrics
 from .openapi import openapi
-from .replicas import ReplicaLost, Replicas
 from .request_body import ReceivedTooMuch, read_request
 from .worker import AT_ONCE
 

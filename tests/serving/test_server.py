@@ -24,10 +24,27 @@ from ovs_edge.runtime.inference.interop import decode_rle
 from ovs_edge.runtime.segmenter import Segmenter, SegmenterOptions
 from ovs_edge.runtime.viewer.access import Guard, parse_address
 from ovs_edge.runtime.viewer.connections import bound_socket
-from ovs_edge.serving.messages import SegmentAnswer, SegmentRequest
-from ovs_edge.serving.replicas import LocalReplica, ReplicaLost
+from ovs_edge.serving.messages import ReplicaLost, SegmentAnswer, SegmentRequest
 from ovs_edge.serving.server import BODIES, SegmentServer, ServerLimits
-from ovs_edge.serving.worker import SegmentWorker, WorkerOptions
+from ovs_edge.serving.worker import AT_ONCE, SegmentWorker, WorkerOptions
+
+
+class LocalReplica:
+    """One worker in threads of this process."""
+
+    count = 1
+
+    def __init__(self, worker: SegmentWorker) -> None:
+        self._worker = worker
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def segment(self, request: SegmentRequest) -> SegmentAnswer:
+        async with self._room:
+            return await asyncio.to_thread(self._worker.segment, request)
+
+    async def running(self) -> int:
+        return 1
+
 
 LIMITS = ServerLimits(body=200_000, queue=2, bodies=1_000_000)
 
