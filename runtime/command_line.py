@@ -60,8 +60,13 @@ def add_command(
     """
     hints = get_type_hints(options, include_extras=True)
 
+    repeated = {field.name for field in dataclasses.fields(options) if isinstance(field.default, tuple)}  # type: ignore[arg-type]
+
     def command(**values: Any) -> None:
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        given = {
+            name: tuple(value or ()) if name in repeated or isinstance(value, list) else value
+            for name, value in values.items()
+        }
         try:
             code = body(options(**given))
         except BrokenPipeError:  # of which Typer makes exit code 1
@@ -84,6 +89,8 @@ def add_command(
 
 
 def _default(value: Any) -> Any:
+    if value == ():
+        return None  # before click 8.2 an argument that may be given several times has no default
     return list(value) if isinstance(value, tuple) else value
 
 
