@@ -15,6 +15,7 @@ import torch
 from ..bundle.bundle import Bundle, sha256
 from ..bundle.errors import CheckpointError
 from ..bundle.manifest import GraphSpec, Manifest, TensorSpec
+from ..runtime.examples.region_spec import RegionSpec
 from ..segmenter.model import ImageModel, MaskModel
 from ..segmenter.text.encoder import TorchTextEncoder
 from .draft import BundleDraft, Photos, plain, write_draft
@@ -22,6 +23,7 @@ from .graph import SegmenterGraph, bgr_input
 from .onnx_writer import Port, to_onnx
 from .options import ExportOptions
 from .parity import Parity, Tell, measure
+from .regions.values import hide_values, region_spec, traced_names, with_statistics
 from .weights import store_fp16
 
 
@@ -77,6 +79,10 @@ class _ExportedImageModel:
     def graph(self) -> onnx.ModelProto:
         return export_segmenter(self.model, self.options)
 
+    def regions(self, photos: Photos) -> RegionSpec | None:
+        spec = region_spec(self.model, self.options)
+        return None if spec is None else with_statistics(spec, self.model, photos)
+
     def parity(self, encoder: TorchTextEncoder, bundle: Bundle, photos: Photos, tell: Tell) -> Parity:
         return measure(self.model, encoder, bundle, self.options, photos, tell)
 
@@ -86,11 +92,17 @@ class _ExportedImageModel:
 
 
 def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelProto:
-    """The segmenter's ONNX graph, with the inputs and outputs that the manifest states."""
+    """The segmenter's ONNX graph, with the inputs and outputs that the manifest states.
+
+    What tells the vectors of regions is inside the graph, under the names of `region_spec`.
+    """
     model.use_formulation(options.msda)
     dtype = torch.uint8 if options.max_classes <= 256 else torch.int32
     raw = options.task == "panoptic"
-    graph = SegmenterGraph(model, options.masks, options.decoder_layers, dtype, raw=raw).eval()
+    regions = region_spec(model, options)
+    graph = SegmenterGraph(
+        model, options.masks, options.decoder_layers, dtype, raw=raw, regions=regions is not None
+    ).eval()
     # Sizes that differ from each other and from 1, so that the exporter cannot mix up two axes.
     example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
     outputs = [spec.name for spec in _outputs(model, options)]
@@ -99,10 +111,11 @@ def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelPro
         model.query_decoder.resize_features = True
     try:
         with bgr_input(graph):
-            onnx_model = to_onnx(graph, example, ports, outputs)
+            onnx_model = to_onnx(graph, example, ports, traced_names(regions, outputs))
     finally:
         if isinstance(model, MaskModel):
             model.query_decoder.resize_features = False  # parity compares with torch as published
+    hide_values(onnx_model, len(outputs), regions)
     if options.weights == "fp16":
         store_fp16(onnx_model)
     return onnx_model

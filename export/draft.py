@@ -20,6 +20,7 @@ from torch import Tensor
 from ..bundle.bundle import MANIFEST, Bundle, sha256, written_whole
 from ..bundle.errors import CheckpointError
 from ..bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, VECTORS, GraphSpec, Manifest
+from ..runtime.examples.region_spec import EXAMPLES, RegionSpec
 from ..runtime.vocabulary.cache import packed
 from ..runtime.vocabulary.text_encoder import TextEncoder
 from ..segmenter.config import TextConfig
@@ -39,6 +40,9 @@ class ExportedModel(Protocol):
 
     def graph(self) -> onnx.ModelProto:
         """The segmenter's ONNX graph, with the inputs and outputs that the manifest states."""
+
+    def regions(self, photos: Photos) -> RegionSpec | None:
+        """Which values of the graph tell the vector of a region; None where none does."""
 
     def parity(self, encoder: TorchTextEncoder, bundle: Bundle, photos: Photos, tell: Tell) -> Parity:
         """The files of `bundle` compared with the model and its text encoder."""
@@ -88,6 +92,10 @@ def write_draft(
         (work / TOKENIZER).write_text(encoder.tokenizer.to_str(), encoding="utf-8")
         tell("writing the segmenter")
         save(model.graph(), work / SEGMENTER)
+        files = [SEGMENTER, TEXT_ENCODER, TOKENIZER]
+        if (regions := model.regions(photos)) is not None:
+            (work / EXAMPLES).write_text(regions.to_json(), encoding="utf-8")
+            files.append(EXAMPLES)
         manifest = Manifest(
             name=target.name.removesuffix(".ovs"),
             created_by=f"ovs-edge {importlib.metadata.version('ovs-edge')}",
@@ -98,7 +106,7 @@ def write_draft(
             precisions={"fp32": SEGMENTER},
             related=draft.related,
             stuff=draft.stuff,
-            digests={name: sha256(work / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
+            digests={name: sha256(work / name) for name in files},
             provenance={
                 "preset": draft.preset,
                 "checkpoint_sha256": draft.digest,

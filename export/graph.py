@@ -34,26 +34,38 @@ class SegmenterGraph(nn.Module):
         label_dtype: torch.dtype,
         *,
         raw: bool = False,
+        regions: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.masks, self.depth, self.label_dtype, self.raw = model, masks, depth, label_dtype, raw
+        self.regions = regions
         self.reads_bgr = False  # see `bgr_input`
 
     def forward(self, image: Tensor, text_embeddings: Tensor) -> tuple[Tensor, ...]:
-        """See the class; with `raw`, mask_logits (1, Q, H/4, W/4) and class_logits (1, Q, K + 1) follow."""
+        """See the class; with `raw`, mask_logits (1, Q, H/4, W/4) and class_logits (1, Q, K + 1) follow.
+
+        With `regions` follows what tells the vector of a region: of a model without queries the places' embeddings, of
+        another the queries' vectors, and their masks unless they stand there already.
+        """
         size = (int(image.shape[1]), int(image.shape[2]))
         pixels = image.to(torch.float32).permute(0, 3, 1, 2)
         pixels = pixels if self.reads_bgr else pixels.flip(1)
         if isinstance(self.model, DenseSegmenter):
-            labels, confidence = self.model.decide(pixels, text_embeddings, exact=self.masks == "exact")
-            return labels.to(self.label_dtype), confidence
+            features = self.model.features(pixels)
+            labels, confidence = self.model.label(features, text_embeddings, size, exact=self.masks == "exact")
+            labels = labels.to(self.label_dtype)
+            return (labels, confidence, features[0]) if self.regions else (labels, confidence)
         output = self.model(pixels, text_embeddings, self.depth)
         nameless = (text_embeddings.abs().amax((1, 2)) == 0).to(torch.float32)
         scores, total = self._scores(output.class_logits, output.mask_logits, nameless, size)
         labels = scores.argmax(-1)
         confidence = scores.amax(-1).clamp(min=0) / total[:, 0].clamp(min=1)
         result: tuple[Tensor, ...] = (labels.to(self.label_dtype), confidence)
-        return (*result, output.mask_logits, output.class_logits) if self.raw else result
+        if self.raw:
+            result = (*result, output.mask_logits, output.class_logits)
+        if self.regions:
+            result = (*result, *output.vectors, *(() if self.raw else (output.mask_logits,)))
+        return result
 
     def _scores(
         self, class_logits: Tensor, mask_logits: Tensor, nameless: Tensor, size: tuple[int, int]

@@ -129,19 +129,29 @@ class DenseSegmenter(ImageModel):
         return torch.cat((named.amax(2), logits[:, -1:]), 1)
 
     def decide(self, image: Tensor, text_embeddings: Tensor, *, exact: bool = False) -> tuple[Tensor, Tensor]:
-        """RGB (1, 3, H, W), text (K, S, D) -> labels (1, H, W) int64, confidence (1, H, W) of 0..1.
+        """RGB (1, 3, H, W), text (K, S, D) -> labels (1, H, W) int64, confidence (1, H, W) of 0..1; see `label`."""
+        return self.label(self.features(image), text_embeddings, image.shape[2:], exact=exact)
+
+    def label(
+        self,
+        features: tuple[Tensor, Tensor],
+        text_embeddings: Tensor,
+        size: tuple[int, ...] | torch.Size,
+        *,
+        exact: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """What `features` gave, text (K, S, D) -> labels (1, H, W) int64, confidence (1, H, W) of 0..1; size H, W.
 
         The confidence is the winner's softmax probability among the classes and "none of the names". `exact` takes all
         classes to full size; else only the candidates are compared at stride 4, and labels found at stride 2.
         """
         if exact:
-            logits = self.name_logits(self.features(image), text_embeddings)
+            logits = self.name_logits(features, text_embeddings)
             confidence = logits.softmax(1)[:, :-1].amax(1, keepdim=True)
-            size = image.shape[2:]
             return upsample(logits[:, :-1], size).argmax(1), upsample(confidence, size)[:, 0]
         config = self.config.dense
         assert config is not None
-        embeddings, details = self.features(image)
+        embeddings, details = features
         vectors, detail, missing = self.names(text_embeddings)
         none, none_detail = self.names.none()
         classes, count = text_embeddings.shape[0], config.candidates
@@ -161,7 +171,7 @@ class DenseSegmenter(ImageModel):
         named = logits[..., :count]
         best = named.amax(-1, keepdim=True)
         confidence = 1 / (logits - best).clamp(max=_MOST).exp().sum(-1)
-        height, width = image.shape[2:]
+        height, width = size
         winner = _upsample_last(named, (height // 2, width // 2)).argmax(
             -1
         )  # labels are told apart at every other pixel

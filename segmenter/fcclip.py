@@ -126,27 +126,48 @@ class FCClip(MaskModel):
         features = self.backbone(self.normalise(image))
         mask_features, levels = self.pixel_decoder(features)
         state = self.decode(mask_features, levels, depth)[-1]
-        trained = self.in_vocabulary(state, mask_features, text_embeddings)
+        own = self.trained_vectors(state, mask_features)
+        trained = cosine_logits(own, text_embeddings, self.no_object, self._scale)
         seen = self.seen(text_embeddings) if seen is None else seen.to(trained.dtype)
-        inside, opinion = self.out_of_vocabulary(features[3], state.mask_logits, text_embeddings)
+        inside, frozen = self.clip_vectors(features[3], state.mask_logits)
+        opinion = name_logits(frozen, text_embeddings, self._clip_scale)
         valid = (inside.sum(-1, keepdim=True) > 0).to(trained.dtype)
         weight = (WEIGHT_UNSEEN - (WEIGHT_UNSEEN - WEIGHT_SEEN) * seen) * valid
-        return SegmenterOutput(state.mask_logits, ensemble(trained, opinion, weight))
+        return SegmenterOutput(state.mask_logits, ensemble(trained, opinion, weight), (own, frozen))
 
     def in_vocabulary(self, state: QueryState, mask_features: Tensor, text_embeddings: Tensor) -> Tensor:
         """Logits (B, Q, K + 1) of the trained classifier, void last; mask_features (B, M, H/4, W/4)."""
+        return cosine_logits(self.trained_vectors(state, mask_features), text_embeddings, self.no_object, self._scale)
+
+    def trained_vectors(self, state: QueryState, mask_features: Tensor) -> Tensor:
+        """Unit vectors (B, Q, D) of the queries by the trained classifier; mask_features (B, M, H/4, W/4)."""
         inside = (state.mask_logits > 0).flatten(2).to(mask_features.dtype)
         pooled = self.mask_pooling_proj(mask_mean(mask_features, inside))
-        embedding = nn.functional.normalize(self.class_embed(pooled + state.embedding), dim=-1)
-        return cosine_logits(embedding, text_embeddings, self.no_object, self.logit_scale.exp().clamp(max=MAX_SCALE))
+        return nn.functional.normalize(self.class_embed(pooled + state.embedding), dim=-1)
 
     def out_of_vocabulary(self, feature: Tensor, mask_logits: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the frozen CLIP: masks at res5 (B, Q, h * w) of 0 and 1, logits (B, Q, K); feature (B, C, h, w)."""
+        inside, embedding = self.clip_vectors(feature, mask_logits)
+        return inside, name_logits(embedding, text_embeddings, self._clip_scale)
+
+    def clip_vectors(self, feature: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks at res5 (B, Q, h * w) of 0 and 1, unit vectors (B, Q, D) by the frozen CLIP; feature (B, C, h, w)."""
         size = (int(feature.shape[2]), int(feature.shape[3]))
         resized = nn.functional.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False)
         inside = (resized > 0).flatten(2).to(feature.dtype)
-        embedding = nn.functional.normalize(self.pool(feature, inside), dim=-1)
-        return inside, name_logits(embedding, text_embeddings, self.clip_logit_scale.exp().clamp(max=MAX_SCALE))
+        return inside, nn.functional.normalize(self.pool(feature, inside), dim=-1)
+
+    def classifier_shares(self) -> tuple[float, ...]:
+        """See `MaskModel`: the ensemble's exponents, times the scale of each classifier's cosine."""
+        return ((1 - WEIGHT_UNSEEN) * float(self._scale), WEIGHT_UNSEEN * float(self._clip_scale))
+
+    @property
+    def _scale(self) -> Tensor:
+        return self.logit_scale.exp().clamp(max=MAX_SCALE)
+
+    @property
+    def _clip_scale(self) -> Tensor:
+        return self.clip_logit_scale.exp().clamp(max=MAX_SCALE)
 
     def seen(self, text_embeddings: Tensor) -> Tensor:
         """Which classes have a name of the training vocabulary: (K, S, D) -> (K,) of 0 and 1."""

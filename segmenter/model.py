@@ -26,6 +26,9 @@ class SegmenterOutput:
 
     mask_logits: Tensor  # (B, Q, H/4, W/4)
     class_logits: Tensor  # (B, Q, K + 1), the last column is "no object"
+    vectors: tuple[
+        Tensor, ...
+    ] = ()  # (B, Q, D) each, unit: the queries in the text space, as every classifier has them
 
 
 class ImageModel(nn.Module):
@@ -80,6 +83,10 @@ class MaskModel(ImageModel):
         """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks, classes of the last (or `depth`-th) layer."""
         raise NotImplementedError
 
+    def classifier_shares(self) -> tuple[float, ...]:
+        """Share of each of `SegmenterOutput.vectors` in the logit of a name that was not trained."""
+        return (1.0,)
+
     def decode(self, mask_features: Tensor, levels: list[Tensor], depth: int | None = None) -> list[QueryState]:
         """What the pixel decoder gave -> states after 0, 1, … `depth` decoder layers."""
         if depth is not None and not 1 <= depth <= self.config.query_decoder.layers:
@@ -126,7 +133,8 @@ class SegmenterModel(MaskModel):
         """RGB (B, 3, H, W) float 0..255, text vectors (K, S, D) -> masks, classes of the last (or `depth`-th) layer."""
         state = self.states(image, depth)[-1]
         layers = self.config.query_decoder.layers if depth is None else depth
-        return SegmenterOutput(state.mask_logits, self.classify(self.embed(state, layers), text_embeddings))
+        embedding = self.embed(state, layers)
+        return SegmenterOutput(state.mask_logits, self.classify(embedding, text_embeddings), (embedding,))
 
 
 def cosine_logits(embedding: Tensor, text_embeddings: Tensor, no_object: Tensor, scale: Tensor) -> Tensor:

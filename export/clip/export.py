@@ -13,12 +13,14 @@ import torch
 
 from ...bundle.bundle import Bundle
 from ...bundle.manifest import ClipDenseSpec, GraphSpec, Manifest, TensorSpec
+from ...runtime.examples.region_spec import RegionSpec
 from ...segmenter.clip_dense.model import ClipDense
 from ...segmenter.clip_dense.weights import ClipSource, read_clip
 from ...segmenter.text.encoder import TorchTextEncoder
 from ..draft import BundleDraft, Photos, write_draft
 from ..onnx_writer import Port, to_onnx
 from ..parity import Parity, Tell
+from ..regions.values import clip_region_spec, hide_values, traced_names
 from ..weights import store_fp16
 from .graph import ClipDenseGraph, clip_bgr_input
 from .options import ClipExportRequest
@@ -84,6 +86,10 @@ class _ExportedClip:
     def graph(self) -> onnx.ModelProto:
         return clip_onnx(self.model, self.request)
 
+    def regions(self, photos: Photos) -> RegionSpec | None:
+        assert self.request.size is not None
+        return clip_region_spec(self.model, self.request.size)
+
     def parity(self, encoder: TorchTextEncoder, bundle: Bundle, photos: Photos, tell: Tell) -> Parity:
         return measure_clip(self.model, encoder, bundle, photos, tell)
 
@@ -96,12 +102,14 @@ def clip_onnx(model: ClipDense, request: ClipExportRequest) -> onnx.ModelProto:
     request = request.decided(model.config.vision.patch)
     assert request.size is not None
     dtype = torch.uint8 if request.max_classes <= 256 else torch.int32
-    graph = ClipDenseGraph(model, request.size, dtype).eval()
+    graph = ClipDenseGraph(model, request.size, dtype, regions=True).eval()
     # Sizes that differ from each other and from 1, so that the exporter cannot mix up two axes.
     example = (torch.zeros((1, *request.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
     ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
+    regions, outputs = clip_region_spec(model, request.size), ["labels", "confidence"]
     with clip_bgr_input(graph):
-        onnx_model = to_onnx(graph, example, ports, ["labels", "confidence"])
+        onnx_model = to_onnx(graph, example, ports, traced_names(regions, outputs))
+    hide_values(onnx_model, len(outputs), regions)
     if request.weights == "fp16":
         store_fp16(onnx_model)
     return onnx_model

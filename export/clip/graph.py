@@ -19,18 +19,21 @@ class ClipDenseGraph(nn.Module):
     confidence float32 (1, H, W) in 0..1: the softmax over all names, of the winning class's best name.
     """
 
-    def __init__(self, model: ClipDense, size: tuple[int, int], label_dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: ClipDense, size: tuple[int, int], label_dtype: torch.dtype, *, regions: bool = False
+    ) -> None:
         super().__init__()
-        self.model, self.label_dtype = model, label_dtype
+        self.model, self.label_dtype, self.regions = model, label_dtype, regions
         self.scorer = model.scorer(size)
         self.reads_bgr = False  # see `clip_bgr_input`
 
-    def forward(self, image: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+    def forward(self, image: Tensor, text_embeddings: Tensor) -> tuple[Tensor, ...]:
+        """See the class; with `regions`, the patches' unit vectors (windows, P, D) follow."""
         pixels = image.to(torch.float32).permute(0, 3, 1, 2)
         pixels = self.model.normalise(pixels if self.reads_bgr else pixels.flip(1))
-        labels, confidence = self.scorer(pixels, text_embeddings)
-        return labels[None].to(self.label_dtype), confidence[None]
+        labels, confidence, vectors = self.scorer(pixels, text_embeddings)
+        result: tuple[Tensor, ...] = (labels[None].to(self.label_dtype), confidence[None])
+        return (*result, vectors) if self.regions else result
 
 
 @contextmanager

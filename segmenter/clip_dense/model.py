@@ -57,32 +57,30 @@ class ClipDenseScorer(nn.Module):
         self.merge = WindowMerge(self.windows, config.vision.patch, score_stride(config.refinement, size))
         self.refine = refinement(config.refinement)
 
-    def forward(self, pixels: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, text_embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised RGB (1, 3, H, W), text vectors (K, S, D) -> labels int64 and confidence of 0..1, (H, W) each.
 
-        The confidence is the softmax over all names, of the winning class's best name. A zero row is no name.
+        The confidence is the softmax over all names, of the winning class's best name. A zero row is no name. Third are
+        the patches' unit vectors (windows, P, D).
         """
         classes, names, dim = text_embeddings.shape
         text = text_embeddings.reshape(classes * names, dim)
         absent = (text.abs().amax(-1) == 0).to(text.dtype) * NO_NAME
         # What follows is linear in the scores, and its weights add up to 1: factor and bias cost less on patches.
-        logits = self._at_full_size(self.temperature * self._on_patches(pixels, text) + absent, pixels)
+        vectors = self._vectors(pixels)
+        logits = self._at_full_size(self.temperature * _cosines(vectors, text) + absent, pixels)
         best = logits.reshape(*logits.shape[:2], classes, names).amax(-1)  # of each class, (H, W, K)
         winner = best.amax(-1)
         # The winner's own exponential is 1, so its share of the softmax is one over the sum.
-        return best.argmax(-1), 1 / (logits - winner[..., None]).exp().sum(-1)
+        return best.argmax(-1), 1 / (logits - winner[..., None]).exp().sum(-1), vectors
 
     def cosines(self, pixels: Tensor, text_embeddings: Tensor) -> Tensor:
         """Normalised RGB (1, 3, H, W), text vectors (N, D) -> cosines (H, W, N); 0 for a zero row."""
-        return self._at_full_size(self._on_patches(pixels, text_embeddings), pixels)
+        return self._at_full_size(_cosines(self._vectors(pixels), text_embeddings), pixels)
 
-    def _on_patches(self, pixels: Tensor, text_embeddings: Tensor) -> Tensor:
-        """-> cosines (windows, P, N)."""
-        vectors = nn.functional.normalize(self.encoder(self.windows.crop(pixels)), dim=-1)
-        length = text_embeddings.norm(dim=-1, keepdim=True)
-        unit = text_embeddings / length.clamp(min=1e-6)
-        cosines: Tensor = vectors @ unit.T
-        return cosines
+    def _vectors(self, pixels: Tensor) -> Tensor:
+        """-> unit vectors (windows, P, D)."""
+        return nn.functional.normalize(self.encoder(self.windows.crop(pixels)), dim=-1)
 
     def _at_full_size(self, scores: Tensor, pixels: Tensor) -> Tensor:
         """(windows, P, N) -> (H, W, N)."""
@@ -90,6 +88,14 @@ class ClipDenseScorer(nn.Module):
         if self.refine is not None:
             full = self.refine(full, pixels[0].permute(1, 2, 0))
         return full
+
+
+def _cosines(vectors: Tensor, text_embeddings: Tensor) -> Tensor:
+    """Unit vectors (windows, P, D), text vectors (N, D) -> cosines (windows, P, N); 0 for a zero row."""
+    length = text_embeddings.norm(dim=-1, keepdim=True)
+    unit = text_embeddings / length.clamp(min=1e-6)
+    cosines: Tensor = vectors @ unit.T
+    return cosines
 
 
 class ClipDense(nn.Module):

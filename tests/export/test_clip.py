@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import open_clip
 import pytest
 import torch
@@ -14,6 +15,7 @@ from support.clip import SMALL, open_clip_model, small_clip
 
 from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.manifest import SEGMENTER
 from ovs_edge.export.cli import main
 from ovs_edge.export.clip.export import clip_onnx, export_clip_bundle
 from ovs_edge.export.clip.options import ClipExportRequest
@@ -21,6 +23,7 @@ from ovs_edge.export.clip.parity import ClipReference
 from ovs_edge.export.command import ExportCommandOptions, LastBlock, MaskOrder
 from ovs_edge.export.onnx_writer import save
 from ovs_edge.export.parity_photos import photo_inputs
+from ovs_edge.runtime.examples.region_spec import EXAMPLES, RegionSpec
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
 from ovs_edge.segmenter.clip_dense.windows import WindowGrid
@@ -54,6 +57,12 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
         (1, 1), (1, 4), (2, 1), (2, 4), (20, 1), (20, 4), (2, 2)
     ]  # fmt: skip
     assert Bundle.open(tmp_path / "clip.ovs").manifest.to_json() == manifest.to_json()
+    text = (tmp_path / "clip.ovs" / EXAMPLES).read_text(encoding="utf-8")
+    places = RegionSpec.from_json(text, EXAMPLES, manifest.text.dim).places
+    assert places is not None
+    assert (len(places.windows), places.vectors.shape) == (4, (4, 14 * 14, 48))
+    values = {value.name for value in onnx.load(str(tmp_path / "clip.ovs" / SEGMENTER)).graph.value_info}
+    assert places.vectors.name in values
     with Segmenter.load(tmp_path / "clip.ovs") as segmenter:
         assert segmenter.threshold == 0.1
         active = segmenter.set_classes("cat,person|man")

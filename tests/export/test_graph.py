@@ -19,6 +19,7 @@ from ovs_edge.bundle.errors import ParityError
 from ovs_edge.export.graph import SegmenterGraph, bgr_input
 from ovs_edge.export.onnx_writer import lint
 from ovs_edge.export.parity_photos import photo_inputs
+from ovs_edge.export.regions.values import region_spec
 from ovs_edge.export.weights import store_fp16
 
 DIM = 384
@@ -108,6 +109,26 @@ def test_pixels_go_in_as_they_come_and_scores_lie_by_classes() -> None:
     assert resize.op_type == "Resize"
     assert stored[resize.input[2]].tolist() == [1, 4, 4, 1]
     assert makers[resize.input[0]].op_type == "Reshape"
+
+
+def test_vectors_of_regions_are_inside_the_graph(photos: list[np.ndarray]) -> None:
+    """None is an output, and each has the value that torch computes."""
+    model, spec = exported.mini(), region_spec(exported.mini(), exported.options(exported.mini().config))
+    assert spec is not None
+    assert spec.queries is not None
+    opened = copy.deepcopy(exported.mini_onnx())
+    for value in spec.values:
+        opened.graph.output.append(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, value.shape))
+    names = exported.vectors(3, 1, DIM)
+    vectors, masks = exported.session(opened).run(
+        [value.name for value in spec.values], {"image": photos[0], "text_embeddings": names}
+    )
+    with torch.no_grad():
+        pixels = torch.from_numpy(photos[0][..., ::-1].copy()).permute(0, 3, 1, 2).float()
+        expected = model(pixels, torch.from_numpy(names))
+    assert (vectors.shape, masks.shape) == tuple(value.shape for value in spec.values)
+    np.testing.assert_allclose(vectors, expected.vectors[0].numpy(), atol=1e-3)
+    assert np.mean(np.abs(masks - expected.mask_logits.numpy()) > 1e-2) < 0.01
 
 
 def test_export_leaves_the_model_as_it_was() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from support.exported import SIZE, options, session, vectors
@@ -13,6 +14,7 @@ from torch import Tensor
 from ovs_edge.bundle.errors import CheckpointError, UsageError
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.options import ExportRequest, resolve
+from ovs_edge.export.regions.values import region_spec, with_statistics
 from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.dense import DenseSegmenter, NameVectors
 from ovs_edge.segmenter.layouts.dense import DenseLayout
@@ -113,6 +115,36 @@ def test_the_graph_is_what_torch_computes() -> None:
         labels, confidence = graph.run(None, {"image": image, "text_embeddings": text})
         assert float((labels == expected.numpy()).mean()) > 0.999
         assert float(np.abs(confidence - certain.numpy()).max()) < 1e-3
+
+
+def test_places_of_regions_are_inside_the_graph() -> None:
+    """With the projection of names, so that what was shown becomes a text vector."""
+    model = _model()
+    chosen = options(model.config)
+    spec = region_spec(model, chosen)
+    assert spec is not None
+    assert spec.places is not None
+    exported = export_segmenter(model, chosen)
+    assert [value.name for value in exported.graph.output] == ["labels", "confidence"]
+    for value in spec.values:
+        exported.graph.output.append(
+            onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, value.shape)
+        )
+    image = np.random.default_rng(2).integers(0, 256, (1, *SIZE, 3), np.uint8)
+    pixels = torch.from_numpy(image[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+    feeds = {"image": image, "text_embeddings": vectors(2, 1, 384)}
+    places, weight, bias = session(exported).run([value.name for value in spec.values], feeds)
+    with torch.no_grad():
+        expected, _ = model.features(pixels)
+    np.testing.assert_allclose(places, expected.numpy(), atol=1e-3)
+    np.testing.assert_array_equal(weight, model.names.project.weight.detach().numpy().T)
+    np.testing.assert_array_equal(bias, model.names.project.bias.detach().numpy())
+    measured = with_statistics(spec, model, [image]).places
+    assert measured is not None
+    assert measured.statistics is not None
+    rows = expected[0].flatten(1).T.double().numpy()
+    np.testing.assert_allclose(measured.statistics.mean, rows.mean(0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(measured.statistics.covariance, np.cov(rows.T), rtol=1e-4, atol=1e-5)
 
 
 def test_what_needs_queries_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""What of an exported graph tells the vector of a region."""
