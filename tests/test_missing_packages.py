@@ -27,8 +27,9 @@ DISTRIBUTIONS = {  # module -> what brings it, where the names differ
 }
 OPTIONAL = sorted(
     {
-        *DISTRIBUTIONS, "aiohttp", "av", "matplotlib", "mss", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pycuda",
-        "ray", "safetensors", "scipy", "supervision", "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision",
+        *DISTRIBUTIONS, "aiohttp", "av", "matplotlib", "mss", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pyarrow",
+        "pycuda", "ray", "safetensors", "scipy", "supervision", "tensorboard", "tensorrt", "tensorrt_rtx", "torch",
+        "torchvision",
     }
 )  # fmt: skip
 COMMANDS = {"calibration": "calibrate", "export": "export", "segmenter": "train", "serving": "ray", "training": "train"}

@@ -31,6 +31,7 @@ ALLOWED = {
     "training": {"bundle", "segmenter", "models", "runtime", "data"},
     "runtime": {"bundle", "models"},
     "export": {"bundle", "segmenter", "runtime"},
+    "label": {"bundle", "models", "runtime"},
     "serving": {"bundle", "models", "runtime"},
     "calibration": {"bundle", "data", "runtime"},
     "benchmarks": {"bundle", "segmenter", "data", "training", "runtime", "export", "models", "serving"},

@@ -97,7 +97,7 @@ def encode_rle(mask: Mask, *, compressed: bool = True) -> dict[str, Any]:
     pixels = np.asarray(mask, np.bool_).ravel(order="F")
     starts = np.flatnonzero(np.diff(pixels, prepend=False))  # where a run of other pixels begins
     counts = np.diff(starts, prepend=0, append=pixels.size).tolist()
-    return {"size": list(mask.shape), "counts": _to_text(counts) if compressed else counts}
+    return {"size": list(mask.shape), "counts": encode_counts(counts) if compressed else counts}
 
 
 def decode_rle(rle: Mapping[str, Any]) -> Mask:
@@ -119,7 +119,8 @@ def decode_rle(rle: Mapping[str, Any]) -> Mask:
     return np.repeat(ones, runs).reshape((height, width), order="F")
 
 
-def _to_text(counts: list[int]) -> str:
+def encode_counts(counts: list[int]) -> str:
+    """Run lengths as COCO's text."""
     text = bytearray()
     for index, count in enumerate(counts):
         rest = count - counts[index - 2] if index > 2 else count

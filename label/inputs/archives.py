@@ -1,0 +1,141 @@
+"""Photos in tar and zip archives, read where they lie: nothing is unpacked to disk, so no member's name is ever a path."""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ...bundle.addresses import redact_address
+from ...bundle.errors import SourceError
+from ...bundle.image_files import is_image_name
+from .places import open_file
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_MOST_BYTES = 2**29  # of a photo
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError,
+            RuntimeError, ValueError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Member:
+    """A photo in an archive."""
+
+    name: str  # as the archive has it; never used as a path
+    offset: int  # of its bytes in the unpacked stream of a tar; -1 in a zip
+    size: int  # bytes
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is an archive by its suffix."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_archive(place: str) -> bool:
+    """Whether a file is an archive by its content."""
+    try:
+        with open_file(place) as stream:
+            if zipfile.is_zipfile(stream):
+                return True
+            stream.seek(0)
+            with tarfile.open(fileobj=stream) as archive:
+                return archive.next() is not None
+    except _DAMAGED:
+        return False
+
+
+def list_members(place: str) -> tuple[list[Member], list[str]]:
+    """The photos of an archive in its order, and why others were left out.
+
+    An archive that breaks off gives what stands before the damage. Raises `SourceError` for what is no archive.
+    """
+    members: list[Member] = []
+    left_out: list[str] = []
+    shown = redact_address(place)
+    try:
+        for member, problem in _entries(place):
+            if problem is None:
+                members.append(member)
+            else:
+                left_out.append(f"{shown}: {member.name}: {problem}")
+    except _DAMAGED as error:
+        if not members:
+            raise SourceError(f"cannot read the archive {shown} ({error}); copy it again") from error
+        left_out.append(f"{shown} is damaged behind {members[-1].name} ({error}); copy it again")
+    return members, left_out
+
+
+def _entries(place: str) -> Iterator[tuple[Member, str | None]]:
+    with open_file(place) as stream:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
+                for entry in archive.infolist():
+                    if not entry.is_dir() and is_image_name(entry.filename):
+                        problem = "it is encrypted" if entry.flag_bits & 1 else _too_large(entry.file_size)
+                        yield Member(entry.filename, -1, entry.file_size), problem
+            return
+        stream.seek(0)
+        with tarfile.open(fileobj=stream) as tar:
+            for info in tar:
+                tar.members.clear()  # type: ignore[attr-defined]  # else the list of all members stays in memory
+                if is_image_name(info.name) and not info.isdir():
+                    problem = _too_large(info.size) if info.isreg() and not info.issparse() else "it is no plain file"
+                    yield Member(info.name, info.offset_data, info.size), problem
+
+
+def _too_large(size: int) -> str | None:
+    return f"it has {size} bytes, at most {_MOST_BYTES} are read" if size > _MOST_BYTES else None
+
+
+class ArchiveReader:
+    """Reads members of one archive after another; the last archive stays open. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._place: str | None = None
+        self._opened: list[IO[bytes] | zipfile.ZipFile | tarfile.TarFile] = []
+
+    def read(self, place: str, member: Member) -> bytes:
+        """The bytes of a member. Raises `SourceError`."""
+        with self._lock:
+            try:
+                data = self._read(place, member)
+            except _DAMAGED as error:
+                self.close()
+                raise SourceError(
+                    f"cannot read {member.name} of {redact_address(place)} ({error}); copy the archive again"
+                ) from error
+            except KeyError as error:
+                raise SourceError(f"{redact_address(place)} has no {member.name} any more") from error
+        if len(data) != member.size:
+            raise SourceError(f"{member.name} of {redact_address(place)} is cut short; copy the archive again")
+        return data
+
+    def _read(self, place: str, member: Member) -> bytes:
+        if self._place != place:
+            self.close()
+            stream = open_file(place)
+            self._opened.append(stream)
+            self._opened.append(
+                zipfile.ZipFile(stream) if member.offset < 0 else tarfile.open(fileobj=stream)  # noqa: SIM115
+            )
+            self._place = place
+        archive: Any = self._opened[-1]
+        if member.offset < 0:
+            with archive.open(member.name) as content:
+                unzipped: bytes = content.read(member.size + 1)
+                return unzipped
+        archive.fileobj.seek(member.offset)  # of a compressed tar, forwards where members are read in their order
+        data: bytes = archive.fileobj.read(member.size)
+        return data
+
+    def close(self) -> None:
+        """Close what is open."""
+        for opened in reversed(self._opened):
+            opened.close()
+        self._opened, self._place = [], None

@@ -1,0 +1,1 @@
+"""Which labels a person should look at first, as a page and as a project of CVAT."""
