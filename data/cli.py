@@ -97,24 +97,37 @@ def convert(
     split: Annotated[
         float, typer.Option(help="Share of the photos that goes to train, where the source knows no splits.")
     ] = 0.9,
+    layout: Annotated[
+        str, typer.Option("--to", help="Layout to write: masks (index masks) or coco-panoptic (objects told apart).")
+    ] = "masks",
+    stuff: Annotated[
+        str, typer.Option(help="With --to coco-panoptic: classes whose objects are not told apart, such as sky,grass.")
+    ] = "",
     *,
     complete: _Complete = False,
 ) -> None:
-    """Write classes.json, images/, masks/ and, where it is known, background/: what `ovs-train --data` reads."""
+    """Write what `ovs-train --data` reads: by default classes.json, images/, masks/ and, where known, background/."""
     require("PIL", "masks")
     from .folders import told
+    from .formats.convert import ConvertOptions
     from .formats.convert import convert as write
 
     if not 0 <= split <= 1:
         raise UsageError(f"--split is {split:g}, expected a share from 0 to 1")
     opened, photos = _open(source, label_format, names, complete=complete)
     with _progress(len(photos.photos)) as advance:
-        done = write(source, opened, photos, output, train_share=split, on_photo=advance)
+        named = tuple(name.strip() for name in stuff.split(",") if name.strip())
+        done = write(source, opened, photos, output, ConvertOptions(layout, split, named), advance)
     for reason in told(done.skipped, 10):
         print(f"left out: {reason}")
     for name, count in zip(done.classes, done.pixels, strict=True):
         if not count:
             print(f"no pixel of {name}")
+    if done.background_lost:
+        print(
+            f"{done.background_lost:.0%} of the pixels without a label are known to be none of the classes, which "
+            "coco-panoptic cannot tell; --to masks can"
+        )
     print(
         f"wrote {output} from {opened.title}: {done.photos['train']} photos in train, {done.photos['val']} in val, "
         f"{len(done.classes)} classes, {len(done.skipped)} left out"

@@ -18,8 +18,18 @@ _MARKS = (  # the longest first: UTF-32's begins with UTF-16's
 )
 
 
+def is_regular(path: Path) -> bool:
+    """Whether there is a file: no pipe, which may never end, and no name that a system refuses."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8, or in what its byte order mark says. Raises `DatasetError`."""
+    if path.exists() and not is_regular(path):
+        raise DatasetError(f"cannot read {path}, which is no file; remove it")
     try:
         content = path.read_bytes()
         for mark, encoding in _MARKS:

@@ -141,7 +141,6 @@ async def _attack(session: aiohttp.ClientSession, load: Load, end: float) -> Non
     number = 0
     while time.monotonic() < end:
         kind = kinds[number % len(kinds)]
-        number += 1
         try:
             data: Any = _chunks(kind.body) if kind.name == "endless body" else io.BytesIO(kind.body)
             async with session.post(
@@ -153,6 +152,7 @@ async def _attack(session: aiohttp.ClientSession, load: Load, end: float) -> Non
         else:
             status = response.status
         if status != 503:
+            number += 1
             load.hostile += 1
             load.refused += status == kind.expected or (status == 0 and kind.expected == 413)
             load.hostile_statuses.setdefault(kind.name, set()).add(status)

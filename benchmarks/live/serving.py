@@ -44,6 +44,7 @@ _THINGS = (
     "road", "building", "chair", "table", "sofa", "plant", "wall", "floor", "book", "bottle", "mountain", "flower",
 )  # fmt: skip
 _KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded")
+_CACHE = 16  # MiB for vectors of lists in each replica: fewer than the clients use, so that lists come and go
 _SETTLED = 0.25  # share of the run after which memory should be constant
 _END = 60.0  # seconds for the server to end
 
@@ -114,7 +115,7 @@ def measure_serving(
     lists = [_classes(client, number) for client in range(clients) for number in range(_LISTS)]
     command = [
         *(sys.executable, "-c", "from ovs_edge.serving.cli import main; main()", str(path.resolve())),
-        *("--replicas", str(replicas), "--queue", str(queue), "--address", "127.0.0.1:0"),
+        *("--replicas", str(replicas), "--queue", str(queue), "--cache", str(_CACHE), "--address", "127.0.0.1:0"),
     ]
     samples: list[ServingSample] = []
     with (

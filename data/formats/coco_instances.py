@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...bundle.errors import DatasetError
-from ..labelled import VOID
 from ..readers.other_formats import json_kind
 from ..readers.reader import Split
-from ..text_files import read_json
-from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted
+from ..text_files import is_regular, read_json
+from .label_format import Annotated, Canvas, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted
 from .shapes import Mask, decode_runs, fill
 
 
@@ -100,7 +100,7 @@ def _place(folder: Path, path: Path, name: str) -> Path | None:
         relative = Path(relative.name)
     split = path.stem.rpartition("_")[2]
     for base in ("", "images", split, f"images/{split}", f"{split}2017", "data", path.parent.relative_to(folder)):
-        if (folder / base / relative).is_file():
+        if is_regular(folder / base / relative):
             return folder / base / relative
     return None
 
@@ -118,7 +118,7 @@ def _paint(
         raise DatasetError(
             f"{path} notes {image['file_name']} as {noted[1]}x{noted[0]}, the photo is {size[1]}x{size[0]}"
         )
-    labels = np.full(size, VOID, np.int32)
+    canvas = Canvas(size)
     crowds = np.zeros(size, np.bool_)
     regions: list[tuple[int, int, Mask]] = []
     for annotation in annotations:
@@ -131,10 +131,10 @@ def _paint(
         else:
             regions.append((int(mask.sum()), label, mask))
     for _, label, mask in sorted(regions, key=lambda region: -region[0]):
-        labels[mask] = label
-    result = painted(labels, options)
+        canvas.paint(mask, label)
+    result = painted(canvas.labels, options, canvas.objects)
     if result.background is not None:
-        return Painted(labels, result.background & ~crowds)
+        return replace(result, background=result.background & ~crowds)
     return result
 
 

@@ -153,7 +153,7 @@ def _colours(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path) as picture:
             if picture.mode == "P":
                 return np.asarray(picture.convert("RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # on bytes that are no picture, or a bomb, decoders raise whatever they trip over
         raise DatasetError(f"cannot decode the mask {path} ({error}); copy it again") from error
     mask = decode_mask(path)
     return np.asarray(mask if mask.ndim == 3 else np.repeat(mask[..., None], 3, -1), np.uint8)

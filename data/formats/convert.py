@@ -1,18 +1,13 @@
-"""Labels of any format -> photos with index masks, the layout that training, benchmarks and calibration read."""
+"""Labels of any format -> a layout that training, benchmarks and calibration read."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from ...bundle.errors import DatasetError, UsageError
 from ...bundle.files import replacing_folder
@@ -20,7 +15,10 @@ from ...bundle.metrics import IGNORE
 from ..images import is_turned, read_stored, read_upright
 from ..labelled import VOID
 from ..readers.reader import Split
-from .label_format import Annotated, FormatSet, LabelFormat, Painted
+from .label_format import Annotated, FormatSet, LabelFormat
+from .writers.coco_panoptic import CocoPanopticWriter
+from .writers.index_masks import IndexMaskWriter
+from .writers.layout import LayoutWriter, LoadedPhoto, write_json
 
 MARKER = "conversion.json"  # in every folder that a conversion wrote
 
@@ -33,15 +31,24 @@ class Conversion:
     photos: dict[Split, int]
     pixels: tuple[int, ...]  # of each class
     skipped: tuple[str, ...]  # what was left out, and why
+    background_lost: float = 0.0  # share of the pixels without a label that are known to be none of the classes, and
+    # that the layout does not tell apart from the others
 
 
 @dataclass(frozen=True)
-class LoadedPhoto:
-    """A photo with its labels, lying alike."""
+class ConvertOptions:
+    """How a data set is written."""
 
-    image: npt.NDArray[np.uint8]  # (H, W, 3) BGR
-    painted: Painted
-    turned: bool  # it was turned upright, so its file cannot be copied as it is
+    layout: str = IndexMaskWriter.name  # one of `LAYOUTS`
+    train_share: float = 0.9  # of the photos of a source that knows no splits
+    stuff: tuple[str, ...] = ()  # coco-panoptic: classes whose objects are not told apart
+    link: bool = False  # symbolic links to the photos instead of copies
+
+
+LAYOUTS: dict[str, type[LayoutWriter]] = {writer.name: writer for writer in (IndexMaskWriter, CocoPanopticWriter)}
+
+
+_USUAL = ConvertOptions()
 
 
 def convert(
@@ -49,14 +56,13 @@ def convert(
     label_format: LabelFormat,
     photos: FormatSet,
     target: Path,
-    *,
-    train_share: float = 0.9,
+    options: ConvertOptions = _USUAL,
     on_photo: Callable[[], None] = lambda: None,
 ) -> Conversion:
-    """Write the folder `target` whole or not at all: classes.json, images/, masks/, and background/ where it is known.
+    """Write the folder `target` whole or not at all, in one of the layouts that training reads.
 
-    Photos of a source that knows no splits go to train by `train_share`, decided by their names, so that more photos
-    leave the earlier ones where they are. A photo that cannot be read, or without a label, is left out with its reason.
+    Photos of a source that knows no splits go to train by their names, so that more photos leave the earlier ones where
+    they are. A photo that cannot be read, or without a label, is left out with its reason.
     Raises `DatasetError` where nothing is left, `UsageError` for a target that is something else, `BundleError` where
     the system refuses to write.
     """
@@ -67,10 +73,13 @@ def convert(
         raise DatasetError(f"{source} has {len(photos.classes)} classes, at most {IGNORE} fit; merge some with --names")
     if target.resolve() == source.resolve():
         raise UsageError(f"{target} is what is converted; choose another folder with -o")
+    writing = _writer(options, photos.classes)
     counts: dict[Split, int] = {"train": 0, "val": 0}
     pixels = np.zeros(len(photos.classes), np.int64)
     skipped = list(photos.skipped)
+    void = none = 0
     with replacing_folder(target, MARKER, "converted data set") as work:
+        writer = writing(work)
         for photo in photos.photos:
             on_photo()
             try:
@@ -80,18 +89,22 @@ def convert(
                 continue
             found = loaded.painted.labels[loaded.painted.labels != VOID]
             background = loaded.painted.background
-            if not found.size and (background is None or not background.any()):
+            if not found.size and not (writer.keeps_background and background is not None and background.any()):
                 skipped.append(f"{photo.image.name}: no label")
                 continue
-            split = photo.split or _split_of(photo.name, train_share)
-            _write(work, photo, loaded, split)
+            split = photo.split or _split_of(photo.name, options.train_share)
+            writer.add(photo.name, loaded, split)
+            void += int((loaded.painted.labels == VOID).sum())
+            none += 0 if background is None else int(background.sum())
             counts[split] += 1
             pixels += np.bincount(found, minlength=len(pixels))
         if not sum(counts.values()):
             raise DatasetError(f"{source}: no photo could be converted; the first: {skipped[0]}")
-        _write_json(work / "classes.json", list(photos.classes))
-        _write_json(work / MARKER, {"format": label_format.name, "photos": counts, "left_out": skipped})
-    return Conversion(photos.classes, counts, tuple(pixels.tolist()), tuple(skipped))
+        writer.finish()
+        about = {"format": label_format.name, "layout": writer.name, "photos": counts, "left_out": skipped}
+        write_json(work / MARKER, about)
+    lost = 0 if writer.keeps_background else none
+    return Conversion(photos.classes, counts, tuple(pixels.tolist()), tuple(skipped), lost / void if void else 0.0)
 
 
 def load_annotated(photo: Annotated, label_format: LabelFormat) -> LoadedPhoto:
@@ -106,29 +119,25 @@ def load_annotated(photo: Annotated, label_format: LabelFormat) -> LoadedPhoto:
             if upright == ways[-1]:
                 raise
         else:
-            return LoadedPhoto(image, painted, upright)
+            return LoadedPhoto(image, painted, upright, photo.image)
     raise AssertionError("unreachable: the last way returns or raises")
+
+
+def _writer(options: ConvertOptions, classes: tuple[str, ...]) -> Callable[[Path], LayoutWriter]:
+    """What makes the writer of a folder. Raises `UsageError`."""
+    if options.layout not in LAYOUTS:
+        raise UsageError(f"the layout is {options.layout!r}, expected one of: {', '.join(LAYOUTS)}")
+    if options.layout != CocoPanopticWriter.name:
+        if options.stuff:
+            raise UsageError(f"classes were named as stuff, which {options.layout} does not know; use coco-panoptic")
+        return lambda work: LAYOUTS[options.layout](work, classes, link=options.link)
+    if unknown := [name for name in options.stuff if name not in classes]:
+        raise UsageError(
+            f"{unknown[0]!r} was named as stuff and is no class; the classes are {', '.join(classes[:20])}"
+        )
+    return lambda work: CocoPanopticWriter(work, classes, link=options.link, stuff=options.stuff)
 
 
 def _split_of(name: str, train_share: float) -> Split:
     place = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
     return "train" if place < train_share else "val"
-
-
-def _write(work: Path, photo: Annotated, loaded: LoadedPhoto, split: Split) -> None:
-    for kind in ("images", "masks"):
-        (work / kind / split).mkdir(parents=True, exist_ok=True)
-    if loaded.turned:
-        Image.fromarray(loaded.image[..., ::-1]).save(work / "images" / split / f"{photo.name}.png")
-    else:
-        shutil.copyfile(photo.image, work / "images" / split / f"{photo.name}{photo.image.suffix}")
-    labels = loaded.painted.labels
-    mask = np.where(labels == VOID, IGNORE, labels).astype(np.uint8)
-    Image.fromarray(mask).save(work / "masks" / split / f"{photo.name}.png")
-    if loaded.painted.background is not None and loaded.painted.background.any():
-        (work / "background" / split).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(loaded.painted.background).save(work / "background" / split / f"{photo.name}.png")
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -11,8 +11,8 @@ import numpy as np
 from ...bundle.errors import DatasetError
 from ..labelled import VOID
 from ..readers.other_formats import xml_kind
-from ..text_files import read_text
-from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted
+from ..text_files import is_regular, read_text
+from .label_format import Annotated, Canvas, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted
 from .shapes import Mask, fill, paste, rectangle, row_runs
 
 _SHAPES = ("polygon", "box", "ellipse", "mask")
@@ -80,7 +80,7 @@ def _place(folder: Path, name: str) -> Path | None:
         relative = Path(relative.name)
     for base in ("images", ".", "data", "images/default"):
         for candidate in (folder / base / relative, folder / base / relative.name):
-            if candidate.is_file():
+            if is_regular(candidate):
                 return candidate
     return None
 
@@ -90,11 +90,13 @@ def _paint(image: ElementTree.Element, index: dict[str, int], options: ReadOptio
     noted = image.get("height"), image.get("width")
     if noted != (str(size[0]), str(size[1])) and None not in noted:
         raise DatasetError(f"CVAT notes {name} as {noted[1]}x{noted[0]}, the photo is {size[1]}x{size[0]}")
-    labels = np.full(size, VOID, np.int32)
+    canvas = Canvas(size)
     shapes = [shape for shape in image if shape.tag in _SHAPES]
     for shape in sorted(shapes, key=_depth):
-        labels[_mask(shape, size, str(name))] = index.get(shape.get("label", ""), VOID)
-    return painted(labels, options)
+        group = shape.get("group_id", "0")
+        label = index.get(shape.get("label", ""), VOID)
+        canvas.paint(_mask(shape, size, str(name)), label, None if group == "0" else group)
+    return painted(canvas.labels, options, canvas.objects)
 
 
 def _depth(shape: ElementTree.Element) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +25,24 @@ class Painted:
 
     labels: npt.NDArray[np.int32]  # (H, W) class index, VOID where nothing is labelled
     background: npt.NDArray[np.bool_] | None = None  # (H, W) True: known to be none of the classes; None: not known
+    objects: npt.NDArray[np.int32] | None = None  # (H, W) number of the object, from 1 on, 0 for none; None: not told
+
+
+class Canvas:
+    """Labels of one photo while its objects are painted; later ones cover earlier ones."""
+
+    def __init__(self, size: Size) -> None:
+        self.labels: npt.NDArray[np.int32] = np.full(size, VOID, np.int32)
+        self.objects: npt.NDArray[np.int32] = np.zeros(size, np.int32)
+        self._groups: dict[tuple[int, Hashable], int] = {}
+        self._count = 0
+
+    def paint(self, mask: npt.NDArray[np.bool_], label: int, group: Hashable = None) -> None:
+        """Give the pixels of `mask` (H, W) a label. Parts of one object have the same `group`, which is not None."""
+        self._count += 1
+        number = self._count if group is None else self._groups.setdefault((label, group), self._count)
+        self.labels[mask] = label
+        self.objects[mask] = number if label >= 0 else 0
 
 
 @dataclass(frozen=True)
@@ -78,9 +96,11 @@ def merged(classes: Sequence[str], options: ReadOptions) -> tuple[tuple[str, ...
     return kept, [index[name] if name else VOID for name in renamed]
 
 
-def painted(labels: npt.NDArray[np.int32], options: ReadOptions) -> Painted:
+def painted(
+    labels: npt.NDArray[np.int32], options: ReadOptions, objects: npt.NDArray[np.int32] | None = None
+) -> Painted:
     """The labels; of complete ones, what is left is background."""
-    return Painted(labels, labels == VOID if options.complete else None)
+    return Painted(labels, labels == VOID if options.complete else None, objects)
 
 
 def unique_names(paths: Sequence[Path], root: Path) -> list[str]:

@@ -13,8 +13,19 @@ from ...bundle.errors import DatasetError
 from ...bundle.image_files import is_image_name
 from ..labelled import VOID
 from ..readers.other_formats import json_kind
-from ..text_files import read_json
-from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted, unique_names
+from ..text_files import is_regular, read_json
+from .label_format import (
+    Annotated,
+    Canvas,
+    FormatSet,
+    LabelFormat,
+    Painted,
+    ReadOptions,
+    Size,
+    merged,
+    painted,
+    unique_names,
+)
 from .shapes import Mask, circle, encoded_bitmap, fill, paste, rectangle
 
 IGNORED, BACKGROUND = "__ignore__", "_background_"  # LabelMe's names for unlabelled, and for none of the classes
@@ -68,7 +79,7 @@ _NONE = -3  # painted as background
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.json") if not path.name.startswith(".")]
+    return [path for path in folder.rglob("*.json") if not path.name.startswith(".") and is_regular(path)]
 
 
 def _image(path: Path, document: dict[str, Any]) -> Path | None:
@@ -77,7 +88,7 @@ def _image(path: Path, document: dict[str, Any]) -> Path | None:
     places = [path.parent / noted, path.parent / Path(noted).name] if noted else []
     places += sorted(other for other in path.parent.glob(f"{path.stem}.*") if is_image_name(other))
     inside = path.parent.resolve()
-    return next((place for place in places if place.is_file() and _near(place, inside)), None)
+    return next((place for place in places if is_regular(place) and _near(place, inside)), None)
 
 
 def _near(place: Path, folder: Path) -> bool:
@@ -120,15 +131,17 @@ def _paint(path: Path, document: dict[str, Any], index: dict[str, int], options:
     noted = document.get("imageHeight"), document.get("imageWidth")
     if None not in noted and noted != size:
         raise DatasetError(f"{path} is of a photo of {noted[1]}x{noted[0]}, found {size[1]}x{size[0]}")
-    labels = np.full(size, VOID, np.int32)
+    canvas = Canvas(size)
     for shape in document["shapes"]:
         try:
             mask = _MASKS[_kind(shape)](shape, size)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
             raise DatasetError(f"{path}: a {_kind(shape)} cannot be painted ({error})") from error
-        labels[mask] = index[str(shape.get("label"))]
+        group = shape.get("group_id")
+        canvas.paint(mask, index[str(shape.get("label"))], group if isinstance(group, int | str) else None)
+    labels, objects = canvas.labels, canvas.objects
     background = labels == _NONE
     labels[background] = VOID
     if background.any() and not options.complete:
-        return Painted(labels, background)
-    return painted(labels, options)
+        return Painted(labels, background, objects)
+    return painted(labels, options, objects)

@@ -12,8 +12,9 @@ from ...runtime.draw.palette import colours
 from ...runtime.draw.text import draw_text, drawable
 from ...runtime.opencv import cv2
 from ..labelled import VOID
-from .convert import LoadedPhoto, load_annotated
+from .convert import load_annotated
 from .label_format import FormatSet, LabelFormat
+from .writers.layout import LoadedPhoto
 
 TILE = (320, 240)  # width, height in pixels, above the photo's name
 COLUMNS = 4

@@ -74,4 +74,4 @@ def _paint(file: LabelledFile, read: MaskReader, indices: list[int], size: Size)
             f"{file.mask} is {truth.labels.shape[1]}x{truth.labels.shape[0]}, its photo {size[1]}x{size[0]}"
         )
     table = np.array([*indices, VOID], np.int32)  # VOID, -1, is the last
-    return Painted(table[truth.labels], truth.background)
+    return Painted(table[truth.labels], truth.background, truth.ids)

@@ -6,14 +6,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...bundle.errors import DatasetError
-from ..labelled import VOID
 from ..readers.other_formats import json_kind
 from ..readers.reader import Split
 from ..text_files import read_json
-from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted, unique_names
+from .label_format import (
+    Annotated,
+    Canvas,
+    FormatSet,
+    LabelFormat,
+    Painted,
+    ReadOptions,
+    Size,
+    merged,
+    painted,
+    unique_names,
+)
 from .shapes import Mask, encoded_bitmap, fill_pixels, paste, rectangle
 
 
@@ -55,7 +63,7 @@ class Supervisely(LabelFormat):
 
 def _paint(path: Path, index: dict[str, int], options: ReadOptions, size: Size) -> Painted:
     document = read_json(path)
-    labels = np.full(size, VOID, np.int32)
+    canvas = Canvas(size)
     try:
         noted = document["size"]["height"], document["size"]["width"]
         if noted != size:
@@ -63,10 +71,11 @@ def _paint(path: Path, index: dict[str, int], options: ReadOptions, size: Size) 
         for thing in document["objects"]:
             mask = _mask(thing, size)
             if mask is not None:
-                labels[mask] = index[thing["classTitle"]]
+                group = thing.get("instance")  # parts of one object share its key
+                canvas.paint(mask, index[thing["classTitle"]], group if isinstance(group, str) else None)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
         raise DatasetError(f"{path} cannot be painted ({error})") from error
-    return painted(labels, options)
+    return painted(canvas.labels, options, canvas.objects)
 
 
 def _mask(thing: dict[str, Any], size: Size) -> Mask | None:

@@ -10,14 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...bundle.errors import DatasetError, require
 from ...bundle.image_files import is_image_name
-from ..labelled import VOID
 from ..readers.reader import Split
-from ..text_files import read_text
-from .label_format import Annotated, FormatSet, LabelFormat, Painted, ReadOptions, Size, merged, painted, unique_names
+from ..text_files import is_regular, read_text
+from .label_format import (
+    Annotated,
+    Canvas,
+    FormatSet,
+    LabelFormat,
+    Painted,
+    ReadOptions,
+    Size,
+    merged,
+    painted,
+    unique_names,
+)
 from .shapes import fill
 
 _LISTS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -47,9 +55,11 @@ class Yolo(LabelFormat):
         splits: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
         for split, keys in splits.items():
             entry = next((document[key] for key in keys if document.get(key)), None)
-            images = [image for one in _several(entry) for image in _images(folder, document, str(one))]
+            images = [
+                image for one in _several(entry) for image in _images(folder, path, document, _scalar(one, path, split))
+            ]
             if entry is not None and not images:
-                skipped.append(f"{split}: no photos in {entry}")
+                skipped.append(f"{split}: no photos in {str(_several(entry)[:3])[:200]}")
             for image, name in zip(images, unique_names(images, image_root(images)), strict=True):
                 paint = partial(_paint, _labels_of(image), indices, options)
                 photos.append(Annotated(image, name, paint, split))
@@ -85,27 +95,41 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetError(f"{path} has no list of names, numbered from 0")
-    return [str(name) for name in names]
+    return [_scalar(name, path, "a name") for name in names]
+
+
+def _scalar(value: Any, path: Path, what: str) -> str:
+    """A value as text. Raises `DatasetError` for a list or table: a few lines of YAML may stand for gigabytes."""
+    if not isinstance(value, str | int | float):
+        raise DatasetError(f"{path} has a {type(value).__name__} as {what}, expected text")
+    return str(value)
 
 
 def _several(entry: Any) -> list[Any]:
     return entry if isinstance(entry, list) else [] if entry is None else [entry]
 
 
-def _images(folder: Path, document: dict[str, Any], entry: str) -> list[Path]:
+def _images(folder: Path, path: Path, document: dict[str, Any], entry: str) -> list[Path]:
     """Photos of a folder, or of a list of them; paths are taken from the folder, or from `path` in it."""
-    root = str(document.get("path") or "")
+    root = _scalar(document.get("path") or "", path, "path")
     places = [folder / root / entry, folder / entry, folder / entry.removeprefix("../")]
     # Lists are read within the folder alone: a file from elsewhere may name any place of the machine.
     inside = [Path(os.path.normpath(one)) for one in places]
-    place = next((one for one in inside if one.is_relative_to(os.path.normpath(folder)) and one.exists()), None)
+    place = next((one for one in inside if one.is_relative_to(os.path.normpath(folder)) and _there(one)), None)
     if place is None:
         return []
     if place.is_file():
         lines = [line.strip() for line in read_text(place).splitlines() if line.strip()]
         named = [Path(os.path.normpath(place.parent / line)) for line in lines]
-        return [image for image in named if image.is_relative_to(os.path.normpath(folder)) and image.is_file()]
+        return [image for image in named if image.is_relative_to(os.path.normpath(folder)) and is_regular(image)]
     return sorted(path for path in place.rglob("*") if is_image_name(path) and path.is_file())
+
+
+def _there(place: Path) -> bool:
+    try:
+        return place.is_dir() or place.is_file()
+    except (OSError, ValueError):  # a name that the system refuses
+        return False
 
 
 def _labels_of(image: Path) -> Path:
@@ -119,7 +143,7 @@ def _labels_of(image: Path) -> Path:
 
 
 def _paint(path: Path, indices: list[int], options: ReadOptions, size: Size) -> Painted:
-    labels = np.full(size, VOID, np.int32)
+    canvas = Canvas(size)
     height, width = size
     lines = read_text(path).splitlines() if path.is_file() else []
     for number, line in enumerate(lines, 1):
@@ -135,8 +159,8 @@ def _paint(path: Path, indices: list[int], options: ReadOptions, size: Size) -> 
         if len(numbers) < _BOX or len(numbers) % 2:
             raise DatasetError(f"{path}, line {number} has {len(numbers)} numbers, expected x and y of three points")
         scaled = [value * (height if place % 2 else width) for place, value in enumerate(numbers)]
-        labels[fill([scaled], size)] = index
-    return painted(labels, options)
+        canvas.paint(fill([scaled], size), index)
+    return painted(canvas.labels, options, canvas.objects)
 
 
 def _whole(word: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from ..text_files import is_regular
+
 _BOXES = "boxes in XML files, as of Pascal VOC or LabelImg, which tell no pixels"
 _YOLO_ALONE = "YOLO's text files without data.yaml, which names the classes"
 
@@ -47,6 +49,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def json_kind(path: Path) -> str | None:
     """Which label format a JSON file is of; None if none is known."""
+    if not is_regular(path):
+        return None
     head = _head(path)
     if '"shapes"' in head and ('"imagePath"' in head or '"imageData"' in head):
         return "LabelMe's JSON files"
@@ -77,6 +81,8 @@ def xml_kind(path: Path) -> str | None:
 
 
 def _head(path: Path) -> str:
+    if not is_regular(path):
+        return ""
     try:
         with path.open("rb") as stream:
             return stream.read(_HEAD).decode("utf-8", "replace")

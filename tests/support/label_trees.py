@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ovs_edge.data.formats.convert import Conversion, convert
+from ovs_edge.data.formats.convert import Conversion, ConvertOptions, convert
 from ovs_edge.data.formats.label_format import ReadOptions
 from ovs_edge.data.formats.registry import find_format
 
@@ -58,7 +58,7 @@ def write_text(path: Path, content: Any) -> None:
 def converted(folder: Path, target: Path, options: ReadOptions = PLAIN, name: str | None = None) -> Result:
     """Classes, mask by name, and what was told, of the folder in the format that it is recognised as."""
     label_format = find_format(folder, name)
-    result = convert(folder, label_format, label_format.read(folder, options), target, train_share=1)
+    result = convert(folder, label_format, label_format.read(folder, options), target, ConvertOptions(train_share=1))
     masks = {path.stem: np.asarray(Image.open(path)) for path in sorted(target.glob("masks/*/*.png"))}
     return json.loads((target / "classes.json").read_text(encoding="utf-8")), masks, result
 

@@ -16,6 +16,7 @@ from ...bundle.files import cache_folder
 from ...data.datasets import SegmentationDataset, open_dataset
 from ...data.folders import told
 from ...data.names.concepts import reconcile
+from ...data.recognised import recognise
 from ...segmenter.checkpoint import load_checkpoint
 from ...segmenter.dense import DenseSegmenter
 from ...segmenter.model import SegmenterModel
@@ -44,10 +45,11 @@ class RunSets:
 
 def open_sets(options: TrainingRunOptions, console: Console) -> RunSets:
     """Open what the options name; raises `DatasetError` and `UsageError`."""
-    train: Weighted = [(open_dataset(path, "train"), weight) for path, weight in options.data]
+    data = [(_recognised(path, console), weight) for path, weight in options.data]
+    train: Weighted = [(open_dataset(path, "train"), weight) for path, weight in data]
     if options.photos and options.pseudo is None:
         raise UsageError("photos without masks were given, and no model to label them; name one with --pseudo")
-    val = [found for path, _ in options.data if (found := _validation_split(path, console)) is not None]
+    val = [found for path, _ in data if (found := _validation_split(path, console)) is not None]
     for dataset in (*(entry for entry, _ in train), *val):
         for reason in told(dataset.skipped):
             console.print(f"{dataset.name}: left out: {reason}", markup=False, soft_wrap=True)
@@ -57,6 +59,14 @@ def open_sets(options: TrainingRunOptions, console: Console) -> RunSets:
         train = [(hide(dataset, split), weight) for dataset, weight in train]
     unlabelled: Weighted = [(open_photos(path), weight) for path, weight in options.photos]
     return RunSets([*under_one_set_of_names(train), *unlabelled], val, split)
+
+
+def _recognised(path: Path, console: Console) -> Path:
+    """The folder as training reads it; says what it was taken for."""
+    found = recognise(path)
+    for line in (found.about, *(f"{path.name}: left out: {reason}" for reason in told(found.skipped))):
+        console.print(line, markup=False, soft_wrap=True)
+    return found.place
 
 
 def _validation_split(path: Path, console: Console) -> SegmentationDataset | None:

@@ -1,0 +1,1 @@
+"""Layouts that a conversion writes, one module each; `layout` says what they have in common."""
