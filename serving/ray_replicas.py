@@ -16,13 +16,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..bundle.errors import BundleError, OvsError, UsageError, require
+from ..bundle.errors import BundleError, UsageError, require
 from .messages import ReplicaLost, SegmentAnswer, SegmentRequest
 from .worker import AT_ONCE, SegmentWorker, WorkerOptions
 
 _APPLICATION = "ovs-serve"
 _STORE = 256 * 2**20  # bytes of shared memory for pictures on their way to the replicas
 _STATE_AGE = 1.0  # seconds that the number of running replicas is believed
+_STARTS = 4  # attempts to start a cluster
 _HEALTH = 5.0  # seconds between two looks of Ray at a replica
 
 
@@ -130,18 +131,22 @@ def _connect(ray: Any, options: ClusterOptions) -> None:
         "object_store_memory": _STORE,
         "include_dashboard": False,
     }
-    try:
-        ray.init(
-            **({"address": options.address} if options.address else own),
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=True,
-        )
-    except OvsError:
-        raise
-    except Exception as error:
-        where = f"the Ray cluster {options.address}" if options.address else "a Ray cluster of this machine"
-        raise UsageError(f"cannot use {where}: {_reason(error)}") from error
+    where = f"the Ray cluster {options.address}" if options.address else "a Ray cluster of this machine"
+    for attempt in range(1 if options.address else _STARTS):
+        try:
+            ray.init(
+                **({"address": options.address} if options.address else own),
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+            )
+        except Exception as error:
+            ray.shutdown()
+            if options.address is None and attempt < _STARTS - 1:  # Ray gives a busy machine 30 s
+                continue
+            raise UsageError(f"cannot use {where}: {_reason(error)}") from error
+        else:
+            return
 
 
 def _reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ovs_edge.data.formats.convert import convert
+from ovs_edge.data.formats.convert import ConvertOptions, convert
 from ovs_edge.data.formats.label_format import ReadOptions
 from ovs_edge.data.formats.registry import find_format
 from ovs_edge.runtime.opencv import cv2
@@ -148,7 +148,74 @@ def _supervisely(folder: Path, names: list[str]) -> None:
     (folder / "meta.json").write_text(json.dumps({"classes": [{"title": name} for name in names], "tags": []}))
 
 
-@pytest.mark.parametrize("write", [_labelme, _yolo, _cvat, _coco, _colours, _supervisely])
+def _coco_polygons(folder: Path, names: list[str]) -> None:
+    images, annotations = [], []
+    for number, (path, labels) in enumerate(_photos(), 1):
+        _copy(path, folder / "images" / path.name)
+        images.append({"id": number, "file_name": path.name, "height": len(labels), "width": len(labels[0])})
+        annotations += [
+            {
+                "image_id": number,
+                "category_id": min(value, len(names)),
+                "segmentation": [[coordinate for point in _outline(region) for coordinate in point]],
+                "iscrowd": 0,
+            }
+            for value, region in _regions(labels)
+        ]
+    categories = [{"id": number, "name": name} for number, name in enumerate([*names, "void"])]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances_train.json").write_text(json.dumps(document))
+
+
+def _boxed(labels: Labels) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
+    """Value, left, top and mask within its box, of each value that is labelled."""
+    for value in sorted(set(np.unique(labels).tolist()) - {VOID}):
+        rows, columns = np.nonzero(labels == value)
+        part = (labels == value)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        yield value, int(columns.min()), int(rows.min()), part
+
+
+def _cvat_masks(folder: Path, names: list[str]) -> None:
+    images = []
+    for number, (path, labels) in enumerate(_photos()):
+        _copy(path, folder / "images" / path.name)
+        shapes = ""
+        for value, left, top, part in _boxed(labels):
+            flat = part.ravel()
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [not flat[-1]]))))
+            runs = ", ".join(map(str, np.diff(np.concatenate(([0], edges))).tolist()))
+            height, width = part.shape
+            shapes += f'<mask label="{names[value]}" rle="{runs}" left="{left}" top="{top}" width="{width}" height="{height}"/>'
+        images.append(f'<image id="{number}" name="{path.name}">{shapes}</image>')
+    (folder / "annotations.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
+
+
+def _labelme_masks(folder: Path, names: list[str]) -> None:
+    for path, labels in _photos():
+        _copy(path, folder / path.name)
+        shapes = []
+        for value, left, top, part in _boxed(labels):
+            stream = io.BytesIO()
+            Image.fromarray(part).save(stream, "PNG")
+            corners = [[left, top], [left + part.shape[1] - 1, top + part.shape[0] - 1]]
+            mask = base64.b64encode(stream.getvalue()).decode()
+            shapes.append({"label": names[value], "points": corners, "shape_type": "mask", "mask": mask})
+        (folder / f"{path.stem}.json").write_text(json.dumps({"shapes": shapes, "imagePath": path.name}))
+
+
+def _palettes(folder: Path, names: list[str]) -> None:
+    """Pascal VOC's palette masks: the colours are the palette's."""
+    _colours(folder, names)
+    for path in (folder / "SegmentationClass").iterdir():
+        with Image.open(path) as picture:
+            indexed = picture.quantize(256, dither=Image.Dither.NONE)
+        assert len(np.unique(np.asarray(indexed))) > 1
+        indexed.save(path)
+
+
+@pytest.mark.parametrize("write", [
+    _labelme, _labelme_masks, _yolo, _cvat, _cvat_masks, _coco, _coco_polygons, _colours, _palettes, _supervisely,
+])  # fmt: skip
 def test_masks_come_back(write: Callable[[Path, list[str]], None], tmp_path: Path) -> None:
     names = [entry.split("|")[0] for entry in json.loads((DATA / "classes.json").read_text())]
     source, target = tmp_path / "in", tmp_path / "out"
@@ -165,3 +232,56 @@ def test_masks_come_back(write: Callable[[Path, list[str]], None], tmp_path: Pat
     for path, labels in _photos():
         [mask] = target.glob(f"masks/*/{path.stem}.png")
         assert np.array_equal(table[np.asarray(Image.open(mask))], labels)
+
+
+def _masks(target: Path) -> dict[str, Labels]:
+    return {path.stem: np.asarray(Image.open(path)) for path in target.glob("masks/*/*.png")}
+
+
+def _convert(source: Path, target: Path, name: str | None = None, options: ConvertOptions | None = None) -> None:
+    label_format = find_format(source, name)
+    photos = label_format.read(source, ReadOptions())
+    assert convert(source, label_format, photos, target, options or ConvertOptions()).skipped == ()
+
+
+def test_binary_masks_come_back(tmp_path: Path) -> None:
+    for path, labels in _photos():
+        _copy(path, tmp_path / "in/images" / path.name)
+        (tmp_path / "in/masks").mkdir(exist_ok=True)
+        Image.fromarray(np.where(labels == labels[0, 0], np.uint8(255), np.uint8(0))).save(
+            tmp_path / f"in/masks/{path.stem}.png"
+        )
+    _convert(tmp_path / "in", tmp_path / "out", "binary-masks")
+    maps = {path.stem: np.asarray(Image.open(path)) for path in (tmp_path / "out").glob("background/*/*.png")}
+    for path, labels in _photos():
+        assert np.array_equal(_masks(tmp_path / "out")[path.stem] == 0, labels == labels[0, 0])
+        assert np.array_equal(maps[path.stem], labels != labels[0, 0])
+
+
+def test_cityscapes_comes_back(tmp_path: Path) -> None:
+    ids = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33], np.uint8)
+    known = {}
+    for path, labels in _photos():
+        name = f"town_{path.stem.replace('_', '-')}_000019"
+        known[f"{name}_leftImg8bit"] = np.where(labels == VOID, VOID, labels % 19)
+        for folder in ("leftImg8bit", "gtFine"):
+            (tmp_path / "in" / folder / "val/town").mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(tmp_path / f"in/leftImg8bit/val/town/{name}_leftImg8bit.png")
+        Image.fromarray(np.where(labels == VOID, np.uint8(4), ids[labels % 19])).save(
+            tmp_path / f"in/gtFine/val/town/{name}_gtFine_labelIds.png"
+        )
+    _convert(tmp_path / "in", tmp_path / "out")
+    found = _masks(tmp_path / "out")
+    assert sorted(found) == sorted(known)
+    assert all(np.array_equal(found[name], known[name]) for name in known)
+
+
+def test_coco_panoptic_comes_back(tmp_path: Path) -> None:
+    """Masks to COCO panoptic, and from there to masks again."""
+    names = [entry.split("|")[0] for entry in json.loads((DATA / "classes.json").read_text())]
+    (tmp_path / "in").mkdir()
+    _colours(tmp_path / "in", names)
+    _convert(tmp_path / "in", tmp_path / "panoptic", options=ConvertOptions("coco-panoptic"))
+    _convert(tmp_path / "panoptic", tmp_path / "out")
+    for path, labels in _photos():
+        assert np.array_equal(_masks(tmp_path / "out")[path.stem], labels)
