@@ -115,7 +115,7 @@ def ray_replicas(options: ClusterOptions, worker: WorkerOptions) -> Iterator[Ray
             logging.getLogger("ray.serve").setLevel(logging.ERROR)  # of this process: each step of the start
             serve.start(http_options={"location": "NoServer"}, logging_config={"log_level": "WARNING"})
             handle = serve.run(deployment.bind(worker), name=_APPLICATION, route_prefix=None)
-        except Exception as error:  # noqa: PERF203 - a few times
+        except Exception as error:
             raise BundleError(f"the replicas of {worker.bundle} did not start: {_reason(error)}") from error
         yield RayReplicas(handle, options.replicas)
     finally:
