@@ -8,7 +8,7 @@ from ..runtime.command_line import add_command, run_command
 from .ablation.options import AblationCommand
 from .accuracy.options import AccuracyOptions, AskOptions
 from .gpu.options import GpuOptions
-from .live.options import LiveOptions, PipelineOptions, ServingOptions, SoakOptions
+from .live.options import CamerasOptions, LiveOptions, PipelineOptions, ServingOptions, SoakOptions
 from .report.options import ReportOptions
 from .speed.options import DepthOptions, PrecisionsOptions, ProfileOptions, SpeedOptions
 from .video.options import VideoOptions
@@ -88,7 +88,10 @@ def pipeline(options: PipelineOptions) -> int:
 
 
 def soak(options: SoakOptions) -> int:
-    """Memory, threads, open files and frame age over time, with a class change every five seconds."""
+    """Memory, threads, open files and frame age over time, with a class change every five seconds.
+
+    With --cameras, of several synthetic cameras, one of which stalls, floods or dies now and then.
+    """
     from .live.command import run_soak
 
     return run_soak(options)
@@ -102,6 +105,13 @@ def serving(options: ServingOptions) -> int:
     from .live.command import run_serving
 
     return run_serving(options)
+
+
+def cameras(options: CamerasOptions) -> int:
+    """Several cameras on one network: throughput and frame age beside one camera; faults of one, seen by the others."""
+    from .live.command import run_cameras
+
+    return run_cameras(options)
 
 
 def gpu(options: GpuOptions) -> int:
@@ -139,6 +149,7 @@ add_command(app, PrecisionsOptions, precisions)
 add_command(app, PipelineOptions, pipeline)
 add_command(app, SoakOptions, soak)
 add_command(app, ServingOptions, serving)
+add_command(app, CamerasOptions, cameras)
 add_command(app, DepthOptions, depth)
 add_command(app, GpuOptions, gpu)
 add_command(app, AblationCommand, ablation)

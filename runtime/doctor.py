@@ -210,9 +210,27 @@ def _extras() -> Iterator[Finding]:
 def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list, for a bug report or a program.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also try a configuration of ovs-run --config and all that it names: cameras, outputs, broker. Exit "
+            "code 2 if something is missing.",
+        ),
+    ] = None,
 ) -> None:
     """Say what this machine has for ovs-run, what is missing, and what to install."""
-    findings = examine()
+    findings, checked = examine(), []
+    if config is not None:
+        from .cameras.check import check_config
+
+        checked = _findings("configuration", lambda: check_config(config))
+    _print([*findings, *checked], as_json=as_json)
+    if any(finding.state == "missing" for finding in checked):
+        sys.exit(2)
+
+
+def _print(findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
         values: list[dict[str, Any]] = [asdict(finding) for finding in findings]
         print(json.dumps(values, indent=2, ensure_ascii=False))
@@ -226,5 +244,5 @@ def doctor(
 
 
 def main() -> None:
-    """Console command; its exit code is 0 whatever it finds."""
+    """Console command; its exit code is 0 whatever it finds, except of a configuration."""
     run_command(app)

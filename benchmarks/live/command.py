@@ -1,13 +1,21 @@
-"""What `ovs-bench live`, `pipeline`, `soak` and `serving` do: measure, print, write the result."""
+"""What `ovs-bench live`, `pipeline`, `soak`, `serving` and `cameras` do: measure, print, write the result."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...bundle.errors import require
 from ..result_file import write_result
-from .options import LiveOptions, PipelineOptions, ServingOptions, SoakOptions
+from .options import CamerasOptions, LiveOptions, PipelineOptions, ServingOptions, SoakOptions
+
+if TYPE_CHECKING:
+    from .soak import ProcessSample
+
+_SOAK_FPS = 15.0  # of each synthetic camera
 
 
 def run_live(options: LiveOptions) -> int:
@@ -48,7 +56,7 @@ def run_pipeline(options: PipelineOptions) -> int:
 def run_soak(options: SoakOptions) -> int:
     """`ovs-bench soak`; returns its exit code."""
     from ...models import default_bundle
-    from .soak import ProcessSample, measure_soak
+    from .soak import measure_soak
 
     def tell(sample: ProcessSample) -> None:
         print(
@@ -58,6 +66,8 @@ def run_soak(options: SoakOptions) -> int:
         )
 
     path = options.model or default_bundle()
+    if options.cameras > 1:
+        return _soak_cameras(options, path, tell)
     result = measure_soak(
         path, options.clip, options.minutes, unpaced=options.unpaced, threads=options.threads, tell=tell
     )
@@ -105,3 +115,44 @@ def run_serving(options: ServingOptions) -> int:
     )
     write_result(options.output, path, {"serving": asdict(result)})
     return 0 if result.right else 1
+
+
+def _soak_cameras(options: SoakOptions, path: Path, tell: Callable[[ProcessSample], None]) -> int:
+    from .cameras_soak import CamerasSoakPlan, soak_cameras
+
+    plan = CamerasSoakPlan(path, options.clip, options.cameras, _SOAK_FPS, options.minutes, options.threads)
+    result = soak_cameras(plan, tell)
+    print(
+        f"{result.frames} frames of {result.cameras} cameras, {result.changes} changes of classes and rules, "
+        f"{result.faults} faults, {result.events} events: memory {result.memory_growth:+.1%}, threads "
+        f"{result.threads_gained:+d}, descriptors {result.descriptors_gained:+d}, frame age {result.age_ms:.0f} ms"
+    )
+    write_result(options.output, path, {"cameras_soak": asdict(result)})
+    return 0
+
+
+def run_cameras(options: CamerasOptions) -> int:
+    """`ovs-bench cameras`; returns its exit code."""
+    from ...models import default_bundle
+    from .cameras import CamerasPlan, measure_cameras
+
+    path = options.model or default_bundle()
+    plan = CamerasPlan(
+        path, options.clip, options.cameras, options.fps, options.seconds, options.rounds, options.threads
+    )
+    result = measure_cameras(plan, lambda text: print(text, file=sys.stderr, flush=True))
+    print(f"one camera {result.single_fps:.1f} FPS, network {result.single_model_ms:.1f} ms")
+    for one in result.sharings:
+        print(
+            f"{result.cameras} cameras {one.sharing}: {one.fps:.1f} FPS ({one.share:.0%} of one camera), frame age "
+            f"{one.age_ms:.0f} ms = {one.age_bound:.2f} x cameras x inference time, slowest camera {one.slowest:.0%} of the "
+            "fastest"
+        )
+    for fault in result.faults:
+        load = "half of the throughput" if fault.limited else "all of the throughput"
+        print(
+            f"{fault.fault}, cameras that take {load}: the others at {fault.others:.1%} "
+            f"({fault.lowest:.1%} to {fault.highest:.1%})"
+        )
+    write_result(options.output, path, {"cameras": asdict(result)})
+    return 0

@@ -44,6 +44,23 @@ class SoakOptions:
     unpaced: Annotated[
         bool, Option("--unpaced", help="Deliver frames as fast as they decode, not at the clip's frame rate.")
     ] = False
+    cameras: Annotated[
+        int, Option(min=1, max=64, help="So many synthetic cameras that play the clip; classes and rules change.")
+    ] = 1
+    model: Model = None
+    threads: Threads = 0
+    output: Output = None
+
+
+@dataclass(frozen=True)
+class CamerasOptions:
+    """Options of `ovs-bench cameras`; each field is the option of its name."""
+
+    clip: Annotated[Path, Argument(help="Video that the synthetic cameras play.")]
+    cameras: Annotated[int, Option(min=2, max=64, help="Number of cameras.")] = 4
+    fps: Annotated[float, Option(min=0.1, max=1000, help="Frame rate of each camera.")] = 15.0
+    seconds: Annotated[float, Option(min=1, help="Duration of each part of a round.")] = 20.0
+    rounds: Annotated[int, Option(min=1, help="Rounds of one camera, then several, then faults.")] = 3
     model: Model = None
     threads: Threads = 0
     output: Output = None

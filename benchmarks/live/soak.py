@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from ...runtime.inference.prediction import Prediction
     from ...runtime.status import Status
 
-_EVERY = 10.0  # seconds between two samples
-_CHANGE = 5.0  # seconds between two changes of classes
-_SETTLED = 180.0  # seconds after which memory should be constant
+EVERY = 10.0  # seconds between two samples
+CHANGE = 5.0  # seconds between two changes of classes
+SETTLED = 180.0  # seconds after which memory should be constant
 _SPAN = 60.0  # seconds at the beginning and at the end whose frame ages are compared; at most half of the run
-_KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
-_THINGS = ("kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "marble", "windmill", "wagon", "quilt")
+KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
+THINGS = ("kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "marble", "windmill", "wagon", "quilt")
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,12 @@ class _SoakSink:
             return True
         passed = time.monotonic() - self._start
         # Before a change at the same time, which briefly opens a cache file.
-        if passed >= (len(self.samples) + 1) * _EVERY and self._since:
+        if passed >= (len(self.samples) + 1) * EVERY and self._since:
             ages, models = zip(*self._since, strict=True)
-            self.samples.append(_sample(passed, self._frames, median(ages), median(models)))
+            self.samples.append(process_sample(passed, self._frames, median(ages), median(models)))
             self._tell(self.samples[-1])
             self._since.clear()
-        if passed >= (self.changes + 1) * _CHANGE:
+        if passed >= (self.changes + 1) * CHANGE:
             self.changes += 1
             self._vocabulary.request([self._new_name() for _ in range(5)])
         return passed < self._seconds
@@ -163,7 +163,7 @@ class _SoakSink:
     def _new_name(self) -> str:
         """The number makes it a name that no cache has."""
         self._names += 1
-        return f"{self._random.choice(_KINDS)} {self._random.choice(_THINGS)} {self._names}"
+        return f"{self._random.choice(KINDS)} {self._random.choice(THINGS)} {self._names}"
 
 
 class _Viewer:
@@ -241,7 +241,7 @@ def measure_soak(
     samples = watch.samples
     if len(samples) < 3:
         raise UsageError(f"the run of {minutes:g} minutes is too short for a comparison; give it at least 0.6")
-    settled = min(_SETTLED, minutes * 6)
+    settled = min(SETTLED, minutes * 6)
     # Medians over several samples: a decoder that is reopened briefly has more threads and files.
     few = max(3, len(samples) // 20)
     begin, end = [sample for sample in samples if sample.seconds >= settled][:few], samples[-few:]
@@ -277,7 +277,8 @@ def _ratio(times: list[tuple[float, float]]) -> float:
     return float(median(ages) / median(models))
 
 
-def _sample(seconds: float, frames: int, age_ms: float, model_ms: float) -> ProcessSample:
+def process_sample(seconds: float, frames: int, age_ms: float, model_ms: float) -> ProcessSample:
+    """The state of this process now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     threads = re.search(r"Threads:\s+(\d+)", Path("/proc/self/status").read_text())
     assert threads is not None

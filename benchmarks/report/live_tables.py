@@ -1,4 +1,4 @@
-"""Tables of `ovs-bench live`, `pipeline` and `soak`."""
+"""Tables of `ovs-bench live`, `pipeline`, `soak` and `cameras`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,56 @@ def soak_table(document: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def cameras_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "cameras"."""
+    result = document["cameras"]
+    title = (
+        f"{result['cameras']} synthetic cameras of {result['camera_fps']:g} FPS each on one network, `{result['bundle']}`, "
+        f"beside one camera of as many frames ({result['single_fps']:.1f} FPS, network {result['single_model_ms']:.0f} ms)"
+    )
+    rows = [
+        [
+            one["sharing"],
+            f"{one['fps']:.1f} FPS ({one['share']:.0%})",
+            f"{one['age_ms']:.0f} ms",
+            f"{one['age_bound']:.2f}",
+            f"{one['slowest']:.0%}",
+        ]
+        for one in result["sharings"]
+    ]
+    head = ["sharing", "all cameras (of one camera)", "frame age", "of cameras x inference time", "slowest / fastest"]
+    faults = [
+        [
+            fault["fault"],
+            "half of the throughput" if fault["limited"] else "all of it",
+            f"{fault['others']:.1%} ({fault['lowest']:.1%} to {fault['highest']:.1%})",
+        ]
+        for fault in result["faults"]
+    ]
+    second = table("Rate of the others while one camera", ["does this", "cameras take", "median (range)"], faults)
+    return f"{table(title, head, rows)}\n\n{second}"
+
+
+def cameras_soak_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "cameras_soak"."""
+    result = document["cameras_soak"]
+    title = (
+        f"{result['minutes']:g} minutes of {result['cameras']} cameras, classes, zones and rules of all changed every 5 s, "
+        f"{result['faults']} faults"
+    )
+    row = [
+        str(result["frames"]),
+        str(result["changes"]),
+        str(result["events"]),
+        f"{result['memory_growth']:+.1%}",
+        f"{result['threads_gained']:+d}",
+        f"{result['descriptors_gained']:+d}",
+        f"{result['age_ms']:.0f} ms",
+    ]
+    head = ["frames", "changes", "events", "memory from minute 3", "threads", "descriptors", "frame age"]
+    return table(title, head, [row])
 
 
 def _ms(*values: float) -> str:

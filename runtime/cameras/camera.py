@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import numpy as np
+import numpy.typing as npt
+
 from ...bundle.errors import OvsError, SourceError
 from ..capture.source import Source
 from ..draw.overlay import Style, draw
@@ -28,6 +31,7 @@ from ..status import PLAYING, Status
 from ..threads.channel import Channel, Ended
 from .config import CameraConfig
 from .counts import CameraCounts, CameraState
+from .events import CameraEvents, EventOutlet
 from .opening import open_camera, open_outputs
 from .shared_model import apply_settings
 from .turns import Slot, Turns
@@ -43,13 +47,25 @@ Turn = tuple["Camera", Frame]
 class Camera:
     """A camera from `start` to `stop`."""
 
-    def __init__(self, name: str, config: CameraConfig, segmenter: Segmenter, turns: Turns[Turn], tell: Tell) -> None:
-        """`segmenter` is the camera's own, with its classes; `tell` is told of losses and failures, one line each."""
+    def __init__(
+        self,
+        name: str,
+        config: CameraConfig,
+        segmenter: Segmenter,
+        turns: Turns[Turn],
+        outlet: EventOutlet,
+        tell: Tell,
+    ) -> None:
+        """`segmenter` is the camera's own, with its classes; `outlet` takes events.
+
+        `tell` is told of losses and failures, one line each.
+        """
         self.name = name
         self.config = config
         self.segmenter = segmenter
         self.interaction = Interaction.of(self.segmenter, _style(config), config.presets)
         self.counts = CameraCounts()
+        self._events = CameraEvents(name, config.watch, outlet)
         self._steps = Keyframes(self.segmenter, config.keyframes)
         self._turns = turns
         self._slot: Slot[Turn] = turns.join()
@@ -60,6 +76,7 @@ class Camera:
         self._failure: str | None = None  # why it does not play, while it does not
         self._retry_at: float | None = None
         self._error: BaseException | None = None  # of the network or the outputs, for the thread of the source
+        self._lost_reason = ""  # why events were lost last
         self._stopping = threading.Event()
         self._lock = threading.Lock()  # of the source, the failure and the sinks
         self._inferred: Channel[tuple[Frame, Inferred]] = Channel(newest=True)
@@ -110,6 +127,7 @@ class Camera:
             legend=style.legend,
         )
         self.interaction.vocabulary.presets = config.presets
+        self._events.reconfigure(config.watch)
         self.config = config
 
     def infer(self, frame: Frame) -> None:
@@ -221,13 +239,27 @@ class Camera:
     def _finish(self, frame: Frame, inferred: Inferred) -> None:
         prediction = self._steps.finish(inferred)
         start = time.perf_counter()
+        prediction = self._events.observe(frame, prediction)
+        prediction.timings["events"] = (time.perf_counter() - start) * 1e3
+        start = time.perf_counter()
         picture = None
-        if any(sink.wants_picture for sink in self._sinks):
+        if self._events.wants_picture or any(sink.wants_picture for sink in self._sinks):
             picture = draw(frame.image, prediction, self.interaction.controls.style, self.status(frame))
+        self._send_events(picture)
         timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
         status = self.status(frame, timings)
         self.counts.frame(status.age_ms or 0.0, timings.get("model"))
         self._each(lambda sink: sink.write(frame, prediction, picture, status))
+
+    def _send_events(self, picture: npt.NDArray[np.uint8] | None) -> None:
+        try:
+            self.counts.events += self._events.deliver(picture)
+        except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on
+            reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+            self.counts.lost_events += 1
+            if reason != self._lost_reason:
+                self._lost_reason = reason
+                self._tell(f"events are lost: {reason}")
 
     def _each(self, call: Callable[[Sink], object]) -> None:
         """Call every sink; one that fails is closed and gets nothing more, and what it has written stays."""

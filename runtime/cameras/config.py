@@ -16,6 +16,10 @@
     source = "0"
     classes = ["person", "parcel|box"]
     json = "door.jsonl"
+    rules = ["person in frame for 2s"]
+
+    [mqtt]                          # where events of all cameras go
+    url = "mqtt://broker"
 
 Paths are relative to the file's folder. docs/guides/cameras.md lists all keys.
 """
@@ -33,6 +37,10 @@ from ...bundle.addresses import scheme_of
 from ...bundle.errors import UsageError
 from ..capture.options import CaptureOptions, Flip, parse_size
 from ..engines.registry import providers
+from ..events.config import TABLES as WATCH_TABLES
+from ..events.config import WatchConfig, parse_watch
+from ..events.delivery.options import TABLES as DELIVERY_TABLES
+from ..events.delivery.options import DeliveryConfig, parse_delivery
 from ..options import TASKS
 from ..sinks.mask_form import MaskForm
 from ..vocabulary.sensitivity import Sensitivity
@@ -40,7 +48,7 @@ from .tables import Between, Place, load_toml, read_table, table_of
 
 MOST_CAMERAS = 64
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-_TABLES = ("model", "web", "defaults", "cameras")
+_TABLES = ("model", "web", "defaults", "cameras", *DELIVERY_TABLES)
 
 
 class Sharing(str, Enum):
@@ -112,6 +120,8 @@ class CameraConfig:
     masks: MaskForm = MaskForm.NONE  # in the JSON lines
     save_masks: str | None = None
     overwrite: bool = False
+    # Its tables zones and lines, and its rules; see runtime/events/config.py.
+    watch: WatchConfig = field(default_factory=WatchConfig, metadata={"apart": True})
 
     def __post_init__(self) -> None:
         if not self.source.strip():
@@ -137,7 +147,7 @@ class CameraConfig:
         """The configuration without what a running camera can change: its classes and how its pictures are labelled."""
         return replace(
             self, classes="any", threshold=None, sensitivity=Sensitivity.NORMAL, refine_edges=False, min_region=0.0,
-            opacity=0.5, names=True, legend=False, badge=False, presets=(),
+            opacity=0.5, names=True, legend=False, badge=False, presets=(), watch=WatchConfig(),
         )  # fmt: skip
 
 
@@ -148,6 +158,7 @@ class CamerasConfig:
     cameras: Mapping[str, CameraConfig]  # by name
     model: ModelConfig = field(default_factory=ModelConfig)
     web: WebConfig | None = None
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)  # where the events of all cameras go
     path: Path | None = None  # of the file; None: the cameras are options of the command
 
     def __post_init__(self) -> None:
@@ -176,24 +187,31 @@ def read_config(path: Path) -> CamerasConfig:
     if "web" in tables:
         web = read_table(table_of(tables["web"], top, "web"), WebConfig, top.within("web"))
         web = replace(web, recordings=folder / web.recordings)
+    delivery = _delivery_in(folder, parse_delivery(tables, str(path)))
+    cameras = dict(_cameras(tables, top, folder))
     try:
-        return CamerasConfig(dict(_cameras(tables, top, folder)), model, web, path)
+        return CamerasConfig(cameras, model, web, delivery, path)
     except UsageError as error:
-        raise error if str(error).startswith(f"{path}:") else UsageError(f"{path}: [cameras] {error}") from error
+        raise UsageError(f"{path}: [cameras] {error}") from error
 
 
 def _cameras(tables: Mapping[str, Any], top: Place, folder: Path) -> Iterator[tuple[str, CameraConfig]]:
     defaults = table_of(tables.get("defaults", {}), top, "defaults")
     # Read alone, with what has no default put in, so that its mistakes are told of it and not of a camera.
-    read_table({"source": "0", "classes": "any", **defaults}, CameraConfig, top.within("defaults"))
+    _camera({"source": "0", "classes": "any", **defaults}, top.within("defaults"))
     cameras = table_of(tables.get("cameras", {}), top, "cameras")
     for name, values in cameras.items():
         place = top.within("cameras")
         if not is_name(name):
             raise place.error(repr(name[:80]), "is no name of a camera; expected letters, digits, - and _, up to 64")
         own = table_of(values, place, name)
-        camera = read_table({**defaults, **own}, CameraConfig, place.within(name))
-        yield name, _relative_to(folder, camera)
+        yield name, _relative_to(folder, _camera({**defaults, **own}, place.within(name)))
+
+
+def _camera(values: Mapping[str, Any], place: Place) -> CameraConfig:
+    keys = {key: value for key, value in values.items() if key not in WATCH_TABLES}
+    watch = parse_watch(values, f"{place.file}: [{place.table}]")
+    return replace(read_table(keys, CameraConfig, place), watch=watch)
 
 
 def is_name(text: str) -> bool:
@@ -216,6 +234,16 @@ def _relative_to(folder: Path, camera: CameraConfig) -> CameraConfig:
     if scheme_of(source) is None and (folder / source).is_file():
         source = str(folder / source)
     return replace(camera, classes=classes, source=source, **outputs)
+
+
+def _delivery_in(folder: Path, delivery: DeliveryConfig) -> DeliveryConfig:
+    """`delivery` with the paths of a file in `folder`."""
+    lines, spool = delivery.json_lines, delivery.spool
+    if lines is not None and lines.path != "-":
+        lines = replace(lines, path=str(folder / lines.path))
+    if spool.folder is not None:
+        spool = replace(spool, folder=str(folder / spool.folder))
+    return replace(delivery, json_lines=lines, spool=spool)
 
 
 def _absolute(folder: Path, **paths: Path | None) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class CameraCounts:
 
     def __init__(self) -> None:
         self.frames = 0  # labelled and given to the outputs
+        self.events = 0
+        self.lost_events = 0  # frames whose events could not be kept
         self.failures = 0  # times it could not be opened, or an error ended it
         self.output_failures = 0  # outputs that were given up
         self.dropped_before = 0  # stale frames of sources that are closed

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..events.delivery.dispatcher import DeliveryState
 from .camera import Camera
 from .counts import CameraState
 
@@ -19,7 +20,7 @@ Value = float | int | None
 Labels = Mapping[str, str]
 
 
-def exposition(cameras: Iterable[Camera], started: float) -> str:
+def exposition(cameras: Iterable[Camera], deliveries: Iterable[DeliveryState], started: float) -> str:
     """All metrics; a value that is not known is left out. `started` is `time.time()` at the start of the program."""
     lines: list[str] = []
 
@@ -52,6 +53,14 @@ def exposition(cameras: Iterable[Camera], started: float) -> str:
     metric("ovs_camera_failures_total", "counter", "Times a camera did not open, or an error ended it.", failures)
     outputs = [(label, counts.output_failures) for label, _, counts in of]
     metric("ovs_camera_output_failures_total", "counter", "Outputs that failed and were given up.", outputs)
+    events = [(label, counts.events) for label, _, counts in of]
+    metric("ovs_camera_events_total", "counter", "Events of the rules.", events)
+    ways = [({"receiver": way.name}, way) for way in deliveries]
+    delivered = [(label, way.delivered) for label, way in ways]
+    metric("ovs_events_delivered_total", "counter", "Events that have arrived.", delivered)
+    metric("ovs_events_waiting", "gauge", "Events on disk.", [(label, way.waiting) for label, way in ways])
+    lost = [(label, way.dropped) for label, way in ways]
+    metric("ovs_events_dropped_total", "counter", "Events without room on disk, or refused.", lost)
     for name, kind, text, value in _process(started):
         metric(name, kind, text, [({}, value)])
     return "\n".join(lines) + "\n"

@@ -44,7 +44,7 @@ def run_cameras(options: RunOptions) -> int:
                 signals.changed.clear()
                 if signals.reload.is_set():
                     signals.reload.clear()
-                    _reload(service, lambda: _config(options))
+                    _reload(service, config, lambda: _config(options))
         if service.failed.is_set() and service.error is not None:
             raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
         frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)
@@ -52,12 +52,17 @@ def run_cameras(options: RunOptions) -> int:
     return 0
 
 
-def _reload(service: CameraService, read: Callable[[], CamerasConfig]) -> None:
+def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], CamerasConfig]) -> None:
+    """Read the configuration again; `before` is the one that the program was started with."""
     try:
-        said = service.reload(read())
+        after = read()
+        said = service.reload(after)
     except OvsError as error:
         note(f"the configuration is as before: {error}")
         return
+    for table, old, new in (("model", before.model, after.model), ("web", before.web, after.web)):
+        if old != new:
+            said.append(f"[{table}] is as before: it changes when the program is started again")
     for line in said or ["the configuration is read again; nothing is different"]:
         note(line)
 

@@ -16,6 +16,7 @@ from ..viewer.access import Guard, parse_address
 from ..viewer.sink import ViewSink
 from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
+from .events import EventOutlet, Rules
 from .metrics import exposition
 from .shared_model import SharedModel
 from .turns import Turns
@@ -47,6 +48,8 @@ class CameraService:
         with ExitStack() as undo:
             self._model = SharedModel(config.model)
             undo.callback(self._model.close)
+            self._outlet = EventOutlet(config.delivery, _rules(config))
+            undo.callback(self._outlet.close)
             for name, camera in config.cameras.items():
                 self._cameras[name] = self._made(name, camera)
             self._server = None if config.web is None else self._serve(config.web)
@@ -77,37 +80,45 @@ class CameraService:
         """Take over `config`: what it changes, line by line for people. Cameras that it leaves as they are go on.
 
         A camera whose classes and settings of labels and pictures alone are others goes on, too, with them from its
-        next frame on. Raises `OvsError` for classes that are impossible; then nothing has changed.
+        next frame on. The model and the page stay as they are. Raises `OvsError` for what is impossible; then nothing
+        has changed.
         """
         with self._changing:
             before = self._config
+            config = replace(config, model=before.model, web=before.web, path=before.path)
             changed = {name: camera for name, camera in config.cameras.items() if camera != before.cameras.get(name)}
+            live = [name for name in changed if _goes_on(before.cameras.get(name), changed[name])]
             reread = [name for name in config.cameras if name not in changed and _reads_file(config.cameras[name])]
-            live = {
-                name for name in changed if name in before.cameras and changed[name].kept == before.cameras[name].kept
-            }
-            for name, settings in changed.items():  # before anything is different
-                self._made_segmenter(name, settings)
-            fresh = {name: self._made(name, changed[name]) for name in changed if name not in live}
-            said = []
-            for name in [*before.cameras]:
+            with ExitStack() as undo:
+                fresh = {}
+                for name in [name for name in changed if name not in live]:
+                    fresh[name] = self._made(name, changed[name])
+                    undo.callback(fresh[name].stop)
+                for name in (*live, *reread):
+                    self._change(name, config.cameras[name])
+                    undo.callback(self._change, name, before.cameras[name])
+                moved = self._outlet.reconfigure(config.delivery, _rules(config))
+                undo.pop_all()
+            for name in before.cameras:
                 if name not in config.cameras or name in fresh:
                     self._remove(name)
-                    said += [] if name in fresh else [f"{name}: removed"]
             for name, camera in fresh.items():
-                said.append(f"{name}: {'opened again' if name in before.cameras else 'added'}")
                 self._cameras[name] = camera
                 self._show(camera)
                 camera.start()
-            for name in [*live, *reread]:
-                self._cameras[name].change(config.cameras[name])
-                said += [f"{name}: changed"] if name in live else []
             self._cameras = {name: self._cameras[name] for name in config.cameras}
-            for what, old, new in (("model", before.model, config.model), ("web", before.web, config.web)):
-                if old != new:
-                    said.append(f"[{what}] is as before: it changes when the program is started again")
-            self._config = replace(config, model=before.model, web=before.web)
-            return said
+            self._config = config
+        said = [f"{name}: removed" for name in before.cameras if name not in config.cameras]
+        for name in changed:
+            what = "changed" if name in live else "opened again" if name in before.cameras else "added"
+            said.append(f"{name}: {what}")
+        return [*said, *(["events: their ways have changed"] if moved else [])]
+
+    def _change(self, name: str, config: CameraConfig) -> None:
+        try:
+            self._cameras[name].change(config)
+        except UsageError as error:
+            raise self._located(name, error) from error
 
     def overview(self) -> list[dict[str, Any]]:
         """What the grid shows of each camera."""
@@ -124,6 +135,7 @@ class CameraService:
                     "model_ms": camera.counts.model_ms,
                     "frames": camera.counts.frames,
                     "dropped": camera.dropped,
+                    "events": camera.counts.events,
                     "classes": list(camera.segmenter.active.labels),
                 }
             )
@@ -143,6 +155,7 @@ class CameraService:
             for worker in self._workers:
                 if worker.ident is not None:
                     worker.join(_PATIENCE)
+            self._outlet.close()
             self._model.close()
 
     def __enter__(self) -> Self:
@@ -154,22 +167,24 @@ class CameraService:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def _made(self, name: str, config: CameraConfig) -> Camera:
-        return Camera(name, config, self._made_segmenter(name, config), self._turns, self._tell)
+        return Camera(name, config, self._made_segmenter(name, config), self._turns, self._outlet, self._tell)
 
     def _made_segmenter(self, name: str, config: CameraConfig) -> Segmenter:
         try:
             return self._model.segmenter(config)
         except UsageError as error:
-            path = self._config.path
-            place = f"{path}: [cameras.{name}] " if path is not None else f"camera {name}: "
-            raise UsageError(f"{place}{error}") from error
+            raise self._located(name, error) from error
+
+    def _located(self, name: str, error: UsageError) -> UsageError:
+        path = self._config.path
+        return UsageError(f"{path}: [cameras.{name}] {error}" if path is not None else f"camera {name}: {error}")
 
     def _serve(self, config: WebConfig) -> Any:
         from ..viewer.server import Overview, WebServer
 
         address = parse_address(config.address)
         guard = Guard(address, config.token)
-        overview = Overview(self.overview, lambda: exposition(self.cameras, self._begun))
+        overview = Overview(self.overview, lambda: exposition(self.cameras, self._outlet.states, self._begun))
         server = WebServer(address, guard, overview)
         self.url = address.url(server.port, guard.token)
         return server
@@ -212,6 +227,15 @@ class CameraService:
                 self._failures = 0
             finally:
                 slot.done()
+
+
+def _rules(config: CamerasConfig) -> Rules:
+    return {name: camera.watch.rules for name, camera in config.cameras.items()}
+
+
+def _goes_on(before: CameraConfig | None, after: CameraConfig) -> bool:
+    """Whether a running camera can take over `after`."""
+    return before is not None and before.kept == after.kept
 
 
 def _reads_file(config: CameraConfig) -> bool:

@@ -80,7 +80,8 @@ def read_table(values: Mapping[str, object], options: type[Options], place: Plac
     """`values` as an object of the frozen dataclass `options`; what is left out has its default.
 
     A field is a str, bool, int, float, Path, Enum, tuple[str, ...], or one of them or None; a number may be
-    `Annotated[float, Between(0, 1)]`. In texts, `${NAME}` is the environment variable of that name.
+    `Annotated[float, Between(0, 1)]`. In texts, `${NAME}` is the environment variable of that name. A field with the
+    metadata "apart" is no key: whoever reads the file fills it in.
     Raises `UsageError` for a key that is not a field, a value of another type or out of range, and what
     `options` itself refuses.
     """
@@ -92,7 +93,7 @@ def read_table(values: Mapping[str, object], options: type[Options], place: Plac
     missing = [
         field.name
         for field in dataclasses.fields(options)  # type: ignore[arg-type]
-        if field.name not in read and field.default is dataclasses.MISSING
+        if field.name in fields and field.name not in read and field.default is dataclasses.MISSING
     ]
     if missing:
         raise place.error(missing[0], "is missing; it has no default")
@@ -109,7 +110,7 @@ def _unknown(key: str, known: Mapping[str, object]) -> str:
 
 def _fields(options: type) -> dict[str, Any]:
     hints = get_type_hints(options, include_extras=True)
-    return {field.name: hints[field.name] for field in dataclasses.fields(options)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(options) if "apart" not in field.metadata}
 
 
 def _value(value: object, hint: Any, place: Place, key: str) -> Any:

@@ -72,7 +72,7 @@ class MqttReceiver:
             inside = None if parts.password is None else unquote(parts.password)
             self._client.username_pw_set(unquote(parts.username), options.password or inside)
         if secure:
-            self._client.tls_set_context(_context(options))
+            self._client.tls_set_context(tls_context(options))
         self._client.will_set(f"{options.prefix}/status", "offline", qos=1, retain=True)
         self._client.max_inflight_messages_set(1)  # so that a connection that comes back does not change the order
         self._client.reconnect_delay_set(*_RECONNECT)
@@ -183,7 +183,8 @@ def _without_delay(client: Client, userdata: object, connection: Any) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _context(options: MqttOptions) -> ssl.SSLContext:
+def tls_context(options: MqttOptions) -> ssl.SSLContext:
+    """The certificates that the broker's is checked by, and this client's own. Raises `UsageError`."""
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
         if options.cert_file is not None:

@@ -17,6 +17,8 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.cameras.config import CameraConfig
 from ovs_edge.runtime.cameras.counts import CameraState
 from ovs_edge.runtime.cameras.service import CameraService
+from ovs_edge.runtime.events.config import parse_watch
+from ovs_edge.runtime.events.delivery.options import parse_delivery
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +155,44 @@ def test_a_network_that_fails_ends_the_service(
         service.start()
         until(service.failed.is_set)
         assert isinstance(service.error, ZeroDivisionError)
+
+
+def test_events_of_each_camera_go_to_one_place(tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras) -> None:
+    def watched(at: int, rule: str) -> CameraConfig:
+        return CameraConfig(streams.address(at), "red,green", watch=parse_watch({"rules": [rule]}, "test"))
+
+    folder = tmp_path / "events"
+    table = {"json_lines": {"path": str(folder / "events.jsonl")}, "spool": {"folder": str(folder / "spool")}}
+    folder.mkdir()
+    first = replace(
+        config(
+            tiny_bundle,
+            one=watched(0, "coverage(red in frame) > 10%"),
+            two=watched(1, "coverage(green in frame) > 90%"),
+        ),
+        delivery=parse_delivery(table, "test"),
+    )
+
+    def events() -> list[tuple[str, str]]:
+        path = folder / "events.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [(event["camera"], event["kind"]) for event in lines]
+
+    with CameraService(first, print) as service:
+        service.start()
+        more(service, "one", "two")
+        until(lambda: events() == [("one", "started")])
+        # Another rule is in force from the next frame on, and no camera is opened again.
+        same = service.cameras
+        second = replace(first, cameras={**first.cameras, "two": watched(1, "coverage(green in frame) > 10%")})
+        assert service.reload(second) == ["two: changed"]
+        until(lambda: events() == [("one", "started"), ("two", "started")])
+        moved = parse_delivery({**table, "json_lines": {"path": str(folder / "others.jsonl")}}, "test")
+        assert service.reload(replace(second, delivery=moved)) == ["events: their ways have changed"]
+        third = replace(
+            second, delivery=moved, cameras={**second.cameras, "one": watched(0, "coverage(green in frame) > 20%")}
+        )
+        assert service.reload(third) == ["one: changed"]
+        until(lambda: (folder / "others.jsonl").exists())
+        assert service.cameras == same
+        assert [camera.counts.events for camera in service.cameras] >= [2, 1]

@@ -1,0 +1,59 @@
+"""`ovs-doctor --config`: what is sound, and what is not, of everything that a configuration names."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from support.cameras import clip
+
+from ovs_edge.runtime.cameras.check import check_config
+from ovs_edge.runtime.engines.engine import Finding
+
+
+def found(folder: Path, text: str) -> dict[tuple[str, str], Finding]:
+    path = folder / "cameras.toml"
+    path.write_text(text)
+    return {(finding.topic, finding.state): finding for finding in check_config(path)}
+
+
+def test_everything_is_tried(tiny_bundle: Path, tmp_path: Path) -> None:
+    clip(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as hook:
+        port = taken.getsockname()[1]
+        findings = found(
+            tmp_path,
+            f"""
+            model.bundle = "{tiny_bundle}"
+            web.address = "127.0.0.1:{port}"
+            webhook.url = "http://127.0.0.1:{hook.getsockname()[1]}/"
+            mqtt.url = "mqtt://127.0.0.1:1"
+            command.run = ["no-such-program-here"]
+            defaults.classes = "red"
+            [cameras.good]
+            source = "halves.avi"
+            json = "lines/good.jsonl"
+            [cameras.gone]
+            source = "http://user:secret@127.0.0.1:1/stream"
+            [cameras.odd]
+            source = "halves.avi"
+            background = "red"
+            """,
+        )
+    assert findings["configuration", "ok"].text.endswith("cameras.toml: good, gone, odd")
+    assert "64x48" in findings["camera odd", "ok"].text
+    assert findings["camera good", "ok"].text == f"writes {tmp_path / 'lines' / 'good.jsonl'}"
+    assert "does not open" in findings["camera gone", "missing"].text
+    assert "background" in findings["camera odd", "missing"].text
+    assert str(port) in findings["page", "missing"].text
+    assert "refused" in findings["MQTT", "missing"].text
+    assert findings["webhook", "ok"].text.endswith("answers")
+    assert "no-such-program-here" in findings["command", "missing"].text
+    assert not any("secret" in finding.text for finding in findings.values())
+    assert not (tmp_path / "lines").exists()  # nothing is written
+
+
+def test_a_configuration_that_is_none(tmp_path: Path) -> None:
+    findings = found(tmp_path, "[cameras.a]\nsource = 1\n")
+    assert list(findings) == [("configuration", "missing")]
+    assert "[cameras.a] source is 1, expected a text" in findings["configuration", "missing"].text
