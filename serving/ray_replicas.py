@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,6 @@ from ..bundle.errors import BundleError, UsageError, require
 from .messages import ReplicaLost, SegmentAnswer, SegmentRequest
 from .worker import AT_ONCE, SegmentWorker, WorkerOptions
 
-_APPLICATION = "ovs-serve"
 _STORE = 256 * 2**20  # bytes of shared memory for pictures on their way to the replicas
 _STATE_AGE = 1.0  # seconds that the number of running replicas is believed
 _STARTS = 4  # attempts to start a cluster
@@ -51,8 +51,9 @@ class _Replica:
 class RayReplicas:
     """See `Replicas`."""
 
-    def __init__(self, handle: Any, count: int) -> None:
+    def __init__(self, handle: Any, application: str, count: int) -> None:
         self.count = count
+        self._application = application
         self._handle = handle
         self._lost: tuple[type[Exception], ...] = (require("ray", "ray").exceptions.RayError,)
         self._running = count
@@ -75,15 +76,15 @@ class RayReplicas:
         """See `Replicas`; at most a second old."""
         async with self._asking:
             if time.monotonic() - self._asked > _STATE_AGE:
-                self._running = await asyncio.to_thread(_running)
+                self._running = await asyncio.to_thread(_running, self._application)
                 self._asked = time.monotonic()
         return self._running
 
 
-def _running() -> int:
+def _running(application: str) -> int:
     serve = require("ray.serve", "ray")
     try:
-        states = serve.status().applications[_APPLICATION].deployments.values()
+        states = serve.status().applications[application].deployments.values()
     except Exception:  # noqa: BLE001 - of a cluster that is gone Ray raises whatever it trips over
         return 0
     return sum(int(state.replica_states.get("RUNNING", 0)) for state in states)
@@ -94,9 +95,11 @@ def ray_replicas(options: ClusterOptions, worker: WorkerOptions) -> Iterator[Ray
     """Start the replicas, and end them and, if it is our own, the cluster. Raises `UsageError`, `BundleError`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use; read when it is imported
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs stay visible to actors that count none
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else replicas give way to everything else on the machine
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     ray, serve = require("ray", "ray"), require("ray.serve", "ray")
     _connect(ray, options)
+    application = f"ovs-serve-{secrets.token_hex(4)}"  # a cluster may hold several
     try:
         deployment = serve.deployment(_Replica).options(
             name="segmenter",
@@ -114,14 +117,14 @@ def ray_replicas(options: ClusterOptions, worker: WorkerOptions) -> Iterator[Ray
         try:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)  # of this process: each step of the start
             serve.start(http_options={"location": "NoServer"}, logging_config={"log_level": "WARNING"})
-            handle = serve.run(deployment.bind(worker), name=_APPLICATION, route_prefix=None)
+            handle = serve.run(deployment.bind(worker), name=application, route_prefix=None)
         except Exception as error:
             raise BundleError(f"the replicas of {worker.bundle} did not start: {_reason(error)}") from error
-        yield RayReplicas(handle, options.replicas)
+        yield RayReplicas(handle, application, options.replicas)
     finally:
         if options.address is not None:  # our own cluster ends as a whole
             with suppress(Exception):
-                serve.delete(_APPLICATION)
+                serve.delete(application)
         ray.shutdown()
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from support.outlines import outline, regions
 
 from ovs_edge.data.formats.convert import ConvertOptions, convert
 from ovs_edge.data.formats.label_format import ReadOptions
 from ovs_edge.data.formats.registry import find_format
-from ovs_edge.runtime.opencv import cv2
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "msrc"
 PHOTOS = 4
@@ -33,29 +33,6 @@ def _photos() -> list[tuple[Path, Labels]]:
     return [(path, np.asarray(Image.open(DATA / f"masks/val/{path.stem}.png"))) for path in photos]
 
 
-def _regions(labels: Labels) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """Connected regions of one value, not labelled ones among them, the largest first."""
-    found: list[tuple[int, npt.NDArray[np.bool_]]] = []
-    for value in np.unique(labels).tolist():
-        count, regions = cv2.connectedComponents((labels == value).astype(np.uint8), connectivity=4)
-        found += [(value, regions == number) for number in range(1, count)]
-    # A region is filled with its holes, so what lies in them has to come later.
-    yield from sorted(found, key=lambda region: -_filled(region[1]))
-
-
-def _filled(region: npt.NDArray[np.bool_]) -> int:
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    return int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
-
-
-def _outline(region: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """The outer outline, half-way between the centres of the pixels inside and outside."""
-    measure = pytest.importorskip("skimage.measure")
-    contours = measure.find_contours(np.pad(region, 1).astype(float), 0.5, fully_connected="low")
-    outer = max(contours, key=lambda points: np.ptp(points[:, 0]) * np.ptp(points[:, 1]))
-    return [(float(x) - 0.5, float(y) - 0.5) for y, x in outer[:-1]]
-
-
 def _copy(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(path.read_bytes())
@@ -65,8 +42,8 @@ def _labelme(folder: Path, names: list[str]) -> None:
     for path, labels in _photos():
         _copy(path, folder / path.name)
         shapes = [
-            {"label": "__ignore__" if value == VOID else names[value], "points": _outline(region)}
-            for value, region in _regions(labels)
+            {"label": "__ignore__" if value == VOID else names[value], "points": outline(region)}
+            for value, region in regions(labels)
         ]
         document = {"shapes": shapes, "imagePath": path.name, "imageHeight": len(labels), "imageWidth": len(labels[0])}
         (folder / f"{path.stem}.json").write_text(json.dumps(document))
@@ -80,8 +57,8 @@ def _yolo(folder: Path, names: list[str]) -> None:
         _copy(path, folder / "images/train" / path.name)
         height, width = labels.shape
         lines = [
-            " ".join([str(min(value, len(names))), *(f"{x / width!r} {y / height!r}" for x, y in _outline(region))])
-            for value, region in _regions(labels)
+            " ".join([str(min(value, len(names))), *(f"{x / width!r} {y / height!r}" for x, y in outline(region))])
+            for value, region in regions(labels)
         ]
         (folder / f"labels/train/{path.stem}.txt").write_text("\n".join(lines))
 
@@ -92,8 +69,8 @@ def _cvat(folder: Path, names: list[str]) -> None:
         _copy(path, folder / "images" / path.name)
         shapes = "".join(
             f'<polygon label="{"void" if value == VOID else names[value]}" '
-            f'points="{";".join(f"{x},{y}" for x, y in _outline(region))}"/>'
-            for value, region in _regions(labels)
+            f'points="{";".join(f"{x},{y}" for x, y in outline(region))}"/>'
+            for value, region in regions(labels)
         )
         images.append(
             f'<image id="{number}" name="{path.name}" width="{len(labels[0])}" height="{len(labels)}">{shapes}</image>'
@@ -157,10 +134,10 @@ def _coco_polygons(folder: Path, names: list[str]) -> None:
             {
                 "image_id": number,
                 "category_id": min(value, len(names)),
-                "segmentation": [[coordinate for point in _outline(region) for coordinate in point]],
+                "segmentation": [[coordinate for point in outline(region) for coordinate in point]],
                 "iscrowd": 0,
             }
-            for value, region in _regions(labels)
+            for value, region in regions(labels)
         ]
     categories = [{"id": number, "name": name} for number, name in enumerate([*names, "void"])]
     document = {"images": images, "annotations": annotations, "categories": categories}
