@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from ...bundle.bundle import Bundle
+from ...runtime.cameras.allocator import limit_heaps
 from ...runtime.cameras.config import CameraConfig, CamerasConfig, ModelConfig, WebConfig
 from ...runtime.cameras.service import CameraService
 from ...runtime.events.config import parse_watch
@@ -65,6 +66,7 @@ def soak_cameras(plan: CamerasSoakPlan, tell: Callable[[ProcessSample], None]) -
     samples: list[ProcessSample] = []
     playing: list[ProcessSample] = []
     changes = faults = 0
+    limit_heaps()  # as ovs-run does
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         streams = stack.enter_context(SyntheticCameras(plan.clip, plan.cameras, plan.fps))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ...bundle.errors import OvsError, UsageError, note
 from ..options import WEB_ADDRESS, RunOptions
 from ..vocabulary.live import read_presets
+from .allocator import limit_heaps
 from .config import CameraConfig, CamerasConfig, ModelConfig, WebConfig, is_name, read_config
 from .service import CameraService, said_of
 
@@ -32,6 +33,7 @@ def run_cameras(options: RunOptions) -> int:
     With --config, SIGHUP reads the file again. A file that is no good is said in one line, and changes nothing.
     """
     config = _config(options)
+    limit_heaps()
     with _Signals(reloads=options.config is not None) as signals, CameraService(config, note) as service:
         service.start()
         if service.url is not None:
