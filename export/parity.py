@@ -174,11 +174,15 @@ class LabelReference(Protocol):
 
 
 def compare_segmenter(
-    reference: LabelReference, run: Run, vocabularies: Iterable[tuple[str, Floats]], tell: Tell
+    reference: LabelReference,
+    run: Run,
+    vocabularies: Iterable[tuple[str, Floats]],
+    tell: Tell,
+    most_photos: int = _PHOTOS,
 ) -> tuple[SegmenterParity, ...]:
     """`run` (image, vectors) -> (labels, confidence) against the reference.
 
-    The model's own names are compared on every photo, each random vocabulary on two photos in turn: image and
+    The model's own names are compared on every photo, each random vocabulary on `most_photos` photos in turn: image and
     vocabulary meet only at the end of the network, so not every pair needs to be run.
     """
     rows = []
@@ -186,7 +190,11 @@ def compare_segmenter(
         classes, names = vectors.shape[:2]
         tell(f"segmenter, K={classes} S={names}")
         equal, difference, nearly_all = 1.0, 0.0, 0.0
-        for index in range(len(reference.photos)) if kind != RANDOM else _photos_for(turn, vectors, reference.photos):
+        for index in (
+            range(len(reference.photos))
+            if kind != RANDOM
+            else _photos_for(turn, vectors, reference.photos, most_photos)
+        ):
             photo = reference.photos[index]
             labels, scores = run(photo, vectors)
             expected_labels, expected_scores = reference(index, vectors)
@@ -200,10 +208,10 @@ def compare_segmenter(
     return tuple(rows)
 
 
-def _photos_for(turn: int, vectors: Floats, photos: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
-    """Photos of the `turn`-th vocabulary: two, or one where the scores would not fit into memory."""
+def _photos_for(turn: int, vectors: Floats, photos: Sequence[npt.NDArray[np.uint8]], most: int) -> list[int]:
+    """Photos of the `turn`-th vocabulary: `most`, or one where the scores would not fit into memory."""
     affordable = _MAX_SCORES // (len(vectors) * photos[0].shape[1] * photos[0].shape[2])
-    count = max(1, min(_PHOTOS, len(photos), affordable))
+    count = max(1, min(most, len(photos), affordable))
     return [(turn * count + step) % len(photos) for step in range(count)]
 
 

@@ -36,18 +36,24 @@ def run_gpu(options: GpuOptions) -> int:
     failed = {name: part["error"] for name, part in parts.items() if "error" in part}
     if not failed:
         forget(kit)
-    misses = [row for row in parts.get("parity", {}).get("rows", []) if not row["passed"]]
+    misses = [row for name in ("parity", "frames") for row in parts.get(name, {}).get("rows", []) if not row["passed"]]
     if misses:
         worst = min(misses, key=lambda row: row["labels_equal"])
         raise ParityError(
             f"{len(misses)} parity checks failed; the worst: {worst['model']} {worst['precision']} on "
-            f"{worst['backend']} with K={worst['classes']}, S={worst['names']}: {worst['labels_equal']:.2%} of labels "
+            f"{worst['backend']} with {_case(worst)}: {worst['labels_equal']:.2%} of labels "
             f"equal, expected {worst['least_equal']:.1%}; do not use this backend, and report it with gpu.json"
         )
     if failed:
         name, error = next(iter(failed.items()))
         raise UsageError(f"{len(failed)} of {len(parts)} parts failed, {name} first: {error}; run it again to retry")
     return 0
+
+
+def _case(row: dict[str, Any]) -> str:
+    if "frame_size" in row:
+        return f"frames of {row['frame_size'][1]}x{row['frame_size'][0]}"
+    return f"K={row['classes']}, S={row['names']}"
 
 
 def _found(capabilities: Capabilities) -> str:

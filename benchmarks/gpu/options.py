@@ -10,7 +10,7 @@ from typer import Option
 
 from ...bundle.errors import UsageError
 from ..options import Threads, words
-from .plan import PARTS, Scale
+from .plan import DEFAULT_PRESETS, PARTS, Scale
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class GpuOptions:
     presets: Annotated[
         str,
         Option(
-            help="Presets with random weights, exported here if torch and onnx are installed: comma-separated, or none."
+            help="Presets with random weights, exported here if torch and onnx are installed: comma-separated, or none; "
+            "clip_b16 is CLIP ViT-B/16 in windows, clip_b16_whole in one pass."
         ),
-    ] = "gkc_r50,fcclip_r50"
+    ] = ",".join(DEFAULT_PRESETS)
     sizes: Annotated[str, Option(help="Input sides of the presets in pixels, comma-separated multiples of 32.")] = (
         "384,512,640,1024"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,8 +53,9 @@ def measure_parity(
     corners: Sequence[tuple[int, int]],
     pictures: Sequence[npt.NDArray[np.uint8]],
     tell: Callable[[str], None],
+    deadline: float = math.inf,
 ) -> tuple[list[ParityRow], list[str]]:
-    """Rows of every backend and precision, and what was left out with the reason.
+    """Rows of every backend and precision, and what was left out with the reason; after `deadline`, all that is left.
 
     `corners` are pairs of K and S, `pictures` network inputs (1, H, W, 3) uint8 BGR. The reference of a precision is
     the same graph on the CPU provider.
@@ -65,12 +68,23 @@ def measure_parity(
         if (reason := why_not(backend, precision)) is not None:
             left_out.append(f"{name}: {reason}")
             continue
+        if time.monotonic() > deadline:
+            left_out.append(f"{name}: out of time")
+            continue
         tell(f"parity of {name}")
         try:
             with ExitStack() as stack:
                 reference = stack.enter_context(open_session(bundle, EngineOptions(precision, provider="cpu")))
                 session = stack.enter_context(open_backend(bundle, precision, backend, 0))
-                rows += _compare(session, reference, (bundle.manifest.name, precision, backend), vectors, pictures)
+                found = list(
+                    _compare(
+                        session, reference, (bundle.manifest.name, precision, backend), vectors, pictures, deadline
+                    )
+                )
+            rows += found
+            left_out += (
+                [f"{name}: {len(vectors) - len(found)} corners, out of time"] if len(found) < len(vectors) else []
+            )
         except OvsError as error:
             left_out.append(f"{name}: {error}")
     return rows, left_out
@@ -82,8 +96,11 @@ def _compare(
     subject: tuple[str, str, str],
     vocabularies: Sequence[Floats],
     pictures: Sequence[npt.NDArray[np.uint8]],
+    deadline: float,
 ) -> Iterator[ParityRow]:
     for vectors in vocabularies:
+        if time.monotonic() > deadline:
+            return
         unequal, apart = [], []
         for picture in pictures:
             labels, confidence = session.run(picture, vectors)

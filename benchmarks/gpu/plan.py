@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # In this order: what the later ones are judged by comes first.
-PARTS = ("roofline", "parity", "speed", "presets", "pipeline", "live")
+PARTS = ("roofline", "parity", "frames", "speed", "presets", "pipeline", "live")
+
+# Published sizes of model; `presets` says which they are.
+DEFAULT_PRESETS = ("gkc_r50", "fcclip_r50", "clip_b16", "clip_b16_whole")
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class Scale:
     classes: tuple[int, ...] = (2, 20, 150, 512)  # K
     names: tuple[int, ...] = (1, 8)  # S of the parity corners
     pictures: int = 4  # of the parity part
+    # Height and width of frames whose labels are compared: one pixel, portrait, VGA, full HD, 4K.
+    frame_sizes: tuple[tuple[int, int], ...] = ((1, 1), (1280, 720), (480, 640), (1080, 1920), (2160, 3840))
     presets: tuple[str, ...] = ()  # exported with random weights
     sides: tuple[int, ...] = (384,)  # of the presets' square inputs, pixels
     seconds: float = 480.0  # time limit of each part
@@ -32,7 +37,8 @@ class Scale:
             classes=(2, 20),
             names=(1, 4),
             pictures=1,
-            seconds=6.0,
+            frame_sizes=((1, 1), (640, 360), (480, 640)),
+            seconds=4.0,
             frames=12,
             changes=1,
             runs=4,

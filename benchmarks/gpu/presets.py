@@ -14,17 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from torch import nn
 
 from ...bundle.errors import OvsError
+from ...bundle.files import replacing
 from ...export.bundle_writer import export_segmenter
+from ...export.clip.export import clip_onnx
+from ...export.clip.graph import ClipDenseGraph
+from ...export.clip.options import ClipExportRequest
 from ...export.graph import SegmenterGraph
 from ...export.onnx_writer import save
 from ...export.options import ExportRequest, resolve
 from ...runtime.engines.onnx_runtime import open_graph
 from ...runtime.stopwatch import burst_times
+from ...segmenter.clip_dense.config import ClipDenseConfig, ClipVisionConfig
+from ...segmenter.clip_dense.model import ClipDense
+from ...segmenter.config import TextConfig
 from ..speed.models import open_model
 from .roofline import DevicePeak, bound_ms, count_work
+
+CLIP_PRESETS = {"clip_b16": True, "clip_b16_whole": False}  # CLIP ViT-B/16: whether in windows, or in one pass
 
 
 @dataclass(frozen=True)
@@ -72,23 +83,23 @@ def measure_presets(
 
 
 def _measure(name: str, side: int, request: PresetRequest, folder: Path, left_out: list[str]) -> Iterator[PresetRow]:
-    model = open_model(name)
-    options = resolve(model.config, ExportRequest((side, side)))
+    opened = open_clip_preset(name, side) if name in CLIP_PRESETS else _open(name, side)
     path = folder / f"{name}_{side}.onnx"
     if not path.is_file():
-        save(export_segmenter(model, options), path)
+        with replacing(path) as partial:  # a kit that is stopped while it writes leaves no half a graph
+            save(opened.export(), partial)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     sessions = {provider: open_graph(path, 0, provider) for provider in request.providers}
     for classes in request.classes:
-        vectors = rng.standard_normal((classes, 1, model.config.text.dim)).astype(np.float32)
+        vectors = rng.standard_normal((classes, 1, opened.dim)).astype(np.float32)
         feeds: dict[str, Any] = {"image": image, "text_embeddings": vectors}
         work = count_work(path, feeds)
         gflops = sum(one.flops for one in work) / 1e9
         actions: dict[str, Callable[[], object]] = {
             f"onnxruntime {provider}": partial(session.run, None, feeds) for provider, session in sessions.items()
         }
-        actions |= _torch_actions(SegmenterGraph(model, options.masks, options.decoder_layers, torch.int32), feeds)
+        actions |= _torch_actions(opened.graph, feeds)
         for engine, action in actions.items():
             if time.monotonic() > request.deadline:
                 left_out.append(f"{name} {side}x{side} K={classes} {engine}: out of time")
@@ -96,7 +107,7 @@ def _measure(name: str, side: int, request: PresetRequest, folder: Path, left_ou
             try:
                 with torch.inference_mode():
                     times = burst_times([action], rounds=1, untimed=2, burst=request.runs)
-            except RuntimeError as error:  # what torch.compile cannot do, or too little memory
+            except Exception as error:  # noqa: BLE001 - what torch.compile cannot do, too little memory: anything
                 left_out.append(f"{name} {side}x{side} K={classes} {engine}: {' '.join(str(error).split())[:200]}")
                 continue
             precision, provider = ("fp16" if "fp16" in engine else "fp32"), ("cpu" if "cpu" in engine else "cuda")
@@ -105,7 +116,33 @@ def _measure(name: str, side: int, request: PresetRequest, folder: Path, left_ou
             yield PresetRow(name, side, classes, engine, round(float(times[0, 0]), 3), bound, round(gflops, 2))
 
 
-def _torch_actions(graph: SegmenterGraph, feeds: dict[str, Any]) -> dict[str, Callable[[], object]]:
+@dataclass(frozen=True)
+class OpenedPreset:
+    """A preset as a torch module with the inputs and outputs of an exported graph, and how it becomes one."""
+
+    graph: nn.Module
+    dim: int  # D of the text vectors
+    export: Callable[[], onnx.ModelProto]
+
+
+def _open(name: str, side: int) -> OpenedPreset:
+    model = open_model(name)
+    options = resolve(model.config, ExportRequest((side, side)))
+    graph = SegmenterGraph(model, options.masks, options.decoder_layers, torch.int32)
+    return OpenedPreset(graph, model.config.text.dim, lambda: export_segmenter(model, options))
+
+
+def open_clip_preset(name: str, side: int) -> OpenedPreset:
+    """One of `CLIP_PRESETS` with random weights, by the recipe that exports follow by default."""
+    vision = ClipVisionConfig(patch=16, width=768, layers=12, heads=12, dim=512, grid=14, quick_gelu=True)
+    text = TextConfig("clip", vision.dim, 77, 12, 512, 8, 49408, vision.quick_gelu, ("{}",))
+    torch.manual_seed(0)
+    model = ClipDense(ClipDenseConfig(name, vision, text, windows=CLIP_PRESETS[name])).eval()
+    request = ClipExportRequest((side, side), windows=CLIP_PRESETS[name])
+    return OpenedPreset(ClipDenseGraph(model, (side, side), torch.int32), vision.dim, lambda: clip_onnx(model, request))
+
+
+def _torch_actions(graph: nn.Module, feeds: dict[str, Any]) -> dict[str, Callable[[], object]]:
     """Eager and compiled torch: FP16 autocast on a GPU, FP32 eager on a CPU."""
     graph.eval()
     on_gpu = torch.cuda.is_available()

@@ -9,6 +9,7 @@ into those, so a share of 100 % cannot be reached.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from ...bundle.errors import BundleError, require
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _WARMUP, _RUNS = 3, 10
+_SECONDS = 20.0  # of one peak, after which its runs end early
 _HALF = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "int8-cpu": 0.25}  # bytes of a value relative to FP32
 
 
@@ -86,11 +88,19 @@ def bound_ms(work: Sequence[Work], peak: DevicePeak, precision: str) -> float:
     return 1e3 * sum(seconds)
 
 
-def roofline(providers: Sequence[str], side: int, copied: int) -> list[dict[str, Any]]:
-    """Peaks of every provider, in FP32 and on CUDA in FP16 as well, as result rows."""
-    rows = [measure_peak(name, "fp32", side, copied) for name in providers]
-    rows += [measure_peak(name, "fp16", side, copied) for name in providers if name == "cuda"]
-    return [asdict(row) for row in rows]
+def roofline(
+    providers: Sequence[str], side: int, copied: int, deadline: float = math.inf
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Peaks of every provider, in FP32 and on CUDA in FP16 as well, as result rows; and what `deadline` left out."""
+    wanted = [(name, "fp32") for name in providers] + [(name, "fp16") for name in providers if name == "cuda"]
+    rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    for name, precision in wanted:
+        if time.monotonic() > deadline:
+            left_out.append(f"{name} {precision}: out of time")
+        else:
+            rows.append(asdict(measure_peak(name, precision, side, copied)))
+    return rows, left_out
 
 
 def _work(arguments: dict[str, Any]) -> Work | None:
@@ -135,8 +145,9 @@ def _best_seconds(path: Path, provider: str, arrays: Sequence[npt.NDArray[Any]])
     for name, array in zip(("a", "b"), arrays, strict=True):
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, provider, 0))
     binding.bind_output("c", provider)
-    times = []
-    for _ in range(_WARMUP + _RUNS):
+    times: list[float] = []
+    # A slow device needs no ten runs of a product that takes seconds.
+    while len(times) < _WARMUP + 1 or (len(times) < _WARMUP + _RUNS and sum(times) < _SECONDS):
         binding.synchronize_inputs()
         start = time.perf_counter()
         session.run_with_iobinding(binding)

@@ -112,13 +112,38 @@ def _presets(part: dict[str, Any]) -> str:
     return table("Network of presets with random weights, copies included", header, rows) if rows else ""
 
 
-def _pipeline(part: dict[str, Any]) -> str:
+def _frames(part: dict[str, Any]) -> str:
     rows = [
-        [row["bundle"], f"{row['pipeline_fps']:.1f}", f"{row['network_fps']:.1f}", f"{row['share']:.0%}"]
+        [
+            row["model"],
+            row["backend"],
+            "x".join(map(str, row["frame_size"][::-1])),
+            row["classes"],
+            f"{row['labels_equal']:.3%}",
+            "passed" if row["passed"] else f"FAILED, expected {row['least_equal']:.1%}",
+            f"{row['device_ms'][0]:.2f} + {row['device_ms'][1]:.2f}",
+            f"{row['cpu_ms'][0]:.2f} + {row['cpu_ms'][1]:.2f}",
+        ]
         for row in part["rows"]
     ]
-    title = f"Clip to saved video on {part['provider']}"
-    return table(title, ["bundle", "pipeline FPS", "network FPS", "share"], rows)
+    header = ["model", "backend", "frame", "K", "labels equal", "parity", "resizes on the device, ms", "on the CPU, ms"]
+    return table("Frames resized on the device: to the input, and labels back", header, rows)
+
+
+def _pipeline(part: dict[str, Any]) -> str:
+    rows = [
+        [
+            row["bundle"],
+            row["provider"],
+            f"{row['pipeline_fps']:.1f}",
+            f"{row['network_fps']:.1f}",
+            f"{row['together_fps']:.1f}",
+            f"{row['share']:.0%}",
+        ]
+        for row in part["rows"]
+    ]
+    header = ["bundle", "provider", "pipeline FPS", "network FPS", "network FPS, frames in flight", "share"]
+    return table("Clip to saved video", header, rows)
 
 
 def _live(part: dict[str, Any]) -> str:
@@ -141,6 +166,7 @@ def _share(bound: float | None, milliseconds: float) -> str:
 _TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "roofline": _roofline,
     "parity": _parity,
+    "frames": _frames,
     "speed": _speed,
     "presets": _presets,
     "pipeline": _pipeline,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -65,9 +66,17 @@ class LiveResult:
 
 
 def measure_live(
-    path: Path, source: str, threads: int = 0, changes: int = 60, progress: Callable[[int, int], None] | None = None
+    path: Path,
+    source: str,
+    threads: int = 0,
+    changes: int = 60,
+    progress: Callable[[int, int], None] | None = None,
+    deadline: float = math.inf,
 ) -> LiveResult:
-    """Run `ovs-run` on `source` ("demo" or a clip, in a loop), and change its classes over HTTP."""
+    """Run `ovs-run` on `source` ("demo" or a clip, in a loop), and change its classes over HTTP.
+
+    After `deadline`, by `time.monotonic`, no further change is made.
+    """
     bundle = Bundle.open(path)
     with tempfile.TemporaryDirectory() as cache:
         command = [
@@ -86,7 +95,7 @@ def measure_live(
                     f"ovs-run ended immediately with code {run.wait()}; run it by hand: --web --source {source}"
                 )
             url = line[line.index("http://") :].strip()
-            new, known, model, fps = asyncio.run(_watch(url, changes, progress))
+            new, known, model, fps = asyncio.run(_watch(url, changes, progress, deadline))
         finally:
             run.send_signal(signal.SIGINT)
             said = run.communicate(timeout=_TIMEOUT)[1]
@@ -95,7 +104,7 @@ def measure_live(
     return LiveResult(
         bundle=bundle.manifest.name,
         source=Path(redact_address(source)).name,
-        changes=changes,
+        changes=len(new),
         new_names=_times(new),
         known_names=_times(known),
         model_ms=float(np.median(model)),
@@ -104,7 +113,7 @@ def measure_live(
 
 
 async def _watch(
-    url: str, changes: int, progress: Callable[[int, int], None] | None
+    url: str, changes: int, progress: Callable[[int, int], None] | None, deadline: float
 ) -> tuple[list[float], list[float], list[float], list[float]]:
     """Times of changes to new and to known names, times of the network, and frame rates."""
     draw = random.Random(0)
@@ -116,6 +125,8 @@ async def _watch(
     headers: list[dict[str, Any]] = []
     async with aiohttp.ClientSession(url) as session, session.ws_connect("/live") as live:
         for number in range(-1, changes):  # the first one is the warm-up
+            if new and time.monotonic() > deadline:
+                break
             await asyncio.wait_for(_frames(live, headers, lambda: len(headers) >= _WARMUP), _TIMEOUT)
             entries = fresh[(number + 1) % len(fresh)]
             if number >= len(fresh):  # all names are used up: a number makes them new

@@ -7,6 +7,7 @@ cores, as in `ovs-bench speed`, and as many frames at a time as the pipeline.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -93,8 +94,12 @@ def measure_pipeline(
     frames: int = 200,
     rounds: int = 3,
     provider: str = "cpu",
+    deadline: float = math.inf,
 ) -> PipelineResult:
-    """Interleaved: network alone, pipeline, network alone, …, so that changes of the machine's speed affect both."""
+    """Interleaved: network alone, pipeline, network alone, …, so that changes of the machine's speed affect both.
+
+    After `deadline`, by `time.monotonic`, no further round begins.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         Segmenter.load(path, precision, threads, provider) as one,
@@ -107,8 +112,9 @@ def measure_pipeline(
         clip.close()
         prepared = one.prepare(image)
         alone, together = [_network_fps(one, prepared, frames // 2)], [_network_fps(several, prepared, frames // 2)]
-        piped, timings = [], _Timings()
-        for _ in range(rounds):
+        timings = _Timings()
+        piped: list[float] = []
+        while not piped or (len(piped) < rounds and time.monotonic() < deadline):
             clip = open_source(source, None)
             smooth = clip.moving and several.task == "semantic"
             several.smoother = TemporalSmoother() if smooth else None
@@ -120,7 +126,7 @@ def measure_pipeline(
             bundle=one.manifest.name,
             source=Path(redact_address(source)).name,
             frame_size=(image.shape[0], image.shape[1]),
-            rounds=rounds,
+            rounds=len(piped),
             frames=frames,
             smoothing=STRENGTH if several.smoother is not None else 0.0,
             network_fps=median(alone),

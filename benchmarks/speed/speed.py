@@ -7,7 +7,9 @@ threads of its engine may still occupy cores while they wait for work.
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,6 +54,9 @@ class Matrix:
     peers: tuple[Path, ...] = ()  # ONNX files; run in ONNX Runtime, on CUDA if a bundle runs on a GPU
     commands: tuple[str, ...] = ()  # programs, see `CommandPeer`
     start: bool = True  # measure start-up in new processes as well
+    # By `time.monotonic`: after the first, no further bundle is opened; after the second, no further energy is measured.
+    open_until: float = math.inf
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,9 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
         starts: list[Start] = []
         for bundle, precision, backend in wanted:
             name = f"{bundle.path.name} {precision} {backend}"
+            if runners and time.monotonic() > matrix.open_until:
+                left_out.append(f"{name}: out of time")
+                continue
             try:
                 tell(f"opening {name}")
                 opened = _of_bundle(bundle, precision, backend, matrix, closing)
@@ -148,7 +156,9 @@ def measure_speed(matrix: Matrix, tell: Callable[[str], None] = lambda step: Non
         if not runners:
             raise UsageError(f"nothing is left to measure: {'; '.join(left_out) or 'no bundle and no peer was named'}")
         times = interleaved(runners, pictures, matrix.runs, matrix.seconds, tell, watch)
-        rows = [_row(one, times[index], pictures, reader) for index, one in enumerate(runners)]
+        rows = []
+        for index, one in enumerate(runners):
+            rows.append(_row(one, times[index], pictures, reader if time.monotonic() < matrix.deadline else None))
     assert watch.conditions is not None
     return SpeedResult(tuple(rows), tuple(starts), watch.conditions, tuple(left_out))
 

@@ -36,14 +36,14 @@ class TorchTextEncoder:
     @torch.no_grad()
     def encode(self, names: Sequence[str]) -> Tensor:
         """(N, D) unit vectors: each prompt's vector made unit, averaged over the templates, made unit again."""
-        total = torch.zeros(len(names), self.config.dim)
-        for template in self.config.templates:
-            # Not str.format: a name may hold braces.
-            prompts = [template.replace("{}", name) for name in names]
-            for start in range(0, len(prompts), _BATCH):
-                vectors = self.model(*self.tokenize(prompts[start : start + _BATCH]))
-                total[start : start + _BATCH] += nn.functional.normalize(vectors.float(), dim=-1)
-        return nn.functional.normalize(total, dim=-1)
+        # Not str.format: a name may hold braces.
+        prompts = [template.replace("{}", name) for template in self.config.templates for name in names]
+        vectors = torch.zeros(len(prompts), self.config.dim)
+        for start in range(0, len(prompts), _BATCH):
+            found = self.model(*self.tokenize(prompts[start : start + _BATCH]))
+            vectors[start : start + _BATCH] = nn.functional.normalize(found.float(), dim=-1)
+        each = vectors.view(len(self.config.templates), len(names), self.config.dim)
+        return nn.functional.normalize(each.sum(0), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, ...]:
         """Inputs of the model, int64 (N, L): token ids, and for a sentence encoder their mask."""

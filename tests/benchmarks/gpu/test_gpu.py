@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import math
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +18,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ovs_edge.benchmarks.cli import main
-from ovs_edge.benchmarks.gpu import kit, parity
+from ovs_edge.benchmarks.gpu import kit, parity, parts
 from ovs_edge.benchmarks.gpu.capabilities import Capabilities, detect
 from ovs_edge.benchmarks.gpu.kit import Kit, run_parts
+from ovs_edge.benchmarks.gpu.limit import run_limited
 from ovs_edge.benchmarks.gpu.plan import PARTS, Scale
 from ovs_edge.benchmarks.gpu.roofline import DevicePeak, bound_ms, count_work
 from ovs_edge.benchmarks.report.report import tables
 from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.runtime.inference.refinement import Refinement
 
 NOTHING = Capabilities(None, None, None, None, ("CPUExecutionProvider",), "no CUDA provider", None, {})
 
@@ -45,6 +52,9 @@ def test_the_dry_run_reaches_its_end(
         (classes, names) for classes in (2, 20) for names in (1, 4)
     }
     assert all(row["labels_equal"] == 1 for row in found["parts"]["parity"]["rows"])
+    frames = found["parts"]["frames"]["rows"]
+    assert {tuple(row["frame_size"]) for row in frames} == {(1, 1), (640, 360), (480, 640)}
+    assert all(row["labels_equal"] >= 0.999 and row["passed"] for row in frames)
     speed = found["parts"]["speed"]
     assert [row["subject"]["classes"] for row in speed["rows"]] == [2, 20]
     assert all(0 < row["bound_ms"] < 1000 for row in speed["rows"])
@@ -98,32 +108,78 @@ def test_a_finished_part_is_not_run_again(tiny_bundle: Path, tmp_path: Path, mon
     ran: list[str] = []
     broken = True
 
-    def roofline(run: Kit, done: dict[str, Any], tell: kit.Tell) -> dict[str, Any]:
+    def roofline(run: Kit, done: dict[str, Any], tell: kit.Tell, deadline: float) -> dict[str, Any]:
         ran.append("roofline")
         return {"peaks": []}
 
-    def live(run: Kit, done: dict[str, Any], tell: kit.Tell) -> dict[str, Any]:
+    def live(run: Kit, done: dict[str, Any], tell: kit.Tell, deadline: float) -> dict[str, Any]:
         ran.append("live")
         assert "roofline" in done
         if broken:
             raise SourceError("no network")
         return {"rows": []}
 
-    monkeypatch.setitem(kit._PARTS, "roofline", roofline)
-    monkeypatch.setitem(kit._PARTS, "live", live)
+    monkeypatch.setitem(parts.PARTS, "roofline", roofline)
+    monkeypatch.setitem(parts.PARTS, "live", live)
     run = Kit(tmp_path, (tiny_bundle,), Scale.dry_run(), NOTHING, 1)
-    parts = run_parts(run, ("roofline", "live"), lambda step: None)
-    assert parts["live"]["error"] == "no network"
+    done = run_parts(run, ("roofline", "live"), lambda step: None)
+    assert done["live"]["error"] == "no network"
     broken = False
-    parts = run_parts(run, ("roofline", "live"), lambda step: None)
+    done = run_parts(run, ("roofline", "live"), lambda step: None)
     assert ran == ["roofline", "live", "live"]
-    assert parts["live"]["rows"] == []
+    assert done["live"]["rows"] == []
     other = Kit(tmp_path, (tiny_bundle,), Scale(), NOTHING, 1)
     with pytest.raises(UsageError, match="other bundles, packages or options"):
         run_parts(other, ("roofline",), lambda step: None)
     (tmp_path / ".parts.state").write_text("{")
     with pytest.raises(UsageError, match="not the state of a run"):
         run_parts(run, ("roofline",), lambda step: None)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_ends_with_its_time(
+    part: str, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no time left, each part says what it left out; only the first thing of each is run."""
+    if part in ("speed", "presets"):
+        monkeypatch.setattr("ovs_edge.benchmarks.speed.speed._LEAST_ROUNDS", 1)
+        monkeypatch.setattr("ovs_edge.benchmarks.speed.speed.measure_start", lambda *arguments: None)
+    scale = dataclasses.replace(Scale.dry_run(), seconds=0.0, sides=(64, 96))
+    run = Kit(tmp_path, (tiny_bundle, tiny_bundle), scale, NOTHING, 1)
+    (result,) = run_parts(run, (part,), lambda step: None).values()
+    assert "error" not in result
+    assert any("out of time" in reason for reason in result["left_out"])
+    assert result["seconds"] < 60
+
+
+def test_a_part_that_hangs_is_stopped() -> None:
+    """So is one whose process dies; what it raises is told, and a result comes back."""
+    assert run_limited(divmod, (17, 5), 60) == (3, 2)
+    with pytest.raises(SourceError, match="it did not end within 0.0 minutes and was stopped"):
+        run_limited(time.sleep, (600,), 0.5)
+    with pytest.raises(SourceError, match="ended with exit code 7"):
+        run_limited(os._exit, (7,), 60)
+    with pytest.raises(SourceError, match="ZeroDivisionError"):
+        run_limited(divmod, (1, 0), 60)
+    with pytest.raises(UsageError, match="expected a share of the frame"):
+        run_limited(Refinement, (False, 2.0), 60)
+
+
+def test_clip_is_among_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In windows and in one pass; here with fewer channels, and eager torch beside."""
+    from ovs_edge.benchmarks.gpu import presets
+
+    small = functools.partial(presets.ClipVisionConfig)
+    monkeypatch.setattr(
+        presets, "ClipVisionConfig", lambda **sizes: small(**{**sizes, "width": 64, "heads": 1, "dim": 32})
+    )
+    request = presets.PresetRequest((224,), (2, 5), ("cpu",), 1, (), math.inf)
+    rows, left_out = presets.measure_presets(("clip_b16", "clip_b16_whole"), request, tmp_path, lambda step: None)
+    assert not left_out
+    assert {(row.model, row.classes) for row in rows} == {
+        (name, classes) for name in ("clip_b16", "clip_b16_whole") for classes in (2, 5)
+    }
+    assert {row.engine for row in rows} == {"onnxruntime cpu", "torch eager fp32, cpu"}
 
 
 def test_what_is_installed_decides_what_runs() -> None:
