@@ -9,7 +9,10 @@ ade20k-150        images/validation, annotations/validation (ADEChallengeData201
 ade20k-847        index_ade20k.mat, images/ADE/validation/**/*_seg.png (ADE20K_2021)     see ade20k.py
 voc-20            ImageSets/Segmentation/val.txt, JPEGImages, SegmentationClass          255 (borders), background
 voc-21            the same                                                               255 (borders)
+coco-stuff        images/val2017, annotations/val2017/*.png (COCO-Stuff 164k)            255
+coco-object       the same; all stuff is the background, class 0                         nothing
 context-59        trainval/*.mat + labels.txt, or 59_context_labels + 59_labels.txt      every other class, 0
+context-60        the same, or VOC2010/SegmentationClassContext; the background is 0     nothing
 context-459       trainval/*.mat + labels.txt, with VOC2010                              0
 cityscapes        leftImg8bit/val, gtFine/val (labelIds or labelTrainIds)                what has no training id
 """
@@ -23,9 +26,10 @@ from .labelled import PhotoSet
 from .readers.ade20k import ADE20K_150, ADE20K_847
 from .readers.cityscapes import CITYSCAPES
 from .readers.coco_panoptic import COCO_PANOPTIC
+from .readers.coco_stuff import COCO_OBJECT, COCO_STUFF
 from .readers.index_masks import INDEX_MASKS
 from .readers.other_formats import convertible, other_format
-from .readers.pascal import CONTEXT_59, CONTEXT_459, VOC_20, VOC_21
+from .readers.pascal import CONTEXT_59, CONTEXT_60, CONTEXT_459, VOC_20, VOC_21
 from .readers.reader import PhotoReader, Split
 from .validate import require_labels
 
@@ -35,7 +39,10 @@ READERS: tuple[PhotoReader, ...] = (  # the first that recognises a folder reads
     ADE20K_150,
     ADE20K_847,
     CITYSCAPES,
+    COCO_STUFF,
+    COCO_OBJECT,
     CONTEXT_59,
+    CONTEXT_60,
     CONTEXT_459,
     VOC_20,
     VOC_21,

@@ -77,7 +77,7 @@ def _run_published(options: AccuracyOptions) -> int:
     recipe = DenseRecipe(options.dense.value)
     sets = [(open_photos(given), settings_of(recipe, find_readers(given, "val")[0][0].name)) for given in options.data]
     names = [
-        default_names(photos, settings) if options.names is None else read_names(options.names, len(photos.classes))
+        default_names(photos, settings) if options.names is None else read_names(options.names, photos.classes)
         for photos, settings in sets
     ]
     clip = PublishedClip(options.clip, recipe)

@@ -34,7 +34,8 @@ class AccuracyOptions:
         tuple[str, ...],
         Option(
             help="Data set as published; may be repeated: FOLDER, or SET:FOLDER where a folder holds several. Sets: "
-            "index-masks, coco-panoptic, ade20k-150, ade20k-847, voc-20, voc-21, context-59, context-459, cityscapes."
+            "index-masks, coco-panoptic, coco-stuff, coco-object, ade20k-150, ade20k-847, voc-20, voc-21, context-59, "
+            "context-60, context-459, cityscapes."
         ),
     ]
     model: Model = None

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...bundle.errors import UsageError
 from ...bundle.metrics import confusion
 from ...data.labelled import PhotoSet
+from ...data.names.category_names import CategoryNames
 from ...segmenter.clip_dense.background import BACKGROUND_NAMES
 from ...segmenter.clip_dense.config import DenseRecipe
 from ...segmenter.clip_dense.model import ClipDense
@@ -46,12 +47,18 @@ NACLIP: dict[str, PublishedSettings] = {
     "voc-21": PublishedSettings(threshold=0.1, background=True),
     "voc-20": PublishedSettings(),
     "context-59": PublishedSettings(),
+    "context-60": PublishedSettings(threshold=0.1, background=True),
+    "coco-object": PublishedSettings(threshold=0.1, background=True),
+    "coco-stuff": PublishedSettings(short_side=448),
     "ade20k-150": PublishedSettings(),
     "cityscapes": PublishedSettings(short_side=560),
 }
 SC_CLIP: dict[str, PublishedSettings] = {
     **NACLIP,
     "voc-21": PublishedSettings(scale=50.0, threshold=0.15, area=0.1, background=True),
+    "context-60": PublishedSettings(threshold=0.15, background=True),
+    "coco-object": PublishedSettings(scale=55.0, threshold=0.35, background=True),
+    "coco-stuff": PublishedSettings(),
 }
 PUBLISHED = {DenseRecipe.naclip: NACLIP, DenseRecipe.sc_clip: SC_CLIP}
 
@@ -67,16 +74,41 @@ def settings_of(recipe: DenseRecipe, dataset: str) -> PublishedSettings:
     return known[dataset]
 
 
-def read_names(path: Path, classes: int) -> list[tuple[str, ...]]:
-    """A published class-name file: one class a line, its names separated by commas. Raises `UsageError`."""
+def read_names(path: Path, classes: Sequence[CategoryNames]) -> list[tuple[str, ...]]:
+    """A published class-name file: one class a line, its names separated by commas. Raises `UsageError`.
+
+    Its lines are put into the order of `classes` where each of these has its name in a line of its own: the releases of
+    a data set number its classes differently. Otherwise they are taken as they stand.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the class names {path} ({error}); expected one class a line") from error
     found = [tuple(name.strip() for name in line.split(",") if name.strip()) for line in lines if line.strip()]
-    if len(found) != classes or not all(found):
-        raise UsageError(f"{path} names {len(found)} classes, the data set has {classes}; expected one class a line")
-    return found
+    if len(found) != len(classes) or not all(found):
+        raise UsageError(
+            f"{path} names {len(found)} classes, the data set has {len(classes)}; expected one class a line"
+        )
+    places = [_line_of(entry, found) for entry in classes]
+    # The background's line has names of its own; whichever line is left is the background's.
+    rest = sorted(set(range(len(found))) - set(places))
+    places = [rest[0] if place is None and len(rest) == 1 else place for place in places]
+    ordered = [found[place] for place in places if place is not None]
+    return ordered if len(ordered) == len(set(places)) == len(found) else found
+
+
+def _line_of(entry: CategoryNames, lines: Sequence[tuple[str, ...]]) -> int | None:
+    """The one line that has a class's plain name, or else one of its other names; None where none or several have."""
+    for names in (entry.names[:1], entry.names):
+        wanted = set(map(_plain, names))
+        found = [index for index, line in enumerate(lines) if wanted & set(map(_plain, line))]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def default_names(photos: PhotoSet, settings: PublishedSettings) -> list[tuple[str, ...]]:

@@ -86,8 +86,8 @@ def _measure(name: str, side: int, request: PresetRequest, folder: Path, left_ou
     opened = open_clip_preset(name, side) if name in CLIP_PRESETS else _open(name, side)
     path = folder / f"{name}_{side}.onnx"
     if not path.is_file():
-        with replacing(path) as partial:  # a kit that is stopped while it writes leaves no half a graph
-            save(opened.export(), partial)
+        with replacing(path) as unfinished:  # a kit that is stopped while it writes leaves no half a graph
+            save(opened.export(), unfinished)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     sessions = {provider: open_graph(path, 0, provider) for provider in request.providers}

@@ -97,8 +97,7 @@ def measure_live(
             url = line[line.index("http://") :].strip()
             new, known, model, fps = asyncio.run(_watch(url, changes, progress, deadline))
         finally:
-            run.send_signal(signal.SIGINT)
-            said = run.communicate(timeout=_TIMEOUT)[1]
+            said = _ended(run)
     if run.returncode:
         raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
     return LiveResult(
@@ -110,6 +109,19 @@ def measure_live(
         model_ms=float(np.median(model)),
         fps=float(np.median(fps)),
     )
+
+
+def _ended(run: subprocess.Popen[str]) -> str:
+    """What a run that is interrupted now wrote on stderr; raises `SourceError` for one that does not end."""
+    run.send_signal(signal.SIGINT)
+    try:
+        return run.communicate(timeout=_TIMEOUT)[1]
+    except subprocess.TimeoutExpired as error:
+        run.kill()
+        run.communicate()
+        raise SourceError(
+            f"ovs-run did not end within {_TIMEOUT:.0f} seconds of an interrupt; run it by hand"
+        ) from error
 
 
 async def _watch(

@@ -87,9 +87,36 @@ def context_459(folder: Path, split: Split) -> PhotoSet:
     return PhotoSet("context-459", classes, files, MatMask(tuple(table.items())), skipped)
 
 
+def context_60(folder: Path, split: Split) -> PhotoSet:
+    """The 59 after the background, which is everything else and has no other name; raises `DatasetError`."""
+    known = context_59(folder, split)
+    background = CompositeNames(("background",), (), label="background", defining=1)
+    return PhotoSet("context-60", (background, *known.classes), known.files, _WithBackground(known.read), known.skipped)
+
+
+@dataclass(frozen=True)
+class _WithBackground:
+    """What counts for none of the classes becomes class 0."""
+
+    read: MaskReader
+
+    def __call__(self, file: LabelledFile) -> Truth:
+        labels = self.read(file).labels
+        return Truth(np.where(labels == VOID, 0, labels + 1).astype(np.int32))
+
+
 def context_59(folder: Path, split: Split) -> PhotoSet:
-    """The 59, from the masks made for them where there are such, else from those of all 459; raises `DatasetError`."""
+    """The 59, from the masks made for them where there are such, else from those of all 459; raises `DatasetError`.
+
+    MMSegmentation's conversion, `SegmentationClassContext` beside the photos, has them in alphabetical order.
+    """
     photos = _photos(folder, split)
+    converted = photos[0].parents[1] / "SegmentationClassContext" if photos else folder
+    if photos and converted.is_dir():
+        table = {0: VOID, **{index + 1: index for index in range(59)}}
+        read = IndexMask(tuple(table.items()), "0 to 59")
+        files, skipped = pair(photos, lambda path: converted / f"{path.stem}.png")
+        return PhotoSet("context-59", _set("pascal_context_59"), files, read, skipped)
     if (folder / "59_context_labels").is_dir():
         labels = _labels(folder / "59_labels.txt")
         table = {0: VOID, **{number: place for place, number in enumerate(labels)}}
@@ -145,5 +172,7 @@ def _set(name: str) -> tuple[CategoryNames, ...]:
 
 VOC_20 = PhotoReader("voc-20", ("SegmentationClass", "VOC2012/SegmentationClass"), voc_20)
 VOC_21 = PhotoReader("voc-21", ("SegmentationClass", "VOC2012/SegmentationClass"), voc_21)
-CONTEXT_59 = PhotoReader("context-59", ("59_context_labels", "trainval"), context_59)
+_CONVERTED = ("SegmentationClassContext", "VOC2010/SegmentationClassContext")
+CONTEXT_59 = PhotoReader("context-59", (*_CONVERTED, "59_context_labels", "trainval"), context_59)
+CONTEXT_60 = PhotoReader("context-60", (), context_60)  # opened by its name only
 CONTEXT_459 = PhotoReader("context-459", ("trainval",), context_459)

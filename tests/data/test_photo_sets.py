@@ -180,6 +180,43 @@ def test_context_of_459_and_the_59_in_it(tmp_path: Path) -> None:
         open_photos(str(tmp_path))
 
 
+def test_context_as_mmsegmentation_converts_it(tmp_path: Path) -> None:
+    """The 59 in alphabetical order, and with the background in front of them."""
+    root = _voc(tmp_path, "VOC2010", ["2008_000002"], "SegmentationContext")
+    (root / "SegmentationClassContext").mkdir()
+    columns = np.array([0, 1, 2, 41, 59, 59], np.uint8)
+    Image.fromarray(np.broadcast_to(columns, SIZE).copy()).save(root / "SegmentationClassContext/2008_000002.png")
+    photos = open_photos(str(root))
+    assert photos.name == "context-59"
+    assert _columns(photos) == [VOID, 0, 1, 40, 58, 58]
+    assert _names(photos, 0, 1, 40, 58) == ["aeroplane", "bag", "road", "wood"]
+    everything = open_photos(f"context-60:{root}")
+    assert len(everything.classes) == 60
+    assert _columns(everything) == columns.tolist()
+    assert _names(everything, 0, 1) == ["background", "aeroplane"]
+
+
+def test_coco_stuff_and_its_objects(tmp_path: Path) -> None:
+    """A mask's value is the id less one; for the objects, stuff and what nobody labelled are the background."""
+    masks = tmp_path / "annotations/val2017"
+    masks.mkdir(parents=True)
+    _photo(tmp_path / "images/val2017/000000000139.jpg")
+    columns = np.array([0, 12, 89, 91, 181, 255], np.uint8)
+    Image.fromarray(np.broadcast_to(columns, SIZE).copy()).save(masks / "000000000139.png")
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(masks / "000000000139_labelTrainIds.png")
+    photos = open_photos(str(tmp_path))
+    assert (photos.name, len(photos.classes), len(photos)) == ("coco-stuff", 171, 1)
+    assert _columns(photos) == [0, 11, 79, 80, 170, VOID]
+    assert _names(photos, 0, 11, 79, 80, 170) == ["person", "stop sign", "toothbrush", "banner", "wood"]
+    objects = open_photos(f"coco-object:{tmp_path}")
+    assert len(objects.classes) == 81
+    assert _columns(objects) == [1, 12, 80, 0, 0, 0]
+    assert "sky" in objects.classes[0].names
+    Image.fromarray(np.full(SIZE, 11, np.uint8)).save(masks / "000000000139.png")  # a street sign, which COCO left out
+    with pytest.raises(DatasetError, match="ids of COCO-Stuff less one"):
+        photos.load(0)
+
+
 def test_context_of_59_in_its_own_files(tmp_path: Path) -> None:
     """Its file of names calls the table a diningtable, and cloth clothes."""
     _voc(tmp_path, "VOC2010", ["2008_000002"], "SegmentationContext")

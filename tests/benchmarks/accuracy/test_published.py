@@ -26,6 +26,8 @@ from ovs_edge.benchmarks.accuracy.published import (
 )
 from ovs_edge.benchmarks.cli import main
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.data.names.category_names import CategoryNames
+from ovs_edge.data.photo_sets import READERS
 from ovs_edge.segmenter.clip_dense.config import DenseRecipe
 
 
@@ -72,18 +74,34 @@ def test_settings() -> None:
     assert SC_CLIP["voc-21"] == PublishedSettings(scale=50.0, threshold=0.15, area=0.1, background=True)
     assert NACLIP["voc-21"].threshold == 0.1 and SC_CLIP["cityscapes"].short_side == 560
     assert settings_of(DenseRecipe.naclip, "ade20k-150") == PublishedSettings()
+    assert settings_of(DenseRecipe.naclip, "coco-stuff").short_side == 448
+    assert settings_of(DenseRecipe.sc_clip, "coco-object") == PublishedSettings(
+        scale=55.0, threshold=0.35, background=True
+    )
+    # Every set that something was published for can be read.
+    assert set(NACLIP) == set(SC_CLIP) <= {reader.name for reader in READERS}
     with pytest.raises(UsageError, match="was not published for 'camvid'"):
         settings_of(DenseRecipe.sc_clip, "camvid")
 
 
+def _entries(*names: str) -> tuple[CategoryNames, ...]:
+    return tuple(CategoryNames((name,), ()) for name in names)
+
+
 def test_names(tmp_path: Path) -> None:
+    """Lines in the order of the data set's classes, whatever order the release has; background names are its own."""
     path = tmp_path / "names.txt"
     path.write_text("sky, wall, tree\ncat\ndog, puppy\n", encoding="utf-8")
-    assert read_names(path, 3) == [("sky", "wall", "tree"), ("cat",), ("dog", "puppy")]
-    with pytest.raises(UsageError, match="names 3 classes, the data set has 4"):
-        read_names(path, 4)
+    expected = [("sky", "wall", "tree"), ("cat",), ("dog", "puppy")]
+    assert read_names(path, _entries("background", "cat", "dog")) == expected
+    assert read_names(path, _entries("background", "dog", "cat")) == [expected[0], expected[2], expected[1]]
+    assert read_names(path, _entries("a", "b", "c")) == expected  # other words: as they stand
+    path.write_text("potted plant\ntvmonitor\n", encoding="utf-8")
+    assert read_names(path, _entries("tv monitor", "pottedplant")) == [("tvmonitor",), ("potted plant",)]
+    with pytest.raises(UsageError, match="names 2 classes, the data set has 4"):
+        read_names(path, _entries("a", "b", "c", "d"))
     with pytest.raises(UsageError, match="cannot read"):
-        read_names(tmp_path / "absent.txt", 3)
+        read_names(tmp_path / "absent.txt", _entries("a", "b", "c"))
 
 
 @pytest.mark.parametrize("recipe", list(DenseRecipe))

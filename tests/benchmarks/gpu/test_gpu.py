@@ -22,7 +22,7 @@ from ovs_edge.benchmarks.gpu import kit, parity, parts
 from ovs_edge.benchmarks.gpu.capabilities import Capabilities, detect
 from ovs_edge.benchmarks.gpu.kit import Kit, run_parts
 from ovs_edge.benchmarks.gpu.limit import run_limited
-from ovs_edge.benchmarks.gpu.plan import PARTS, Scale
+from ovs_edge.benchmarks.gpu.plan import DEFAULT_PRESETS, PARTS, Scale
 from ovs_edge.benchmarks.gpu.roofline import DevicePeak, bound_ms, count_work
 from ovs_edge.benchmarks.report.report import tables
 from ovs_edge.bundle.errors import SourceError, UsageError
@@ -173,13 +173,14 @@ def test_clip_is_among_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         presets, "ClipVisionConfig", lambda **sizes: small(**{**sizes, "width": 64, "heads": 1, "dim": 32})
     )
-    request = presets.PresetRequest((224,), (2, 5), ("cpu",), 1, (), math.inf)
-    rows, left_out = presets.measure_presets(("clip_b16", "clip_b16_whole"), request, tmp_path, lambda step: None)
+    request = presets.PresetRequest((64,), (2, 5), ("cpu",), 1, (), math.inf)
+    rows, left_out = presets.measure_presets(("clip_b16_whole",), request, tmp_path, lambda step: None)
     assert not left_out
-    assert {(row.model, row.classes) for row in rows} == {
-        (name, classes) for name in ("clip_b16", "clip_b16_whole") for classes in (2, 5)
-    }
+    assert [row.classes for row in rows] == [2, 2, 5, 5]
     assert {row.engine for row in rows} == {"onnxruntime cpu", "torch eager fp32, cpu"}
+    assert set(presets.CLIP_PRESETS) < set(DEFAULT_PRESETS)
+    windows = presets.open_clip_preset("clip_b16", 336).graph.scorer.windows
+    assert (windows.tops, windows.window) == ((0, 112), (224, 224))
 
 
 def test_what_is_installed_decides_what_runs() -> None:
