@@ -57,6 +57,11 @@ def choose_stages(bundle: Bundle, wanted: str, checkpoint: Path | None, plan: Pa
             f"the stages are {wanted!r}, expected 'all' or different ones of: {', '.join((TORCH, *have, PLAN))}"
         )
     if TORCH in names:
+        if bundle.manifest.graph.clip_dense is not None:
+            raise UsageError(
+                f"the stage torch reads a checkpoint, and {bundle.path} was made from plain CLIP weights; leave it out, "
+                "or evaluate the weights in torch with: --recipe published --clip MODEL/WEIGHTS"
+            )
         if checkpoint is None:
             raise UsageError(
                 "the stage torch needs the checkpoint that the bundle was made from: --checkpoint model.pt"

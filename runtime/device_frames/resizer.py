@@ -1,9 +1,8 @@
 """Frames to the network's input and label maps back to frames, in ONNX Runtime on a device.
 
 Two small graphs (made by export/frame_graphs.py) hold both resizes as ONNX operators that every execution provider has.
-They need nothing beside the ONNX Runtime that runs the network: CuPy is a wheel of its own for each version of CUDA, and
-kernels from source need a compiler, neither of which a desktop's `onnxruntime-gpu` or JetPack's brings. Untested on a
-GPU; on the CPU provider the results equal those of OpenCV.
+They need nothing beside the ONNX Runtime that runs the network, while kernels through CuPy need another package for each
+version of CUDA, and its toolkit. Untested on a GPU; on the CPU provider the results equal those of OpenCV.
 """
 
 from __future__ import annotations

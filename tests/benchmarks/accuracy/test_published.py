@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -24,8 +25,11 @@ from ovs_edge.benchmarks.accuracy.published import (
     read_names,
     settings_of,
 )
+from ovs_edge.benchmarks.accuracy.stages import choose_stages
 from ovs_edge.benchmarks.cli import main
+from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.manifest import ClipDenseSpec
 from ovs_edge.data.names.category_names import CategoryNames
 from ovs_edge.data.photo_sets import READERS
 from ovs_edge.segmenter.clip_dense.config import DenseRecipe
@@ -144,3 +148,17 @@ def test_command(voc: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_options(options: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         AccuracyOptions(**{"data": ("voc-21:a",), **options})  # type: ignore[arg-type]
+
+
+def test_the_stage_torch_is_not_for_a_plain_clip(tmp_path: Path) -> None:
+    """It was made from weights, of which no checkpoint tells; the message names what evaluates them in torch."""
+    from support import tiny_bundle
+
+    graph = Bundle.open(tiny_bundle.build(tmp_path / "tiny.ovs")).manifest.graph
+    spec = ClipDenseSpec("sc-clip", windows=True, refinement="none", temperature=40.0)
+    clip = Bundle.open(tiny_bundle.build(tmp_path / "clip.ovs", graph=dataclasses.replace(graph, clip_dense=spec)))
+    (tmp_path / "weights.pt").write_bytes(b"")
+    for wanted in ("all", "torch"):
+        with pytest.raises(UsageError, match="was made from plain CLIP weights; leave it out, or evaluate"):
+            choose_stages(clip, wanted, tmp_path / "weights.pt", None)
+    assert [stage.name for stage in choose_stages(clip, "all", None, None)] == ["fp32"]
