@@ -164,11 +164,11 @@ def _open_cuda(bundle: Bundle, options: EngineOptions) -> Session:
     path = bundle.graph(options.precision)
     graphs = options.provider == _GRAPHS
     session = open_graph(path, options.threads, "cuda", exact=options.precision == "int8", graphs=graphs)
-    return BoundOnnxSession(session, path, bundle.manifest.graph, graphs=graphs, frames=_device_frames())
+    return BoundOnnxSession(session, path, bundle.manifest.graph, graphs=graphs, frames=cuda_frames())
 
 
-def _device_frames() -> DeviceFrames:
-    """The resizes around the network in CUDA, with page-locked memory where the driver gives it."""
+def cuda_frames() -> DeviceFrames:
+    """The resizes around the network on a GPU, with page-locked memory where the driver gives it."""
     from ..device_frames.pinned import PinnedMemory  # not above: whoever runs on a CPU needs neither
     from ..device_frames.resizer import DeviceFrames
 

@@ -12,6 +12,7 @@ from ...bundle.errors import PlanError, note
 from .child_import import import_in_child
 from .cuda import find_gpu
 from .engine import Engine, EngineOptions, Finding, fastest_of
+from .onnx_runtime import cuda_frames, cuda_obstacle
 from .plan import Plan, Target, fitting
 from .tensorrt import TensorRTSession
 from .tensorrt_api import MODULES, load
@@ -44,7 +45,11 @@ def open_plan(bundle: Bundle, precision: str, named: Path | None = None) -> Tens
 
 
 def _open(bundle: Bundle, options: EngineOptions) -> TensorRTSession:
-    return open_plan(bundle, options.precision, options.plan)
+    session = open_plan(bundle, options.precision, options.plan)
+    # Frames are resized on the GPU where an ONNX Runtime with CUDA is installed as well.
+    if cuda_obstacle() is None:
+        session.frames = cuda_frames()
+    return session
 
 
 def _fastest(bundle: Bundle, options: EngineOptions) -> str:

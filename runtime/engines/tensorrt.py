@@ -27,6 +27,8 @@ from .tensorrt_protocols import ICudaEngine, IExecutionContext
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..device_frames.resizer import DeviceFrames
+
 _TEXT, _IMAGE = "text_embeddings", "image"
 
 
@@ -37,6 +39,7 @@ class TensorRTSession:
 
     def __init__(self, plan: Plan) -> None:
         """Raises `MissingExtraError` without TensorRT or pycuda, `PlanError` where the plan does not fit or load."""
+        self.frames: DeviceFrames | None = None  # resizes around the network on the GPU, where something has them
         self._plan = plan
         self._manifest = plan.sidecar.manifest
         self._profiles = plan.sidecar.profiles
@@ -222,7 +225,7 @@ class TensorRTSession:
         if self._cuda.closed:
             return
         with self._cuda:
-            self._vectors, self._active = None, None
+            self._vectors, self._active, self.frames = None, None, None
             # Each is made of the next.
             self._context = None
             self._engine = None

@@ -166,7 +166,7 @@ def test_a_part_that_hangs_is_stopped() -> None:
 
 
 def test_clip_is_among_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In windows and in one pass; here with fewer channels, and eager torch beside."""
+    """In one pass, with fewer channels here, and eager torch beside."""
     from ovs_edge.benchmarks.gpu import presets
 
     small = functools.partial(presets.ClipVisionConfig)
@@ -179,8 +179,6 @@ def test_clip_is_among_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [row.classes for row in rows] == [2, 2, 5, 5]
     assert {row.engine for row in rows} == {"onnxruntime cpu", "torch eager fp32, cpu"}
     assert set(presets.CLIP_PRESETS) < set(DEFAULT_PRESETS)
-    windows = presets.open_clip_preset("clip_b16", 336).graph.scorer.windows
-    assert (windows.tops, windows.window) == ((0, 112), (224, 224))
 
 
 def test_what_is_installed_decides_what_runs() -> None:
