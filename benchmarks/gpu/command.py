@@ -9,8 +9,9 @@ from typing import Any
 from ...bundle.errors import ParityError, UsageError
 from ..result_file import write_result
 from .capabilities import Capabilities, detect
-from .kit import Kit, forget, run_parts
+from .kit import Kit
 from .options import GpuOptions
+from .runner import forget, run_parts
 from .tables import gpu_tables
 
 

@@ -18,12 +18,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ovs_edge.benchmarks.cli import main
-from ovs_edge.benchmarks.gpu import kit, parity, parts
+from ovs_edge.benchmarks.gpu import parity, parts
 from ovs_edge.benchmarks.gpu.capabilities import Capabilities, detect
-from ovs_edge.benchmarks.gpu.kit import Kit, run_parts
+from ovs_edge.benchmarks.gpu.kit import Kit, Tell
 from ovs_edge.benchmarks.gpu.limit import run_limited
 from ovs_edge.benchmarks.gpu.plan import DEFAULT_PRESETS, PARTS, Scale
 from ovs_edge.benchmarks.gpu.roofline import DevicePeak, bound_ms, count_work
+from ovs_edge.benchmarks.gpu.runner import run_parts
 from ovs_edge.benchmarks.report.report import tables
 from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.runtime.inference.refinement import Refinement
@@ -108,11 +109,11 @@ def test_a_finished_part_is_not_run_again(tiny_bundle: Path, tmp_path: Path, mon
     ran: list[str] = []
     broken = True
 
-    def roofline(run: Kit, done: dict[str, Any], tell: kit.Tell, deadline: float) -> dict[str, Any]:
+    def roofline(run: Kit, done: dict[str, Any], tell: Tell, deadline: float) -> dict[str, Any]:
         ran.append("roofline")
         return {"peaks": []}
 
-    def live(run: Kit, done: dict[str, Any], tell: kit.Tell, deadline: float) -> dict[str, Any]:
+    def live(run: Kit, done: dict[str, Any], tell: Tell, deadline: float) -> dict[str, Any]:
         ran.append("live")
         assert "roofline" in done
         if broken:
