@@ -9,7 +9,6 @@ import struct
 import sys
 import zlib
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +16,14 @@ import aiohttp
 import cv2
 import numpy as np
 import pytest
+from support.segment_server import LIMITS, PICTURE, LocalReplica, made_worker, serving
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.engines.engine import EngineOptions
 from ovs_edge.runtime.inference.interop import decode_rle
-from ovs_edge.runtime.segmenter import Segmenter, SegmenterOptions
+from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.viewer.access import Guard, parse_address
-from ovs_edge.runtime.viewer.connections import bound_socket
 from ovs_edge.serving.messages import ReplicaLost, SegmentAnswer, SegmentRequest
-from ovs_edge.serving.server import BODIES, SegmentServer, ServerLimits
-from ovs_edge.serving.worker import AT_ONCE, SegmentWorker, WorkerOptions
-
-
-class LocalReplica:
-    """One worker in threads of this process."""
-
-    count = 1
-
-    def __init__(self, worker: SegmentWorker) -> None:
-        self._worker = worker
-        self._room = asyncio.Semaphore(AT_ONCE)
-
-    async def segment(self, request: SegmentRequest) -> SegmentAnswer:
-        async with self._room:
-            return await asyncio.to_thread(self._worker.segment, request)
-
-    async def running(self) -> int:
-        return 1
-
-
-LIMITS = ServerLimits(body=200_000, queue=2, bodies=1_000_000)
-
-
-def _picture() -> bytes:
-    """Red, green and blue stripes."""
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:, :20, 2] = image[:, 20:40, 1] = image[:, 40:, 0] = 255
-    return bytes(cv2.imencode(".png", image)[1].tobytes())
-
-
-PICTURE = _picture()
-
-
-def _worker(bundle: Path, most_pixels: int = 10_000) -> SegmentWorker:
-    return SegmentWorker(WorkerOptions(bundle, EngineOptions(threads=1), SegmenterOptions(), most_pixels, 2**20))
-
-
-@asynccontextmanager
-async def _serving(replicas: Any, token: str | None = None, limits: ServerLimits = LIMITS) -> AsyncIterator[Any]:
-    address = parse_address("127.0.0.1:0")
-    with bound_socket(address) as listener:
-        server = SegmentServer(listener, Guard(address, token, BODIES), replicas, limits)
-        stop, ready = asyncio.Event(), asyncio.Event()
-        running = asyncio.ensure_future(server.run(stop, ready.set))
-        await ready.wait()
-        jar = aiohttp.CookieJar(unsafe=True)  # cookies of addresses, too
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{listener.getsockname()[1]}", cookie_jar=jar) as session:
-            try:
-                yield session
-            finally:
-                stop.set()
-                await running
-        assert (server.admission.requests, server.admission.body_bytes) == (0, 0)
+from ovs_edge.serving.server import ServerLimits
 
 
 def _within(work: Coroutine[Any, Any, Any]) -> Any:
@@ -93,8 +38,8 @@ async def _post(session: aiohttp.ClientSession, query: str = "", **options: Any)
 
 def test_a_picture_and_its_classes(tiny_bundle: Path) -> None:
     async def work() -> None:
-        with _worker(tiny_bundle) as worker:
-            async with _serving(LocalReplica(worker)) as session:
+        with made_worker(tiny_bundle) as worker:
+            async with serving(LocalReplica(worker)) as session:
                 status, headers, body = await _post(session, "?classes=red,blue|sky", data=PICTURE)
                 assert (status, headers["Content-Type"]) == (200, "image/png")
                 assert json.loads(headers["OVS-Classes"]) == ["red", "blue"]
@@ -121,9 +66,9 @@ def test_no_request_sees_the_classes_of_another(tiny_bundle: Path) -> None:
     lists = [[words[place], words[(place + step) % 10]] for place in range(10) for step in (1, 3, 4)]
 
     async def work() -> list[tuple[int, dict[str, str], bytes]]:
-        with _worker(tiny_bundle) as worker:
+        with made_worker(tiny_bundle) as worker:
             limits = ServerLimits(LIMITS.body, queue=100, bodies=10**7)
-            async with _serving(LocalReplica(worker), limits=limits) as session:
+            async with serving(LocalReplica(worker), limits=limits) as session:
                 asked = [_post(session, f"?classes={','.join(entry)}", data=PICTURE) for entry in lists * 3]
                 return list(await asyncio.gather(*asked))
 
@@ -187,8 +132,8 @@ REFUSED: list[tuple[str, str, bytes, int, str]] = [  # query, media type, body, 
 
 def test_what_is_refused(tiny_bundle: Path) -> None:
     async def work() -> None:
-        with _worker(tiny_bundle) as worker:
-            async with _serving(LocalReplica(worker)) as session:
+        with made_worker(tiny_bundle) as worker:
+            async with serving(LocalReplica(worker)) as session:
                 for query, kind, data, expected, told in REFUSED:
                     headers = {"Content-Type": kind}
                     status, _, body = await _post(session, query, data=data, headers=headers)
@@ -218,7 +163,7 @@ def test_a_damaged_form_is_refused_in_one_line() -> None:
     chance = random.Random(0)
 
     async def work() -> None:
-        async with _serving(Replies([SegmentAnswer(200, "image/png", b"", ("red",))])) as session:
+        async with serving(Replies([SegmentAnswer(200, "image/png", b"", ("red",))])) as session:
             seen = set()
             for _ in range(300):
                 form = bytearray(whole)
@@ -270,7 +215,7 @@ def test_overload_is_503_with_a_time_to_wait() -> None:
     async def work() -> None:
         gate = asyncio.Event()
         replicas = Replies([FINE], gate)
-        async with _serving(replicas) as session:
+        async with serving(replicas) as session:
             waiting = [asyncio.ensure_future(_post(session, "?classes=red", data=PICTURE)) for _ in range(4)]
             while len(replicas.asked) < 4:  # two are worked on, two wait
                 await asyncio.sleep(0.01)
@@ -300,7 +245,7 @@ def test_lost_replicas_and_failures(capfd: pytest.CaptureFixture[str]) -> None:
     async def work() -> None:
         replies: list[SegmentAnswer | Exception] = [ReplicaLost("ActorDiedError"), RuntimeError("a bug"), FINE]
         replicas = Replies(replies)
-        async with _serving(replicas) as session:
+        async with serving(replicas) as session:
             status, headers, _ = await _post(session, "?classes=red", data=PICTURE)
             assert (status, headers["Retry-After"]) == (503, "1")
             status, _, body = await _post(session, "?classes=red", data=PICTURE)
@@ -317,7 +262,7 @@ def test_lost_replicas_and_failures(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_who_may_ask() -> None:
     async def work() -> None:
-        async with _serving(Replies([FINE]), token="a-long-token") as session:
+        async with serving(Replies([FINE]), token="a-long-token") as session:
             assert (await _post(session, "?classes=red", data=PICTURE))[0] == 401
             headers = {"Content-Type": "image/png", "Authorization": "Bearer a-long-token"}
             assert (await _post(session, "?classes=red", data=PICTURE, headers=headers))[0] == 200
@@ -344,7 +289,7 @@ def test_a_proxys_name_is_allowed() -> None:
 
 def test_every_route_of_the_description_is_there() -> None:
     async def work() -> None:
-        async with _serving(Replies([FINE])) as session:
+        async with serving(Replies([FINE])) as session:
             async with session.get("/openapi.json") as response:
                 document = await response.json()
             for path, methods in document["paths"].items():
