@@ -75,14 +75,18 @@ class _Reader:
         try:
             pace = Pace(self._source.most_fps)
             while not self.left:
-                if not pace.wait() and _passed_by(capture):
+                wanted = pace.wait()
+                if not wanted and _passed_by(capture):
                     self.last = time.monotonic()
                     continue
                 read, image = capture.read()
                 if not read or image is None or image.ndim != 3:
                     self.end(self._source.loss("stopped sending frames"))
                     return
-                self._source.offer(self, image, capture)
+                if wanted or not self.opened:
+                    self._source.offer(self, image, capture)
+                else:  # it can only be read, not left
+                    self.last = time.monotonic()
         except Exception as error:  # noqa: BLE001 - as above
             self.end(self._source.loss(f"failed ({error})"))
         finally:

@@ -48,8 +48,9 @@ function show(entry) {
   figures.textContent = [rate, age].filter(Boolean).join(" · ");
   state.dataset.state = entry.state === "playing" ? "live" : entry.state;
   state.textContent = { playing: "Live", opening: "Opening", lost: "No picture" }[entry.state] ?? "Failed";
-  banner.hidden = !entry.reason;
-  if (banner.textContent !== (entry.reason ?? "")) banner.textContent = entry.reason ?? "";
+  const reason = (entry.reason ?? "").split(". ")[0]; // what to do about it is on the camera's page
+  banner.hidden = !reason;
+  if (banner.textContent !== reason) banner.textContent = reason;
 }
 
 async function look() {

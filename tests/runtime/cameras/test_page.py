@@ -101,10 +101,14 @@ def test_the_grid_and_one_click_to_a_camera(tiny_bundle: Path, tmp_path: Path) -
                 await page.until(f"Number({tile.format(number, '')}.dataset.frames) > 0")
             await page.until("document.querySelector('#pill').textContent === '2 of 2 live'")
             await page.until("/FPS · frame age \\d+ ms/.test(document.querySelector('.camera .muted').textContent)")
+            page.loaded.clear()
             await page.value(f"{tile.format(2, ' a')}.click()")
+            await page.loaded.wait()
             await page.until("location.pathname === '/cameras/door/' && document.body?.dataset.version")
             await page.until("document.querySelector('#classes .name span')?.textContent === 'green'")
+            page.loaded.clear()
             await page.value("document.querySelector('#back').click()")
+            await page.loaded.wait()
             await page.until("location.pathname === '/' && document.querySelectorAll('.camera').length === 2")
             assert page.errors == []
 
