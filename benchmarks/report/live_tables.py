@@ -1,4 +1,4 @@
-"""Tables of `ovs-bench live`, `pipeline`, `soak` and `cameras`."""
+"""Tables of `ovs-bench live`, `pipeline`, `soak`, `cameras` and `serving`."""
 
 from __future__ import annotations
 
@@ -110,6 +110,35 @@ def cameras_soak_table(document: dict[str, Any]) -> str:
         f"{result['age_ms']:.0f} ms",
     ]
     head = ["frames", "changes", "events", "memory from minute 3", "threads", "descriptors", "frame age"]
+    return table(title, head, [row])
+
+
+def serving_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "serving"."""
+    result = document["serving"]
+    title = (
+        f"Load test of `ovs-serve`: {result['minutes']:g} minutes, {result['clients']} clients with {result['lists']} "
+        f"lists of classes, {result['replicas']} replicas of `{result['bundle']}`, {result['queue']} places to wait"
+    )
+    wrong = result["leaks"] + result["unlike_the_first"]
+    row = [
+        f"{result['answers']} ({result['per_second']:.1f} per second)",
+        f"{result['exact']} of {result['compared']}",
+        f"{wrong}",
+        f"{result['busy']}, {result['failures']}",
+        f"{result['refused']} of {result['hostile']}",
+        f"{result['median_ms'] / 1e3:.1f}, {result['p95_ms'] / 1e3:.1f} s",
+        f"{result['memory_growth']:+.1%}",
+    ]
+    head = [
+        "answers",
+        "distinct ones equal to `predict` in every pixel",
+        "of other classes, or unlike the first",
+        "503, other errors",
+        "malformed requests refused",
+        "latency, median and p95",
+        "memory after a quarter of the run",
+    ]
     return table(title, head, [row])
 
 

@@ -12,7 +12,14 @@ from ...bundle.errors import BundleError, SinkError
 from ..gpu.tables import gpu_tables
 from .ablation_tables import ablation_table
 from .accuracy_tables import accuracy_table, line_table, sequences_table
-from .live_tables import cameras_soak_table, cameras_table, live_table, pipeline_table, soak_table
+from .live_tables import (
+    cameras_soak_table,
+    cameras_table,
+    live_table,
+    pipeline_table,
+    serving_table,
+    soak_table,
+)
 from .query_tables import query_table
 from .speed_tables import depth_table, precisions_table, profile_table, speed_tables
 from .video_tables import video_tables
@@ -38,6 +45,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "live": live_table,
     "pipeline": pipeline_table,
     "soak": soak_table,
+    "serving": serving_table,
     "cameras": cameras_table,
     "cameras_soak": cameras_soak_table,
     "depth": depth_table,
