@@ -11,10 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-from ..bundle.addresses import redact_address
 from ..bundle.errors import SinkError, require
 from ..runtime.sinks.staging import cannot_write
-from .inputs.places import file_system, is_remote, joined
+from .inputs.places import file_system, is_remote, joined, shown
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
@@ -151,7 +150,7 @@ class RemoteStore:
     """A folder of an object store: a file appears when it is closed."""
 
     def __init__(self, place: str) -> None:
-        self.place = redact_address(place)
+        self.place = shown(place)
         self._address = place
 
     def write(self, name: str, data: bytes) -> None:

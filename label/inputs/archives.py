@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ...bundle.addresses import redact_address
 from ...bundle.errors import SourceError
 from ...bundle.image_files import is_image_name
-from .places import open_file
+from .places import open_file, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _MOST_BYTES = 2**29  # of a photo
@@ -56,17 +55,17 @@ def list_members(place: str) -> tuple[list[Member], list[str]]:
     """
     members: list[Member] = []
     left_out: list[str] = []
-    shown = redact_address(place)
+    title = shown(place)
     try:
         for member, problem in _entries(place):
             if problem is None:
                 members.append(member)
             else:
-                left_out.append(f"{shown}: {member.name}: {problem}")
+                left_out.append(f"{title}: {member.name}: {problem}")
     except _DAMAGED as error:
         if not members:
-            raise SourceError(f"cannot read the archive {shown} ({error}); copy it again") from error
-        left_out.append(f"{shown} is damaged behind {members[-1].name} ({error}); copy it again")
+            raise SourceError(f"cannot read the archive {title} ({error}); copy it again") from error
+        left_out.append(f"{title} is damaged behind {members[-1].name} ({error}); copy it again")
     return members, left_out
 
 
@@ -108,12 +107,12 @@ class ArchiveReader:
             except _DAMAGED as error:
                 self.close()
                 raise SourceError(
-                    f"cannot read {member.name} of {redact_address(place)} ({error}); copy the archive again"
+                    f"cannot read {member.name} of {shown(place)} ({error}); copy the archive again"
                 ) from error
             except KeyError as error:
-                raise SourceError(f"{redact_address(place)} has no {member.name} any more") from error
+                raise SourceError(f"{shown(place)} has no {member.name} any more") from error
         if len(data) != member.size:
-            raise SourceError(f"{member.name} of {redact_address(place)} is cut short; copy the archive again")
+            raise SourceError(f"{member.name} of {shown(place)} is cut short; copy the archive again")
         return data
 
     def _read(self, place: str, member: Member) -> bytes:

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...bundle.addresses import redact_address
 from ...bundle.errors import SourceError
 from ...bundle.image_files import is_image_file, is_image_name
 from .archives import Member, is_archive, is_archive_name, list_members
-from .places import is_remote, list_remote
+from .places import is_remote, list_remote, shown
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp",
@@ -84,7 +83,7 @@ def _remote_files(source: str, *, recursive: bool) -> Iterator[tuple[str, bool]]
     if not signs:
         found = list_remote(source, recursive=recursive)
         if not found:
-            raise SourceError(f"there is nothing at {redact_address(source)}; check the address")
+            raise SourceError(f"there is nothing at {shown(source)}; check the address")
         yield from ((place, place == source) for place in found)
         return
     fixed = base[: base.rfind("/", 0, min(signs)) + 1]
@@ -121,7 +120,7 @@ def _classify(found: Listing, place: str, *, named: bool) -> None:
         if members:
             found.archives.append((place, members))
         else:
-            found.left_out.append(f"{redact_address(place)}: the archive holds no photos")
+            found.left_out.append(f"{shown(place)}: the archive holds no photos")
     elif suffix in VIDEO_SUFFIXES:
         found.videos.append(place)
     elif local and os.path.isfile(place) and suffix not in VIDEO_SUFFIXES and is_image_file(Path(place)):

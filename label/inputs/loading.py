@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ...bundle.addresses import redact_address
 from ...bundle.errors import SourceError
-from ...runtime.capture.names import safe_name
 from ..records import PictureRecord
 from ..store import Store
 from .archives import ArchiveReader, Member
 from .pictures import InputPicture, decode
-from .places import is_remote, read_bytes
+from .places import is_remote, read_bytes, shown
 from .units import Item, Unit, UnitKind
 
 
@@ -54,14 +52,5 @@ class PictureLoader:
 def source_of(unit: Unit, item: Item) -> str:
     """Where a picture comes from, as it may be shown and written."""
     if unit.kind is UnitKind.ARCHIVE:
-        return f"{_shown(unit.archive)}: {_shown(item.place)}"
-    return _shown(item.place)
-
-
-def _shown(place: str) -> str:
-    shown = redact_address(place)
-    try:
-        shown.encode("utf-8")
-    except UnicodeEncodeError:  # a name that is not UTF-8
-        return safe_name(shown)
-    return shown
+        return f"{shown(unit.archive)}: {shown(item.place)}"
+    return shown(item.place)

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, require
+from ...runtime.capture.names import safe_name
 
 REMOTE = ("s3", "gs")
 
@@ -45,7 +46,17 @@ def _bucket(address: str) -> Any:
     try:
         return fs.FileSystem.from_uri(address)[0]
     except (OSError, ValueError) as error:
-        raise SourceError(f"cannot open {redact_address(address)} ({error}); check the address") from error
+        raise SourceError(f"cannot open {shown(address)} ({error}); check the address") from error
+
+
+def shown(place: str) -> str:
+    """A place for people: an address without its query and without secrets, a path as text that any file can hold."""
+    text = redact_address(place.partition("?")[0] if is_remote(place) else place)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a name that is not UTF-8
+        return safe_name(text)
+    return text
 
 
 def joined(place: str, name: str) -> str:
@@ -77,7 +88,7 @@ def open_file(place: str) -> IO[bytes]:
 def cannot_read(place: str, error: OSError) -> SourceError:
     """The one line for a file that cannot be read."""
     reason = error.strerror or re.sub(r"\s+", " ", str(error))[:200]
-    return SourceError(f"cannot read {redact_address(place)} ({reason}); check the file and its permissions")
+    return SourceError(f"cannot read {shown(place)} ({reason}); check the file and its permissions")
 
 
 def list_remote(place: str, *, recursive: bool) -> list[str]:
