@@ -29,6 +29,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves the machine
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's new behaviour, of which it warns otherwise
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # progress is ours
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # attempts to reach a cluster that may be gone
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 _STARTS = 4  # attempts to start a cluster on this machine
@@ -39,7 +40,7 @@ _LOGGERS = ("ray", "ray.data")  # what they say is not for users: errors come as
 class Cluster:
     """Which cluster, and what each worker of it may use."""
 
-    address: str = "auto"  # "auto": the cluster this machine belongs to, else one on this machine
+    address: str = "auto"  # "auto": the cluster this machine belongs to, else as "local": one on this machine
     workers: int = 0  # 0: as many as fit
     cpus: float = 1.0  # of each worker
     gpus: float = 0.0
@@ -152,6 +153,9 @@ def _connect(ray: Any, cluster: Cluster) -> bool:
     named = os.environ.get("RAY_ADDRESS") if cluster.address == "auto" else cluster.address
     try:
         with redirect_stdout(sys.stderr):  # standard output is for results
+            if named == "local":
+                _start(ray, options)
+                return True
             try:
                 ray.init(address=named or "auto", **options)
             except ConnectionError:

@@ -88,9 +88,9 @@ class LabelOptions:
     ray: Annotated[
         str | None,
         Option(
-            metavar="auto|ADDRESS",
-            help="Label on a Ray cluster: auto (the one this machine belongs to, else one on this machine), or its "
-            "address.",
+            metavar="auto|local|ADDRESS",
+            help="Label on a Ray cluster: auto (the one this machine belongs to, else local), local (one on this "
+            "machine), or its address.",
         ),
     ] = None
     concurrency: Annotated[

@@ -32,18 +32,28 @@ def regions_of(prediction: Prediction) -> tuple[LabelledRegion, ...]:
             for segment in prediction.segments
         )
     regions: list[LabelledRegion] = []
-    for index in np.unique(prediction.labels).tolist():
-        if index < 0:
-            continue
-        whole = (prediction.labels == index).view(np.uint8)
-        count, numbers, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
-        sums = np.bincount(numbers.ravel(), prediction.confidence.ravel(), count)
-        for number in (np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable") + 1).tolist():
-            x, y, width, height, area = (int(value) for value in stats[number])
-            inside = numbers[y : y + height, x : x + width] == number
-            box = (x, y, x + width, y + height)
-            regions.append(LabelledRegion(index, box, inside, area, float(sums[number] / area)))
+    # Counting is faster than sorting, which np.unique does.
+    present = np.flatnonzero(np.bincount(prediction.labels.ravel() + 1)[1:])
+    for index in present.tolist():
+        regions += _connected(prediction, index)
     return tuple(regions)
+
+
+def _connected(prediction: Prediction, index: int) -> list[LabelledRegion]:
+    """The connected parts of one class."""
+    whole = prediction.labels == index
+    left, top, width, height = cv2.boundingRect(whole.view(np.uint8))
+    inside = np.ascontiguousarray(whole[top : top + height, left : left + width])
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(inside.view(np.uint8), connectivity=8)
+    scores = prediction.confidence[top : top + height, left : left + width][inside]
+    sums = np.bincount(numbers[inside], scores, count)
+    regions = []
+    for number in (np.argsort(-stats[1:, cv2.CC_STAT_AREA], kind="stable") + 1).tolist():
+        x, y, wide, high, area = stats[number].tolist()
+        mask = numbers[y : y + high, x : x + wide] == number
+        box = (left + x, top + y, left + x + wide, top + y + high)
+        regions.append(LabelledRegion(index, box, mask, area, float(sums[number] / area)))
+    return regions
 
 
 def _region(whole: Mask, index: int, box: tuple[int, int, int, int], score: float) -> LabelledRegion:
@@ -65,17 +75,15 @@ def run_lengths(region: LabelledRegion, size: tuple[int, int]) -> list[int]:
     """COCO's run lengths of a region in a picture (H, W): down the columns, in turn outside and inside."""
     height, width = size
     x0, y0, _, _ = region.box
-    columns = np.zeros((region.mask.shape[1], region.mask.shape[0] + 2), np.int8)
+    deep = region.mask.shape[0] + 2
+    columns = np.zeros((region.mask.shape[1], deep), np.bool_)  # each between two pixels outside
     columns[:, 1:-1] = region.mask.T
-    change = np.diff(columns, axis=1)
-    column, row = np.nonzero(change == 1)
-    starts = (column + x0) * height + row + y0
-    column, row = np.nonzero(change == -1)
-    ends = (column + x0) * height + row + y0
-    apart = starts[1:] != ends[:-1]  # a run that reaches the bottom goes on at the top of the next column
-    places = np.empty((int(np.count_nonzero(apart)) + 1, 2), np.int64)
-    places[:, 0] = starts[np.concatenate(([True], apart))]
-    places[:, 1] = ends[np.concatenate((apart, [True]))]
-    counts: list[int] = np.diff(places.ravel(), prepend=0).tolist()
-    rest = height * width - int(places[-1, 1])
+    flat = columns.ravel()
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]) + 1, deep)
+    places = (column + x0) * height + row + (y0 - 1)  # where runs start and end, in turn
+    joined = np.flatnonzero(places[1:-1:2] == places[2::2])  # one reaches the bottom, the next begins at the top
+    if joined.size:
+        places = np.delete(places, np.concatenate((2 * joined + 1, 2 * joined + 2)))
+    counts: list[int] = np.diff(places, prepend=0).tolist()
+    rest = height * width - int(places[-1])
     return [*counts, rest] if rest else counts

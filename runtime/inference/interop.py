@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Mask = npt.NDArray[np.bool_]
 
+_FEW = 100  # counts: more are faster as arrays
 _MOST_GROUPS = 6  # of five bits: counts stay below 2 ** 29, as in the C library
 
 
@@ -121,6 +122,10 @@ def decode_rle(rle: Mapping[str, Any]) -> Mask:
 
 def encode_counts(counts: list[int]) -> str:
     """Run lengths as COCO's text."""
+    return _text_of_few(counts) if len(counts) < _FEW else _text_of_many(counts)
+
+
+def _text_of_few(counts: list[int]) -> str:
     text = bytearray()
     for index, count in enumerate(counts):
         rest = count - counts[index - 2] if index > 2 else count
@@ -131,6 +136,22 @@ def encode_counts(counts: list[int]) -> str:
             more = rest != (-1 if group & 16 else 0)  # bit 16 of the last group is the sign
             text.append(48 + (group | 32 if more else group))
     return text.decode("ascii")
+
+
+def _text_of_many(counts: list[int]) -> str:
+    rest = np.array(counts, np.int64)
+    rest[3:] -= np.array(counts[1:-2], np.int64)
+    characters = np.zeros((len(rest), _MOST_GROUPS), np.uint8)  # 0 where a count has no further group
+    more = np.ones(len(rest), np.bool_)
+    for group in range(_MOST_GROUPS):
+        low = rest & 31
+        rest >>= 5
+        going_on = more & (rest != np.where(low & 16, -1, 0))
+        characters[more, group] = (48 + low + 32 * going_on)[more]
+        more = going_on
+        if not more.any():
+            break
+    return characters[characters > 0].tobytes().decode("ascii")
 
 
 def _from_text(text: str) -> list[int]:

@@ -16,6 +16,11 @@ pytest.importorskip("ray", reason="Ray is not installed (extra ray)")
 pytestmark = pytest.mark.nightly
 
 
+def plain_command() -> list[str]:
+    """Without `-W error`: Ray warns of itself."""
+    return [word for word in command() if word not in ("-W", "error")]
+
+
 def workers_of(process: int) -> list[int]:
     """Ray's processes with a bundle in them, below a process."""
     found = []
@@ -49,9 +54,9 @@ def test_two_workers_of_which_one_is_killed_write_what_one_process_writes(tiny_b
     source = write_photos(tmp_path / "in", 3000)
     (source / "bad.jpg").write_bytes(BAD)
     write_zip(source / "more.zip", {f"{index}.png": encoded(photo("red")) for index in range(50)})
-    words = [*command(), "in", "--classes", "red,green", "--model", str(tiny_bundle), "--format", "masks",
+    words = [*plain_command(), "in", "--classes", "red,green", "--model", str(tiny_bundle), "--format", "masks",
              "--shard-size", "40", "--skip-errors"]  # fmt: skip
-    ray = ["--ray", "auto", "--concurrency", "2", "--num-cpus", "1"]
+    ray = ["--ray", "local", "--concurrency", "2", "--num-cpus", "1"]
     subprocess.run([*words, "-o", "local"], cwd=tmp_path, env=environment(), check=True, timeout=600)
     killed: list[int] = []
     with subprocess.Popen([*words, "-o", "ray", *ray], cwd=tmp_path, env=environment()) as process:
@@ -66,7 +71,16 @@ def test_two_workers_of_which_one_is_killed_write_what_one_process_writes(tiny_b
 
 def test_a_cluster_that_is_not_there(tiny_bundle: Path, tmp_path: Path) -> None:
     source = write_photos(tmp_path / "in", 1)
-    words = [*command(), str(source), "--classes", "red", "--model", str(tiny_bundle), "-o", str(tmp_path / "out")]
+    words = [
+        *plain_command(),
+        str(source),
+        "--classes",
+        "red",
+        "--model",
+        str(tiny_bundle),
+        "-o",
+        str(tmp_path / "out"),
+    ]
     ran = subprocess.run([*words, "--ray", "127.0.0.1:1"], env=environment(), capture_output=True, text=True,
                          check=False, timeout=300)  # fmt: skip
     assert ran.returncode == 2 and "cannot use a Ray cluster at '127.0.0.1:1'" in ran.stderr.splitlines()[-1]
