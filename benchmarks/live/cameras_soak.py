@@ -5,11 +5,12 @@ Memory, threads and descriptors are counted in the process of the service; the s
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -69,6 +70,8 @@ def soak_cameras(plan: CamerasSoakPlan, tell: Callable[[ProcessSample], None]) -
     limit_heaps()  # as ovs-run does
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Not the user's cache, which would fill with meaningless names, nor know those of an earlier run.
+        stack.enter_context(_environment("XDG_CACHE_HOME", str(folder / "cache")))
         streams = stack.enter_context(SyntheticCameras(plan.clip, plan.cameras, plan.fps))
         config = _config(plan, folder, streams)
         service = stack.enter_context(CameraService(config, lambda text: None))
@@ -124,6 +127,19 @@ def soak_cameras(plan: CamerasSoakPlan, tell: Callable[[ProcessSample], None]) -
         age_ms=middle(samples, lambda one: one.age_ms),
         samples=tuple(samples),
     )
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _config(plan: CamerasSoakPlan, folder: Path, streams: SyntheticCameras) -> CamerasConfig:
