@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..bundle.errors import UsageError
 from ..bundle.vocabulary import MAX_NAME
 from .draw.overlay import Style
+from .events.places import Places
 
 _MOST_LABELS = 1024  # with a colour of their own, or hidden; more than any bundle's classes
 
@@ -60,13 +61,14 @@ class Controls:
         legend: bool | None = None,
         hidden: Iterable[str] | None = None,
         colours: Mapping[str, Bgr | None] | None = None,
+        places: Places | None = None,
     ) -> Settings:
         """Change what is given, leave the rest, from the next frame on.
 
         `hidden` replaces the set of hidden labels. `colours` (BGR) adds to those chosen before; None gives a label its
         own colour back. Raises `UsageError` for a value out of range; then nothing changes.
         """
-        given = {"opacity": opacity, "outlines": outlines, "names": names, "legend": legend}
+        given = {"opacity": opacity, "outlines": outlines, "names": names, "legend": legend, "places": places}
         changes = {name: value for name, value in given.items() if value is not None}
         with self._lock:
             before = self._settings

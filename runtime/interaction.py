@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..bundle.errors import UsageError
 from .controls import Controls, Settings
 from .draw.overlay import Style
+from .events.places import Places
+from .events.watch import EventWatch
 from .inference.inspector import Inspector
 from .segmenter import Segmenter
 from .vocabulary.live import LiveVocabulary
@@ -20,16 +23,34 @@ class Interaction:
     controls: Controls  # threshold and drawing
     vocabulary: LiveVocabulary  # the classes
     inspector: Inspector  # answers what is at a point
+    watch: EventWatch | None = None  # zones, lines and rules, where there are any
 
     @classmethod
-    def of(cls, segmenter: Segmenter, style: Style, presets: Sequence[str] = ()) -> Interaction:
-        """Handles of `segmenter`, which has its classes; `presets` are lists of classes for the keys 1 to 9."""
+    def of(
+        cls, segmenter: Segmenter, style: Style, presets: Sequence[str] = (), watch: EventWatch | None = None
+    ) -> Interaction:
+        """Handles of `segmenter`, which has its classes; `presets` are lists of classes for the keys 1 to 9.
+
+        `watch` is what the pipeline calls with each frame, if zones and rules are to be seen and changed.
+        """
 
         def apply(settings: Settings) -> None:
             segmenter.threshold = settings.threshold
 
         controls = Controls(Settings(segmenter.threshold, style), apply)
-        return cls(segmenter, controls, LiveVocabulary(segmenter, presets), Inspector(segmenter))
+        return cls(segmenter, controls, LiveVocabulary(segmenter, presets), Inspector(segmenter), watch)
+
+    def set_places(self, places: Places) -> bool:
+        """Watch other zones and lines, and draw them where they are drawn. Returns whether they were saved.
+
+        Raises `UsageError` where there is no watch, a rule needs a zone that is gone, or the file cannot be written.
+        """
+        if self.watch is None:
+            raise UsageError("this run has no zones; start it with --zones zones.toml")
+        saved = self.watch.set_places(places)
+        if self.controls.style.places is not None:
+            self.controls.change(places=places)
+        return saved
 
     def close(self) -> None:
         """End the threads behind the handles; may be called more than once."""

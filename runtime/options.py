@@ -120,6 +120,34 @@ class RunOptions:
         ),
     ] = None
     recordings: Annotated[Path, Option(help="Folder for recordings made from the web page.")] = Path("recordings")
+    track: Annotated[
+        bool, Option("--track", help="Follow regions from frame to frame: each keeps an id. On where there are rules.")
+    ] = False
+    zones: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="TOML file with zones, lines, rules, and where events go. The web page draws zones and saves them to it; "
+            "it is made if it is not there.",
+        ),
+    ] = None
+    rule: Annotated[
+        tuple[str, ...],
+        Option(
+            help="Rule that makes events, such as 'person in door for 2s'; may be repeated. See docs/guides/events.md."
+        ),
+    ] = ()
+    events: Annotated[
+        str | None, Option(metavar="FILE", help="Append events to this file as JSON lines; - is standard output.")
+    ] = None
+    mqtt: Annotated[
+        str | None,
+        Option(metavar="URL", help="Send events to this broker: mqtt://[user@]host[:port], mqtts:// for TLS."),
+    ] = None
+    webhook: Annotated[str | None, Option(metavar="URL", help="Send each event by HTTP POST to this address.")] = None
+    on_event: Annotated[
+        str | None, Option(metavar="COMMAND", help="Start this program for each event, which is on its standard input.")
+    ] = None
     watch_classes: Annotated[
         Path | None, Option(help="Instead of --classes: a file with classes that is read again when it changes.")
     ] = None
@@ -243,6 +271,14 @@ class RunOptions:
             raise UsageError("--rle and --polygons are two forms of the same masks; give one of them")
         if (self.rle or self.polygons) and self.json is None:
             raise UsageError("--rle and --polygons are for JSON lines; add --json out.jsonl, or use --save-masks masks")
+        if "-" in (self.events, self.json) and self.events == self.json:
+            raise UsageError("--events and --json are both standard output; give one of them a file")
+        if (
+            self.events not in (None, "", "-")
+            and self.json not in (None, "")
+            and _same(str(self.events), str(self.json))
+        ):
+            raise UsageError(f"--events and --json are both {self.json}; give them two names")
         if self.why is not None:
             parse_point(self.why)
         if not self.list_names and (self.classes is None) == (self.watch_classes is None):
@@ -272,6 +308,12 @@ class RunOptions:
     def writes_files(self) -> bool:
         """Whether results are saved."""
         return self.save is not None or self.json is not None or self.save_masks is not None
+
+    @property
+    def watches(self) -> bool:
+        """Whether regions are followed, and events made of them."""
+        ways = (self.events, self.mqtt, self.webhook, self.on_event)
+        return self.track or self.zones is not None or bool(self.rule) or any(way is not None for way in ways)
 
     @property
     def mask_form(self) -> MaskForm:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from ..bundle.errors import SourceError
 from .capture.source import Source
 from .draw.overlay import Style, banner, draw
+from .events.watch import EventWatch
 from .frame import Frame
 from .inference.frame_processor import ActiveClasses, FrameProcessor, Inferred, Prepared
 from .inference.prediction import Prediction
@@ -85,12 +86,14 @@ class _Line:
         sinks: Sequence[Sink],
         style: Style | Callable[[], Style],
         max_frames: int | None,
+        watch: EventWatch | None = None,
     ) -> None:
         self._source = source
         self._segmenter = segmenter
         self._sinks = sinks
         self._style = style
         self._max_frames = max_frames
+        self._watch = watch
         # For a live source latency matters: all cores work on the newest frame.
         self.at_once = 1 if source.live else segmenter.at_once
         self._frames: Channel[Frame] = Channel()
@@ -193,10 +196,17 @@ class _Line:
         for frame, inferred in self._inferred:
             prediction = self._segmenter.finish(inferred)
             start = time.perf_counter()
+            if self._watch is not None:
+                prediction = self._watch.observe(frame, prediction)
+                prediction.timings["events"] = (time.perf_counter() - start) * 1e3
+                start = time.perf_counter()
             picture, status = None, self.status(prediction.timings, frame.captured)
-            if any(sink.wants_picture for sink in self._sinks):
+            watched = self._watch is not None and self._watch.wants_picture
+            if watched or any(sink.wants_picture for sink in self._sinks):
                 style = self._style() if callable(self._style) else self._style
                 picture = draw(frame.image, prediction, style, status)
+            if self._watch is not None:
+                self._watch.deliver(picture)
             timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
             self.drawn.put(_Drawn(frame, prediction, picture, replace(status, timings=timings)))
         self.drawn.finish()
@@ -209,8 +219,11 @@ def run(
     style: Style | Callable[[], Style],
     max_frames: int | None = None,
     on_frame: Callable[[int], None] | None = None,
+    watch: EventWatch | None = None,
 ) -> Summary:
     """Segment every frame of `source` and hand it to every sink; `on_frame(count)` hears of progress.
+
+    `watch` gives the predictions their tracks and sends events.
 
     `style` may be a function that is asked once per frame. The sinks are called in this thread.
 
@@ -224,7 +237,7 @@ def run(
     model_ms: deque[float] = deque(maxlen=_MEASURED)
     holders = [sink for sink in sinks if isinstance(sink, Holding)]
     ages: deque[float] = deque(maxlen=_MEASURED)
-    line = _Line(source, segmenter, sinks, style, max_frames)
+    line = _Line(source, segmenter, sinks, style, max_frames, watch)
     last: _Drawn | None = None
     shown_state = ""
     with ExitStack() as closing, _stop_on_signal() as stop:

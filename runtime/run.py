@@ -16,6 +16,8 @@ from .capture.options import CaptureOptions, parse_size
 from .capture.registry import open_source
 from .capture.source import Source
 from .draw.overlay import Style
+from .events.opening import WatchRequest, open_watch
+from .events.watch import EventWatch
 from .inference.explain import nothing_found, why
 from .inference.keyframes import Keyframes
 from .inference.refinement import Refinement
@@ -65,13 +67,15 @@ def run(options: RunOptions) -> int:
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
+        watch = _open_watch(options, closing)
         style = Style(
             opacity=options.opacity,
             names=options.names,
             legend=not on_page_only if options.legend is None else options.legend,
             figures=not on_page_only if options.badge is None else options.badge,
+            places=None if watch is None or on_page_only else watch.places,
         )
-        interaction = Interaction.of(segmenter, style, presets)
+        interaction = Interaction.of(segmenter, style, presets, watch)
         closing.callback(interaction.close)
         if options.watch_classes is not None:
             interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
@@ -91,6 +95,15 @@ def run(options: RunOptions) -> int:
         return 128 + summary.signal
     incomplete = frames.skipped > 0 or frames.truncated is not None
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
+
+
+def _open_watch(options: RunOptions, closing: ExitStack) -> EventWatch | None:
+    if not options.watches:
+        return None
+    events, command = options.events, options.on_event
+    return open_watch(
+        WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command), closing
+    )
 
 
 def _list_names(options: RunOptions) -> None:
@@ -211,6 +224,7 @@ def _process(
             lambda: interaction.controls.style,
             limit,
             lambda done: tell(done, total),
+            interaction.watch,
         )
 
 

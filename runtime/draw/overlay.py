@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ..events.places import Places
 from ..inference.prediction import Prediction
 from ..opencv import cv2
 from ..status import Status
 from .colour_map import ColourMap, colour_map, pixel_counts
 from .palette import text_colour
+from .place_marks import draw_places
+from .shapes import Box, Image, overlap, panel, rounded
 from .text import draw_text, drawable, text_width
+from .track_marks import draw_tracks
 
-Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
-
-_PANEL = (24, 22, 20)  # BGR of the legend's ground
-_PANEL_OPACITY = 0.72
 _ANALYSED = 128  # longest side on which the places for names are sought; finer adds time, not better places
 _SMALLEST_NAMED = 0.012  # share of the picture from which a region gets its name
 _MOST_LISTED = 14  # legend lines
@@ -40,13 +40,11 @@ class Style:
     figures: bool = True  # frame rate and frame age, where they are known
     colours: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # label -> BGR, else the palette's
     hidden: frozenset[str] = frozenset()  # labels that are not painted; the legend goes on listing them
+    places: Places | None = None  # zones and lines; None: not drawn
 
     def __post_init__(self) -> None:
         if not 0 <= self.opacity <= 1:
             raise UsageError(f"the opacity is {self.opacity:g}, expected a number from 0 to 1")
-
-
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels; x1 and y1 lie just outside
 
 
 def draw(image: Image, prediction: Prediction, style: Style, status: Status | None = None) -> Image:
@@ -60,7 +58,11 @@ def draw(image: Image, prediction: Prediction, style: Style, status: Status | No
         taken = _legend(canvas, prediction.classes, painted, size) if style.legend else []
         if style.figures and status is not None and (text := _figures(status)):
             taken.append(_corner(canvas, text, size))
-        if style.names:
+        if style.places is not None:
+            draw_places(canvas, style.places, size, taken)
+        if prediction.tracks:
+            draw_tracks(canvas, prediction, painted, size, taken, names=style.names)
+        elif style.names:
             _names(canvas, painted, size, taken)
     return canvas
 
@@ -147,10 +149,10 @@ def _names(canvas: Image, painted: ColourMap, size: int, taken: list[Box]) -> No
         x0 = int(np.clip((x + 0.5) / shrink - box_width / 2, 0, width - box_width))
         y0 = int(np.clip((y + 0.5) / shrink - box_height / 2, 0, height - box_height))
         box = (x0, y0, x0 + box_width, y0 + box_height)
-        if any(_overlap(box, other) for other in taken):  # pushed there by the picture's edge
+        if any(overlap(box, other) for other in taken):  # pushed there by the picture's edge
             continue
         taken.append(box)
-        _rounded(canvas, box, palette[index].tolist(), size // 4)
+        rounded(canvas, box, palette[index].tolist(), size // 4)
         base = y0 + round(box_height / 2 + size * 0.33)
         draw_text(canvas, text, (x0 + pad, base), size, text_colour(palette[index]))
 
@@ -174,18 +176,18 @@ def _legend(canvas: Image, classes: tuple[str, ...], painted: ColourMap, size: i
         texts[-1], figures[-1] = f"and {len(order) - len(shown) + 1} more", ""
     name_width = max(text_width(text, size) for text in texts)
     figure_width = max(text_width(figure, size) if figure else 0 for figure in figures)
-    panel = size + pad // 2 + name_width + pad + figure_width + 2 * pad
-    if panel > canvas.shape[1]:
+    width = size + pad // 2 + name_width + pad + figure_width + 2 * pad
+    if width > canvas.shape[1]:
         return []
-    box = (pad, pad, pad + panel, pad + line * len(shown) + pad)
-    _panel(canvas, box, size // 3)
+    box = (pad, pad, pad + width, pad + line * len(shown) + pad)
+    panel(canvas, box, size // 3)
     for row, (index, text, figure) in enumerate(zip(shown, texts, figures, strict=True)):
         top = box[1] + pad // 2 + row * line
         base = top + round(line / 2 + size * 0.33)
         colour = (245, 245, 245) if shares[index] else (150, 150, 150)
         if figure:
             swatch = (box[0] + pad, top + (line - size) // 2, box[0] + pad + size, top + (line + size) // 2)
-            _rounded(canvas, swatch, palette[index].tolist(), size // 4)
+            rounded(canvas, swatch, palette[index].tolist(), size // 4)
             draw_text(canvas, figure, (box[2] - pad - text_width(figure, size), base), size, colour)
         draw_text(canvas, text, (box[0] + pad + size + pad // 2 + 1, base), size, colour)
     return [box]
@@ -200,7 +202,7 @@ def banner(image: Image, text: str) -> Image:
     while size > 6 and text_width(text, size) > width - size:
         size -= 1
     middle = canvas.shape[0] // 2
-    _panel(canvas, (0, middle - size, width, middle + size), 0)
+    panel(canvas, (0, middle - size, width, middle + size), 0)
     place = (max(0, (width - text_width(text, size)) // 2), middle + round(size * 0.33))
     draw_text(canvas, text, place, size, (245, 245, 245))
     return canvas
@@ -213,7 +215,7 @@ def write_lines(image: Image, lines: Sequence[str]) -> Image:
     size = _text_size(image)
     step, pad = round(size * 1.45), round(size * 0.6)
     top = max(0, height - step * len(lines) - 2 * pad)
-    _panel(canvas, (0, top, width, height), 0)
+    panel(canvas, (0, top, width, height), 0)
     for row, line in enumerate(lines):
         text = drawable(line, _LONGEST_BANNER)
         while len(text) > 1 and text_width(text, size) > width - 2 * pad:
@@ -239,30 +241,6 @@ def _corner(canvas: Image, text: str, size: int) -> Box:
     pad = round(size * 0.6)
     width = text_width(text, size) + 2 * pad
     box = (canvas.shape[1] - pad - width, pad, canvas.shape[1] - pad, pad + round(size * 1.45) + pad // 2)
-    _panel(canvas, box, size // 3)
+    panel(canvas, box, size // 3)
     draw_text(canvas, text, (box[0] + pad, round((box[1] + box[3]) / 2 + size * 0.33)), size, (245, 245, 245))
     return box
-
-
-def _panel(canvas: Image, box: Box, radius: int) -> None:
-    """Darken a rounded box, so that light text is readable on any picture."""
-    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], canvas.shape[1]), min(box[3], canvas.shape[0])
-    part = canvas[y0:y1, x0:x1]
-    ground = part.copy()
-    _rounded(ground, (0, 0, x1 - x0, y1 - y0), _PANEL, radius)
-    part[:] = cv2.addWeighted(part, 1 - _PANEL_OPACITY, ground, _PANEL_OPACITY, 0)
-
-
-def _rounded(canvas: Image, box: Box, colour: tuple[int, int, int], radius: int) -> None:
-    """Fill a box x0, y0, x1, y1 with round corners."""
-    x0, y0, x1, y1 = box[0], box[1], box[2] - 1, box[3] - 1
-    radius = max(0, min(radius, (x1 - x0) // 2, (y1 - y0) // 2))
-    cv2.rectangle(canvas, (x0 + radius, y0), (x1 - radius, y1), colour, cv2.FILLED)
-    cv2.rectangle(canvas, (x0, y0 + radius), (x1, y1 - radius), colour, cv2.FILLED)
-    for x in (x0 + radius, x1 - radius):
-        for y in (y0 + radius, y1 - radius):
-            cv2.circle(canvas, (x, y), radius, colour, cv2.FILLED, cv2.LINE_AA)
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

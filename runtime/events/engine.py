@@ -42,6 +42,7 @@ class EventEngine:
         self._tracker = RegionTracker()
         self._run = uuid.uuid4().hex[:12]
         self._number = 0
+        self._seconds = float("-inf")  # time of the last frame
         self._lock = threading.Lock()
         self._config = config
         self._next: WatchConfig | None = None
@@ -71,6 +72,11 @@ class EventEngine:
         """
         now = clock.time() if now is None else now
         self._adopt()
+        if seconds < self._seconds:  # a recording that starts again: what was before is over
+            self._occupancy = Occupancy(self._config.places)
+            for state in self._rules.values():
+                state.restart()
+        self._seconds = seconds
         tracked = self._tracker.update(seconds, prediction)
         located = self._masks.locate(tracked)
         happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)

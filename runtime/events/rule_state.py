@@ -49,6 +49,12 @@ class Level:
         self._last: float | None = None  # the last STARTED
         self.active = False  # whether a STARTED has no ENDED yet
 
+    def restart(self) -> None:
+        """Time starts again: an active state ends with the next frame, unless its condition holds there."""
+        self._last = None
+        if self._since is not None:
+            self._since, self._failing = float("-inf"), None
+
     def update(self, now: float, *, holds: bool, fails: bool) -> EventKind | None:
         """One frame. `holds` switches the state on, `fails` off; with neither it stays as it is."""
         if self._since is None:
@@ -86,6 +92,11 @@ class RuleState:
     def active(self) -> bool:
         """Whether its state is on; never so for rules whose events are over at once."""
         return self._level.active
+
+    def restart(self) -> None:
+        """Time starts again."""
+        self._last = None
+        self._level.restart()
 
     def update(self, facts: Facts) -> Iterator[Occurrence]:
         """What happens in one frame."""

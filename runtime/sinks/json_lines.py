@@ -38,6 +38,12 @@ class JsonSink:
 
     "segments": [{"id": 1, "class": "cat", "kind": "thing", "share": 0.2, "box": [x0, y0, x1, y1], "score": 0.9}, ...]
 
+    Where regions are tracked, lines have them with their ids; `foot` is the middle of its lowest pixels, `age` in seconds,
+    `speed` in frame heights a second:
+
+    "tracks": [{"id": 7, "class": "cat", "share": 0.2, "box": [x0, y0, x1, y1], "centroid": [x, y], "foot": [x, y],
+                "confidence": 0.9, "age": 3.2, "speed": 0.05}, ...]
+
     When a live source is lost and when it is back, there is a line about that instead of a frame; `index` and `time`
     are those of the last frame and of now:
 
@@ -226,6 +232,21 @@ def describe(frame: Frame, prediction: Prediction, masks: MaskForm = MaskForm.NO
                 "score": round(segment.score, 4),
             }
             for segment in prediction.segments
+        ]
+    if prediction.tracks:
+        line["tracks"] = [
+            {
+                "id": track.id,
+                "class": track.label,
+                "share": round(track.share, 6),
+                "box": list(track.box),
+                "centroid": [round(track.centre[0] * width, 1), round(track.centre[1] * height, 1)],
+                "foot": [round(track.foot[0] * width, 1), round(track.foot[1] * height, 1)],
+                "confidence": round(track.confidence, 4),
+                "age": round(track.age, 3),
+                "speed": round(track.speed, 4),
+            }
+            for track in prediction.tracks
         ]
     return line
 

@@ -51,7 +51,7 @@ class EventDispatcher:
 
         Raises `SinkError` where events cannot be kept, `MissingExtraError` without paho-mqtt.
         """
-        self._snapshots = config.snapshots
+        self.snapshots = config.snapshots  # whether events go with a picture
         self._lines: list[_Lane] = []
         try:
             for receiver in _receivers(config, cameras or {}):
@@ -72,7 +72,7 @@ class EventDispatcher:
         """
         snapshot: bytes | None = None
         for event in events:
-            if self._snapshots and picture is not None and snapshot is None:
+            if self.snapshots and picture is not None and snapshot is None:
                 snapshot = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
             text = json.dumps(event.to_dict(), ensure_ascii=False)
             for line in self._lines:

@@ -1,0 +1,76 @@
+"""The watch that the options of a command ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...bundle.errors import UsageError
+from . import config
+from .config import WatchConfig, parse_watch, read_toml, unknown_keys
+from .delivery import options as delivery
+from .delivery.dispatcher import EventDispatcher
+from .delivery.options import DeliveryConfig, parse_delivery
+from .watch import EventWatch
+
+_PASSWORD, _SECRET = "OVS_MQTT_PASSWORD", "OVS_WEBHOOK_SECRET"  # environment variables
+_CAMERA = "camera"  # name where the file gives none
+
+
+@dataclass(frozen=True)
+class WatchRequest:
+    """What a command line asks for; see the options of `ovs-run`."""
+
+    zones: Path | None = None
+    rules: Sequence[str] = ()
+    events: str | None = None  # file for JSON lines, or "-"
+    mqtt: str | None = None  # URL
+    webhook: str | None = None  # URL
+    command: str | None = None
+
+
+def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]:
+    """Zones and rules, ways of delivery, and the name of the camera. Raises `UsageError`."""
+    table: dict[str, Any] = {}
+    where = "the command line"
+    if request.zones is not None and request.zones.exists():
+        table, where = read_toml(request.zones), str(request.zones)
+        unknown_keys(table, (_CAMERA, *config.TABLES, *delivery.TABLES), where)
+    watch = parse_watch(table, where, request.rules)
+    camera = table.get(_CAMERA, _CAMERA)
+    if not isinstance(camera, str) or not camera.strip() or not camera.isprintable() or len(camera) > 64:
+        raise UsageError(f"{where}: camera is {camera!r}, expected a name of 1 to 64 printable characters")
+    return watch, parse_delivery({**table, **_given(request, table)}, where), camera
+
+
+def open_watch(request: WatchRequest, closing: ExitStack) -> EventWatch:
+    """The watch; its ways of delivery are closed with `closing`. Raises `UsageError`, `SinkError`."""
+    watch, ways, camera = read_watch(request)
+    dispatcher = None
+    if ways.any:
+        dispatcher = EventDispatcher(ways, {camera: watch.rules})
+        closing.callback(dispatcher.close)
+    return EventWatch(watch, camera, dispatcher, request.zones)
+
+
+def _given(request: WatchRequest, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of the ways that the command line names, with what the file says of them besides."""
+    found: dict[str, Any] = {}
+    for name, key, value in (
+        ("mqtt", "url", request.mqtt),
+        ("webhook", "url", request.webhook),
+        ("command", "run", request.command),
+        ("json_lines", "path", request.events),
+    ):
+        if value is not None:
+            before = table.get(name, {})
+            found[name] = {**(before if isinstance(before, Mapping) else {}), key: value}
+    for name, key, variable in (("mqtt", "password", _PASSWORD), ("webhook", "secret", _SECRET)):
+        entry = found.get(name, table.get(name))
+        if isinstance(entry, Mapping) and variable in os.environ and not any(one.startswith(key) for one in entry):
+            found[name] = {**entry, key: os.environ[variable]}
+    return found

@@ -1,0 +1,128 @@
+"""A camera under watch during a run: the engine, where its events go, and what the page shows and changes of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..frame import Frame
+from ..inference.prediction import Prediction
+from .config import WatchConfig, places_table
+from .delivery.dispatcher import EventDispatcher
+from .engine import EventEngine
+from .event import Event
+from .grammar import rule_text
+from .occupancy import ZoneState
+from .places import Places
+from .places_file import write_places
+
+_SHOWN = 20  # events that the page lists
+
+
+@dataclass(frozen=True)
+class WatchState:
+    """What was seen up to the last frame."""
+
+    zones: Mapping[str, ZoneState] = field(default_factory=dict)  # by name, `frame` among them
+    active: Mapping[str, bool] = field(default_factory=dict)  # rule's name -> whether its state is on
+    events: tuple[Event, ...] = ()  # the latest, newest first
+    total: int = 0  # events so far
+
+
+class EventWatch:
+    """Called by the pipeline with each frame in order: `observe`, then `deliver` with the picture if one was drawn."""
+
+    def __init__(
+        self,
+        config: WatchConfig,
+        camera: str,
+        dispatcher: EventDispatcher | None = None,
+        places_file: Path | None = None,
+    ) -> None:
+        """`dispatcher` may be shared by cameras and is closed by whoever made it.
+
+        `places_file` is the TOML file that zones and lines drawn on the page are saved to.
+        """
+        self.engine = EventEngine(config, camera)
+        self._dispatcher = dispatcher
+        self._places_file = places_file
+        self._waiting: tuple[Event, ...] = ()
+        self._recent: deque[Event] = deque(maxlen=_SHOWN)
+        self._lock = threading.Lock()
+        self.state = WatchState()
+
+    @property
+    def places(self) -> Places:
+        """Zones and lines of the next frame."""
+        return self.engine.config.places
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether the events of the frame that was observed last go with a picture."""
+        return bool(self._waiting) and self._dispatcher is not None and self._dispatcher.snapshots
+
+    def observe(self, frame: Frame, prediction: Prediction) -> Prediction:
+        """`prediction` with its tracks; its events wait for `deliver`."""
+        taken = time.time() - (time.monotonic() - frame.captured)
+        seen = self.engine.update(frame.time, prediction, taken)
+        self._waiting = seen.events
+        self._recent.extendleft(seen.events)
+        total = self.state.total + len(seen.events)
+        self.state = WatchState(seen.zones, seen.active, tuple(self._recent), total)
+        return seen.prediction
+
+    def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
+        """Send the events of the last frame; `picture` (H, W, 3) BGR may go along. Raises `SinkError`."""
+        events, self._waiting = self._waiting, ()
+        if events and self._dispatcher is not None:
+            self._dispatcher.publish(events, picture)
+
+    def set_places(self, places: Places) -> bool:
+        """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.
+
+        Raises `UsageError` where a rule needs a zone or line that is gone, or the file cannot be written; then nothing
+        has changed.
+        """
+        with self._lock:
+            config = replace(self.engine.config, places=places)
+            if self._places_file is not None:
+                write_places(self._places_file, places)
+            self.engine.reconfigure(config)
+        return self._places_file is not None
+
+    def message(self) -> dict[str, Any]:
+        """For the page, as plain values."""
+        state = self.state
+        return {
+            **places_table(self.places),
+            "file": None if self._places_file is None else self._places_file.name,
+            "rules": [
+                {"name": name, "text": rule_text(rule), "active": state.active.get(name, False)}
+                for name, rule in self.engine.config.rules.items()
+            ],
+            "inside": {
+                name: {
+                    "counts": dict(zone.counts),
+                    "coverage": {label: round(share, 1) for label, share in zone.coverage.items() if share >= 0.05},
+                    "entries": dict(zone.entries),
+                    "exits": dict(zone.exits),
+                }
+                for name, zone in state.zones.items()
+            },
+            "events": [event.to_dict() for event in state.events],
+            "total": state.total,
+        }
+
+    def changes(self) -> object:
+        """A value that differs once the page has something new to show, coverage aside."""
+        state = self.state
+        counts = {name: (dict(zone.counts), dict(zone.entries)) for name, zone in state.zones.items()}
+        return state.total, str(counts), self.places
