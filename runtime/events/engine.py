@@ -8,6 +8,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from ..inference.prediction import Prediction
 from ..regions.tracker import RegionTracker
 from .config import WatchConfig
@@ -64,11 +67,18 @@ class EventEngine:
         with self._lock:
             self._next = config
 
-    def update(self, seconds: float, prediction: Prediction, now: float | None = None) -> Observation:
+    def update(
+        self,
+        seconds: float,
+        prediction: Prediction,
+        now: float | None = None,
+        image: npt.NDArray[np.uint8] | None = None,
+    ) -> Observation:
         """Judge the next frame.
 
         `seconds` is its time since the source's first frame, `now` the time of day at which it was taken (seconds since
-        1970; None: this moment).
+        1970; None: this moment). `image` (H, W, 3) BGR is the frame itself; without it regions are followed by their
+        masks alone.
         """
         now = clock.time() if now is None else now
         self._adopt()
@@ -77,7 +87,7 @@ class EventEngine:
             for state in self._rules.values():
                 state.restart()
         self._seconds = seconds
-        tracked = self._tracker.update(seconds, prediction)
+        tracked = self._tracker.update(seconds, prediction, image)
         located = self._masks.locate(tracked)
         happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)
         facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened))

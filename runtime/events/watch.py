@@ -72,7 +72,7 @@ class EventWatch:
     def observe(self, frame: Frame, prediction: Prediction) -> Prediction:
         """`prediction` with its tracks; its events wait for `deliver`."""
         taken = time.time() - (time.monotonic() - frame.captured)
-        seen = self.engine.update(frame.time, prediction, taken)
+        seen = self.engine.update(frame.time, prediction, taken, frame.image)
         self._waiting = seen.events
         self._recent.extendleft(seen.events)
         total = self.state.total + len(seen.events)

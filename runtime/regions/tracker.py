@@ -7,7 +7,8 @@ A region is expected where its last mask lies after it was moved on at its own s
   2. A component goes to the region whose expected mask it overlaps most (intersection over union), the best pair first.
   3. A component that lies within a region already found is a piece of it: legs that came apart from a body.
   4. What is left is joined to a lost region of about its size, no farther away than its own size allows.
-  5. A component that is left over is a new region. It gets its id once it was seen in three frames.
+  5. A component that is left over is a new region. It gets its id once three frames in a row leave no doubt of it: their
+     mean confidence is 0.55 at least. One without an id is followed all the same: whoever passes it keeps his own.
 
 A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
 (Zhang et al. 2022) on masks instead of boxes; docs/guides/events.md compares it with ByteTrack.
@@ -23,12 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..inference.prediction import Prediction
+from .appearance import Codes, Colours, colour_codes, colours_of, likeness
 from .components import Box, Component, Grid, Mask, components, cut_out
 from .division import divide
 from .track import Point, Track
 
 _KEPT = 1.0  # seconds that a region which is not seen keeps its id
-_BRIEF = 0.2  # seconds for one that has no id yet
+_BRIEF = 0.2  # seconds for one that was just seen first
+_CERTAIN = 0.55  # mean confidence from which a region is one; once it is, any will do (ByteTrack's two thresholds)
 _HITS = 3  # frames in which a region must be seen before it gets an id
 _OVERLAP = 0.15  # intersection over union from which a component is the region expected there
 _INSIDE = 0.6  # share of a region's expected cells within a component from which it is in it
@@ -38,6 +41,10 @@ _MERGED = 6.0  # seconds for which it is divided
 _REMAINS = 0.25  # share of a region's usual area below which the part of a divided component is not it
 _REACH = 1.2  # times the root of its area that a lost region may be from where it is expected
 _ALIKE = 2.5  # times by which its area may differ
+_LOOKS, _LOOKS_MERGED = 0.3, 1.0  # weight of the colours beside the overlap; the latter after regions have met
+_STRANGER = 0.25  # likeness below which it is another one
+_SAME = 0.55  # likeness from which one that was lost may be the same
+_SLOWLY = 0.1  # weight of a frame in how a region looks
 _TRAIL = 32  # points of a trail
 _SPAN = 0.5  # seconds over which the speed is measured
 _STEADY = 0.6  # weight of the speed so far in the expected one
@@ -58,16 +65,26 @@ class _Followed:
     centre: tuple[float, float]  # of the shape
     area: float  # usual area, cells
     id: int = 0  # 0: not confirmed yet
-    hits: int = 1
+    hits: int = 1  # frames in which it was seen
+    certain: int = 0  # of them, the last ones in a row that leave no doubt
     velocity: tuple[float, float] = (0.0, 0.0)  # cells a second
     alone: float = 0.0  # seconds it has been a component of its own
     merged: float = 0.0  # seconds since it was
+    colours: Colours | None = None  # as it looks when it is alone
     trail: deque[tuple[float, Point, Point]] = field(default_factory=lambda: deque(maxlen=_TRAIL))  # time, centre, foot
 
     def expected(self, time: float) -> tuple[int, int]:
         """Cells x, y by which its mask is expected to have moved on."""
         passed = min(time - self.seen, _KEPT)
         return round(self.velocity[0] * passed), round(self.velocity[1] * passed)
+
+    def see(self, colours: Colours) -> None:
+        """Note how it looks in a frame in which it is alone."""
+        usual = 0.6 * self.area <= self.component.area <= 1.6 * self.area
+        if self.colours is None:
+            self.colours = colours
+        elif usual:
+            self.colours = self.colours + np.float32(_SLOWLY) * (colours - self.colours)
 
 
 class RegionTracker:
@@ -78,14 +95,18 @@ class RegionTracker:
         self._last_id = 0
         self._time: float | None = None
         self._shape = (0, 0)
+        self._codes: Codes | None = None  # of the frame
+        self._confidence: npt.NDArray[np.float32] = np.zeros((0, 0), np.float32)  # (h, w), of the frame
 
     @property
     def alive(self) -> frozenset[int]:
         """Ids of all regions that are not given up, also of those that are not seen just now."""
         return frozenset(one.id for one in self._followed if one.id)
 
-    def update(self, seconds: float, prediction: Prediction) -> Prediction:
+    def update(self, seconds: float, prediction: Prediction, image: npt.NDArray[np.uint8] | None = None) -> Prediction:
         """`prediction` with its `tracks`; `seconds` is the frame's time, which must not go back.
+
+        `image` (H, W, 3) BGR is the frame: by their colours, regions that meet are told apart afterwards.
 
         Time that goes back, as when a recording starts again, or a frame of another size starts afresh; ids go on.
         """
@@ -94,8 +115,12 @@ class RegionTracker:
             self._followed = []
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)
         self._time, self._shape = seconds, grid.labels.shape
-        self._followed = [one for one in self._followed if seconds - one.seen <= (_KEPT if one.id else _BRIEF)]
+        self._followed = [
+            one for one in self._followed if seconds - one.seen <= (_KEPT if one.alone >= _MATURE else _BRIEF)
+        ]
         found = components(prediction, grid)
+        self._confidence = prediction.confidence[:: grid.step, :: grid.step]
+        self._codes = None if image is None else colour_codes(image, grid.step)
         by_class = {index: list(group) for index, group in groupby(found, key=lambda one: one.index)}
         shown: list[_Followed] = []
         for index, label in enumerate(prediction.classes):
@@ -115,7 +140,15 @@ class RegionTracker:
         return replace(prediction, tracks=tuple(self._track(one, prediction, grid) for one in shown))
 
     def _confirmed(self, one: _Followed) -> bool:
-        if not one.id and one.hits >= _HITS:
+        """Whether it has an id, which it gets after some frames that leave no doubt."""
+        if one.id:
+            return True
+        x0, y0, x1, y1 = one.component.box
+        certain = float(self._confidence[y0:y1, x0:x1][one.component.mask].mean()) >= _CERTAIN
+        one.certain = one.certain + 1 if certain else 0
+        if one.certain == 1:
+            one.first = one.seen
+        if one.certain >= _HITS:
             self._last_id += 1
             one.id = self._last_id
         return bool(one.id)
@@ -136,7 +169,7 @@ class RegionTracker:
             inside = [
                 place
                 for place in np.flatnonzero(shared[:, number] >= _INSIDE * areas).tolist()
-                if place not in seen and known[place].id and known[place].alone >= _MATURE
+                if place not in seen and known[place].alone >= _MATURE
             ]
             inside = [place for place in inside if known[place].merged <= _MERGED]
             if len(inside) < 2:
@@ -154,12 +187,17 @@ class RegionTracker:
             for place, part, shape in kept:
                 seen[place] = [part]
                 divided[place] = shape
+        looks = [None if self._codes is None else colours_of(one, self._codes) for one in found]
         union = areas[:, None] + sizes[None, :] - shared
         ratio = np.where(union > 0, shared / np.maximum(union, 1), 0)
-        for flat in np.argsort(-ratio, axis=None, kind="stable").tolist():
-            place, number = divmod(flat, max(1, len(found)))
-            if ratio[place, number] < _OVERLAP:
-                break
+        pairs = []
+        for place, number in np.argwhere(ratio >= _OVERLAP).tolist():
+            alike = _alike(known[place], looks[number])
+            if alike < _STRANGER:
+                continue
+            weight = _LOOKS_MERGED if known[place].merged else _LOOKS
+            pairs.append((float(ratio[place, number]) + weight * alike, place, number))
+        for _, place, number in sorted(pairs, key=lambda pair: -pair[0]):
             if place not in seen and number in free:
                 seen[place] = [found[number]]
                 free.discard(number)
@@ -169,13 +207,17 @@ class RegionTracker:
                 owner = max(owners, key=lambda place: float(shared[place, number]))
                 seen[owner].append(found[number])
                 free.discard(number)
-        self._rejoin(known, found, seen, free, seconds)
+        self._rejoin(known, found, looks, seen, free, seconds)
         for place, pieces in seen.items():
-            _move_on(known[place], _union(pieces), seconds, passed, divided.get(place))
+            whole = _union(pieces)
+            _move_on(known[place], whole, seconds, passed, divided.get(place))
+            if self._codes is not None and place not in divided:
+                known[place].see(colours_of(whole, self._codes))
         new = []
         for number in sorted(free):
             one = found[number]
             new.append(_Followed(one.index, label, seconds, seconds, one, one, _centre(one), float(one.area)))
+            new[-1].colours = looks[number]
             self._followed.append(new[-1])
         return [known[place] for place in sorted(seen)] + new
 
@@ -183,6 +225,7 @@ class RegionTracker:
         self,
         known: list[_Followed],
         found: list[Component],
+        looks: list[Colours | None],
         seen: dict[int, list[Component]],
         free: set[int],
         seconds: float,
@@ -197,9 +240,10 @@ class RegionTracker:
                 other = found[number]
                 x, y = _centre(other)
                 away = float(np.hypot(x - one.centre[0] - dx, y - one.centre[1] - dy))
-                alike = max(one.area, other.area) <= _ALIKE * min(one.area, other.area)
-                if alike and away <= _REACH * float(np.sqrt(one.area)):
-                    pairs.append((away, place, number))
+                fits = max(one.area, other.area) <= _ALIKE * min(one.area, other.area)
+                alike = _alike(one, looks[number])
+                if fits and alike >= _SAME and away <= _REACH * float(np.sqrt(one.area)):
+                    pairs.append((away / float(np.sqrt(one.area)) - alike, place, number))
         for _, place, number in sorted(pairs):
             if place not in seen and number in free:
                 seen[place] = [found[number]]
@@ -272,6 +316,10 @@ def _fitted(one: _Followed, whole: Component, seconds: float) -> Component:
             if common > most:
                 best, most = other, common
     return best
+
+
+def _alike(one: _Followed, looks: Colours | None) -> float:
+    return 1.0 if one.colours is None or looks is None else likeness(one.colours, looks)
 
 
 def _overlaps(known: list[_Followed], found: list[Component], seconds: float) -> npt.NDArray[np.float64]:
