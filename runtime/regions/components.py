@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -86,3 +86,20 @@ def cut_out(mask: Mask, index: int, origin: tuple[int, int] = (0, 0)) -> Compone
     inside = mask[y0:y1, x0:x1]
     box = (x0 + origin[0], y0 + origin[1], x1 + origin[0], y1 + origin[1])
     return Component(index, box, int(np.count_nonzero(inside)), inside)
+
+
+def moved_by(one: Component, dx: int, dy: int) -> Component:
+    """`one` shifted by cells to the right and down; it may lie outside the grid then."""
+    x0, y0, x1, y1 = one.box
+    return replace(one, box=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
+
+
+def common(one: Component, other: Component) -> int:
+    """Cells that both have."""
+    x0, y0 = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    x1, y1 = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    first = one.mask[y0 - one.box[1] : y1 - one.box[1], x0 - one.box[0] : x1 - one.box[0]]
+    second = other.mask[y0 - other.box[1] : y1 - other.box[1], x0 - other.box[0] : x1 - other.box[0]]
+    return int(np.count_nonzero(first & second))

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import combinations, groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from ..inference.prediction import Prediction
 from .appearance import Codes, Colours, colour_codes, colours_of, likeness
-from .components import Box, Component, Grid, Mask, components, cut_out
-from .division import divide
+from .components import Component, Grid, common, components, cut_out, moved_by
+from .division import divide, fitted
 from .track import Point, Track
 
 _KEPT = 1.0  # seconds that a region which is not seen keeps its id
@@ -34,21 +34,29 @@ _BRIEF = 0.2  # seconds for one that was just seen first
 _CERTAIN = 0.55  # mean confidence from which a region is one; once it is, any will do (ByteTrack's two thresholds)
 _HITS = 3  # frames in which a region must be seen before it gets an id
 _OVERLAP = 0.15  # intersection over union from which a component is the region expected there
+_TOUCHES = 0.3  # share of a region's expected cells within a component from which it may be in it
 _INSIDE = 0.6  # share of a region's expected cells within a component from which it is in it
 _PIECE = 0.7  # share of a component's cells within an expected region from which it is a piece of it
 _MATURE = 0.4  # seconds that a region must have been on its own before a component is divided for its sake
-_MERGED = 6.0  # seconds for which it is divided
+_MERGED = 10.0  # seconds for which it is divided
 _REMAINS = 0.25  # share of a region's usual area below which the part of a divided component is not it
 _REACH = 1.2  # times the root of its area that a lost region may be from where it is expected
 _ALIKE = 2.5  # times by which its area may differ
-_LOOKS, _LOOKS_MERGED = 0.3, 1.0  # weight of the colours beside the overlap; the latter after regions have met
-_STRANGER = 0.25  # likeness below which it is another one
-_SAME = 0.55  # likeness from which one that was lost may be the same
+_LOOKS = 1.0  # weight of the colours beside the overlap
+_AFTER = 1.5  # seconds after regions met in which their colours decide who is who
+_NEAR = 4.0  # times the root of an area that they may be apart
+_CLEARLY = 0.2  # by how much the colours must speak for an exchange
+_STRANGER = 0.35  # likeness below which it is another one
+_SAME = 0.65  # likeness from which one that was lost may be the same
+_STILL = 0.5  # likeness below which it is doubtful whether it is still the same
+_DOUBTED = 0.4  # seconds of doubt after which it gets another id
+_GROWN = 1.5  # times its usual area from which a region is more than itself
+_AREA = 0.15  # weight of a frame in the usual area
 _SLOWLY = 0.1  # weight of a frame in how a region looks
 _TRAIL = 32  # points of a trail
 _SPAN = 0.5  # seconds over which the speed is measured
 _STEADY = 0.6  # weight of the speed so far in the expected one
-_STEADY_HIDDEN = 0.95  # likewise where it is divided: the division says little of how it moves
+_STEADY_HIDDEN = 0.85  # likewise where it is divided: the division says little of how it moves
 _LOW = 0.12  # share of a region's height that counts as its foot
 
 
@@ -70,6 +78,8 @@ class _Followed:
     velocity: tuple[float, float] = (0.0, 0.0)  # cells a second
     alone: float = 0.0  # seconds it has been a component of its own
     merged: float = 0.0  # seconds since it was
+    met: float = float("-inf")  # when it last was
+    doubt: float = 0.0  # seconds for which it looks like another one
     colours: Colours | None = None  # as it looks when it is alone
     trail: deque[tuple[float, Point, Point]] = field(default_factory=lambda: deque(maxlen=_TRAIL))  # time, centre, foot
 
@@ -78,13 +88,19 @@ class _Followed:
         passed = min(time - self.seen, _KEPT)
         return round(self.velocity[0] * passed), round(self.velocity[1] * passed)
 
-    def see(self, colours: Colours) -> None:
-        """Note how it looks in a frame in which it is alone."""
-        usual = 0.6 * self.area <= self.component.area <= 1.6 * self.area
+    def see(self, colours: Colours, seconds: float, passed: float) -> None:
+        """Note how it looks in a frame in which it is alone; one that looks different for long is somebody else."""
+        usual = 1 / _GROWN <= self.component.area / self.area <= _GROWN
         if self.colours is None:
             self.colours = colours
-        elif usual:
+        elif likeness(self.colours, colours) < _STILL and usual:
+            self.doubt += passed
+            if self.doubt >= _DOUBTED:
+                self.id = self.certain = 0
+                self.colours, self.doubt = colours, 0.0
+        elif seconds - self.met > _AFTER and usual:
             self.colours = self.colours + np.float32(_SLOWLY) * (colours - self.colours)
+            self.doubt = 0.0
 
 
 class RegionTracker:
@@ -165,20 +181,27 @@ class RegionTracker:
         seen: dict[int, list[Component]] = {}  # place in `known` -> its components
         free = set(range(len(found)))
         divided: dict[int, Component] = {}  # place -> its whole shape, in front of others or behind them
+        nearest = shared.argmax(axis=1) if found else np.zeros(len(known), np.int64)
         for number in range(len(found)):
             inside = [
                 place
-                for place in np.flatnonzero(shared[:, number] >= _INSIDE * areas).tolist()
-                if place not in seen and known[place].alone >= _MATURE
+                for place in np.flatnonzero(shared[:, number] >= _TOUCHES * areas).tolist()
+                if nearest[place] == number and known[place].alone >= _MATURE and known[place].merged <= _MERGED
             ]
-            inside = [place for place in inside if known[place].merged <= _MERGED]
             if len(inside) < 2:
                 continue
-            shapes = [_fitted(known[place], found[number], seconds) for place in inside]
-            parts = divide(found[number], shapes)
+            shapes = fitted(
+                [moved_by(known[place].shape, *known[place].expected(seconds)) for place in inside], found[number]
+            )
+            within = [
+                (place, shape)
+                for place, shape in zip(inside, shapes, strict=True)
+                if common(shape, found[number]) >= _INSIDE * shape.area
+            ]
+            parts = divide(found[number], [shape for _, shape in within])
             kept = [
                 (place, part, shape)
-                for place, part, shape in zip(inside, parts, shapes, strict=True)
+                for (place, shape), part in zip(within, parts, strict=True)
                 if part is not None and part.area >= _REMAINS * known[place].area
             ]
             if len(kept) < 2:
@@ -195,8 +218,7 @@ class RegionTracker:
             alike = _alike(known[place], looks[number])
             if alike < _STRANGER:
                 continue
-            weight = _LOOKS_MERGED if known[place].merged else _LOOKS
-            pairs.append((float(ratio[place, number]) + weight * alike, place, number))
+            pairs.append((float(ratio[place, number]) + _LOOKS * alike, place, number))
         for _, place, number in sorted(pairs, key=lambda pair: -pair[0]):
             if place not in seen and number in free:
                 seen[place] = [found[number]]
@@ -208,11 +230,12 @@ class RegionTracker:
                 seen[owner].append(found[number])
                 free.discard(number)
         self._rejoin(known, found, looks, seen, free, seconds)
+        self._exchange(known, seen, divided, seconds)
         for place, pieces in seen.items():
             whole = _union(pieces)
             _move_on(known[place], whole, seconds, passed, divided.get(place))
             if self._codes is not None and place not in divided:
-                known[place].see(colours_of(whole, self._codes))
+                known[place].see(colours_of(whole, self._codes), seconds, passed)
         new = []
         for number in sorted(free):
             one = found[number]
@@ -220,6 +243,35 @@ class RegionTracker:
             new[-1].colours = looks[number]
             self._followed.append(new[-1])
         return [known[place] for place in sorted(seen)] + new
+
+    def _exchange(
+        self,
+        known: list[_Followed],
+        seen: dict[int, list[Component]],
+        divided: dict[int, Component],
+        seconds: float,
+    ) -> None:
+        """Exchange two regions that met, where each looks like the other one did before."""
+        met = [place for place in seen if place in divided or seconds - known[place].met <= _AFTER]
+        if self._codes is None or len(met) < 2:
+            return
+        wholes = {place: _union(seen[place]) for place in met}
+        looks = {place: colours_of(wholes[place], self._codes) for place in met}
+        for one, other in combinations(met, 2):
+            reach = _NEAR * float(np.sqrt(max(known[one].area, known[other].area)))
+            (x0, y0), (x1, y1) = _centre(wholes[one]), _centre(wholes[other])
+            small = any(wholes[place].area < 0.5 * known[place].area for place in (one, other))
+            if small or abs(x0 - x1) + abs(y0 - y1) > reach:
+                continue
+            stay = _alike(known[one], looks[one]) + _alike(known[other], looks[other])
+            change = _alike(known[one], looks[other]) + _alike(known[other], looks[one])
+            if change > stay + _CLEARLY:
+                seen[one], seen[other] = seen[other], seen[one]
+                wholes[one], wholes[other] = wholes[other], wholes[one]
+                looks[one], looks[other] = looks[other], looks[one]
+                shapes = divided.pop(one, None), divided.pop(other, None)
+                divided.update({place: shape for place, shape in zip((other, one), shapes, strict=True) if shape})
+                known[one].velocity, known[other].velocity = known[other].velocity, known[one].velocity
 
     def _rejoin(
         self,
@@ -292,30 +344,14 @@ def _move_on(one: _Followed, component: Component, seconds: float, passed: float
         )
     if hidden is not None:
         one.merged += passed
+        one.met = seconds
     else:
         one.alone, one.merged = one.alone + passed, 0.0
-        one.area += 0.2 * (component.area - one.area)
+        if component.area > _GROWN * one.area:  # somebody else joined who is not known
+            one.met = seconds
+        one.area += _AREA * (component.area - one.area)
     one.component, one.shape, one.centre, one.seen = component, shape, centre, seconds
     one.hits += 1
-
-
-def _moved(one: Component, dx: int, dy: int) -> Component:
-    x0, y0, x1, y1 = one.box
-    return replace(one, box=(x0 + dx, y0 + dy, x1 + dx, y1 + dy))
-
-
-def _fitted(one: _Followed, whole: Component, seconds: float) -> Component:
-    """The region's shape where it is expected, at most one cell aside, so that it lies within `whole` if it can."""
-    dx, dy = one.expected(seconds)
-    best = _moved(one.shape, dx, dy)
-    most = _common(best.mask, best.box, whole.mask, whole.box)
-    if most < best.area:
-        for aside, down in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            other = _moved(one.shape, dx + aside, dy + down)
-            common = _common(other.mask, other.box, whole.mask, whole.box)
-            if common > most:
-                best, most = other, common
-    return best
 
 
 def _alike(one: _Followed, looks: Colours | None) -> float:
@@ -327,20 +363,10 @@ def _overlaps(known: list[_Followed], found: list[Component], seconds: float) ->
     shared = np.zeros((len(known), len(found)), np.float64)
     for place, one in enumerate(known):
         dx, dy = one.expected(seconds)
-        expected = _moved(one.shape, dx, dy)
+        expected = moved_by(one.shape, dx, dy)
         for number, other in enumerate(found):
-            shared[place, number] = _common(expected.mask, expected.box, other.mask, other.box)
+            shared[place, number] = common(expected, other)
     return shared
-
-
-def _common(one: Mask, box: Box, other: Mask, other_box: Box) -> int:
-    x0, y0 = max(box[0], other_box[0]), max(box[1], other_box[1])
-    x1, y1 = min(box[2], other_box[2]), min(box[3], other_box[3])
-    if x0 >= x1 or y0 >= y1:
-        return 0
-    first = one[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
-    second = other[y0 - other_box[1] : y1 - other_box[1], x0 - other_box[0] : x1 - other_box[0]]
-    return int(np.count_nonzero(first & second))
 
 
 def _union(pieces: list[Component]) -> Component:
