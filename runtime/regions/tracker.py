@@ -88,11 +88,14 @@ class _Followed:
         passed = min(time - self.seen, _KEPT)
         return round(self.velocity[0] * passed), round(self.velocity[1] * passed)
 
-    def see(self, colours: Colours, seconds: float, passed: float) -> None:
-        """Note how it looks in a frame in which it is alone; one that looks different for long is somebody else."""
+    def see(self, colours: Colours, seconds: float, passed: float, *, cut: bool) -> None:
+        """Note how it looks in a frame in which it is alone; one that looks different for long is somebody else.
+
+        `cut`: it reaches beyond the frame, so it may look different in the next one.
+        """
         usual = 1 / _GROWN <= self.component.area / self.area <= _GROWN
-        if self.colours is None:
-            self.colours = colours
+        if self.colours is None or (cut and seconds - self.met > _AFTER):
+            self.colours, self.doubt = colours, 0.0
         elif likeness(self.colours, colours) < _STILL and usual:
             self.doubt += passed
             if self.doubt >= _DOUBTED:
@@ -216,7 +219,7 @@ class RegionTracker:
         pairs = []
         for place, number in np.argwhere(ratio >= _OVERLAP).tolist():
             alike = _alike(known[place], looks[number])
-            if alike < _STRANGER:
+            if alike < _STRANGER and not self._is_cut(known[place].shape):
                 continue
             pairs.append((float(ratio[place, number]) + _LOOKS * alike, place, number))
         for _, place, number in sorted(pairs, key=lambda pair: -pair[0]):
@@ -235,7 +238,7 @@ class RegionTracker:
             whole = _union(pieces)
             _move_on(known[place], whole, seconds, passed, divided.get(place))
             if self._codes is not None and place not in divided:
-                known[place].see(colours_of(whole, self._codes), seconds, passed)
+                known[place].see(colours_of(whole, self._codes), seconds, passed, cut=self._is_cut(whole))
         new = []
         for number in sorted(free):
             one = found[number]
@@ -243,6 +246,10 @@ class RegionTracker:
             new[-1].colours = looks[number]
             self._followed.append(new[-1])
         return [known[place] for place in sorted(seen)] + new
+
+    def _is_cut(self, one: Component) -> bool:
+        x0, y0, x1, y1 = one.box
+        return x0 == 0 or y0 == 0 or x1 == self._shape[1] or y1 == self._shape[0]
 
     def _exchange(
         self,
