@@ -49,7 +49,10 @@ def commands(page: str, language: str) -> list[str]:
 BY_CI = [command for command in commands("README.md", "sh") if command.startswith("pip install")]
 TOUR = [command for page in ("README.md", *PAGES) for command in commands(page, "sh") if command not in BY_CI]
 PARSED = [
-    command for page in ("README.md", *PAGES) for command in commands(page, "console") if " ovs-" in f" {command}"
+    command
+    for page in ("README.md", *PAGES)
+    for command in commands(page, "console")
+    if command.startswith(("ovs-", "torchrun "))
 ]
 
 
