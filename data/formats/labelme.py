@@ -79,7 +79,8 @@ _NONE = -3  # painted as background
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.json") if not path.name.startswith(".") and is_regular(path)]
+    found = ((path, path.relative_to(folder).parts) for path in folder.rglob("*.json"))
+    return [path for path, parts in found if not any(part.startswith(".") for part in parts) and is_regular(path)]
 
 
 def _image(path: Path, document: dict[str, Any]) -> Path | None:

@@ -37,5 +37,6 @@ class YoloWriter(LabelWriter):
         names = "".join(
             f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for index, name in enumerate(self.options.classes)
         )
-        text = f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"
+        # No `val`: the same photos in both would measure nothing.
+        text = f"path: .\ntrain: images/train\nnames:\n{names}"
         store.write("data.yaml", text.encode())

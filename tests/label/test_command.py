@@ -59,6 +59,25 @@ def test_labels_are_those_of_predict(tiny_bundle: Path, tmp_path: Path, monkeypa
             assert np.array_equal(np.where(mask == 255, -1, mask.astype(np.int32)), labels)
 
 
+def test_what_a_job_keeps_is_nothing_to_other_tools(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from ovs_edge.data.formats.label_format import ReadOptions
+    from ovs_edge.data.formats.registry import find_format
+
+    source = write_photos(tmp_path / "in", 3)
+    for name, read_as in (
+        ("coco", "coco"),
+        ("yolo", "yolo"),
+        ("masks", "published"),
+        ("labelme", "labelme"),
+        ("cvat", "cvat"),
+    ):
+        out = tmp_path / name
+        assert label(monkeypatch, tiny_bundle, source, "-o", out, "--format", name, "--review", "2") == 0
+        found = find_format(out)
+        photos = found.read(out, ReadOptions())
+        assert (found.name, len(photos.photos), photos.skipped) == (read_as, 3, ())
+
+
 def test_what_was_added_is_labelled_and_the_rest_is_left_as_it_is(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     source, out = write_photos(tmp_path / "in", 2), tmp_path / "out"
     assert label(monkeypatch, tiny_bundle, source, "-o", out) == 0
