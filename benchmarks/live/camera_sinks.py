@@ -24,11 +24,18 @@ class TimedSink:
         self._settle, self._seconds = settle, seconds
         self._begun: float | None = None
         self._last = 0.0  # seconds of counting at the last frame
+        self._cpu = (0.0, 0.0)  # processor time of the process at the first and the last counted frame
 
     @property
     def fps(self) -> float:
         """Frames a second."""
         return len(self.ages) / max(self._seconds, self._last)
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time a frame, of all threads of the process."""
+        first, last = self._cpu
+        return (last - first) * 1e3 / max(1, len(self.ages) - 1)
 
     def write(
         self, frame: Frame, prediction: Prediction, picture: npt.NDArray[np.uint8] | None, status: Status
@@ -38,6 +45,8 @@ class TimedSink:
         self._begun = now if self._begun is None else self._begun
         if now - self._begun > self._settle and self._goes_on(now):
             self._last = now - self._begun - self._settle
+            used = time.process_time()
+            self._cpu = (self._cpu[0] if self.ages else used, used)
             self.ages.append(status.age_ms or 0.0)
             self.models.append(status.timings["model"])
         return self._goes_on(now)

@@ -46,6 +46,7 @@ class SharingResult:
     model_ms: float  # time of a frame in the network, median
     age_bound: float  # age over cameras x the time in the network of a single camera in the same round, median
     slowest: float  # rate of the slowest camera over that of the fastest
+    cpu_ms: float  # processor time a frame, decoding and outputs included, median; other programs hardly change it
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class CamerasResult:
     rounds: int
     single_fps: float  # one camera that sends as many frames as all together, median
     single_model_ms: float
+    single_cpu_ms: float
     sharings: tuple[SharingResult, ...]
     faults: tuple[FaultResult, ...]
 
@@ -95,6 +97,7 @@ class _Rates:
     fps: tuple[float, ...]  # of each camera
     age_ms: float
     model_ms: float
+    cpu_ms: float
 
 
 def measure_cameras(plan: CamerasPlan, tell: Callable[[str], None]) -> CamerasResult:
@@ -122,6 +125,7 @@ def measure_cameras(plan: CamerasPlan, tell: Callable[[str], None]) -> CamerasRe
         rounds=plan.rounds,
         single_fps=median(rates.fps[0] for rates in singles),
         single_model_ms=median(rates.model_ms for rates in singles),
+        single_cpu_ms=median(rates.cpu_ms for rates in singles),
         sharings=results,
         faults=tuple(faults),
     )
@@ -137,7 +141,7 @@ def _single(plan: CamerasPlan) -> _Rates:
             segmenter.smoother = TemporalSmoother() if segmenter.task == "semantic" else None
             source = open_source(camera=streams.address(0), options=CaptureOptions())
             run(source, segmenter, [sink], Style())
-    return _Rates((sink.fps,), median(sink.ages), median(sink.models))
+    return _Rates((sink.fps,), median(sink.ages), median(sink.models), sink.cpu_ms)
 
 
 @contextmanager
@@ -167,13 +171,15 @@ def _await(cameras: list[Camera]) -> None:
 def _watched(cameras: list[Camera], seconds: float) -> _Rates:
     """Rates of `cameras` over some seconds."""
     before, begun, ages, models = [one.counts.frames for one in cameras], time.monotonic(), [], []
+    used = time.process_time()
     while (passed := time.monotonic() - begun) < seconds:
         time.sleep(min(0.5, seconds - passed))
         ages += [one.counts.age_ms for one in cameras if one.counts.age_ms is not None]
         models += [one.counts.model_ms for one in cameras if one.counts.model_ms is not None]
     passed = time.monotonic() - begun
     rates = tuple((one.counts.frames - count) / passed for one, count in zip(cameras, before, strict=True))
-    return _Rates(rates, median(ages or [0.0]), median(models or [0.0]))
+    cpu_ms = (time.process_time() - used) * 1e3 / max(1.0, sum(rates) * passed)
+    return _Rates(rates, median(ages or [0.0]), median(models or [0.0]), cpu_ms)
 
 
 def _faults(plan: CamerasPlan, most_fps: float | None, tell: Callable[[str], None]) -> Iterator[FaultResult]:
@@ -208,4 +214,5 @@ def _summed(sharing: Sharing, rounds: list[_Rates], singles: list[_Rates], camer
         model_ms=median(rates.model_ms for rates in rounds),
         age_bound=median(rates.age_ms / (cameras * single.model_ms) for rates, single in pairs),
         slowest=median(min(rates.fps) / max(rates.fps) for rates in rounds),
+        cpu_ms=median(rates.cpu_ms for rates in rounds),
     )

@@ -141,12 +141,15 @@ def run_cameras(options: CamerasOptions) -> int:
         path, options.clip, options.cameras, options.fps, options.seconds, options.rounds, options.threads
     )
     result = measure_cameras(plan, lambda text: print(text, file=sys.stderr, flush=True))
-    print(f"one camera {result.single_fps:.1f} FPS, network {result.single_model_ms:.1f} ms")
+    print(
+        f"one camera {result.single_fps:.1f} FPS, network {result.single_model_ms:.1f} ms, processor time "
+        f"{result.single_cpu_ms:.0f} ms a frame"
+    )
     for one in result.sharings:
         print(
             f"{result.cameras} cameras {one.sharing}: {one.fps:.1f} FPS ({one.share:.0%} of one camera), frame age "
             f"{one.age_ms:.0f} ms = {one.age_bound:.2f} x cameras x inference time, slowest camera {one.slowest:.0%} of the "
-            "fastest"
+            f"fastest, processor time {one.cpu_ms:.0f} ms a frame"
         )
     for fault in result.faults:
         load = "half of the throughput" if fault.limited else "all of the throughput"

@@ -68,7 +68,8 @@ def cameras_table(document: dict[str, Any]) -> str:
     result = document["cameras"]
     title = (
         f"{result['cameras']} synthetic cameras of {result['camera_fps']:g} FPS each on one network, `{result['bundle']}`, "
-        f"beside one camera of as many frames ({result['single_fps']:.1f} FPS, network {result['single_model_ms']:.0f} ms)"
+        f"beside one camera of as many frames ({result['single_fps']:.1f} FPS, network {result['single_model_ms']:.0f} ms, "
+        f"processor {result['single_cpu_ms']:.0f} ms)"
     )
     rows = [
         [
@@ -77,10 +78,18 @@ def cameras_table(document: dict[str, Any]) -> str:
             f"{one['age_ms']:.0f} ms",
             f"{one['age_bound']:.2f}",
             f"{one['slowest']:.0%}",
+            f"{one['cpu_ms']:.0f} ms",
         ]
         for one in result["sharings"]
     ]
-    head = ["sharing", "all cameras (of one camera)", "frame age", "of cameras x inference time", "slowest / fastest"]
+    head = [
+        "sharing",
+        "all cameras (of one camera)",
+        "frame age",
+        "of cameras x inference time",
+        "slowest / fastest",
+        "processor time",
+    ]
     faults = [
         [
             fault["fault"],
