@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ...bundle.errors import OvsError, SourceError
 from ..capture.source import Source
 from ..draw.overlay import Style, draw
+from ..events.watch import EventWatch
 from ..frame import Frame
 from ..inference.frame_processor import Inferred
 from ..inference.keyframes import Keyframes
@@ -31,7 +32,7 @@ from ..status import PLAYING, Status
 from ..threads.channel import Channel, Ended
 from .config import CameraConfig
 from .counts import CameraCounts, CameraState
-from .events import CameraEvents, EventOutlet
+from .events import EventOutlet
 from .opening import open_camera, open_outputs
 from .shared_model import apply_settings
 from .turns import Slot, Turns
@@ -63,9 +64,10 @@ class Camera:
         self.name = name
         self.config = config
         self.segmenter = segmenter
-        self.interaction = Interaction.of(self.segmenter, _style(config), config.presets)
+        # Without zones and rules there is nothing to follow.
+        watch = EventWatch(config.watch, name, outlet) if config.watches else None
+        self.interaction = Interaction.of(self.segmenter, _style(config), config.presets, watch)
         self.counts = CameraCounts()
-        self._events = CameraEvents(name, config.watch, outlet)
         self._steps = Keyframes(self.segmenter, config.keyframes)
         self._turns = turns
         self._slot: Slot[Turn] = turns.join()
@@ -125,9 +127,11 @@ class Camera:
             outlines=style.outlines,
             names=style.names,
             legend=style.legend,
+            places=style.places,
         )
         self.interaction.vocabulary.presets = config.presets
-        self._events.reconfigure(config.watch)
+        if self.interaction.watch is not None:
+            self.interaction.watch.engine.reconfigure(config.watch)
         self.config = config
 
     def infer(self, frame: Frame) -> None:
@@ -239,21 +243,25 @@ class Camera:
     def _finish(self, frame: Frame, inferred: Inferred) -> None:
         prediction = self._steps.finish(inferred)
         start = time.perf_counter()
-        prediction = self._events.observe(frame, prediction)
-        prediction.timings["events"] = (time.perf_counter() - start) * 1e3
-        start = time.perf_counter()
+        watch, wanted = self.interaction.watch, False
+        if watch is not None:
+            prediction = watch.observe(frame, prediction)
+            prediction.timings["events"] = (time.perf_counter() - start) * 1e3
+            start, wanted = time.perf_counter(), watch.wants_picture
         picture = None
-        if self._events.wants_picture or any(sink.wants_picture for sink in self._sinks):
+        if wanted or any(sink.wants_picture for sink in self._sinks):
             picture = draw(frame.image, prediction, self.interaction.controls.style, self.status(frame))
-        self._send_events(picture)
+        if watch is not None:
+            self._send_events(watch, picture)
         timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
         status = self.status(frame, timings)
         self.counts.frame(status.age_ms or 0.0, timings.get("model"))
         self._each(lambda sink: sink.write(frame, prediction, picture, status))
 
-    def _send_events(self, picture: npt.NDArray[np.uint8] | None) -> None:
+    def _send_events(self, watch: EventWatch, picture: npt.NDArray[np.uint8] | None) -> None:
+        self.counts.events = watch.state.total
         try:
-            self.counts.events += self._events.deliver(picture)
+            watch.deliver(picture)
         except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on
             reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
             self.counts.lost_events += 1
@@ -279,7 +287,9 @@ class Camera:
 
 
 def _style(config: CameraConfig) -> Style:
-    return Style(opacity=config.opacity, names=config.names, legend=config.legend, figures=config.badge)
+    # The page draws zones itself; only a saved picture needs them drawn into it.
+    places = config.watch.places if config.watches and config.save is not None else None
+    return Style(opacity=config.opacity, names=config.names, legend=config.legend, figures=config.badge, places=places)
 
 
 def _is_file(classes: str | tuple[str, ...]) -> bool:

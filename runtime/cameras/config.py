@@ -143,6 +143,11 @@ class CameraConfig:
         return tuple(name for name in (self.save, self.json, self.save_masks) if name not in (None, "-"))
 
     @property
+    def watches(self) -> bool:
+        """Whether there are zones, lines or rules."""
+        return bool(self.watch.rules or self.watch.places.zones or self.watch.places.lines)
+
+    @property
     def kept(self) -> CameraConfig:
         """The configuration without what a running camera can change: its classes and how its pictures are labelled."""
         return replace(

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import OvsError, UsageError, note
+from ..events.opening import WatchRequest, read_watch
 from ..options import WEB_ADDRESS, RunOptions
 from ..vocabulary.live import read_presets
 from .allocator import limit_heaps
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _TICK = 0.5  # seconds between two looks whether the network has failed
 
-_ONE_ONLY = ("show", "why", "watch_classes", "max_frames")  # options that make no sense for several cameras
+_ONE_ONLY = ("show", "why", "watch_classes", "max_frames", "track")  # options that make no sense for several cameras
 
 
 def run_cameras(options: RunOptions) -> int:
@@ -116,13 +117,16 @@ def _config(options: RunOptions) -> CamerasConfig:
 def from_options(options: RunOptions) -> CamerasConfig:
     """The configuration that several `--camera` and the other options of `ovs-run` stand for.
 
-    Outputs get the cameras' names: `--save out.mp4` writes out_NAME.mp4, `--save out` out_NAME. Raises `UsageError`.
+    Outputs get the cameras' names: `--save out.mp4` writes out_NAME.mp4, `--save out` out_NAME. Zones and rules are those
+    of every camera. Raises `UsageError`.
     """
     for name in _ONE_ONLY:
         if getattr(options, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} is for one camera; leave it out, or give one --camera")
     assert options.classes is not None
     stuff = () if options.stuff is None else tuple(name.strip() for name in options.stuff.split(","))
+    ways = options.events, options.mqtt, options.webhook, options.on_event
+    watch, delivery, _ = read_watch(WatchRequest(options.zones, options.rule, *ways))
     common = CameraConfig(
         source="0",
         classes=options.classes,
@@ -147,6 +151,7 @@ def from_options(options: RunOptions) -> CamerasConfig:
         masks=options.mask_form,
         json=options.json,
         overwrite=options.overwrite,
+        watch=watch,
     )
     cameras = {
         name: replace(
@@ -163,7 +168,7 @@ def from_options(options: RunOptions) -> CamerasConfig:
     )
     address = options.web if options.web is not None or options.writes_files else WEB_ADDRESS
     web = None if address is None else WebConfig(address, options.token, options.recordings)
-    return CamerasConfig(cameras, model, web)
+    return CamerasConfig(cameras, model, web, delivery)
 
 
 def _named_sources(given: tuple[str, ...]) -> Iterator[tuple[str, str]]:

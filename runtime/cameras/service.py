@@ -235,7 +235,7 @@ def _rules(config: CamerasConfig) -> Rules:
 
 def _goes_on(before: CameraConfig | None, after: CameraConfig) -> bool:
     """Whether a running camera can take over `after`."""
-    return before is not None and before.kept == after.kept
+    return before is not None and (before.kept, before.watches) == (after.kept, after.watches)
 
 
 def _reads_file(config: CameraConfig) -> bool:

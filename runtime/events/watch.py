@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ import numpy.typing as npt
 from ..frame import Frame
 from ..inference.prediction import Prediction
 from .config import WatchConfig, places_table
-from .delivery.dispatcher import EventDispatcher
 from .engine import EventEngine
 from .event import Event
 from .grammar import rule_text
@@ -37,6 +36,19 @@ class WatchState:
     total: int = 0  # events so far
 
 
+class Publisher(Protocol):
+    """Takes events: an `EventDispatcher`, or what stands for one."""
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether events go with a picture."""
+        ...
+
+    def publish(self, events: Iterable[Event], picture: npt.NDArray[np.uint8] | None = None) -> None:
+        """See `EventDispatcher.publish`."""
+        ...
+
+
 class EventWatch:
     """Called by the pipeline with each frame in order: `observe`, then `deliver` with the picture if one was drawn."""
 
@@ -44,7 +56,7 @@ class EventWatch:
         self,
         config: WatchConfig,
         camera: str,
-        dispatcher: EventDispatcher | None = None,
+        dispatcher: Publisher | None = None,
         places_file: Path | None = None,
     ) -> None:
         """`dispatcher` may be shared by cameras and is closed by whoever made it.
