@@ -78,6 +78,18 @@ def test_what_a_job_keeps_is_nothing_to_other_tools(tiny_bundle: Path, tmp_path:
         assert (found.name, len(photos.photos), photos.skipped) == (read_as, 3, ())
 
 
+def test_a_panoptic_bundle_tells_instances_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.tiny_bundle import build
+
+    bundle = build(tmp_path / "pan.ovs", panoptic=True)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(encoded(photo("red")))  # a query for each half
+    assert label(monkeypatch, bundle, tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert [name for name, _ in coco(tmp_path / "out")["a.png"]] == ["red", "red"]
+    assert label(monkeypatch, bundle, tmp_path / "in", "-o", tmp_path / "one", "--task", "semantic") == 0
+    assert coco(tmp_path / "one")["a.png"] == [("red", 48 * 64)]
+
+
 def test_what_was_added_is_labelled_and_the_rest_is_left_as_it_is(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     source, out = write_photos(tmp_path / "in", 2), tmp_path / "out"
     assert label(monkeypatch, tiny_bundle, source, "-o", out) == 0
