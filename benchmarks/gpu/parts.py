@@ -73,7 +73,7 @@ def _speed(kit: Kit, done: dict[str, Any], tell: Tell, deadline: float) -> dict[
         backends=kit.backends if kit.scale.cpu_only else ("all",),
         classes=kit.scale.classes,
         threads=kit.threads,
-        seconds=kit.scale.seconds * _MEASURING,
+        seconds=kit.scale.seconds * _MEASURING if kit.scale.measured is None else kit.scale.measured,
         open_until=time.monotonic() + kit.scale.seconds * _OPENING,
         deadline=deadline,
     )
