@@ -38,13 +38,13 @@ from ...bundle.errors import UsageError
 from ..capture.options import CaptureOptions, Flip, parse_size
 from ..engines.registry import providers
 from ..events.config import TABLES as WATCH_TABLES
-from ..events.config import WatchConfig, parse_watch
+from ..events.config import WatchConfig, parse_watch, read_toml
 from ..events.delivery.options import TABLES as DELIVERY_TABLES
 from ..events.delivery.options import DeliveryConfig, parse_delivery
 from ..options import TASKS
 from ..sinks.mask_form import MaskForm
 from ..vocabulary.sensitivity import Sensitivity
-from .tables import Between, Place, load_toml, read_table, table_of
+from .tables import Between, Place, read_table, table_of
 
 MOST_CAMERAS = 64
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
@@ -181,7 +181,7 @@ class CamerasConfig:
 
 def read_config(path: Path) -> CamerasConfig:
     """The configuration in the file at `path`. Raises `UsageError` in one line with file, table and key."""
-    tables, top = load_toml(path), Place(str(path))
+    tables, top = read_toml(path), Place(str(path))
     for key in tables:
         if key not in _TABLES:
             raise top.error(f"[{key}]", f"is unknown; expected the tables {', '.join(_TABLES)}")

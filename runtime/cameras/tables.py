@@ -7,7 +7,6 @@ import difflib
 import math
 import os
 import re
-import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from ...bundle.errors import UsageError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 Options = TypeVar("Options")
 
-_MOST_BYTES = 2**20  # of a configuration; a real one has some thousand
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -52,21 +45,6 @@ class Place:
         """The table `key` in this table."""
         shown = key[:80] if re.fullmatch(r"[A-Za-z0-9_-]+", key) else repr(key[:80])
         return Place(self.file, f"{self.table}.{shown}" if self.table else shown)
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """The tables of the file at `path`. Raises `UsageError` in one line, with the line and column of a mistake."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path}: is larger than {_MOST_BYTES >> 20} MiB; expected a configuration in TOML")
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: there is no such file; docs/guides/cameras.md has an example") from error
-    except (OSError, ValueError) as error:  # TOML and UTF-8 errors are values that are no good
-        what = "is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
-        raise UsageError(f"{path}: {what} ({error})") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: is nested too deeply; expected tables of cameras") from error
 
 
 def table_of(value: object, place: Place, key: str) -> dict[str, Any]:

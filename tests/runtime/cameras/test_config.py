@@ -101,7 +101,6 @@ LINES = {  # what is written beside a sound configuration -> the table and key t
     "defaults.opacity = 2": "[defaults] opacity is 2, expected a number from 0 to 1",
     'web.token = "${OVS_NOT_SET}"': "[web] token names the environment variable OVS_NOT_SET, which is not set",
     "camera = 1": "[camera] is unknown; expected the tables",
-    "cameras.a.smooth": "is not TOML (Expected '=' after a key in a key/value pair (at line 1, column 17))",
     'cameras.a.rules = ["person in door"]': "[cameras.a]: rule 'person in door': there is no zone 'door'",
     "cameras.a.zones.door.points = 7": "[cameras.a]: the zone 'door' has no list of points",
     'mqtt.url = "http://broker"': "[mqtt] url is 'http://broker', expected such as mqtt://",
@@ -131,19 +130,23 @@ def test_no_camera_is_an_error(tmp_path: Path, text: str) -> None:
         read_config(written(tmp_path, text))
 
 
-def test_files_that_are_no_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (None, "cannot read {} (No such file or directory)"),
+        (b"\xff\xfe\x00", "{} is not UTF-8 text"),
+        (b"a = " + b"[" * 5000, "{} is no TOML"),
+        (b"cameras.a.smooth", "{} is no TOML: Expected '=' after a key in a key/value pair (at"),
+        (b"#" * 2**20 + b"#", "{} is larger than 1 MiB"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, data: bytes | None, problem: str) -> None:
     path = tmp_path / "cameras.toml"
-    with pytest.raises(UsageError, match="there is no such file"):
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UsageError) as refused:
         read_config(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_config(path)
-    path.write_bytes(b"a = " + b"[" * 5000)
-    with pytest.raises(UsageError, match=r"nested too deeply|is not TOML"):
-        read_config(path)
-    path.write_bytes(b"#" * 2**20 + b"#")
-    with pytest.raises(UsageError, match="larger than 1 MiB"):
-        read_config(path)
+    assert str(refused.value).startswith(problem.format(path))
 
 
 TABLES = ["model", "web", "defaults", "cameras", "extra"]
@@ -208,7 +211,7 @@ def test_any_bytes_give_one_line(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(UsageError) as refused:
         read_config(path)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith((f"{path}: ", f"{path} is "))
     assert "\n" not in str(refused.value)
 
 
