@@ -68,6 +68,7 @@ class Camera:
         watch = EventWatch(config.watch, name, outlet) if config.watches else None
         self.interaction = Interaction.of(self.segmenter, _style(config), config.presets, watch)
         self.counts = CameraCounts()
+        self.reader_left = False  # whoever read an output on standard output reads no more
         self._steps = Keyframes(self.segmenter, config.keyframes)
         self._turns = turns
         self._slot: Slot[Turn] = turns.join()
@@ -279,7 +280,9 @@ class Camera:
             call(sink)
         except Exception as error:  # noqa: BLE001 - an output that fails must not end the others
             reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
-            self._tell(f"an output failed and is given up: {reason}")
+            self.reader_left = self.reader_left or isinstance(error, BrokenPipeError)
+            if not self.reader_left:
+                self._tell(f"an output failed and is given up: {reason}")
             self.counts.output_failures += 1
             self._sinks.remove(sink)
             with suppress(Exception):

@@ -143,6 +143,11 @@ class CameraConfig:
         return tuple(name for name in (self.save, self.json, self.save_masks) if name not in (None, "-"))
 
     @property
+    def writes(self) -> bool:
+        """Whether there is an output, standard output included."""
+        return any(name is not None for name in (self.save, self.json, self.save_masks))
+
+    @property
     def watches(self) -> bool:
         """Whether there are zones, lines or rules."""
         return bool(self.watch.rules or self.watch.places.zones or self.watch.places.lines)

@@ -39,7 +39,7 @@ def run_cameras(options: RunOptions) -> int:
         service.start()
         if service.url is not None:
             print(f"viewer: {service.url}", file=sys.stderr, flush=True)
-        elif not any(camera.outputs for camera in config.cameras.values()):
+        elif not config.delivery.any and not any(camera.writes for camera in config.cameras.values()):
             note("no output is selected; add [web] to see a page, or save or json to a camera to keep results")
         while not signals.stop.is_set() and not service.failed.is_set():
             signals.changed.wait(_TICK)
@@ -48,6 +48,8 @@ def run_cameras(options: RunOptions) -> int:
                 if signals.reload.is_set():
                     signals.reload.clear()
                     _reload(service, config, lambda: _config(options))
+            if any(camera.reader_left for camera in service.cameras):
+                raise BrokenPipeError
         if service.failed.is_set() and service.error is not None:
             raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
         frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)

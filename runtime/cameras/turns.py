@@ -71,10 +71,10 @@ class Turns(Generic[Item]):
             return slot
 
     def leave(self, slot: Slot[Item]) -> None:
-        """Give up `slot`."""
+        """Give up `slot`; may be called more than once."""
         slot.close()
         with self._changed:
-            self._slots.remove(slot)
+            self._slots = [one for one in self._slots if one is not slot]
 
     def take(self) -> tuple[Slot[Item], Item]:
         """The next item with its slot, on which `done` must be called; raises `Ended` after `end`."""

@@ -69,6 +69,18 @@ def test_several_cameras_by_options(tiny_bundle: Path, tmp_path: Path) -> None:
     assert (run.returncode, said.endswith("2 cameras\n")) == (0, True), said
 
 
+def test_a_reader_that_leaves_ends_the_run(tiny_bundle: Path, tmp_path: Path) -> None:
+    source = clip(tmp_path)
+    run = ovs_run("--camera", source, "--camera", source, "--model", tiny_bundle, "--classes", "red", "--json", "-")
+    assert run.stdout is not None
+    assert run.stderr is not None
+    found = json.loads(run.stdout.readline())
+    run.stdout.close()
+    assert found["camera"] in ("camera1", "camera2")
+    assert (run.wait(60), run.stderr.read()) == (141, "")
+    run.stderr.close()
+
+
 def test_a_configuration_that_is_none_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "cameras.toml"
     path.write_text("[cameras.a]\nsource = 1\n")

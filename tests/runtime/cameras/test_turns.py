@@ -88,6 +88,7 @@ def test_readers_wait_for_an_item_and_end() -> None:
     while not found and time.monotonic() < deadline:
         time.sleep(0.005)
     turns.leave(slot)
+    turns.leave(slot)
     slot.put(8)  # of a camera that has left
     turns.end()
     reader.join(5)
