@@ -1,7 +1,7 @@
 """Addresses of cameras and streams as they may be shown: messages, titles and logs are read by others.
 
 An address may hold a password in its user part, in its query, in its path (`/user=admin&password=…`), or in a place
-where it does not belong, because somebody mistyped the address. So nothing is searched for: what is known to be
+where it does not belong, because the address was mistyped. So nothing is searched for: what is known to be
 harmless is kept, and everything else is replaced by `***`.
 """
 

@@ -1,7 +1,7 @@
 """The errors a user can cause or meet. Every message says what was found, what was expected, what to do next.
 
 OvsError                    one line on the terminal, exit code 2
-├── UsageError              an option or a list of classes that makes no sense
+├── UsageError              an impossible option, size or list of classes
 ├── CheckpointError         a training checkpoint that is missing, broken, foreign or unsafe
 ├── BundleError             a bundle that is missing, damaged or of a newer schema
 ├── PlanError               a TensorRT plan that is missing, damaged or foreign, or cannot be built
@@ -28,7 +28,7 @@ from .addresses import redact
 
 
 class OvsError(Exception):
-    """Base of every error that is the user's to mend; `str(error)` is a single line."""
+    """Base of every error that a user can correct; `str(error)` is a single line."""
 
     exit_code = 2
 
@@ -70,7 +70,7 @@ class MissingExtraError(OvsError):
 
 
 class ParityError(OvsError):
-    """An exported artefact computes something else than its source, past the stated bar."""
+    """An artefact differs from its source by more than the acceptance threshold."""
 
     exit_code = 3
 
@@ -137,7 +137,7 @@ def exit_on_error(command: Callable[[], object]) -> None:
 
 
 def end_quietly() -> NoReturn:
-    """Exit as a program that SIGPIPE ends: whoever read standard output has read enough (`| head`)."""
+    """Exit as a program that SIGPIPE ends: the reader of standard output has closed the pipe (`| head`)."""
     _abandon_stdout()
     sys.exit(141)
 

@@ -101,7 +101,7 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 def _recover(target: Path, marker: str) -> None:
-    """Remove temporary folders of `target` that nobody uses; put the old folder back if a kill left nothing else."""
+    """Remove temporary folders of `target` that no process uses; put the old folder back if a kill left nothing else."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}({re.escape(_RETIRED)})?")
     with suppress(OSError):
         found = [Path(entry.path) for entry in os.scandir(target.parent) if pattern.fullmatch(entry.name)]

@@ -1,7 +1,7 @@
 """Geometry of the one resize between a camera frame and the network's fixed input.
 
 The frame is scaled to fit, its aspect ratio kept, and padded at the right and bottom. Geometry travels with the
-tensor, so that whoever holds a label map can take it back to the frame.
+tensor, so that a label map can be mapped back to the frame.
 """
 
 from __future__ import annotations

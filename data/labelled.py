@@ -39,7 +39,7 @@ class LabelledFile:
     """Where a photo and its truth lie."""
 
     image: Path
-    mask: Path | None  # None: a frame of a video that nobody labelled
+    mask: Path | None  # None: a frame of a video without labels
     segments: tuple[tuple[int, TrueSegment], ...] = ()  # where a list beside the masks tells what each id is
     background: Path | None = None  # map of the pixels that are known to show none of the classes
 

@@ -1,4 +1,4 @@
-"""Text that lies beside photos: lists of a split, class lists, annotations. Byte order marks are read, and left out."""
+"""Text files of data sets: lists of a split, class lists, annotations. Byte order marks are understood and removed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class Frame:
     """A picture as a camera gives it."""
 
     image: npt.NDArray[np.uint8]  # (H, W, 3) BGR
-    index: int  # 0 for the source's first frame; those that a live source passed over leave gaps
+    index: int  # 0 for the source's first frame; dropped frames of a live source leave gaps
     time: float  # seconds since the source's first frame: position in a clip, arrival for a camera
     name: str  # plain file stem, unique within the source: what a saved picture of this frame is called
     captured: float = field(default_factory=clock.monotonic)  # time.monotonic() at which the picture was got

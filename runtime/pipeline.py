@@ -107,7 +107,7 @@ class _Line:
         self._taking = threading.Lock()  # of a prepared frame
         self.error: BaseException | None = None
         self.lost: SourceError | None = None  # why a live source ended; frames it gave before are still delivered
-        self.fps: float | None = None  # set by whoever writes to the sinks
+        self.fps: float | None = None  # set by the thread that writes to the sinks
         steps = [self._prepare, *[self._infer] * self.at_once, self._draw]
         if not source.live:
             steps.insert(0, self._capture)
@@ -221,16 +221,16 @@ def run(
     on_frame: Callable[[int], None] | None = None,
     watch: EventWatch | None = None,
 ) -> Summary:
-    """Segment every frame of `source` and hand it to every sink; `on_frame(count)` hears of progress.
+    """Segment every frame of `source` and hand it to every sink; `on_frame(count)` is called after each.
 
     `watch` gives the predictions their tracks and sends events.
 
     `style` may be a function that is asked once per frame. The sinks are called in this thread.
 
     Ends with the source, after `max_frames`, when a sink asks to, or on SIGINT or SIGTERM: then the outputs are
-    complete. Ends with an error from any part: then the source is closed first, so that nothing waits for a reader
-    that is gone, and the sinks leave nothing behind. Only a camera that is lost on the way leaves what it gave,
-    since nobody can record that again, before its error is raised.
+    complete. Ends with an error from any part: then the source is closed first, so that no thread waits for a reader
+    that has ended, and the sinks leave nothing behind. Only what a lost camera delivered is kept, because it cannot be
+    recorded again; then its error is raised.
     """
     recent: deque[float] = deque(maxlen=_RECENT + 1)
     frames = 0

@@ -1,4 +1,4 @@
-"""Times of several things side by side, on machines that are never quite at rest."""
+"""Times of several things side by side, on machines whose load varies."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ STANDARD = set(sys.stdlib_module_names)
 
 
 def _imports(path: Path) -> set[str]:
-    """Absolute names of all modules that a file imports, wherever in it; relative imports are resolved by path."""
+    """Absolute names of all modules that a file imports, wherever in it; relative imports are resolved by path.
+
+    Of `from .x import y`, both `x` and `x.y`: `y` may be a module.
+    """
     package = ("ovs_edge", *path.relative_to(ROOT).parts[:-1])
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -48,7 +52,8 @@ def _imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            found.add(".".join((*base, *(node.module.split(".") if node.module else ()))))
+            module = ".".join((*base, *(node.module.split(".") if node.module else ())))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return found
 
 
@@ -109,6 +114,39 @@ def test_folders_stay_small() -> None:
     assert {package: count for package, count in counts.items() if count > 14} == {}
 
 
+def test_every_import_of_ours_names_a_file() -> None:
+    """So editors follow it by path, without an installation."""
+    missing = []
+    for folder in ("api", "tests", "examples", *FOLDERS):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            package = ("ovs_edge", *path.relative_to(ROOT).parts[:-1])
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names = [
+                        ".".join(
+                            (
+                                *package[: len(package) - node.level + 1 if node.level else 0],
+                                *filter(None, [node.module]),
+                            )
+                        )
+                    ]
+                else:
+                    continue
+                missing += [f"{path.relative_to(ROOT)}: {name}" for name in names if not _is_file_or_theirs(name)]
+    assert missing == []
+
+
+def _is_file_or_theirs(name: str) -> bool:
+    first, *rest = name.split(".")
+    if first not in ("ovs_edge", "support"):
+        return True
+    root = ROOT / "tests" / "support" if first == "support" else ROOT
+    place = root.joinpath(*rest) if rest else ROOT / "api"
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
 def test_no_import_cycle() -> None:
     """Also none of imports inside functions or for type checkers alone."""
     modules = {
@@ -124,9 +162,30 @@ def test_no_import_cycle() -> None:
 
 def test_public_classes_have_names_of_their_own() -> None:
     places: dict[str, list[str]] = {}
-    for folder in FOLDERS:
-        for path in (ROOT / folder).rglob("*.py"):
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    for path, tree in _trees():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def _trees() -> Iterator[tuple[str, ast.Module]]:
+    """Path and syntax tree of every module of the package."""
+    for folder in ("api", *FOLDERS):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_functions_take_at_most_eight_parameters() -> None:
+    many = {
+        f"{path}: {node.name}": count
+        for path, tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (count := len(_parameters(node.args))) > 8
+    }
+    assert many == {}
+
+
+def _parameters(arguments: ast.arguments) -> list[ast.arg]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return [argument for argument in named if argument.arg not in ("self", "cls")]

@@ -1,4 +1,4 @@
-"""One run over several processes: who I am, sums over all, norms that see the whole batch.
+"""One run over several processes: ranks, sums over all processes, norms over the whole batch.
 
 Started by `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK. Without it everything here is the identity, so that
 the rest of the training needs no special case.

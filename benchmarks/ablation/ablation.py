@@ -9,6 +9,7 @@ photos of all data sets are for training. A finished run is not repeated, an int
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,9 @@ from ...segmenter.config import preset
 from ...segmenter.model import SegmenterModel
 from ...segmenter.text.encoder import TorchTextEncoder, load_text_encoder
 from ...training.choices import NamesMode
+from ...training.distillation.clip_dense import ClipDenseTeacher
 from ...training.distillation.region_cache import RegionVectors, teach_regions
-from ...training.distillation.teachers import load_teacher
+from ...training.distillation.teachers import Teacher, load_teacher
 from ...training.losses.losses import LossOptions
 from ...training.losses.objectives import TrainableModel
 from ...training.options import TrainOptions
@@ -150,11 +152,11 @@ def run_ablation(
     material = prepare(options)
     photos = {dataset.name: len(dataset) for dataset, _ in material.train}
     on_run(f"{sum(photos.values())} photos to train on, {len(material.test)} to evaluate")
-    # Before the runs, so that they do not all encode the regions at the same time.
-    _region_vectors(options, material, load_text_encoder(preset("mini").text))
     # Seed by seed: an interrupted ablation has all arms of the finished seeds.
     wanted = [(arm, seed) for seed in seeds for arm in arms]
     missing = [(arm, seed) for arm, seed in wanted if not (_place(options, arm, seed) / RESULT).is_file()]
+    if any(arm is not Arm.PLAIN for arm, _ in missing):
+        _region_vectors(options, material)  # before the runs, so that they do not all encode the regions at once
     for result in _spread(options, missing, jobs):
         on_run(_line(result))
     runs = [_result(_place(options, arm, seed) / RESULT) for arm, seed in wanted]
@@ -189,7 +191,7 @@ def run_one(options: AblationOptions, arm: Arm, seed: int) -> RunResult:
         warmup=max(1, options.steps // 10), validate_every=max(1, options.steps // 4), workers=0,
         names=NamesMode.DRAW if arm.diversified else NamesMode.PLAIN, average=0.99,
     )  # fmt: skip
-    regions = None if arm is Arm.PLAIN else _region_vectors(options, material, encoder)
+    regions = None if arm is Arm.PLAIN else _region_vectors(options, material)
     trainer = Trainer(
         model, encoder, material.train, [], place, recipe, losses_of(arm, options), TrainerContext(regions=regions)
     )
@@ -250,9 +252,14 @@ _FIGURES = (
 )  # fmt: skip
 
 
-def _region_vectors(options: AblationOptions, material: AblationData, encoder: TorchTextEncoder) -> RegionVectors:
+def _region_vectors(options: AblationOptions, material: AblationData) -> RegionVectors:
     datasets = [dataset for dataset, _ in material.train]
-    return teach_regions(load_teacher(options.teacher, encoder), datasets, Path(options.folder) / "regions")
+    return teach_regions(_teacher(options.teacher), datasets, Path(options.folder) / "regions")
+
+
+@functools.lru_cache(maxsize=1)  # it encodes a thousand names
+def _teacher(name: str) -> Teacher | ClipDenseTeacher:
+    return load_teacher(name, load_text_encoder(preset("mini").text))
 
 
 def _place(options: AblationOptions, arm: Arm, seed: int) -> Path:

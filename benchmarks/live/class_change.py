@@ -156,7 +156,7 @@ async def _watch(
 
 async def _change(
     session: aiohttp.ClientSession,
-    live: aiohttp.ClientWebSocketResponse,
+    live: aiohttp.ClientWebSocketResponse[Any],
     entries: list[str],
     headers: list[dict[str, Any]],
 ) -> float:
@@ -173,7 +173,7 @@ async def _change(
 
 
 async def _frames(
-    live: aiohttp.ClientWebSocketResponse, headers: list[dict[str, Any]], enough: Callable[[], bool]
+    live: aiohttp.ClientWebSocketResponse[Any], headers: list[dict[str, Any]], enough: Callable[[], bool]
 ) -> None:
     """Receive frames, as the page does, until `enough`."""
     while True:

@@ -1,4 +1,4 @@
-"""WordNet's noun files, as far as synonyms need them: senses of a word, their lemmas, glosses and nearest kin.
+"""WordNet's noun files, as far as synonyms need them: senses of a word, their lemmas, glosses and nearest relatives.
 
 Formats: wndb(5WN) and senseidx(5WN) of the WordNet 3.0 manual. Miller, "WordNet: A Lexical Database for English", 1995.
 """

@@ -1,1 +1,1 @@
-"""Readers of published and own data sets, one module each; `registry` lists them."""
+"""Readers of published and own data sets, one module each; `data/photo_sets.py` and `data/video_sets.py` list them."""

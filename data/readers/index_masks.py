@@ -6,7 +6,7 @@
       masks/{train,val}/NAME.png       class index, 255 = not labelled; also .bmp, .tif, .gif; 1 to 16 bits
       background/{train,val}/NAME.png  optional, non-zero = none of the classes
 
-In `masks/` a pixel that shows none of the classes is 255, like one that nobody labelled; only the map tells which.
+In `masks/` a pixel that shows none of the classes is 255, like an unlabelled one; only the map tells which.
 """
 
 from __future__ import annotations

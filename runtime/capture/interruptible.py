@@ -1,4 +1,4 @@
-"""Waiting for what may never answer: opening a pipe, a silent server, a driver that hangs."""
+"""Blocking calls that Ctrl-C can interrupt: opening a pipe, a server that does not answer, a driver that hangs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class _Call(Generic[Result]):
-    """A call in a thread of its own, which nobody may be waiting for any more."""
+    """A call in a thread of its own; its caller may have stopped waiting for it."""
 
     def __init__(self, function: Callable[[], Result], discard: Callable[[Result], None]) -> None:
         self._function = function
@@ -24,7 +24,7 @@ class _Call(Generic[Result]):
     def run(self) -> None:
         try:
             result = self._function()
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             self.error = error
         else:
             with self._lock:

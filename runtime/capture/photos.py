@@ -26,7 +26,7 @@ Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
     """Decode a file to (H, W, 3) uint8 BGR, turned upright; grey, 16-bit and alpha are converted.
 
-    `warn` is told where the values of a picture of more than 8 bits are stretched to be seen at all.
+    `warn` is called where the values of a picture of more than 8 bits are stretched to the visible range.
     Raises `SourceError` for what is no picture, or is cut short: decoders fill the missing part with grey.
     """
     try:

@@ -54,7 +54,7 @@ def open_source(
     Recordings: a photo, a folder or glob of photos, a video file or its http address, "-" for a video on standard
     input, "demo". Live: a camera ("0", "/dev/video0", "csi://0"), the URL of a stream (`SCHEMES`), "screen://".
     Either of the two takes either kind; only a bare number is a camera's alone. `options` are for live sources.
-    `warn` is told of photos and frames that are skipped because they cannot be decoded.
+    `warn` is called with a line about each photo or frame that is skipped because it cannot be decoded.
 
     The first frame is read here, so that what cannot be read fails before anything is written.
     Raises `UsageError` for both or neither, `SourceError` for what cannot be read.

@@ -66,7 +66,7 @@ class SourceRequest:
     address: str  # as the user wrote it, with any password: only `name` of the source may be shown
     live: bool = False  # asked for as a camera: the newest frame counts, and there is no end
     options: CaptureOptions = field(default_factory=CaptureOptions)
-    warn: Callable[[str], None] = note  # is told of each photo or frame that is skipped
+    warn: Callable[[str], None] = note  # called with a line about each photo or frame that is skipped
 
 
 Opener = Callable[[SourceRequest], Source]

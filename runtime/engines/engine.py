@@ -1,4 +1,4 @@
-"""What a module declares to become an engine: a value of `--provider`, how it opens a bundle, whether it can here.
+"""The declaration of an engine: a value of `--provider`, how it opens a bundle, whether it can be used here.
 
     ENGINE = Engine("mine", open=lambda bundle, options: MySession(bundle.graph(options.precision)))
 
@@ -65,7 +65,7 @@ class Engine:
 
     name: str
     open: Callable[[Bundle, EngineOptions], Session]
-    # Why `--provider auto` passes over this engine, given the options; None: it is used.
+    # Why `--provider auto` skips this engine, given the options; None: it is used.
     obstacle: Callable[[EngineOptions], Obstacle | None] = lambda options: Obstacle("only used when it is named")
     examine: Callable[[], Iterator[Finding]] = _nothing  # for ovs-doctor
     fastest: Callable[[Bundle, EngineOptions], str] = lambda bundle, options: "fp32"  # --precision auto

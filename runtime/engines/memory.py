@@ -1,4 +1,4 @@
-"""A session without an engine: a plain function stands in for the graph, so that the rest can be tested alone."""
+"""A session without an engine: a plain function in place of the graph, so that the rest can be tested alone."""
 
 from __future__ import annotations
 

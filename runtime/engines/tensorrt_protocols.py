@@ -42,7 +42,7 @@ class ILayer(Protocol):
 
 
 class IGridSampleLayer(ILayer, Protocol):
-    """Bilinear sampling, or so one hopes."""
+    """Samples a map at given points; the export needs it bilinear."""
 
     interpolation_mode: Any
 
@@ -68,10 +68,10 @@ class INetworkDefinition(Protocol):
 
 
 class ParserError(Protocol):
-    """One complaint of the parser."""
+    """One error of the parser."""
 
     def desc(self) -> str:
-        """The complaint, in words."""
+        """The message."""
         ...
 
 
@@ -98,7 +98,7 @@ class IOptimizationProfile(Protocol):
 
 
 class ITimingCache(Protocol):
-    """What earlier builds measured."""
+    """Timings that earlier builds measured."""
 
     def serialize(self) -> IHostMemory:
         """The cache as bytes."""
@@ -106,7 +106,7 @@ class ITimingCache(Protocol):
 
 
 class IBuilderConfig(Protocol):
-    """How to build."""
+    """Options of a build."""
 
     builder_optimization_level: int
     profiling_verbosity: Any
@@ -138,7 +138,7 @@ class IBuilderConfig(Protocol):
 
 
 class Builder(Protocol):
-    """Where it begins."""
+    """Makes networks and configurations, and builds engines."""
 
     def create_network(self, flags: int) -> INetworkDefinition:
         """An empty network."""
@@ -158,7 +158,7 @@ class Builder(Protocol):
 
 
 class IExecutionContext(Protocol):
-    """An engine at work."""
+    """Runs an engine."""
 
     profiler: Any
 
@@ -180,7 +180,7 @@ class IExecutionContext(Protocol):
 
 
 class EngineInspector(Protocol):
-    """What an engine is made of."""
+    """Describes an engine's layers."""
 
     def get_engine_information(self, format: Any) -> str:
         """The engine's layers as text."""

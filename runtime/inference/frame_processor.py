@@ -17,7 +17,7 @@ from .prediction import Prediction
 
 @dataclass(frozen=True)
 class ActiveClasses:
-    """The classes in use. Replaced as one value, so that no frame ever sees half a change."""
+    """The classes in use. Replaced as one value, so that no frame is labelled with half a change."""
 
     vocabulary: Vocabulary  # the user's classes, then the background classes if there are any
     shown: int  # number of the user's classes; a label from here on is background

@@ -27,7 +27,7 @@ class FoundSink:
         return True
 
     def idle(self, picture: npt.NDArray[np.uint8] | None, status: Status) -> bool:
-        """Only photos are told of."""
+        """Nothing to print while no frame comes."""
         return True
 
     def finish(self) -> None:

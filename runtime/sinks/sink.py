@@ -54,7 +54,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Holding(Protocol):
-    """What a sink has besides that may keep a frame for as long as somebody looks at it."""
+    """Also implemented by a sink that can keep a frame on display, such as a window that shows photos."""
 
     @property
     def holds(self) -> bool:
@@ -69,7 +69,7 @@ class SinkRequest:
     target: str  # as the user wrote it
     source: Source  # whose frames it will get
     overwrite: bool = False  # whether what is there, and was not written by this program, may be replaced
-    warn: Callable[[str], None] = note  # is told what the output cannot hold
+    warn: Callable[[str], None] = note  # called with a line about what the output cannot store
 
 
 Opener = Callable[[SinkRequest], Sink]

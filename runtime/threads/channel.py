@@ -89,7 +89,7 @@ class Channel(Generic[Item]):
             self._filled.notify_all()
 
     def cancel(self) -> None:
-        """Deliver nothing more; whoever waits gets `Ended`."""
+        """Deliver nothing more; calls that wait raise `Ended`."""
         with self._lock:
             self._cancelled = True
             self._items.clear()

@@ -57,7 +57,7 @@ class TextEncoder:
         self._cache = VectorCache(key, self._spec.dim, cache_folder, bundled, keep=keep)
 
     def encode(self, names: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Floats:
-        """Unit vectors (N, D) of `names`. `progress(done, total)` is told how many prompts are encoded.
+        """Unit vectors (N, D) of `names`. `progress(done, total)` is called with the number of prompts encoded.
 
         Raises `BundleError` when the encoder or the tokenizer does not do what the manifest says.
         """

@@ -1,4 +1,4 @@
-"""Our own models without queries. Nobody publishes such files; a `model.pt` of ovs-train names its family."""
+"""Our own models without queries. No published files have this layout; a `model.pt` of ovs-train names its family."""
 
 from __future__ import annotations
 

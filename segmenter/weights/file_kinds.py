@@ -1,4 +1,4 @@
-"""What a file is that was given as a checkpoint and is none: a failed download, a pointer, an archive."""
+"""What a file is that was given as a checkpoint but is not one: a failed download, a pointer, an archive."""
 
 from __future__ import annotations
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-
-def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from ovs_edge.benchmarks.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True, timeout=300
-    )
+from ovs_edge.benchmarks.cli import main
 
 
-def test_depth_command_compares_engines(tmp_path: Path) -> None:
+def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """The exit code of the command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["ovs-bench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+@pytest.mark.slow
+def test_depth_command_compares_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "depth.json"
-    done = _bench("depth", "mini", "--layers", "2,9", "--size", "96x64", "--runs", "2", "-o", str(output))
-    assert done.returncode == 0, done.stderr
+    assert (
+        _bench(monkeypatch, "depth", "mini", "--layers", "2,9", "--size", "96x64", "--runs", "2", "-o", str(output))
+        == 0
+    )
     rows = json.loads(output.read_text())["depth"]
     (row,) = rows  # nine layers it has not
     assert row["decoder_layers"] == 2
@@ -36,8 +41,10 @@ def test_depth_command_compares_engines(tmp_path: Path) -> None:
         (["depth", "nothing.pt"], "no preset 'nothing.pt'"),
     ],
 )
-def test_impossible_requests_are_one_line(tiny_bundle: Path, arguments: list[str], words: str) -> None:
-    done = _bench(*(part.format(bundle=tiny_bundle) for part in arguments))
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert words in done.stderr
+def test_impossible_requests_are_one_line(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _bench(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    assert len(error.strip().splitlines()) == 1, error
+    assert words in error

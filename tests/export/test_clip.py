@@ -42,6 +42,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bundle(weights: Path, tmp_path: Path) -> None:
     """The default recipe with windows: parity is judged by the export itself, then the runtime is asked."""
     notes: list[str] = []
@@ -72,6 +73,7 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
         assert prediction.labels.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

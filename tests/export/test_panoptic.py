@@ -23,6 +23,7 @@ from ovs_edge.segmenter.text.clip_text import ClipText
 SIZE = (64, 96)
 
 
+@pytest.mark.slow
 def test_a_panoptic_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     model = small_model("gkc")
     state = published_file(model, ClipText(model.config.text).state_dict())

@@ -126,7 +126,9 @@ def test_names_of_the_layouts(loaded: Loaded) -> None:
     assert any(name.startswith(decoder_layout(model.config.family).text_prefix) for name in known)
 
 
+@pytest.mark.slow
 @needs_reference
+@pytest.mark.nightly
 def test_onnx(loaded: Loaded, tmp_path: Path) -> None:
     model, _, cases = loaded
     model.use_formulation("gridsample")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -111,15 +113,32 @@ def runs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     two.mkdir()
     torch.manual_seed(0)
     torch.save(torch.randn(4, 3, 5, 6) * 3 + 1, two / "whole.pt")
-    for command, output in (([sys.executable], one), (SEVERAL, two)):
-        result = subprocess.run(
-            [*command, str(script), str(shapes), str(output)],
-            check=False, capture_output=True, text=True, timeout=500, env=_environment(),
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
+    port = _free_port()
+    processes = []
+    for rank in range(2):  # what torchrun would set, without its own process
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = _environment() | {name: str(value) for name, value in ranks.items()}
+        command = [sys.executable, str(script), str(shapes), str(two)]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+    threads = torch.get_num_threads()
+    try:
+        with pytest.MonkeyPatch.context() as patch:  # meanwhile the same in this process
+            patch.setattr(sys, "argv", [str(script), str(shapes), str(one)])
+            runpy.run_path(str(script))
+    finally:
+        torch.set_num_threads(threads)
+        ends = [(process.communicate(timeout=500)[1], process.returncode) for process in processes]
+    assert [code for _, code in ends] == [0, 0], ends
     return one, two
 
 
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.slow
 def test_two_processes_reach_the_losses_of_one(runs: tuple[Path, Path]) -> None:
     """With the same photos a step. The first step differs by the order of sums alone: 1e-5 of each term. Later ones by
     what AdamW makes of it, which takes the sign of a gradient where it is nearly zero: 1e-3."""
@@ -160,6 +179,7 @@ def test_shared_statistics_are_those_of_the_whole_batch(runs: tuple[Path, Path])
         assert float(part["count"]) == 0.5  # one item in all, over two processes
 
 
+@pytest.mark.slow
 def test_a_killed_process_stops_all_with_one_message(shapes: Path, tmp_path: Path) -> None:
     command = [
         *SEVERAL, "-m", "ovs_edge.training.cli", "--data", str(shapes), "-o", str(tmp_path / "run"), "--batch", "2",

@@ -74,7 +74,7 @@ class ClipDenseFeatures:
 class ClipDenseTeacher:
     """Vectors of regions: the mean of the dense features under each class's pixels.
 
-    A model that speaks with the text tower of the same CLIP takes them as they are. For any other, a region is told
+    A model that uses the text tower of the same CLIP takes them as they are. For any other, a region is told
     in words: the mean of the likeliest names' vectors in the model's own space, by probability (Norouzi et al. 2014,
     ConSE).
     """
@@ -148,8 +148,9 @@ class ClipDenseLabels:
 def clip_dense_teacher(
     name: str, encoder: TorchTextEncoder, words: Sequence[str], device: torch.device
 ) -> ClipDenseTeacher:
-    """The teacher `name`, clip-dense:SOURCE, for a model that speaks with `encoder`; `words` tell regions to another
-    space.
+    """The teacher `name`, clip-dense:SOURCE, for a model that uses the text encoder `encoder`.
+
+    `words` describe regions to an encoder of another space.
 
     Raises `UsageError`, `CheckpointError`.
     """

@@ -1,4 +1,4 @@
-"""Recipes: what a run does unless its command line says otherwise."""
+"""Recipes: the default options of a training run."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class PyavCapture:
     """A `Capture` of the stream at a URL."""
 
     def __init__(self, av: Any, url: str, *, rtsp: bool, open_seconds: float, read_seconds: float) -> None:
-        """Raises `SourceError` with the reason alone: whoever asked knows what to call the stream."""
+        """Raises `SourceError` with the reason alone: the caller adds the name of the stream."""
         self._av = av
         options = {"rtsp_transport": "tcp"} if rtsp else {}
         try:

@@ -33,7 +33,7 @@ class VideoSource:
     def __init__(self, place: Path | str, warn: Callable[[str], None] = note) -> None:
         """`place`: a file or a pipe's path, an http address, or "-" for standard input.
 
-        `warn` is told how many frames were skipped, and what is missing. Raises `SourceError`.
+        `warn` is called with the number of frames skipped, and with what is missing. Raises `SourceError`.
         """
         place = os.fspath(place)
         self.name = "standard input" if place == STDIN else redact_address(place)

@@ -38,4 +38,4 @@ class VideoFormat:
     fps: float  # nominal rate of the pictures
     live: bool  # a recording that cannot be made again
     sound: Sound | None  # to be copied into it
-    warn: Callable[[str], None]  # is told what it will lack
+    warn: Callable[[str], None]  # called with what the file will lack

@@ -46,7 +46,7 @@ class VideoSink:
         sound: Sound | None = None,
         warn: Callable[[str], None] = note,
     ) -> None:
-        """`fps` is the nominal rate of the frames; their own times count. `warn` is told what the file will lack."""
+        """`fps` is the nominal rate of the frames; their own times count. `warn` is called with what the file will lack."""
         self.place: str | None = str(path)
         self.frames = 0  # pictures written
         self._live = live

@@ -81,6 +81,7 @@ def test_arms_differ_in_the_terms_they_add(options: AblationOptions) -> None:
     assert len(common) == 1
 
 
+@pytest.mark.slow
 def test_runs_are_evaluated_kept_and_not_run_again(options: AblationOptions) -> None:
     lines: list[str] = []
     first = run_ablation(options, (Arm.PLAIN, Arm.BOTH), [0], 1, lines.append)

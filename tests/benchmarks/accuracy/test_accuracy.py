@@ -252,6 +252,7 @@ def _exported(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_line_from_the_checkpoint_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -171,6 +171,7 @@ def test_the_default_bundle_builds_in_fp16(tmp_path: Path) -> None:
     assert _products(built.layers)["CONVOLUTION"] == {"float16"}
 
 
+@pytest.mark.slow
 def test_int8_is_where_the_calibration_report_says_and_nowhere_else(tmp_path: Path) -> None:
     file, named, left_out = _calibrated()
     path = _file(tmp_path, "calibrated", "gridsample", onnx.load(file))
@@ -185,6 +186,7 @@ def test_int8_is_where_the_calibration_report_says_and_nowhere_else(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formulation", _FORMULATIONS)
 def test_the_r50_shape_builds_in_fp16(tmp_path: Path, formulation: str) -> None:
     path = _file(tmp_path, "r50", formulation, _r50_fp16())

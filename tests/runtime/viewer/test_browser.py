@@ -18,7 +18,10 @@ from ovs_edge.runtime.interaction import Interaction
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.viewer.sink import WebOptions, WebSink
 
-pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium here; on Debian: apt-get install chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here; on Debian: apt-get install chromium"),
+]
 
 CHIPS = "[...document.querySelectorAll('#classes .name span:first-child')].map((name) => name.textContent).join()"
 FOCUS = "document.activeElement.getAttribute('aria-label') || document.activeElement.id || document.activeElement.textContent"

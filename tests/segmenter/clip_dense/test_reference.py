@@ -51,7 +51,10 @@ class _Outputs(nn.Module):
 
 @needs_reference
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [*(pytest.param(*case, marks=pytest.mark.nightly) for case in CASES[:2]), CASES[2]],  # the default recipe always
+)
 def test_onnx(recipe: DenseRecipe, kind: str, tmp_path: Path) -> None:
     model, case = reference_clip(recipe=recipe, windows=kind == "slide"), reference_case(recipe.value)
     image = torch.from_numpy(case["resized"]).permute(2, 0, 1)[None].float()
