@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from ovs_edge.export.export_bundle import export_bundle
     from ovs_edge.runtime.capture.registry import open_source
     from ovs_edge.runtime.frame import Frame
-    from ovs_edge.runtime.inference.prediction import Prediction
+    from ovs_edge.runtime.inference.interop import to_coco, to_detections
+    from ovs_edge.runtime.inference.prediction import Prediction, Region, Segment
+    from ovs_edge.runtime.inference.refinement import Refinement
     from ovs_edge.runtime.segmenter import Segmenter
 
     __version__: str
@@ -59,16 +61,26 @@ _PLACES = {  # public name -> (module, name in it)
     **{name: (".bundle.errors", name) for name in _ERRORS},
     "Frame": (".runtime.frame", "Frame"),
     "Prediction": (".runtime.inference.prediction", "Prediction"),
+    "Refinement": (".runtime.inference.refinement", "Refinement"),
+    "Region": (".runtime.inference.prediction", "Region"),
+    "Segment": (".runtime.inference.prediction", "Segment"),
     "Segmenter": (".runtime.segmenter", "Segmenter"),
     "export_bundle": (".export.export_bundle", "export_bundle"),
     "open_source": (".runtime.capture.registry", "open_source"),
+    "to_coco": (".runtime.inference.interop", "to_coco"),
+    "to_detections": (".runtime.inference.interop", "to_detections"),
 }
 
 __all__ = [  # noqa: RUF022 - the order in which a reader meets them
     "Segmenter",
     "Prediction",
+    "Region",
+    "Segment",
+    "Refinement",
     "Frame",
     "open_source",
+    "to_detections",
+    "to_coco",
     "export_bundle",
     "OvsError",
     "UsageError",

@@ -8,8 +8,7 @@ import sys
 import cv2
 import supervision
 
-from ovs_edge import Segmenter
-from ovs_edge.runtime.inference.interop import to_detections
+from ovs_edge import Segmenter, to_detections
 
 
 def main(photo: str, classes: str, output: str) -> None:

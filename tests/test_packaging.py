@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import ovs_edge
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -88,6 +90,14 @@ def test_the_shared_artefact_needs_numpy_and_nothing_else() -> None:
 def test_console_scripts_exist(command: str, target: str) -> None:
     module, function = target.split(":")
     assert callable(getattr(importlib.import_module(module), function)), command
+
+
+def test_public_names_resolve_and_editors_see_them() -> None:
+    assert all(getattr(ovs_edge, name) is not None for name in ovs_edge.__all__)
+    tree = ast.parse((ROOT / "api" / "__init__.py").read_text(encoding="utf-8"))
+    (typed,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    names = {alias.name for node in typed.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names | {"__version__"} == set(ovs_edge.__all__)
 
 
 def test_every_dependency_has_its_reason() -> None:
