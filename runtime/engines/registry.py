@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from ...bundle.bundle import Bundle
     from .session import Session
 
-# Value of --provider -> module:name of its `Engine`; `--provider auto` takes the first that can be used.
-ENGINES = {
+# Value of --provider -> module:name of its `Engine`, or the `Engine` itself; `--provider auto` takes the first that can be
+# used. A module is imported, and its packages are needed, only when its engine is asked about.
+ENGINES: dict[str, str | Engine] = {
     "cuda": ".onnx_runtime:CUDA",
     "cuda-graphs": ".onnx_runtime:CUDA_GRAPHS",
     "cpu": ".onnx_runtime:CPU",
@@ -31,9 +32,16 @@ def providers() -> tuple[str, ...]:
 
 def engines() -> Iterator[Engine]:
     """Every engine, in the order in which `auto` tries them. Their packages need not be installed."""
-    for entry in ENGINES.values():
-        module, name = entry.split(":")
-        yield getattr(import_module(module, __package__), name)
+    yield from map(_load, ENGINES)
+
+
+def _load(name: str) -> Engine:
+    entry = ENGINES[name]
+    if isinstance(entry, Engine):
+        return entry
+    module, _, attribute = entry.partition(":")
+    engine: Engine = getattr(import_module(module, __package__), attribute)
+    return engine
 
 
 def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Session:
@@ -56,7 +64,7 @@ def resolve(bundle: Bundle, options: EngineOptions) -> tuple[Engine, EngineOptio
     if options.provider not in providers():
         raise UsageError(f"the provider is {options.provider!r}, expected one of: {', '.join(providers())}")
     name = "tensorrt" if options.plan is not None else options.provider
-    engine = _first_usable(options) if name == AUTO else next(found for found in engines() if found.name == name)
+    engine = _first_usable(options) if name == AUTO else _load(name)
     precision = engine.fastest(bundle, options) if options.precision == AUTO else options.precision
     return engine, replace(options, provider=engine.name, precision=precision)
 
