@@ -15,6 +15,12 @@ from .video.options import VideoOptions
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
+
+@app.callback()
+def bench() -> None:
+    """Measure accuracy, speed, video consistency and live behaviour; results are JSON files and tables."""
+
+
 # Every command imports its work when it runs: --help must not wait for OpenCV or torch.
 
 

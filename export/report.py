@@ -64,7 +64,8 @@ def show_bundle(console: Console, path: Path, manifest: Manifest, seconds: float
 def _design(graph: GraphSpec) -> str:
     clip = graph.clip_dense
     if clip is None:
-        return f"{graph.decoder_layers} decoder layers, {graph.masks} masks, {graph.msda}"
+        layers = f"{graph.decoder_layers} decoder layers, {graph.masks} masks, {graph.msda}"
+        return layers if graph.decoder_layers else "without queries"
     windows = "sliding windows" if clip.windows else "one pass"
     refinement = "" if clip.refinement == "none" else f", {clip.refinement} refinement"
     return f"{clip.recipe}, {windows}{refinement}, temperature {clip.temperature:g}"

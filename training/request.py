@@ -128,7 +128,7 @@ class TrainRequest:
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of crops, names and sampling. [default: 0]")] = None
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read photos.")] = None
     threads: Annotated[int | None, typer.Option(min=0, help="CPU threads; 0: torch's choice. [default: 0]")] = None
-    device: Annotated[Device | None, typer.Option(help="[default: cpu]")] = None
+    device: Annotated[Device | None, typer.Option(help="Device to train on. [default: cpu]")] = None
     resume: Annotated[
         bool,
         typer.Option(

@@ -21,7 +21,7 @@ from support import exported
 from support.tiny_bundle import build
 
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.export import bundle_writer
+from ovs_edge.export import bundle_writer, draft
 from ovs_edge.export.cli import main
 from ovs_edge.export.draft import plain
 from ovs_edge.runtime.segmenter import Segmenter
@@ -101,6 +101,7 @@ def test_nothing_is_published_past_the_bar(command: Command, monkeypatch: pytest
     bias = next(entry for entry in graph.graph.initializer if entry.name.endswith("mask_embed.layers.2.bias"))
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.1), bias.name))
     monkeypatch.setattr(bundle_writer, "export_segmenter", lambda model, options: graph)
+    monkeypatch.setattr(draft, "export_text", lambda encoder, precision: exported.text_onnx())
     there = build(command.folder / "there.ovs")
     command.refuses("differs from its checkpoint", exported.checkpoint(), "--size", "96x64", "-o", there, code=3)
 
@@ -207,6 +208,7 @@ def test_unknown_options_exit_with_2_too(command: Command) -> None:
 def test_a_disk_that_fills_up(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = copy.deepcopy(exported.mini_onnx())
     monkeypatch.setattr(bundle_writer, "export_segmenter", lambda model, options: graph)
+    monkeypatch.setattr(draft, "export_text", lambda encoder, precision: exported.text_onnx())
     checkpoint = exported.checkpoint()
     limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, most))  # less than a graph

@@ -19,9 +19,11 @@ from torch import nn
 from ovs_edge.export.bundle_writer import export_segmenter
 from ovs_edge.export.options import ExportOptions, ExportRequest, resolve
 from ovs_edge.export.parity_photos import photo_inputs
+from ovs_edge.export.text_encoder.graph import export_text
 from ovs_edge.segmenter.checkpoint import load_checkpoint, save_checkpoint
 from ovs_edge.segmenter.config import SegmenterConfig, preset
 from ovs_edge.segmenter.model import SegmenterModel
+from ovs_edge.segmenter.text.encoder import load_text_encoder
 
 SIZE = (64, 96)  # height, width of the small exports
 VOCABULARY = [["sky"], ["road", "street"], ["cat"], ["person", "pedestrian"], ["building"]]
@@ -101,6 +103,12 @@ def mini() -> SegmenterModel:
 def mini_onnx() -> onnx.ModelProto:
     """Its graph at `SIZE`; shared, so change nothing."""
     return export_segmenter(mini(), options(mini().config))
+
+
+@functools.cache
+def text_onnx() -> onnx.ModelProto:
+    """The graph of its text encoder, FP32; shared, so change nothing."""
+    return export_text(load_text_encoder(mini().config.text), "fp32")
 
 
 @functools.cache
