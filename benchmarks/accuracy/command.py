@@ -129,11 +129,12 @@ def run_ask(options: AskOptions) -> int:
 
 
 def _write_sheet(target: Path, segmenter: Segmenter, queries: QuerySet, single: list[Query]) -> None:
-    from .query_sheet import contact_sheet, worst, write_sheet
+    from ..picture_file import write_picture_file
+    from .query_sheet import contact_sheet, worst
 
     sheet = contact_sheet(segmenter, queries, worst(single))
     if sheet is not None:
-        write_sheet(target, sheet)
+        write_picture_file(target, sheet)
         print(f"wrote {target}")
 
 

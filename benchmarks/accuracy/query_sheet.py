@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,6 @@ import numpy.typing as npt
 from ...runtime.draw.overlay import fill
 from ...runtime.opencv import cv2
 from ...runtime.segmenter import Segmenter
-from ...runtime.sinks.staging import Staged, cannot_write
 from .queries import FALSE_ALARM, FOUND, PhotoClasses, Query, QuerySet
 
 _COLUMNS = 6
@@ -19,7 +17,6 @@ _MISSED, _FALSE = 24, 12  # tiles of either kind at most
 _TILE = (240, 180)  # width, height in pixels, without the caption
 _CAPTION = 34  # pixels
 _OPACITY = 0.6
-_QUALITY = 85  # of the JPEG
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 
 Image = npt.NDArray[np.uint8]
@@ -44,21 +41,6 @@ def contact_sheet(segmenter: Segmenter, queries: QuerySet, chosen: Sequence[Quer
     tiles += [blank] * (-len(tiles) % _COLUMNS)
     rows = [np.concatenate(tiles[start : start + _COLUMNS], 1) for start in range(0, len(tiles), _COLUMNS)]
     return np.concatenate(rows, 0)
-
-
-def write_sheet(path: Path, sheet: Image) -> None:
-    """Write the picture in the format that the file's ending names. Raises `SinkError`."""
-    staged = Staged(path)
-    try:
-        _, data = cv2.imencode(path.suffix or ".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        staged.work.write_bytes(data.tobytes())
-    except OSError as error:
-        staged.discard()
-        raise cannot_write(path, error) from error
-    except BaseException:
-        staged.discard()
-        raise
-    staged.commit()
 
 
 def _tile(segmenter: Segmenter, queries: QuerySet, query: Query) -> Image:

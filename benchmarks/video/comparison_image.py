@@ -11,13 +11,12 @@ import numpy.typing as npt
 from ...runtime.draw.overlay import Style, draw, write_lines
 from ...runtime.inference.prediction import Prediction
 from ...runtime.opencv import cv2
-from ...runtime.sinks.staging import Staged, cannot_write
+from ..picture_file import write_picture_file
 from .video import Mode
 
 _FRAMES = 5
 _WIDTH = 360  # pixels of one frame
 _GAP = 4  # pixels between them
-_QUALITY = 80  # of the JPEG
 
 Image = npt.NDArray[np.uint8]
 
@@ -55,19 +54,8 @@ class ComparisonImage:
     def write(self, path: Path) -> None:
         """Write the picture, if there is one. Raises `SinkError`."""
         picture = self.picture()
-        if picture is None:
-            return
-        staged = Staged(path)
-        try:
-            _, data = cv2.imencode(path.suffix or ".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-            staged.work.write_bytes(data.tobytes())
-        except OSError as error:
-            staged.discard()
-            raise cannot_write(path, error) from error
-        except BaseException:
-            staged.discard()
-            raise
-        staged.commit()
+        if picture is not None:
+            write_picture_file(path, picture)
 
 
 def _gain(frames: list[tuple[Image, Prediction, Prediction, int]]) -> float:

@@ -75,7 +75,7 @@ def test_more_threads_than_processors_are_capped_once(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (EngineOptions(provider="tpu"), "expected one of: auto, cpu, cuda, tensorrt"),
+        (EngineOptions(provider="tpu"), "expected one of: auto, cpu, cuda"),
         (EngineOptions(provider="cpu", plan=Path("x")), "leave one of the two out"),
     ],
 )
