@@ -54,7 +54,7 @@ _TABLES = ("model", "web", "defaults", "cameras", *DELIVERY_TABLES)
 class Sharing(str, Enum):
     """How frames of several cameras share a CPU."""
 
-    AUTO = "auto"  # side by side on a CPU: benchmarks/results/cameras.json
+    AUTO = "auto"  # side by side on a CPU; `ovs-bench cameras` compares both
     SIDE_BY_SIDE = "side-by-side"  # as many frames as cores, up to four, at the same time: more frames a second
     ONE_AT_A_TIME = "one-at-a-time"  # all cores on one frame: less time for each
 
