@@ -1,7 +1,7 @@
 """Files with class names: `--classes @FILE`. Each form gives entries as `parse_class_entries` takes them.
 
     text    classes separated by lines or commas, `|` between synonyms, `#` starts a comment line; lines may be numbered
-            one after the other ("0: cat", "1 dog", "2. bird")
+            one after the other ("0: cat", "1 dog", "2. bird"); a name that holds a comma stands in double quotes
     JSON    ["cat", "bike|bicycle"], [["bike", "bicycle"]], {"0": "cat"}, or either under "names" or "classes", or a list
             of objects with a "name", as COCO's "categories"
     YAML    a `names:` list or mapping, as in YOLO's data.yaml
@@ -29,6 +29,7 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NUMBERED = re.compile(r"\s*([0-9]{1,5})\s*(?:[:.)\t]\s*|\s)\s*(\S.*)")
+_ENTRY = re.compile(r'\s*"([^"]*)"\s*(?:,|$)|([^,]+)')
 _YAML_NAMES = re.compile(r"^names[ \t]*:[ \t]*(.*)$", re.MULTILINE)
 _EXPECTED = "expected one class per line, a JSON list, or YAML with names:"
 
@@ -65,7 +66,12 @@ def read_class_entries(path: Path) -> list[str]:
     if names is not None:
         return _from_yaml(text, names, path)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return [entry for line in _without_numbers(lines) for entry in line.split(",")]
+    return [entry for line in _without_numbers(lines) for entry in _split(line)]
+
+
+def _split(line: str) -> list[str]:
+    """The entries of a line; a comma within double quotes separates nothing."""
+    return [quoted or plain for quoted, plain in _ENTRY.findall(line) if quoted or plain]
 
 
 def _without_numbers(lines: list[str]) -> list[str]:

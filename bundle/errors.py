@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from .addresses import redact
 
@@ -78,7 +78,10 @@ class ParityError(OvsError):
 class Terminated(SystemExit):
     """SIGTERM or SIGHUP: everything unwinds as after Ctrl-C, so that nothing half written stays; exit code 128 + n."""
 
+    latest: ClassVar[int] = 0  # number of the latest signal, of which a library may have made an error of its own
+
     def __init__(self, number: int) -> None:
+        Terminated.latest = number
         super().__init__(128 + number)
 
 
@@ -97,7 +100,7 @@ def require(module: str, extra: str) -> ModuleType:
 def was_interrupted(error: BaseException) -> bool:
     """Whether an error came of Ctrl-C: a library written in C that is interrupted while it is imported says
     "initialization failed"."""
-    cause = error.__cause__
+    cause = error.__cause__ or (None if isinstance(error, OvsError) else error.__context__)
     return isinstance(error, KeyboardInterrupt) or (cause is not None and was_interrupted(cause))
 
 
@@ -128,8 +131,15 @@ def exit_on_error(command: Callable[[], object]) -> None:
         sys.exit(130)
     except BrokenPipeError:
         end_quietly()
-    except OSError as error:
-        if not _is_stdout_failure(error):
+    except Exception as error:
+        # Where a signal's exception is raised in the midst of a library written in C, an error of its own may come out.
+        if was_interrupted(error):
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        if Terminated.latest:
+            print("stopped by a signal", file=sys.stderr)
+            sys.exit(128 + Terminated.latest)
+        if not isinstance(error, OSError) or not _is_stdout_failure(error):
             raise
         _abandon_stdout()
         print(f"error: cannot write to standard output ({error.strerror}); free some space", file=sys.stderr)

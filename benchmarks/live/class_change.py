@@ -10,7 +10,6 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -112,16 +111,14 @@ def measure_live(
 
 
 def _ended(run: subprocess.Popen[str]) -> str:
-    """What a run that is interrupted now wrote on stderr; raises `SourceError` for one that does not end."""
-    run.send_signal(signal.SIGINT)
+    """What a run that is ended now wrote on stderr; raises `SourceError` for one that does not end."""
+    run.terminate()  # a shell in the background has Ctrl-C ignored, also for this child
     try:
         return run.communicate(timeout=_TIMEOUT)[1]
     except subprocess.TimeoutExpired as error:
         run.kill()
         run.communicate()
-        raise SourceError(
-            f"ovs-run did not end within {_TIMEOUT:.0f} seconds of an interrupt; run it by hand"
-        ) from error
+        raise SourceError(f"ovs-run did not end within {_TIMEOUT:.0f} seconds of SIGTERM; run it by hand") from error
 
 
 async def _watch(

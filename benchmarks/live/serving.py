@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -131,7 +130,7 @@ def measure_serving(
 
             load = send_load(url, pictures, lists, clients, minutes * 60, sample)
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()  # where a shell has Ctrl-C ignored, the child would, too
             server.wait(_END)
     threads = ServeOptions(replicas=replicas).threads_each
     agreements = _compare(path, threads, pictures, lists, load.first)

@@ -23,7 +23,8 @@ _TYPES = {
 
 
 def check_graph(path: Path, manifest: Manifest) -> None:
-    """Raise `BundleError` unless the graph at `path` has the manifest's inputs and outputs and finite weights.
+    """Raise `BundleError` unless the graph at `path` is valid ONNX with the manifest's inputs and outputs and finite
+    weights: known operators, each after what it reads.
 
     A fixed size in the graph must be the manifest's. Weights outside the file are refused: they could be any file.
     """
@@ -44,6 +45,10 @@ def check_graph(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: the weight {tensor.name[:80]!r} lies in another file; {_ADVICE}")
         if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16) and not _finite(tensor):
             raise BundleError(f"{path}: the weight {tensor.name[:80]!r} holds NaN or infinite values; {_ADVICE}")
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # ValidationError, or a type of its parser's
+        raise BundleError(f"{path} is no valid ONNX graph ({_first_line(error)}); {_ADVICE}") from error
 
 
 def _check_values(path: Path, values: Iterable[ValueInfoProto], specs: Sequence[TensorSpec], kind: str) -> None:

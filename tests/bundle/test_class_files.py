@@ -25,6 +25,9 @@ def labels(path: Path) -> list[str]:
     ("text", "expected"),
     [
         ("cat\n# none\n\ndog, bird\n", ["cat", "dog", "bird"]),
+        ('"building, edifice"\nroad, "sofa, couch|settee" ,cat\n', ["building, edifice", "road", "sofa, couch", "cat"]),
+        ('0: "a, b"\n1: dog\n', ["a, b", "dog"]),
+        ('5" pipe\n"half, open\nwall "B", door,,\n', ['5" pipe', '"half', "open", 'wall "B"', "door"]),
         ("0: cat\n1: dog\n", ["cat", "dog"]),
         ("1 cat\r\n2 traffic light\r\n", ["cat", "traffic light"]),
         ("0\tcat\n1\tdög\n", ["cat", "dög"]),

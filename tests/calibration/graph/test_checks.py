@@ -41,6 +41,16 @@ def _elsewhere(model: onnx.ModelProto) -> None:
     entry.key, entry.value = "location", "../../etc/passwd"
 
 
+def _unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "Frobnicate"
+
+
+def _reversed(model: onnx.ModelProto) -> None:
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 def test_a_graph_that_fits(bundle: Bundle) -> None:
     check_graph(bundle.graph("fp32"), bundle.manifest)
 
@@ -56,8 +66,10 @@ def test_a_graph_that_fits(bundle: Bundle) -> None:
         (lambda model: _spoil(model, np.nan), "holds NaN or infinite values"),
         (lambda model: _spoil(model, np.inf), "holds NaN or infinite values"),
         (_elsewhere, "lies in another file"),
+        (_unknown_operator, "no valid ONNX graph .*Frobnicate"),
+        (_reversed, "no valid ONNX graph"),
     ],
-    ids=["input", "output", "nan", "inf", "external"],
+    ids=["input", "output", "nan", "inf", "external", "operator", "order"],
 )
 def test_graphs_that_do_not_fit(
     bundle: Bundle, tmp_path: Path, change: Callable[[onnx.ModelProto], None], says: str

@@ -1,0 +1,61 @@
+"""Signals that meet a library written in C: whatever error it makes of them, the command says that it was stopped."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NoReturn
+
+import pytest
+
+from ovs_edge.bundle.errors import BundleError, MissingExtraError, Terminated, exit_on_error, require
+
+
+@pytest.fixture(autouse=True)
+def no_signal_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Terminated, "latest", 0)
+
+
+def _converted(cause: BaseException) -> NoReturn:
+    try:
+        raise cause
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "said"),
+    [(KeyboardInterrupt(), 130, "interrupted\n"), (Terminated(15), 143, "stopped by a signal\n"),
+     (Terminated(1), 129, "stopped by a signal\n")],
+)  # fmt: skip
+def test_an_error_that_a_signal_became(
+    cause: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(cause, Terminated):
+        Terminated(int(str(cause.code)) - 128)  # as its handler makes it; the fixture has forgotten the parameter's
+    with pytest.raises(SystemExit) as ended:
+        exit_on_error(lambda: _converted(cause))
+    assert (ended.value.code, capsys.readouterr().err) == (code, said)
+
+
+def test_an_interrupted_import_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib, "import_module", lambda name: _converted(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        require("onnxruntime", "cpu")
+    monkeypatch.setattr(importlib, "import_module", lambda name: _converted(OSError("no such library")))
+    with pytest.raises(MissingExtraError, match="initialization failed"):
+        require("onnxruntime", "cpu")
+
+
+def test_other_errors_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise ValueError("a fault of this program")
+
+    with pytest.raises(ValueError, match="a fault of this program"):
+        exit_on_error(broken)
+
+    def refused() -> None:
+        raise BundleError("damaged")
+
+    with pytest.raises(SystemExit) as ended:
+        exit_on_error(refused)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: damaged\n")
