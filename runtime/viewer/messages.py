@@ -56,6 +56,7 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
         "recording": recorder.seconds,
         "recordings": list(recorder.made),
         "recording_error": recorder.error,
+        "watch": None if interaction.watch is None else interaction.watch.message(),
     }
 
 

@@ -41,6 +41,7 @@ _FILES = {
     "/edits.js": ("edits.js", "text/javascript"),
     "/grid.js": ("grid.js", "text/javascript"),
     "/live.js": ("live.js", "text/javascript"),
+    "/zones.js": ("zones.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

@@ -10,6 +10,8 @@ The requests, relative to the stream's page:
                   "hidden": ["sky"], "colours": {"person": "#ff8800", "bike": null}}, any of them
   POST region    {"x": 0.5, "y": 0.5}, shares of width and height   the class there, and the other candidates
   POST record    {"on": true}
+  POST places    {"zones": {"door": {"points": [[0.1, 0.2], …], "anchor": "foot"}}, "lines": {…}}       all of them, in
+                 shares of width and height; answers with them, and whether they were saved
   GET  snapshot.jpg, recordings/NAME      files
 """
 
@@ -23,6 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.errors import SinkError, UsageError, require
+from ..events.config import parse_places, places_table
 from ..interaction import Interaction
 from ..sinks.video_files.recorder import Recorder
 from ..status import PLAYING, Status
@@ -68,6 +71,7 @@ class View:
             ("POST", "settings"): self._post_settings,
             ("POST", "region"): self._post_region,
             ("POST", "record"): self._post_record,
+            ("POST", "places"): self._post_places,
         }  # method and path below the page -> what answers
 
     # -- frames, from the thread of the sinks ------------------------------------------------------------------------
@@ -93,7 +97,9 @@ class View:
         """Show how the run is; from any thread, returns at once."""
         self._source = status.source
         # Changes also come from a window and from programs.
-        changes = status.source, self._version, self._interaction.controls.settings, self._recorder.error
+        watch = self._interaction.watch
+        seen = None if watch is None else watch.changes()
+        changes = status.source, self._version, self._interaction.controls.settings, self._recorder.error, seen
         if changes != self._announced and self._broadcast is not None:
             self._announced = changes
             self._broadcast.state_changed()
@@ -245,6 +251,16 @@ class View:
             name = await asyncio.get_running_loop().run_in_executor(None, self._recorder.stop)
         self._sending.state_changed()
         return web.json_response({"recorded": name})
+
+    async def _post_places(self, request: web.Request) -> web.StreamResponse:
+        places = parse_places(await json_body(request))
+        change = self._interaction.set_places  # in a thread: it may write a file
+        saved = await asyncio.get_running_loop().run_in_executor(None, change, places)
+        self._sending.state_changed()
+        watch = self._interaction.watch
+        assert watch is not None
+        file = watch.message()["file"]
+        return web.json_response({**places_table(places), "saved": saved, "file": file})
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 import { editor, labelOf } from "./edits.js";
 import { connect, post, sparkline, themed, throttled } from "./live.js";
+import { zones } from "./zones.js";
 
 const $ = (id) => document.getElementById(id);
 const percent = (share) => (share < 0.001 ? "<0.1 %" : `${(share * 100).toFixed(share >= 0.1 ? 0 : 1)} %`);
@@ -235,6 +236,8 @@ function moveCross(dx, dy) {
   $("cross").hidden = false;
 }
 
+const places = zones({ say, fail, cross: () => cross, moveCross });
+
 picture.addEventListener("click", (event) => {
   const box = picture.getBoundingClientRect();
   cross = { x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height };
@@ -336,6 +339,8 @@ const keys = {
   r: record,
   f: () => $("full").click(),
   p: () => picture.focus(),
+  z: places.drawZone,
+  l: places.drawLine,
   "?": () => $("help").showModal(),
   Escape: closeCard,
 };
@@ -397,6 +402,7 @@ connect({
     showPresets();
     showSettings();
     showRecording();
+    places.told(news.watch);
     if (news.error && news.error !== said && !$("problem").textContent.includes(news.error)) fail(new Error(news.error));
     if (!news.error && $("problem").textContent === said) $("problem").textContent = "";
     said = news.error;
