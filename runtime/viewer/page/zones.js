@@ -52,7 +52,7 @@ export function zones({ say, fail, cross, moveCross }) {
     dragged = places;
     show();
     try {
-      const answer = await post("places", places);
+      const answer = await post("/places", places);
       known = { zones: answer.zones, lines: answer.lines };
       say(told + (answer.saved ? `, saved to ${answer.file}` : ""));
     } catch (error) {

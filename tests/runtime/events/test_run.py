@@ -1,0 +1,70 @@
+"""`ovs-run` with zones and rules, from the command line's options to the file of events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.endless import halves
+
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.options import RunOptions
+from ovs_edge.runtime.run import run
+
+
+def clip(path: Path, frames: int = 20) -> str:
+    """A red and a green half, ten frames a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for _ in range(frames):
+        writer.write(np.ascontiguousarray(halves(240, 320)))
+    writer.release()
+    return str(path)
+
+
+def test_events_tracks_and_zones_of_a_clip(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    zones = tmp_path / "zones.toml"
+    zones.write_text(
+        'camera = "shed"\nrules = ["red in left for 500ms"]\n'
+        '[zones.left]\npoints = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]\nanchor = "centre"\n'
+    )
+    options = RunOptions(
+        classes="red,green",
+        source=clip(tmp_path / "clip.avi"),
+        model=tiny_bundle,
+        zones=zones,
+        rule=("count(green in left) >= 1", "coverage(green in frame) > 40%"),
+        events=str(tmp_path / "events.jsonl"),
+        json=str(tmp_path / "frames.jsonl"),
+        save=str(tmp_path / "out"),
+    )
+    assert run(options) == 0
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    told = {event["rule"]: event for event in events}
+    assert set(told) == {"red in left for 0.5s", "coverage(green) > 40%"}
+    assert told["red in left for 0.5s"]["camera"] == "shed"
+    assert told["red in left for 0.5s"]["kind"] == "started"
+    assert told["red in left for 0.5s"]["seconds"] == pytest.approx(0.9, abs=0.11)
+    lines = [json.loads(line) for line in (tmp_path / "frames.jsonl").read_text().splitlines()]
+    assert "tracks" not in lines[0]
+    assert {(track["id"], track["class"]) for track in lines[-1]["tracks"]} == {(1, "red"), (2, "green")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rule": ("red in attic",)}, "the command line: rule 'red in attic': there is no zone 'attic'"),
+        ({"rule": ("red",)}, "the command line: rule 'red': it ends"),
+        ({"mqtt": "broker"}, "the command line: [mqtt] url is"),
+        ({"events": "-", "json": "-"}, "--events and --json are both standard output"),
+    ],
+)
+def test_bad_options_are_one_clear_line(
+    tiny_bundle: Path, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        run(RunOptions(classes="red", source=clip(tmp_path / "clip.avi", 2), model=tiny_bundle, **changes))  # type: ignore[arg-type]
+    assert said in str(refused.value)
