@@ -96,7 +96,7 @@ def going_on(
 
     def work() -> None:
         try:
-            run(source, segmenter, sinks, lambda: interaction.controls.style)
+            run(source, segmenter, sinks, lambda: interaction.controls.style, watch=interaction.watch)
         except BaseException as error:  # noqa: BLE001 - shown to the test
             errors.append(error)
 

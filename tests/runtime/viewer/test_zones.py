@@ -57,9 +57,9 @@ async def at(page: Page, x: float, y: float) -> tuple[float, float]:
     return box[0] + x * box[2], box[1] + y * box[3]
 
 
-async def mouse(page: Page, kind: str, x: float, y: float) -> None:
+async def mouse(page: Page, kind: str, x: float, y: float, dragging: bool = False) -> None:
     left, top = await at(page, x, y)
-    pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+    pressed = {} if kind == "mouseMoved" and not dragging else {"button": "left", "buttons": 1, "clickCount": 1}
     await page.call("Input.dispatchMouseEvent", type=kind, x=left, y=top, **pressed)
 
 
@@ -107,8 +107,8 @@ def test_a_zone_by_mouse_is_drawn_dragged_renamed_and_saved(tiny_bundle: Path, t
         await page.until("document.querySelectorAll('.handle').length === 4")
         await mouse(page, "mouseMoved", 0.6, 0.7)
         await mouse(page, "mousePressed", 0.6, 0.7)
-        await mouse(page, "mouseMoved", 0.7, 0.8)
-        await mouse(page, "mouseMoved", 0.8, 0.9)
+        await mouse(page, "mouseMoved", 0.7, 0.8, dragging=True)
+        await mouse(page, "mouseMoved", 0.8, 0.9, dragging=True)
         await mouse(page, "mouseReleased", 0.8, 0.9)
         await page.until("document.querySelector('#announce').textContent.startsWith('door step changed, saved to')")
         assert near(watch.places.zones[0].points, [(0.2, 0.2), (0.6, 0.2), (0.8, 0.9), (0.2, 0.7)])
