@@ -105,9 +105,9 @@ def test_a_webhook_that_is_busy_is_asked_again_and_one_that_refuses_is_not(hook:
     assert [json.loads(body)["number"] for _, body in hook.got] == [1, 1, 1, 2, 3]
     assert sender.states[0].dropped == 1
     assert told == [
-        f"webhook {address(hook)}: status 503; events wait on disk",
-        f"webhook {address(hook)}: events arrive again; 2 still wait",
-        f"webhook {address(hook)}: an event is dropped: status 400",
+        f"webhook {address(hook, '')}: status 503; events wait on disk",
+        f"webhook {address(hook, '')}: events arrive again; 2 still wait",
+        f"webhook {address(hook, '')}: an event is dropped: status 400",
     ]
 
 
