@@ -55,14 +55,15 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(command, "run", lambda request: requests.append(request) or 0)
     for call in calls:
         assert CliRunner().invoke(app, call).exit_code == 0, call
-    first, second, third = requests
     out = folder / "out"
-    assert [request.output for request in requests] == [out / f"round-{number}" for number in (1, 2, 3)]
-    weights = ((0.28, 0.08), (0.24, 0.18), (0.20, 0.21))
+    assert [request.output for request in requests] == [out / f"round-{number}" for number in range(1, 6)]
+    weights = ((0.28, 0.08), (0.24, 0.18), (0.20, 0.21), (0.21, 0.18), (0.21, 0.19))
     for request, (voc, msrc) in zip(requests, weights, strict=True):
         assert set(request.data) == {f"{folder}/data/voc:{voc:.2f}", f"{folder}/data/msrc:{msrc:.2f}"}
-    assert (first.start, second.start, third.start) == (None, out / "round-1/model.pt", out / "round-2/model.pt")
-    assert [(request.until, request.steps) for request in requests] == [(2400, 4000), (1700, 3400), (1900, 1900)]
+    starts = [None, *(out / f"round-{number}/model.pt" for number in range(1, 5))]
+    assert [request.start for request in requests] == starts
+    steps = [(2400, 4000), (1700, 3400), (1900, 1900), (2600, 3600), (2300, 2300)]
+    assert [(request.until, request.steps) for request in requests] == steps
     assert {resolve(request)[0].preset for request in requests} == {"dense_mini"}
     assert {request.seed for request in requests} == {3}
 
@@ -74,7 +75,7 @@ def test_a_stopped_script_goes_on_where_it_was(folder: Path) -> None:
     code, calls = _run(folder, "nowhere")
     assert code == 0
     assert calls[0] == ["-o", f"{folder}/out/round-2", "--resume", "--until", "1700"]
-    assert len(calls) == 2
+    assert len(calls) == 4
     assert _run(folder, "nowhere") == (0, [])
 
 

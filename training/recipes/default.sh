@@ -5,7 +5,7 @@
 #
 # DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
 # same command again: finished rounds are skipped, an interrupted one continues from its saved state.
-# The result: ovs-export OUTPUT/round-3/model.pt -o mini.ovs
+# The result: ovs-export OUTPUT/round-5/model.pt -o mini.ovs
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 DATA OUTPUT [options of ovs-train]" >&2; exit 2; }
@@ -42,7 +42,15 @@ clothing_ccp:0.05 people_humanseg:0.05" --steps 4000 "$@"
 train round-2 1700 "voc:0.24 coco_things:0.20 coco_panoptic:0.15 msrc:0.18 camvid:0.11 labelmefacade:0.05
 clothing_ccp:0.04 people_humanseg:0.03" --start "$output/round-1/model.pt" --steps 3400 --lr 7e-4 \
     --validate-every 850 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
-# 3. To the end of a schedule, with more streets and everyday scenes.
+# 3. With more streets and everyday scenes.
 train round-3 1900 "voc:0.20 coco_things:0.17 coco_panoptic:0.14 msrc:0.21 camvid:0.19 labelmefacade:0.04
 clothing_ccp:0.03 people_humanseg:0.02" --start "$output/round-2/model.pt" --steps 1900 --lr 5e-4 \
     --validate-every 950 --balance 0.4 --paste 0.2 --mosaic 0.05 "$@"
+# 4. All stages of the backbone but the first, larger crops.
+train round-4 2600 "voc:0.21 coco_things:0.19 coco_panoptic:0.15 msrc:0.18 camvid:0.17 labelmefacade:0.04
+clothing_ccp:0.03 people_humanseg:0.03" --start "$output/round-3/model.pt" --steps 3600 --lr 6e-4 --crop 256 \
+    --frozen-stages 1 --validate-every 1800 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
+# 5. The same to the end of a schedule.
+train round-5 2300 "voc:0.21 coco_things:0.19 coco_panoptic:0.15 msrc:0.19 camvid:0.16 labelmefacade:0.04
+clothing_ccp:0.03 people_humanseg:0.03" --start "$output/round-4/model.pt" --steps 2300 --lr 5e-4 --crop 256 \
+    --frozen-stages 1 --validate-every 1150 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
