@@ -76,7 +76,7 @@ def test_events_arrive_once_each_in_order_with_states_and_discovery(broker: Brok
 
 
 def kill_under_load(folder: Path, away: float) -> None:
-    """Twenty events a second before, while and after the broker is away for `away` seconds."""
+    """Five events a second before, while and after the broker is away for `away` seconds."""
     broker = Broker(folder / "broker", lasting=True)
     subscriber = Subscriber(broker.port)
     told: list[str] = []
@@ -85,23 +85,23 @@ def kill_under_load(folder: Path, away: float) -> None:
     ended = threading.Event()
 
     def load() -> None:
-        while not ended.wait(0.05):
+        while not ended.wait(0.2):
             sent.append(len(sent) + 1)
             sender.publish([event(sent[-1])])
 
     thread = threading.Thread(target=load)
     thread.start()
     try:
-        until(lambda: len(numbers(subscriber)) >= 20)
+        until(lambda: len(numbers(subscriber)) >= 5)
         broker.kill()
         time.sleep(away)
         before = len(numbers(subscriber))
-        assert len(sent) >= before + 10 * away
+        assert len(sent) >= before + 2 * away
         broker.start()
-        until(lambda: len(numbers(subscriber)) > before + 10 * away, 60)
+        until(lambda: len(numbers(subscriber)) > before + 2 * away, 120)
         ended.set()
         thread.join()
-        until(lambda: len(set(numbers(subscriber))) == len(sent), 60)
+        until(lambda: len(set(numbers(subscriber))) == len(sent), 120)
         # A message whose acknowledgement was lost may come twice: receivers drop an id they have seen.
         found = list(dict.fromkeys(json.loads(payload)["id"] for payload in subscriber.of(EVENTS)))
         assert found == [event(number).id for number in sent]
