@@ -7,6 +7,7 @@ import typer
 from ..runtime.command_line import add_command, run_command
 from .ablation.options import AblationCommand
 from .accuracy.options import AccuracyOptions, AskOptions
+from .examples.options import ExamplesOptions
 from .gpu.options import GpuOptions
 from .live.options import CamerasOptions, LiveOptions, PipelineOptions, ServingOptions, SoakOptions
 from .report.options import ReportOptions
@@ -39,6 +40,13 @@ def ask(options: AskOptions) -> int:
     from .accuracy.command import run_ask
 
     return run_ask(options)
+
+
+def examples(options: ExamplesOptions) -> int:
+    """Classes shown by n examples each, beside the same classes by name: mean IoU over draws of the examples."""
+    from .examples.command import run
+
+    return run(options)
 
 
 def speed(options: SpeedOptions) -> int:
@@ -147,6 +155,7 @@ def report(options: ReportOptions) -> int:
 
 add_command(app, AccuracyOptions, accuracy)
 add_command(app, AskOptions, ask)
+add_command(app, ExamplesOptions, examples)
 add_command(app, SpeedOptions, speed)
 add_command(app, VideoOptions, video)
 add_command(app, ProfileOptions, profile)

@@ -32,9 +32,21 @@ class RunOptions:
         str | None,
         Option(
             help='Classes to look for: "person,bike|bicycle,cup:0.2" (| separates synonyms; :0.2 is a class\'s own '
-            "confidence threshold), or @FILE: classes separated by lines or commas, a JSON list, or "
-            "YAML with names:."
+            "confidence threshold), or @FILE: classes separated by lines or commas, a JSON list, "
+            "YAML with names:, or saved classes (@mugs.npz, also in a list)."
         ),
+    ] = None
+    example: Annotated[
+        tuple[str, ...],
+        Option(
+            metavar="NAME=PHOTO#REGION",
+            help='Show a class instead of naming it: "my mug=photo.jpg#mask.png", "…#x,y,width,height" or "…#x,y" in '
+            "pixels; may be repeated, also for one class.",
+        ),
+    ] = ()
+    save_classes: Annotated[
+        Path | None,
+        Option(help="Save the classes that the run begins with, shown ones with their examples: NAME.npz."),
     ] = None
     sources: Annotated[
         tuple[str, ...],
@@ -281,8 +293,13 @@ class RunOptions:
             raise UsageError(f"--events and --json are both {self.json}; give them two names")
         if self.why is not None:
             parse_point(self.why)
-        if not self.list_names and (self.classes is None) == (self.watch_classes is None):
-            found = "neither" if self.classes is None else "both"
+        if (self.example or self.save_classes) and len(self.camera) > 1:
+            raise UsageError(
+                "--example and --save-classes are for one input; save the classes first: --classes @mugs.npz"
+            )
+        given = sum(value is not None for value in (self.classes, self.watch_classes))
+        if not self.list_names and given != 1 and not (self.example and not given):
+            found = "both" if given else "neither"
             raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
 
     def _refuse_others(self) -> None:
@@ -293,9 +310,11 @@ class RunOptions:
                 raise UsageError(f"{option} is given besides --config, which holds all settings; put it into the file")
 
     @property
-    def class_list(self) -> str:
-        """What `Segmenter.set_classes` takes: the classes, or `@FILE`."""
-        return self.classes if self.classes is not None else f"@{self.watch_classes}"
+    def class_list(self) -> str | None:
+        """What `Segmenter.set_classes` takes: the classes, or `@FILE`; None where they are only shown."""
+        if self.classes is not None or self.watch_classes is None:
+            return self.classes
+        return f"@{self.watch_classes}"
 
     @property
     def inputs(self) -> str | tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from .capture.source import Source
 from .draw.overlay import Style
 from .events.opening import WatchRequest, open_watch
 from .events.watch import EventWatch
+from .examples.command_line import show_examples
 from .inference.explain import nothing_found, why
 from .inference.keyframes import Keyframes
 from .inference.refinement import Refinement
@@ -59,11 +60,7 @@ def run(options: RunOptions) -> int:
         segmenter = closing.enter_context(_load(options, frames))
         if options.why is not None and frames.total != 1:
             raise UsageError("--why is for one photo; name it with --source")
-        with _progress("encoding names") as tell:
-            active = segmenter.set_classes(options.class_list, tell)
-        if warning := many_names(segmenter.manifest, active):
-            note(warning)
-        _note_doubtful(active.readings)
+        _set_first_classes(segmenter, options)
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
@@ -113,6 +110,19 @@ def _list_names(options: RunOptions) -> None:
         print("|".join(entry))
     if not bundle.manifest.training_vocabulary:
         note(f"{bundle.path} lists no names; its text encoder was trained with pictures and takes any")
+
+
+def _set_first_classes(segmenter: Segmenter, options: RunOptions) -> None:
+    """The classes that are named and those that are shown; what the user should know of them is said."""
+    if options.class_list is not None:
+        with _progress("encoding names") as tell:
+            segmenter.set_classes(options.class_list, tell)
+    show_examples(segmenter, options.example)
+    if options.save_classes is not None:
+        segmenter.save_classes(options.save_classes)
+    if warning := many_names(segmenter.manifest, segmenter.active):
+        note(warning)
+    _note_doubtful(segmenter.active.readings)
 
 
 def _note_doubtful(readings: Sequence[Reading]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ from ..bundle.vocabulary import ClassNames
 from .engines.engine import EngineOptions
 from .engines.registry import resolve
 from .engines.session import Session
+from .examples.class_archive import expanded
+from .examples.reader import RegionReader
+from .examples.shown_classes import ShownClasses
+from .examples.takes_examples import TakesExamples
 from .frame import Frame
 from .inference.frame_processor import ActiveClasses, Inferred, Prepared, Smoother
 from .inference.input_image import as_bgr
@@ -27,63 +31,18 @@ from .inference.keyframes import Keyframes
 from .inference.panoptic import Stuff, frame_segments
 from .inference.prediction import NOTHING, Prediction
 from .inference.preprocess import device_resizes, to_frame, to_input
-from .inference.refinement import UNREFINED, Refinement, follow_edges, without_small_regions
+from .inference.refinement import follow_edges, without_small_regions
 from .inference.smoothing import TemporalSmoother
 from .vocabulary.class_vectors import ClassVectors, Encoder, Progress
 from .vocabulary.reading import Reading
-from .vocabulary.sensitivity import Sensitivity
+from .vocabulary.segmenter_options import THRESHOLD, LoadOptions, SegmenterOptions, parse_sensitivity, parse_task
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     ImageLike = npt.NDArray[Any] | str | Path | Any  # Any: a PIL.Image
 
-THRESHOLD = 0.3  # default confidence threshold, where the bundle states none
-
-
-@dataclass(frozen=True)
-class SegmenterOptions:
-    """How a segmenter labels pixels, apart from the engine it runs on."""
-
-    background: str = "auto"  # background classes: "auto" (the trained names), "none", or names such as "wall,floor"
-    threshold: float | None = None  # confidence, 0..1, below which pixels get no label; None: the bundle's, or 0.3
-    task: str = "auto"  # "semantic", "panoptic", or "auto": what the bundle can do
-    stuff: Sequence[str] = ()  # panoptic: classes without instances, besides those that the bundle lists
-    exact_words: bool = False  # leave out-of-vocabulary names as they are (vocabulary/out_of_vocabulary.py)
-    sensitivity: str = "normal"  # "low", "normal" or "high": how readily a class is found (vocabulary/sensitivity.py)
-    refinement: Refinement = UNREFINED  # labels along the frame's edges, small regions; off by default
-
-
-class LoadOptions(TypedDict, total=False):
-    """Further keyword arguments of `Segmenter.load`: those of `SegmenterOptions` and of `EngineOptions`."""
-
-    background: str
-    threshold: float | None
-    task: str
-    stuff: Sequence[str]
-    exact_words: bool
-    sensitivity: str
-    refinement: Refinement
-    plan: str | Path | None
-    force: bool
-    side_by_side: bool
-
-
-def _task(name: str, manifest: Manifest) -> Task:
-    if name == "auto":
-        return manifest.graph.task
-    if name == "semantic":
-        return "semantic"
-    if name == "panoptic":
-        return "panoptic"
-    raise UsageError(f"the task is {name!r}, expected auto, semantic or panoptic")
-
-
-def _sensitivity(name: str) -> Sensitivity:
-    try:
-        return Sensitivity(name)
-    except ValueError as error:
-        raise UsageError(f"the sensitivity is {name!r}, expected low, normal or high") from error
+__all__ = ("Segmenter", "SegmenterOptions")
 
 
 def _of_each(index: npt.NDArray[np.int32], thresholds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | np.float32:
@@ -94,7 +53,7 @@ def _of_each(index: npt.NDArray[np.int32], thresholds: npt.NDArray[np.float32]) 
     return found
 
 
-class Segmenter:
+class Segmenter(TakesExamples):
     """An open-vocabulary segmenter: a session, a text encoder, and the classes in use.
 
     >>> with Segmenter.load() as segmenter:
@@ -103,11 +62,19 @@ class Segmenter:
     """
 
     def __init__(
-        self, manifest: Manifest, session: Session, encoder: Encoder, options: SegmenterOptions | None = None
+        self,
+        manifest: Manifest,
+        session: Session,
+        encoder: Encoder,
+        options: SegmenterOptions | None = None,
+        reader: RegionReader | None = None,
     ) -> None:
-        """Raises `UsageError` for a task that the bundle cannot do."""
+        """Without a `reader` of the bundle no examples can be shown.
+
+        Raises `UsageError` for a task that the bundle cannot do.
+        """
         options = SegmenterOptions() if options is None else options
-        self._task: Task = _task(options.task, manifest)
+        self._task: Task = parse_task(options.task, manifest)
         if self._task == "panoptic" and manifest.graph.task != "panoptic":
             raise UsageError(
                 f"the bundle {manifest.name} gives classes but no segments; make one that does with: "
@@ -122,9 +89,11 @@ class Segmenter:
         self._session = session
         self._device_frames = device_resizes(session)
         self._encoder = encoder
-        sensitivity = _sensitivity(options.sensitivity)
+        sensitivity = parse_sensitivity(options.sensitivity)
+        self._shown = ShownClasses()
+        self._reader = reader
         self._class_vectors = ClassVectors(
-            manifest, encoder, options.background, sensitivity, exact_words=options.exact_words
+            manifest, encoder, options.background, sensitivity, self._shown, exact_words=options.exact_words
         )
         self.threshold = self.default_threshold if options.threshold is None else options.threshold
         self.smoother: Smoother | None = None
@@ -164,7 +133,8 @@ class Segmenter:
         chosen = SegmenterOptions(**rest)
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         found, resolved = resolve(opened, engine)
-        segmenter = cls(opened.manifest, found.open(opened, resolved), TextEncoder(opened, threads), chosen)
+        session, encoder = found.open(opened, resolved), TextEncoder(opened, threads)
+        segmenter = cls(opened.manifest, session, encoder, chosen, RegionReader(opened, threads))
         segmenter.precision = resolved.precision
         return segmenter
 
@@ -211,9 +181,12 @@ class Segmenter:
 
         `classes` is a text as `parse_classes` reads it, `"person,bike|bicycle"` or `"@file"`, or a list of entries:
         `["sofa, couch", "bike|bicycle"]` is two classes, for a list is taken literally except for `|`. `"cup:0.2"` gives
-        a class its own confidence threshold.
+        a class its own confidence threshold. `"@mugs.npz, person"` takes over the classes that `save_classes` wrote; a
+        class of which examples were shown is asked for by its label.
         If it raises, the classes stay as they were. May be called from another thread than `predict`.
         """
+        if isinstance(classes, str):
+            classes = expanded(classes, self._shown, lambda: self.regions.identity, self._manifest.text.dim)
         parsed = self._class_vectors.parse(classes)
         with self._changing:
             return self._activate(parsed, progress)
@@ -243,7 +216,7 @@ class Segmenter:
 
     @sensitivity.setter
     def sensitivity(self, value: str) -> None:
-        chosen = _sensitivity(value)
+        chosen = parse_sensitivity(value)
         with self._changing:
             self._class_vectors.sensitivity = chosen
             if self._active is not None:
@@ -379,6 +352,8 @@ class Segmenter:
         if not self._closed:
             self._closed = True
             self._session.__exit__(None, None, None)
+            if self._reader is not None:
+                self._reader.close()
 
     def __enter__(self) -> Self:
         self._session.__enter__()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import BundleError, SinkError
+from ..examples.tables import example_table
 from ..gpu.tables import gpu_tables
 from .ablation_tables import ablation_table
 from .accuracy_tables import accuracy_table, line_table, sequences_table
@@ -38,6 +39,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy_table,
     "line": line_table,
     "ask": query_table,
+    "examples": example_table,
     "sequences": sequences_table,
     "speed": speed_tables,
     "profile": profile_table,

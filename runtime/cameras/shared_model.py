@@ -16,6 +16,7 @@ from ...models import default_bundle
 from ..engines.engine import EngineOptions
 from ..engines.registry import resolve
 from ..engines.session import RawOutputs, Session
+from ..examples.reader import RegionReader
 from ..inference.refinement import Refinement
 from ..inference.smoothing import STRENGTH, TemporalSmoother
 from ..segmenter import Segmenter, SegmenterOptions
@@ -91,6 +92,7 @@ class SharedModel:
         self._engine = engine.open(bundle, resolved)
         self._session = _SharedSession(self._engine)
         self._encoder = _SharedEncoder(TextEncoder(bundle, config.threads))
+        self._reader = RegionReader(bundle, config.threads)
         self._task = config.task
         self.manifest = bundle.manifest
         self.precision = resolved.precision
@@ -105,7 +107,7 @@ class SharedModel:
         options = SegmenterOptions(
             camera.background, task=self._task, stuff=camera.stuff, exact_words=camera.exact_words
         )
-        segmenter = Segmenter(self.manifest, self._session, self._encoder, options)
+        segmenter = Segmenter(self.manifest, self._session, self._encoder, options, self._reader)
         segmenter.precision = self.precision
         apply_settings(segmenter, camera)
         segmenter.set_classes(camera.classes)
@@ -119,6 +121,7 @@ class SharedModel:
 
     def close(self) -> None:
         """Free the engine."""
+        self._reader.close()
         self._engine.__exit__(None, None, None)
 
 

@@ -36,12 +36,20 @@ _GPU_BUILD = "pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
 
 
 def open_graph(
-    path: Path, threads: int, provider: str = "cpu", *, arena: bool = True, exact: bool = False, graphs: bool = False
+    path: Path,
+    threads: int,
+    provider: str = "cpu",
+    *,
+    arena: bool = True,
+    exact: bool = False,
+    graphs: bool = False,
+    contents: bytes | None = None,
 ) -> Any:
     """An `onnxruntime.InferenceSession` of the file at `path`, on the provider "cpu" or "cuda", there also with CUDA graphs.
 
     `arena` False returns memory to the system after each run: for a graph that runs now and then. `exact` computes INT8
     layers on the rounded values in FP32: without VNNI, x86 adds in 16 bits, where full-range weights run over.
+    `contents` stand in place of the file's.
     """
     ort = require("onnxruntime", "cpu")
     if provider == "cuda" and (problem := cuda_obstacle()) is not None:
@@ -57,7 +65,8 @@ def open_graph(
     if provider == "cuda":
         providers = [(_CUDA_PROVIDER, {**_CUDA_OPTIONS, **({"enable_cuda_graph": "1"} if graphs else {})})]
     try:
-        session = ort.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+        model = str(path) if contents is None else contents
+        session = ort.InferenceSession(model, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # the binding raises a dozen unrelated types
         raise BundleError(f"onnxruntime cannot load {path} ({error}); export the bundle again") from error
     if provider == "cuda" and _CUDA_PROVIDER not in session.get_providers():

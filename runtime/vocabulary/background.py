@@ -155,6 +155,11 @@ class Background:
                 found.setdefault(asked[nearest], []).append(name)
         return found
 
+    def classes_of(self, chosen: Iterable[str]) -> set[str]:
+        """All names of the classes that hold one of `chosen`."""
+        wanted = set(chosen)
+        return {name for entry in self._classes if wanted.intersection(entry) for name in entry}
+
     def nearest(self, vector: npt.NDArray[np.float32]) -> tuple[str, float] | None:
         """The trained name nearest to a name's vector (D,), and their cosine; None where there are too few names."""
         if self._mean is None:

@@ -79,7 +79,7 @@ def packed(names: list[str], vectors: npt.NDArray[np.float32]) -> bytes:
     return contents.getvalue()
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+def read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
     """One array of an `.npz`, if it is no larger than its entry."""
     with archive.open(f"{name}.npy") as stream:
         major, _ = np.lib.format.read_magic(stream)
@@ -100,8 +100,8 @@ def _read(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
             # Compressed, a small file may hold any amount; and an array's header may state any size.
             if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
                 return {}
-            names = json.loads(_array(archive, "names").tobytes())
-            vectors = _array(archive, "vectors")
+            names = json.loads(read_array(archive, "names").tobytes())
+            vectors = read_array(archive, "vectors")
         unique = len(set(names)) == len(names) == len(vectors)
         sound = vectors.dtype == np.float32 and vectors.shape[1:] == (dim,) and np.isfinite(vectors).all()
         if unique and sound and all(isinstance(name, str) for name in names):

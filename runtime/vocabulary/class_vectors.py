@@ -17,10 +17,13 @@ import numpy.typing as npt
 from ...bundle.errors import UsageError
 from ...bundle.manifest import Manifest
 from ...bundle.vocabulary import ClassNames, Vocabulary, parse_class_entries, parse_classes, stack_names
+from ..examples.shown_classes import OWNED, ShownClasses
+from ..examples.text_space import TextSpace
 from .background import GROUPS, Background, names, room, with_background
 from .reading import Reading, Tokenizing, suggestion
 from .sensitivity import DENSE_RULES, PUBLISHED_RULES, RULES, Sensitivity
 
+Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # told how many of how many prompts are encoded
 BackgroundClasses = list[tuple[Sequence[str], npt.NDArray[np.float32]]]  # names of each class, their vectors (S, D)
 
@@ -48,16 +51,19 @@ class ClassVectors:
         encoder: Encoder,
         background: str = AUTO,
         sensitivity: Sensitivity = Sensitivity.NORMAL,
+        shown: ShownClasses | None = None,
         *,
         exact_words: bool = False,
     ) -> None:
         """`background` is "auto" (the trained names), "none", or names such as "wall,floor".
 
-        `exact_words` takes names as the encoder gives them: none is moved towards a trained name or takes one over.
+        `shown` holds the classes that may be asked for by example. `exact_words` takes names as the encoder gives
+        them: none is moved towards a trained name or takes one over.
         """
         self._manifest = manifest
         self._encoder = encoder
         self._background = background
+        self._shown = ShownClasses() if shown is None else shown
         # Measured on sentence vectors alone; CLIP's were trained with pictures, and published models expect them as
         # they are.
         sentences = manifest.text.encoder == "minilm"
@@ -77,8 +83,8 @@ class ClassVectors:
 
     def vocabulary(self, parsed: tuple[ClassNames, ...], progress: Progress | None = None) -> Vocabulary:
         """`parsed` and the background classes behind them, with their vectors (K, S, D)."""
-        flat = names(entry.names for entry in parsed)
-        given = self._given_background(flat)
+        flat = names(entry.names for entry in parsed if self._has_words(entry))
+        given = self._given_background(names(entry.names for entry in parsed))
         words = [*flat, *names(given)]
         vectors = self._encoder.encode(words, progress)
         read = vectors
@@ -89,12 +95,17 @@ class ClassVectors:
         def rows(entry: Sequence[str]) -> npt.NDArray[np.float32]:
             return read[[row[name] for name in entry]]
 
-        of_classes = [rows(entry.names) for entry in parsed]
+        of_classes = [
+            np.concatenate([rows(entry.names if self._has_words(entry) else ()), *self._rows_shown(entry)])
+            for entry in parsed
+        ]
         background: BackgroundClasses = [(entry, rows(entry)) for entry in given]
         if self._background == AUTO and (trained := self._trained_names(progress)) is not None:
             rules = self._rules[self.sensitivity]
             most = room(len(parsed), max(len(entry.names) for entry in parsed))
-            kept = trained.away_from(flat, vectors, rules.drop)
+            kept = trained.away_from(flat, vectors[: len(flat)], rules.drop)
+            owned = trained.classes_of(self._owned(parsed))
+            kept = [name for name in kept if name not in owned]
             background = [
                 (group, trained.weighted(trained.vectors(group), rules.weight)) for group in trained.groups(kept, most)
             ]
@@ -105,8 +116,8 @@ class ClassVectors:
                         : max(0, most - len(entry.names))
                     ]
                     of_classes[index] = np.concatenate([of_classes[index], trained.vectors(near)])
-        stacked = stack_names(of_classes, vectors.shape[1])
-        return with_background(Vocabulary(parsed, stacked), background)
+        stacked = stack_names(of_classes, self._manifest.text.dim)
+        return with_background(Vocabulary(parsed, stacked), [*background, *self._opposites(parsed)])
 
     def candidates(self, parsed: tuple[ClassNames, ...]) -> Vocabulary:
         """`parsed`, then every trained class that competes with them as a class of its own, under its first name.
@@ -117,7 +128,7 @@ class ClassVectors:
         trained = self._trained_names(None)
         if self._background != AUTO or trained is None:
             return own
-        flat = names(entry.names for entry in parsed)
+        flat = names(entry.names for entry in parsed if self._has_words(entry))
         weight = self._rules[self.sensitivity].weight
         kept = set(trained.away_from(flat, self._encoder.encode(flat), self._rules[self.sensitivity].drop))
         room_left = self._manifest.graph.max_classes - len(parsed)
@@ -132,8 +143,45 @@ class ClassVectors:
         if not known:
             return ()
         return tuple(
-            self.reading(entry.label) for entry in parsed if not any(name.casefold() in known for name in entry.names)
+            self.reading(entry.label)
+            for entry in parsed
+            if not (any(name.casefold() in known for name in entry.names) or self._rows_shown(entry))
         )
+
+    def is_trained(self, label: str) -> bool:
+        """Whether a label is one of the names the model was trained with; of a model that lists none, any is."""
+        known = {name.casefold() for name in names(self._manifest.training_vocabulary)}
+        return not known or label.casefold() in known
+
+    def owners(self, shares: Callable[[Floats], Floats], space: TextSpace) -> tuple[str, ...]:
+        """The trained name that a region is taken for, if it is for the most part; `shares` gives those of names."""
+        trained = self._trained_names(None)
+        if trained is None:
+            return ()
+        known = names(self._manifest.background_classes)
+        found = shares(space.from_text(trained.vectors(known)))
+        return tuple(name for name, share in zip(known, found, strict=True) if share >= OWNED)
+
+    def _has_words(self, entry: ClassNames) -> bool:
+        """Whether a class is asked for by its names: unless it was shown, and its label is none that was trained."""
+        return not self._rows_shown(entry) or any(map(self.is_trained, entry.names))
+
+    def _rows_shown(self, entry: ClassNames) -> list[Floats]:
+        """Text vectors (S, D) of what was shown of a class, in a list of one; nothing where nothing was."""
+        shown = self._shown.get(entry.label)
+        return [] if shown is None or not len(shown.rows) else [shown.rows]
+
+    def _owned(self, parsed: Iterable[ClassNames]) -> list[str]:
+        """Trained names that the regions shown of untrained classes are taken for: they do not compete with them."""
+        found = [self._shown.get(entry.label) for entry in parsed if not self._has_words(entry)]
+        return [name for shown in found if shown is not None for name in shown.near]
+
+    def _opposites(self, parsed: Iterable[ClassNames]) -> BackgroundClasses:
+        """A background class of what each class is not."""
+        found = [(entry.label, self._shown.get(entry.label)) for entry in parsed]
+        return [
+            ([f"not {label}"], shown.opposites) for label, shown in found if shown is not None and len(shown.opposites)
+        ]
 
     def reading(self, name: str) -> Reading:
         """What `name` is to the model. Encodes it if it is not known yet."""
@@ -174,8 +222,9 @@ class ClassVectors:
 
     def _reserved(self) -> int:
         """How many of the graph's classes the background may take."""
+        opposites = sum(1 for shown in self._shown.all() if len(shown.opposites))
         if self._background == NONE:
-            return 0
+            return opposites
         if self._background == AUTO:
-            return min(GROUPS, len(self._manifest.background_classes))
-        return len(parse_classes(self._background, self._manifest.graph.max_classes))
+            return opposites + min(GROUPS, len(self._manifest.background_classes))
+        return opposites + len(parse_classes(self._background, self._manifest.graph.max_classes))

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from ovs_edge.bundle.bundle import MANIFEST, sha256
 from ovs_edge.bundle.manifest import SEGMENTER, TEXT_ENCODER, TOKENIZER, GraphSpec, Manifest, TensorSpec, TextSpec
+from ovs_edge.runtime.examples.region_spec import EXAMPLES, PlacesSpec, QueriesSpec, RegionSpec
 
 HEIGHT, WIDTH = 48, 64
 MAX_CLASSES = 500
@@ -43,12 +44,20 @@ TRAINING = (
 )  # fmt: skip
 
 
-def build(folder: Path, panoptic: bool = False, **changes: Any) -> Path:
-    """Write the bundle into `folder`, with `changes` to its manifest's fields; returns `folder`."""
+def build(folder: Path, panoptic: bool = False, regions: bool = False, **changes: Any) -> Path:
+    """Write the bundle into `folder`, with `changes` to its manifest's fields; returns `folder`.
+
+    With `regions` it reads examples: a place is a pixel, and its vector the pixel's colour, or of a panoptic one the
+    queries' colours.
+    """
     folder.mkdir(parents=True)
     graph = _segmenter()
     if panoptic:
         _add_queries(graph)
+    if regions:
+        spec = _add_regions(graph, panoptic)
+        (folder / EXAMPLES).write_text(spec.to_json(), encoding="utf-8")
+    files = (SEGMENTER, TEXT_ENCODER, TOKENIZER, *((EXAMPLES,) if regions else ()))
     _save(graph, folder / SEGMENTER)
     _tokenizer().save(str(folder / TOKENIZER))
     _save(_text_encoder(_tokenizer().get_vocab()), folder / TEXT_ENCODER)
@@ -88,7 +97,7 @@ def build(folder: Path, panoptic: bool = False, **changes: Any) -> Path:
             "training_vocabulary": TRAINING,
             "opset": 17,
             "precisions": {"fp32": SEGMENTER},
-            "digests": {name: sha256(folder / name) for name in (SEGMENTER, TEXT_ENCODER, TOKENIZER)},
+            "digests": {name: sha256(folder / name) for name in files},
             **changes,
         }
     )
@@ -228,3 +237,17 @@ def _add_queries(graph: onnx.GraphProto) -> None:
             _constant("void", np.full((1, _QUERIES, 1), 0.8 * _TEMPERATURE), np.float32),
         ]
     )
+
+
+def _add_regions(graph: onnx.GraphProto, panoptic: bool) -> RegionSpec:
+    """Values inside the graph that tell the vectors of regions."""
+    if panoptic:
+        graph.node.append(helper.make_node("Unsqueeze", ["query_colours", "first"], ["query_columns"]))
+        graph.node.append(helper.make_node("Transpose", ["query_columns"], ["region_queries_0"], perm=[0, 2, 1]))
+        vectors = TensorSpec("region_queries_0", "float32", (1, _QUERIES, 3))
+        return RegionSpec(queries=QueriesSpec((vectors,), (1.0,), _QUERY_OUTPUTS[0]))
+    graph.node.append(helper.make_node("Reshape", ["pixel_unit", "places_shape"], ["region_places"]))
+    graph.initializer.append(_constant("places_shape", [1, HEIGHT * WIDTH, 3]))
+    vectors = TensorSpec("region_places", "float32", (1, HEIGHT * WIDTH, 3))
+    grid, window = (HEIGHT, WIDTH), (0, 0, HEIGHT, WIDTH)
+    return RegionSpec(places=PlacesSpec(vectors, channels_first=False, grid=grid, windows=(window,)))

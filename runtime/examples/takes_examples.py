@@ -1,0 +1,123 @@
+"""The part of a `Segmenter` that takes examples: classes that are shown instead of named."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.errors import UsageError
+from ...bundle.manifest import Manifest
+from ...bundle.vocabulary import ClassNames
+from ..inference.frame_processor import ActiveClasses
+from ..inference.input_image import as_bgr
+from ..vocabulary.class_vectors import ClassVectors, Progress
+from .class_archive import pack, save
+from .reader import ReadRegion, RegionReader
+from .region import Box, Point, ShownRegion
+from .shown_classes import Example, ShownClasses
+from .thumbnail import thumbnail
+
+
+class TakesExamples(ABC):
+    """What a segmenter does with examples; the attributes are the segmenter's."""
+
+    _manifest: Manifest
+    _class_vectors: ClassVectors
+    _active: ActiveClasses | None
+    _changing: threading.Lock  # held while other classes are made ready
+    _shown: ShownClasses
+    _reader: RegionReader | None  # of a bundle that was loaded
+
+    @property
+    @abstractmethod
+    def active(self) -> ActiveClasses:
+        """The classes in use."""
+
+    @abstractmethod
+    def _activate(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
+        """Look for other classes from the next frame on; `_changing` is held."""
+
+    @property
+    def classes(self) -> tuple[ClassNames, ...]:
+        """The classes in use, named or shown. Raises `UsageError` before there are any."""
+        active = self.active
+        return active.vocabulary.classes[: active.shown]
+
+    @property
+    def reads_examples(self) -> bool:
+        """Whether examples can be shown: bundles of earlier versions take names only."""
+        return self._reader is not None and self._reader.available
+
+    @property
+    def shown(self) -> ShownClasses:
+        """The classes of which examples were shown, in use or not."""
+        return self._shown
+
+    def add_example(
+        self,
+        label: str,
+        image: Any,
+        *,
+        mask: npt.ArrayLike | None = None,
+        box: Box | None = None,
+        point: Point | None = None,
+        negative: bool = False,
+        rgb: bool = False,
+    ) -> ReadRegion:
+        """Show a region of a picture, and look for what it shows as the class `label` from the next frame on.
+
+        `image` is as for `predict`; the region is a `mask` (H, W), a `box` x, y, width, height, or a `point` x, y in
+        pixels, which means the region under it. `negative`: the class is not this. Returns the region and its vector.
+        A region is read with the bundle's FP32 graph on the CPU, whatever runs. May be called from another thread than
+        `predict`. Raises `UsageError` for an empty region and for a bundle that cannot read examples, `BundleError`.
+
+        >>> segmenter.add_example("my mug", image, box=(310, 120, 80, 95))
+        """
+        names = self._class_vectors.parse([label])[0]
+        picture = as_bgr(image, rgb=rgb)
+        read = self.regions.read(picture, ShownRegion(None if mask is None else np.asarray(mask), box, point))
+        near = () if negative else self._class_vectors.owners(read.winners, self.regions.space)
+        example = Example(read.vector, not negative, near, thumbnail(picture, read.mask))
+        with self._changing:
+            active = () if self._active is None else self.classes
+            key = names.label.casefold()  # which may be a synonym of a class in use
+            owner = next((entry for entry in active if key in map(str.casefold, entry.names)), None)
+            parsed = self._class_vectors.parse(map(str, active if owner else (*active, names)))
+            self._shown.add((owner or names).label, example, self.regions.space)
+            self._activate(parsed, None)
+        return read
+
+    def undo_example(self) -> str:
+        """Take back the example that was added last; returns its label. Raises `UsageError` without one.
+
+        A class without a name that the model knows goes with its last example, unless it is the only one.
+        """
+        with self._changing:
+            gone = self._shown.undo(self.regions.space)
+            left = [entry for entry in self.classes if entry.label != gone.label]
+            drop = left and not gone.examples and not self._class_vectors.is_trained(gone.label)
+            self._activate(tuple(left) if drop else self.classes, None)
+        return gone.label
+
+    def pack_classes(self) -> bytes:
+        """The classes in use as a file: names, vectors of what was shown, thumbnails."""
+        return pack(self.classes, self._shown.all(), self._manifest.name, self.regions.identity)
+
+    def save_classes(self, path: str | Path) -> None:
+        """Write the classes in use to `path`, NAME.npz, for `set_classes("@NAME.npz")` with the same model.
+
+        Raises `UsageError` where it cannot be written, or where something else stands.
+        """
+        save(Path(path), self.pack_classes())
+
+    @property
+    def regions(self) -> RegionReader:
+        """What reads the regions of pictures. Raises `UsageError` for a segmenter without a bundle."""
+        if self._reader is None:
+            raise UsageError("this segmenter has no bundle to read examples with; open one with Segmenter.load")
+        return self._reader
