@@ -18,6 +18,7 @@ from typing import Any
 from ..bundle.bundle import Bundle
 from ..bundle.errors import OvsError, UsageError, require
 from ..models import default_bundle
+from ..runtime.threads.ray_usage import without_metadata_requests
 from .inputs.places import is_remote
 from .inputs.units import Unit
 from .job import LabelJob, UnitState
@@ -172,6 +173,7 @@ def _connect(ray: Any, cluster: Cluster) -> bool:
 
 def _start(ray: Any, options: dict[str, Any], attempts: int = _STARTS) -> None:
     """A cluster on this machine. Ray gives its own processes 30 seconds to start, which a busy machine exceeds."""
+    without_metadata_requests()
     try:
         ray.init(address="local", include_dashboard=False, **options)
     except Exception as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..bundle.errors import BundleError, UsageError, require
+from ..runtime.threads.ray_usage import without_metadata_requests
 from .messages import ReplicaLost, SegmentAnswer, SegmentRequest
 from .worker import AT_ONCE, SegmentWorker, WorkerOptions
 
@@ -98,6 +99,7 @@ def ray_replicas(options: ClusterOptions, worker: WorkerOptions) -> Iterator[Ray
     os.environ.setdefault("RAY_worker_niceness", "0")  # else replicas give way to everything else on the machine
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     ray, serve = require("ray", "ray"), require("ray.serve", "ray")
+    without_metadata_requests()
     _connect(ray, options)
     application = f"ovs-serve-{secrets.token_hex(4)}"  # a cluster may hold several
     try:
