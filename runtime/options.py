@@ -279,6 +279,8 @@ class RunOptions:
             raise UsageError(f"--save and --json are both {self.json}; give them two names")
         if self.sources and self.camera:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
+        if self.source is not None and len(self.camera) > 1:
+            raise UsageError(f"--source {self.source!r} is given besides --camera; give one or the other")
         if self.rle and self.polygons:
             raise UsageError("--rle and --polygons are two forms of the same masks; give one of them")
         if (self.rle or self.polygons) and self.json is None:

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from support.clips import cut, damage, write_clip
 
+from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.cli import main
+from ovs_edge.runtime.options import RunOptions
 
 COMMAND = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
 
@@ -146,3 +148,8 @@ def test_whatever_becomes_of_standard_output(tiny_bundle: Path, tmp_path: Path, 
         assert json.loads(ran.stdout.decode("utf-8"))["name"] == "猫_000059"
     else:
         assert ran.returncode in (0, 141)
+
+
+def test_a_source_beside_several_cameras_is_refused() -> None:
+    with pytest.raises(UsageError, match="'a.jpg' is given besides --camera"):
+        RunOptions(source="a.jpg", classes="cat", camera=("0", "1"))
