@@ -11,8 +11,7 @@ A region is expected where its last mask lies after it was moved on at its own s
      mean confidence is 0.55 at least. One without an id is followed all the same: whoever passes it keeps his own.
 
 A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
-(Zhang et al. 2022) on masks instead of boxes. Libraries with ByteTrack bring matplotlib and SciPy (supervision: 458 MB in
-all), which is more than a device's whole installation; accuracy was not compared with theirs.
+(Zhang et al. 2022) on masks instead of boxes; it was not compared with that of a library (supervision: 458 MB in all).
 """
 
 from __future__ import annotations

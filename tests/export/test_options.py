@@ -12,8 +12,8 @@ from ovs_edge.segmenter.config import gkc_r50, mini
 
 
 def test_defaults_follow_the_model() -> None:
-    assert resolve(mini()) == ExportOptions((384, 384), 3, "fast", "gridsample", 512, "fp32", "fp32")
-    assert resolve(gkc_r50()) == ExportOptions((512, 512), 9, "exact", "gridsample", 512, "fp32", "fp32")
+    assert resolve(mini()) == ExportOptions((384, 384), 3, "fast", "gridsample", 512, "fp32", "fp32", "full")
+    assert resolve(gkc_r50()) == ExportOptions((512, 512), 9, "exact", "gridsample", 512, "fp32", "fp32", "full")
 
 
 def test_width_comes_first_as_cameras_have_it() -> None:

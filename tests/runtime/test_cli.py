@@ -259,7 +259,7 @@ def test_a_broken_bundle(
         ({"--threshold": "7"}, "threshold is 7"),
         ({"--opacity": "nan"}, "opacity is nan"),
         ({"--precision": "int8"}, "it has: fp32"),
-        ({"--provider": "tpu"}, "expected auto, cpu, cuda or tensorrt"),
+        ({"--provider": "tpu"}, "expected auto, cpu, cuda, cuda-graphs or tensorrt"),
         ({"--camera": "0"}, "both of --source and --camera"),
         ({"--source": None}, "neither of --source and --camera"),
         ({"--source": None, "--camera": "97"}, "camera 97 does not open"),

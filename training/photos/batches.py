@@ -164,6 +164,8 @@ def batches(
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1]) from error
     except RuntimeError as error:
         raise lost_reader(error) or error from error
+    except (EOFError, ConnectionError) as error:  # it died while it handed a batch over
+        raise LostReaderError(_lost(type(error).__name__)) from error
 
 
 class LostReaderError(DatasetError):
@@ -177,7 +179,11 @@ def lost_reader(error: RuntimeError) -> LostReaderError | None:
     """
     if "DataLoader worker" not in str(error):
         return None
-    return LostReaderError(
-        f"a process that reads photos died ({str(error).splitlines()[0].strip()}), perhaps for lack of memory; "
+    return LostReaderError(_lost(str(error).splitlines()[0].strip()))
+
+
+def _lost(reason: str) -> str:
+    return (
+        f"a process that reads photos died ({reason}), perhaps for lack of memory; "
         "continue with --resume and fewer --workers"
     )

@@ -61,8 +61,8 @@ def test_pipeline(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("pace", [(), ("--unpaced",)])
 def test_soak(tiny_bundle: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, pace: tuple[str, ...]) -> None:
-    monkeypatch.setattr(soak, "_EVERY", 0.2)
-    monkeypatch.setattr(soak, "_CHANGE", 0.1)
+    monkeypatch.setattr(soak, "EVERY", 0.2)
+    monkeypatch.setattr(soak, "CHANGE", 0.1)
     samples, encoded = [], []
     ensemble = TextEncoder._ensemble
 
