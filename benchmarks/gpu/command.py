@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from ...bundle.errors import ParityError, UsageError
+from ...bundle.errors import OvsError, ParityError, UsageError
 from ..result_file import write_result
 from .capabilities import Capabilities, detect
 from .kit import Kit
@@ -31,8 +31,8 @@ def run_gpu(options: GpuOptions) -> int:
     result: dict[str, Any] = {
         "gpu": {"dry_run": options.dry_run_on_cpu, "capabilities": asdict(capabilities), "parts": parts}
     }
-    print(gpu_tables(result))
     write_result(options.results / "gpu.json", None, result)
+    print(gpu_tables(result))
     _write_page(options)
     failed = {name: part["error"] for name, part in parts.items() if "error" in part}
     if not failed:
@@ -70,5 +70,9 @@ def _write_page(options: GpuOptions) -> None:
     except ImportError:
         print("no page.html without matplotlib and markdown-it-py: pip install 'ovs-edge[report]'", file=sys.stderr)
         return
-    write_page(options.results, options.results / "page.html")
+    try:
+        write_page(options.results, options.results / "page.html")
+    except OvsError as error:  # the result is written, and what it says of parity matters more
+        print(f"no page.html: {error}", file=sys.stderr)
+        return
     print(f"wrote {options.results / 'page.html'}")

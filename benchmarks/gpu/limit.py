@@ -6,8 +6,11 @@ It also leaves no memory of one part's engines on the GPU for the next.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import signal
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,14 +31,12 @@ def run_limited(function: Callable[..., Any], arguments: tuple[Any, ...], second
         answer = Path(folder) / "answer"
         process = context.Process(target=_answer, args=(function, arguments, answer), daemon=False)
         process.start()
-        process.join(seconds)
-        if process.is_alive():
-            process.terminate()
-            process.join(_PATIENCE)
+        try:
+            process.join(seconds)
             if process.is_alive():
-                process.kill()
-                process.join()
-            raise SourceError(f"it did not end within {seconds / 60:.1f} minutes and was stopped")
+                raise SourceError(f"it did not end within {seconds / 60:.1f} minutes and was stopped")
+        finally:
+            _end(process)
         if not answer.is_file():
             raise SourceError(f"its process ended with exit code {process.exitcode}; memory may have run out")
         result, error = pickle.loads(answer.read_bytes())
@@ -44,9 +45,28 @@ def run_limited(function: Callable[..., Any], arguments: tuple[Any, ...], second
     return result
 
 
+def _end(process: BaseProcess) -> None:
+    """End a process, and those that it started: they are of its group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.is_alive():
+            _signal(process, number)
+            process.join(_PATIENCE)
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: BaseProcess, number: signal.Signals) -> None:
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:  # it has no group of its own yet, or nobody is left in it
+        if process.is_alive():
+            os.kill(process.pid, number)
+
+
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...], answer: Path) -> None:
     """In the child: write the result and the error, one of which is None."""
     result, error = None, None
+    os.setsid()  # a group with all that it starts
     try:
         result = function(*arguments)
     except OvsError as raised:

@@ -72,22 +72,35 @@ def measure_parity(
             left_out.append(f"{name}: out of time")
             continue
         tell(f"parity of {name}")
+        subject = (bundle.manifest.name, precision, backend)
+        found: list[ParityRow] = []
+        is_open = False
         try:
             with ExitStack() as stack:
                 reference = stack.enter_context(open_session(bundle, EngineOptions(precision, provider="cpu")))
                 session = stack.enter_context(open_backend(bundle, precision, backend, 0))
-                found = list(
-                    _compare(
-                        session, reference, (bundle.manifest.name, precision, backend), vectors, pictures, deadline
-                    )
-                )
-            rows += found
-            left_out += (
-                [f"{name}: {len(vectors) - len(found)} corners, out of time"] if len(found) < len(vectors) else []
-            )
+                is_open = True
+                for row in _compare(session, reference, subject, vectors, pictures, deadline):
+                    found.append(row)  # noqa: PERF402 - what was found stays when a later corner raises
+            if len(found) < len(vectors):
+                left_out.append(f"{name}: {len(vectors) - len(found)} corners, out of time")
         except OvsError as error:
             left_out.append(f"{name}: {error}")
+            if is_open:  # a backend that opens and then cannot run fails its next corner
+                found.append(_failed(subject, vectors[len(found)]))
+        rows += found
     return rows, left_out
+
+
+def _failed(subject: tuple[str, str, str], vectors: Floats) -> ParityRow:
+    return ParityRow(
+        *subject,
+        classes=vectors.shape[0],
+        names=vectors.shape[1],
+        labels_equal=0.0,
+        confidence_apart=float("inf"),
+        least_equal=LEAST_EQUAL.get(subject[1], _LEAST_EQUAL),
+    )
 
 
 def _compare(

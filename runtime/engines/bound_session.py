@@ -74,6 +74,8 @@ class BoundOnnxSession:
         self._ort = require("onnxruntime", "cuda")
         self._session: Any = session
         self._path, self._graph, self._device, self._graphs = path, graph, device, graphs
+        # While kernels are recorded, no other thread may allocate, copy or wait on the device.
+        self.at_once = 1 if graphs else BoundOnnxSession.at_once
         self.frames = frames
         self._slots: queue.LifoQueue[_Slot] = queue.LifoQueue()
         for number in range(self.at_once):
@@ -141,6 +143,9 @@ class BoundOnnxSession:
 
     def _upload(self, image: npt.NDArray[np.uint8], slot: _Slot) -> None:
         image = np.ascontiguousarray(image)
+        expected = self._graph.inputs[0].shape
+        if self._graphs and image.shape != tuple(expected):  # recorded kernels read the buffer that is there
+            raise UsageError(f"the image is {list(image.shape)}, expected {list(expected)}")
         if slot.image is None or tuple(slot.image.shape()) != image.shape:
             # A copy: on the CPU the value is the array itself, which later frames are written into.
             slot.image = self._ort.OrtValue.ortvalue_from_numpy(image.copy(), self._device, 0)

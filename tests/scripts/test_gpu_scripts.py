@@ -61,6 +61,17 @@ def test_wheels_travel_in_parts(tmp_path: Path) -> None:
     assert "is missing or damaged; carry it again" in done.stderr
 
 
+def test_wheels_hold_every_dependency() -> None:
+    """Of the package itself: without one of them the installation fails where there is no network."""
+    project = (ROOT / "pyproject.toml").read_text()
+    needed = re.findall(
+        r'^    "([A-Za-z0-9_-]+)', project[project.index("dependencies = [") :].split("]")[0], re.MULTILINE
+    )
+    assert "numpy" in needed
+    packages = (ROOT / "scripts/gpu-kit").read_text().split("local packages=(")[1].split(")")[0].split()
+    assert not set(needed) - set(packages)
+
+
 @pytest.mark.parametrize(("cuda", "runtime"), [("12", "==1.23.2"), ("13", ">=1.27")])
 def test_the_runtime_matches_cuda(cuda: str, runtime: str, tmp_path: Path) -> None:
     """The list of wheels names the build for the CUDA of the GPU machine, and its Python."""

@@ -26,6 +26,7 @@ from ovs_edge.benchmarks.gpu.plan import DEFAULT_PRESETS, PARTS, Scale
 from ovs_edge.benchmarks.gpu.roofline import DevicePeak, bound_ms, count_work
 from ovs_edge.benchmarks.gpu.runner import run_parts
 from ovs_edge.benchmarks.report.report import tables
+from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.runtime.inference.refinement import Refinement
 
@@ -165,6 +166,46 @@ def test_a_part_that_hangs_is_stopped() -> None:
         run_limited(divmod, (1, 0), 60)
     with pytest.raises(UsageError, match="expected a share of the frame"):
         run_limited(Refinement, (False, 2.0), 60)
+
+
+def test_what_a_stopped_part_started_ends_with_it(tmp_path: Path) -> None:
+    """A shell that starts a process and waits: both are gone when its time is over."""
+    number = tmp_path / "number"
+    with pytest.raises(SourceError, match="was stopped"):
+        run_limited(os.system, (f"sleep 600 & echo $! > {number}; wait",), 3)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int(number.read_text()), 0)
+            time.sleep(0.05)
+
+
+def test_a_backend_that_opens_and_then_fails_is_a_miss(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compared before stays; the corner that raised is a row that did not pass."""
+    bundle = Bundle.open(tiny_bundle)
+
+    opened = parity.open_backend
+
+    class TwoClassesOnly:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def run(self, image: Any, vectors: Any) -> Any:
+            if len(vectors) > 2:
+                raise SourceError("CUDA failure 900")
+            return self._session.run(image, vectors)
+
+        def __enter__(self) -> Any:
+            self._session.__enter__()
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self._session.__exit__(*error)
+
+    monkeypatch.setattr(parity, "open_backend", lambda *arguments: TwoClassesOnly(opened(*arguments)))
+    picture = np.zeros((1, *bundle.manifest.input_size, 3), np.uint8)
+    rows, left_out = parity.measure_parity(bundle, ["cpu"], [(2, 1), (5, 1)], [picture], lambda step: None, math.inf)
+    assert [(row.classes, row.passed) for row in rows] == [(2, True), (5, False)]
+    assert any("CUDA failure 900" in line for line in left_out)
 
 
 def test_clip_is_among_the_presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_two_frames_in_flight(tiny_bundle: Path, *, graphs: bool) -> None:
         for index in range(24)
     ]
     with OnnxSession(bundle, EngineOptions(threads=1, provider="cpu")) as plain, _bound(bundle, graphs=graphs) as bound:
-        assert bound.at_once == 2
+        assert bound.at_once == (1 if graphs else 2)  # nothing else may happen while kernels are recorded
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda item: bound.run(*item), work))
         for item, answer in zip(work, found, strict=True):
