@@ -35,11 +35,15 @@ class PinnedMemory:
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array whose values are not set. Raises `OSError` where the driver has no memory left."""
+        """An array whose values are not set; in ordinary memory, which is copied more slowly, where the driver has no
+        more to lock."""
         kind = np.dtype(dtype)
         count = math.prod(shape)
         size = max(1, count * kind.itemsize)
-        address = self._taken(size) or self._allocated(size)
+        try:
+            address = self._taken(size) or self._allocated(size)
+        except OSError:  # every array that is handed out and kept holds a block
+            return np.empty(shape, kind)
         block = (ctypes.c_uint8 * size).from_address(address)
         # Whoever holds the array or a view of it holds the block.
         weakref.finalize(block, self._free.append, (size, address)).atexit = False
