@@ -39,9 +39,13 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
                 "colour": "#{2:02x}{1:02x}{0:02x}".format(*colour),
                 "hidden": entry.label in style.hidden,
                 "reading": reading_message(readings.get(entry.label)),
+                "examples": 0
+                if (shown := interaction.segmenter.shown.get(entry.label)) is None
+                else len(shown.examples),
             }
             for entry, colour in zip(vocabulary.classes, palette, strict=True)
         ],
+        "shows": interaction.segmenter.reads_examples,
         "presets": list(interaction.vocabulary.presets),
         "settings": {
             "sensitivity": vocabulary.sensitivity,

@@ -39,6 +39,7 @@ else:
 _FILES = {
     "/app.js": ("app.js", "text/javascript"),
     "/edits.js": ("edits.js", "text/javascript"),
+    "/examples.js": ("examples.js", "text/javascript"),
     "/grid.js": ("grid.js", "text/javascript"),
     "/live.js": ("live.js", "text/javascript"),
     "/zones.js": ("zones.js", "text/javascript"),

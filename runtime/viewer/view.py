@@ -13,6 +13,8 @@ The requests, relative to the stream's page:
   POST places    {"zones": {"door": {"points": [[0.1, 0.2], …], "anchor": "foot"}}, "lines": {…}}       all of them, in
                  shares of width and height; answers with them, and whether they were saved
   GET  snapshot.jpg, recordings/NAME      files
+
+and those around classes that are shown, see example_requests.py.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from ..vocabulary.sensitivity import Sensitivity
 from .broadcast import NEXT, TILE, WIDEST, Broadcast, PublishedFrame, Viewer
 from .connections import ConnectionLimiter
 from .error_reporter import ErrorReporter
+from .example_requests import ExampleRequests
 from .messages import parse_colour, parse_flag, parse_number, region_message, run_state
 from .replies import error_reply, json_body, result_of
 
@@ -63,6 +66,9 @@ class View:
         self._announced: tuple[object, ...] = ()  # the state that the viewers were last sent without asking
         self._sockets: set[web.WebSocketResponse] = set()
         self._broadcast: Broadcast | None = None  # while a server runs it
+        self._examples = ExampleRequests(
+            interaction.segmenter, lambda: self._latest().frame.image, lambda: self._sending.state_changed()
+        )
         self.requests: dict[tuple[str, str], Handler] = {
             ("GET", "live"): self._get_live,
             ("GET", "state"): self._get_state,
@@ -72,6 +78,7 @@ class View:
             ("POST", "region"): self._post_region,
             ("POST", "record"): self._post_record,
             ("POST", "places"): self._post_places,
+            **self._examples.requests,
         }  # method and path below the page -> what answers
 
     # -- frames, from the thread of the sinks ------------------------------------------------------------------------
@@ -121,6 +128,7 @@ class View:
 
     async def stop(self) -> None:
         """Send nothing more."""
+        self._examples.close()
         self._running.cancel()
         with suppress(asyncio.CancelledError):
             await self._running

@@ -1,4 +1,5 @@
 import { editor, labelOf } from "./edits.js";
+import { examples } from "./examples.js";
 import { connect, post, sparkline, themed, throttled } from "./live.js";
 import { zones } from "./zones.js";
 
@@ -330,6 +331,7 @@ $("add").addEventListener("submit", add);
 themed($("theme"));
 $("back").hidden = !location.pathname.startsWith("/cameras/"); // one of several
 
+const shown = examples({ say, fail });
 const keys = {
   "/": () => $("name").focus(),
   "+": () => stepThreshold(0.05),
@@ -341,13 +343,14 @@ const keys = {
   p: () => picture.focus(),
   z: places.drawZone,
   l: places.drawLine,
+  e: () => !$("show").hidden && shown.open(),
   "?": () => $("help").showModal(),
   Escape: closeCard,
 };
 $("help-open").addEventListener("click", keys["?"]);
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=range], [type=checkbox]), textarea");
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open || shown.isOpen()) return;
   if (typing && event.key === "Escape") event.target.blur();
   if (typing) return;
   if (/^[1-9]$/.test(event.key)) usePreset(Number(event.key) - 1);
@@ -397,6 +400,7 @@ connect({
     $("title").textContent = `${news.title} · ${news.model}`;
     banner(news.lost);
     pill(news.lost ? "lost" : "live", news.lost ? "No picture" : "Live");
+    shown.told(news);
     showClasses();
     showShares();
     showPresets();
