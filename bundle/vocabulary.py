@@ -19,6 +19,7 @@ from .errors import UsageError
 
 MAX_NAME = 300  # characters; more than any encoder's context holds
 MAX_SYNONYMS = 64  # names of one class
+_MOST_STUFF = 10_000  # names of --stuff
 _THRESHOLD = re.compile(r"(.*[^\s:].*):\s*(0|1|0?\.[0-9]{1,6}|[01]\.0{0,6}|0\.[0-9]{1,6})\s*", re.DOTALL)
 
 
@@ -64,6 +65,12 @@ def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
     """
     entries = read_class_entries(Path(text[1:])) if text.startswith("@") else text.split(",")
     return parse_class_entries(entries, limit)
+
+
+def parse_stuff(text: str | None) -> tuple[str, ...]:
+    """All names of `--stuff`, which is read as a class list; none without it. Raises `UsageError`."""
+    classes = () if text is None else parse_classes(text, _MOST_STUFF)
+    return tuple(name for entry in classes for name in entry.names)
 
 
 def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames, ...]:

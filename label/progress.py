@@ -41,8 +41,8 @@ class Rate:
         return (done - before) / (now - start) if now > start else 0.0
 
 
-class TextProgress:
-    """A line on standard error every half minute."""
+class _Counts:
+    """What both kinds of progress count."""
 
     def __init__(self, total: int | None, done: int) -> None:
         self.labelled = self.bad = 0
@@ -50,19 +50,31 @@ class TextProgress:
         self._before = done
         self._lock = threading.Lock()
         self._rate = Rate(time.monotonic())
+
+    def _count(self, now: float, *, labelled: bool) -> tuple[int, str]:
+        """One picture more, at `now` seconds: how many are done, and the line that says so. Needs the lock."""
+        self.labelled += labelled
+        self.bad += not labelled
+        own = self.labelled + self.bad
+        done = self._before + own
+        return done, progress_line(done, self._total, self._rate.at(now, own), self.bad)
+
+
+class TextProgress(_Counts):
+    """A line on standard error every half minute."""
+
+    def __init__(self, total: int | None, done: int) -> None:
+        super().__init__(total, done)
         self._due = time.monotonic() + _FIRST
 
     def tell(self, labelled: bool) -> None:  # noqa: FBT001 - a callback
         """See `LabelProgress`."""
         with self._lock:
-            self.labelled += labelled
-            self.bad += not labelled
             now = time.monotonic()
-            rate = self._rate.at(now, self.labelled + self.bad)
+            _, line = self._count(now, labelled=labelled)
             if now < self._due:
                 return
             self._due = now + _INTERVAL
-            line = progress_line(self._before + self.labelled + self.bad, self._total, rate, self.bad)
         print(line, file=sys.stderr, flush=True)
 
 
@@ -82,7 +94,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-class _Bar:
+class _Bar(_Counts):
     """rich's bar, on a terminal."""
 
     def __init__(self, total: int | None, done: int) -> None:
@@ -90,22 +102,14 @@ class _Bar:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
 
-        self.labelled = self.bad = 0
-        self._total = total
-        self._before = done
-        self._lock = threading.Lock()
-        self._rate = Rate(time.monotonic())
+        super().__init__(total, done)
         self.bar = Bar(BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True), transient=True)
         self._task = self.bar.add_task(progress_line(done, total, 0, 0), total=total, completed=done)
 
     def tell(self, labelled: bool) -> None:  # noqa: FBT001 - a callback
         with self._lock:
-            self.labelled += labelled
-            self.bad += not labelled
-            done = self.labelled + self.bad
-            rate = self._rate.at(time.monotonic(), done)
-        line = progress_line(self._before + done, self._total, rate, self.bad)
-        self.bar.update(self._task, completed=self._before + done, description=line)
+            done, line = self._count(time.monotonic(), labelled=labelled)
+        self.bar.update(self._task, completed=done, description=line)
 
 
 @contextmanager

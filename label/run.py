@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from ..bundle.bundle import Bundle
 from ..bundle.errors import SourceError, UsageError
-from ..bundle.vocabulary import parse_classes
+from ..bundle.vocabulary import parse_stuff
 from ..models import default_bundle
 from ..runtime.command_line import unwinding_on_signals
 from ..runtime.segmenter import Segmenter
@@ -23,7 +23,6 @@ from .settings import LabelSettings
 from .store import LocalStore, open_store
 
 _INCOMPLETE = 3  # exit code where inputs were left out
-_MOST_STUFF = 10_000  # names of --stuff
 
 
 def run(options: LabelOptions) -> int:
@@ -90,7 +89,6 @@ def _refuse_source(options: LabelOptions) -> None:
 
 
 def _segmenter(options: LabelOptions, machine: Machine) -> Segmenter:
-    stuff = () if options.stuff is None else parse_classes(options.stuff, _MOST_STUFF)
     from ..runtime.inference.refinement import Refinement
 
     segmenter = load_segmenter(
@@ -100,7 +98,7 @@ def _segmenter(options: LabelOptions, machine: Machine) -> Segmenter:
         background=options.background,
         threshold=options.threshold,
         task=options.task,
-        stuff=[name for entry in stuff for name in entry.names],
+        stuff=parse_stuff(options.stuff),
         exact_words=options.exact_words,
         sensitivity=options.sensitivity.value,
         refinement=Refinement(edges=options.refine_edges, least_region=options.min_region),
@@ -116,7 +114,6 @@ def _segmenter(options: LabelOptions, machine: Machine) -> Segmenter:
 def settings_of(options: LabelOptions, segmenter: Segmenter) -> LabelSettings:
     """The settings that decide the labels; `segmenter` has its classes."""
     active = segmenter.active
-    stuff = () if options.stuff is None else parse_classes(options.stuff, _MOST_STUFF)
     bundle = Bundle.open(default_bundle() if options.model is None else options.model, verify=False)
     return LabelSettings(
         bundle=segmenter.manifest.name,
@@ -128,7 +125,7 @@ def settings_of(options: LabelOptions, segmenter: Segmenter) -> LabelSettings:
         sensitivity=segmenter.sensitivity,
         exact_words=options.exact_words,
         task=segmenter.task,
-        stuff=tuple(name for entry in stuff for name in entry.names),
+        stuff=parse_stuff(options.stuff),
         refine_edges=options.refine_edges,
         min_region=options.min_region,
         format=options.format,

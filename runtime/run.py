@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..bundle.errors import UsageError, note
-from ..bundle.vocabulary import parse_classes
+from ..bundle.vocabulary import parse_stuff
 from ..models import default_bundle
 from .capture.loop import LoopedSource
 from .capture.options import CaptureOptions, parse_size
@@ -39,7 +39,6 @@ from .vocabulary.live import read_presets
 from .vocabulary.many_names import many_names
 from .vocabulary.reading import Reading
 
-_MOST_STUFF = 10_000  # names of --stuff
 _MOST_NOTES = 5  # lines about names
 _INCOMPLETE = 3  # exit code where photos or frames were skipped, or a video ends too early
 
@@ -158,7 +157,6 @@ def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str |
 
 
 def _load(options: RunOptions, frames: Source) -> Segmenter:
-    stuff = () if options.stuff is None else parse_classes(options.stuff, _MOST_STUFF)
     return Segmenter.load(
         options.model,
         options.precision,
@@ -167,7 +165,7 @@ def _load(options: RunOptions, frames: Source) -> Segmenter:
         background=options.background,
         threshold=options.threshold,
         task=options.task,
-        stuff=[name for entry in stuff for name in entry.names],
+        stuff=parse_stuff(options.stuff),
         exact_words=options.exact_words,
         sensitivity=options.sensitivity.value,
         refinement=Refinement(edges=options.refine_edges, least_region=options.min_region),

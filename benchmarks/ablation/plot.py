@@ -7,8 +7,7 @@ from typing import Any
 
 import matplotlib
 
-from ...bundle.errors import SinkError
-from ...bundle.files import replacing
+from ..picture_file import write_figure_file
 
 _GROUPS = {
     "seen": "seen",
@@ -40,10 +39,4 @@ def plot(document: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("mIoU, %")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=len(arms), loc="upper center", bbox_to_anchor=(0.5, 1.14))
-    try:
-        with replacing(path) as work:
-            figure.savefig(work, format="png")
-    except OSError as error:
-        raise SinkError(f"cannot write {path} ({error}); free some space or choose another place") from error
-    finally:
-        pyplot.close(figure)
+    write_figure_file(path, figure)

@@ -7,8 +7,7 @@ from typing import Any
 
 import matplotlib
 
-from ...bundle.errors import SinkError
-from ...bundle.files import replacing
+from ..picture_file import write_figure_file
 
 _ARMS = {"examples": "#9aa5b1", "names + examples": "#3b7dd8", "weak shown": "#d1495b"}
 _ROWS = (("strong", "classes that their names find"), ("weak", "classes that their names do not find"))
@@ -52,10 +51,4 @@ def plot(document: dict[str, Any], path: Path) -> None:
                 axes.set_ylabel("mIoU, %")
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, ncols=4, loc="outside upper center")
-    try:
-        with replacing(path) as work:
-            figure.savefig(work, format="png")
-    except OSError as error:
-        raise SinkError(f"cannot write {path} ({error}); free some space or choose another place") from error
-    finally:
-        pyplot.close(figure)
+    write_figure_file(path, figure)

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import BundleError, require
+from ...runtime.engines.onnx_runtime import EXACT_PRODUCTS
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_EXACT = {"cuda": {"use_tf32": "0"}}  # else products that are called FP32 are rounded to 10 bits
 _WARMUP, _RUNS = 3, 10
 _SECONDS = 20.0  # of one peak, after which its runs end early
 _HALF = {"fp32": 1.0, "fp16": 0.5, "int8": 0.25, "int8-cpu": 0.25}  # bytes of a value relative to FP32
@@ -142,7 +142,9 @@ def _graph(path: Path, operator: str, dtype: Any) -> Path:
 def _best_seconds(path: Path, provider: str, arrays: Sequence[npt.NDArray[Any]]) -> float:
     """Shortest of some runs with inputs and output on the device."""
     ort = require("onnxruntime", "cpu")
-    session = ort.InferenceSession(str(path), providers=[(_PROVIDERS[provider], _EXACT.get(provider, {}))])
+    session = ort.InferenceSession(
+        str(path), providers=[(_PROVIDERS[provider], EXACT_PRODUCTS if provider == "cuda" else {})]
+    )
     binding = session.io_binding()
     for name, array in zip(("a", "b"), arrays, strict=True):
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, provider, 0))

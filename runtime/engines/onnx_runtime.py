@@ -30,10 +30,9 @@ _ERRORS_ONLY = 3  # ONNX Runtime's log severity
 _FATAL_ONLY = 4
 _MOST_AT_ONCE = 4  # frames side by side; each has activations of its own
 _CUDA_PROVIDER = "CUDAExecutionProvider"
-_CUDA_OPTIONS = {
-    "arena_extend_strategy": "kSameAsRequested",  # memory by need, not by powers of two
-    "use_tf32": "0",  # by default FP32 products are rounded to 10 bits on Ampere and newer: labels would differ
-}
+# By default FP32 products are rounded to 10 bits on Ampere and newer: labels would differ.
+EXACT_PRODUCTS = {"use_tf32": "0"}
+_CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", **EXACT_PRODUCTS}  # memory by need, not by powers of two
 _GRAPHS = "cuda-graphs"
 _GPU_BUILD = "pip uninstall onnxruntime && pip install 'ovs-edge[cuda]'"
 

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,27 @@ from ovs_edge.bundle.errors import SourceError, UsageError
 from ovs_edge.runtime.inference.refinement import Refinement
 
 NOTHING = Capabilities(None, None, None, None, ("CPUExecutionProvider",), "no CUDA provider", None, {})
+
+
+def _backends_run(monkeypatch: pytest.MonkeyPatch, run: Callable[[Any, Any, Any], Any]) -> None:
+    """Have the parity check call `run(session, image, vectors)` in place of the backends' own `run`."""
+    opened = parity.open_backend
+
+    class Changed:
+        def __init__(self, session: Any) -> None:
+            self._session = session
+
+        def run(self, image: Any, vectors: Any) -> Any:
+            return run(self._session, image, vectors)
+
+        def __enter__(self) -> Any:
+            self._session.__enter__()
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self._session.__exit__(*error)
+
+    monkeypatch.setattr(parity, "open_backend", lambda *arguments: Changed(opened(*arguments)))
 
 
 def _gpu(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -75,26 +97,14 @@ def test_a_parity_miss_is_loud(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A backend that gives one label in ten another value ends with exit code 3, after everything is written."""
-    opened = parity.open_backend
 
-    class Wrong:
-        def __init__(self, session: Any) -> None:
-            self._session = session
+    def wrong(session: Any, image: Any, vectors: Any) -> Any:
+        labels, confidence = session.run(image, vectors)
+        labels = labels.copy()
+        labels[:, ::10] = (labels[:, ::10] + 1) % len(vectors)
+        return labels, confidence
 
-        def run(self, image: Any, vectors: Any) -> Any:
-            labels, confidence = self._session.run(image, vectors)
-            labels = labels.copy()
-            labels[:, ::10] = (labels[:, ::10] + 1) % len(vectors)
-            return labels, confidence
-
-        def __enter__(self) -> Any:
-            self._session.__enter__()
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self._session.__exit__(*error)
-
-    monkeypatch.setattr(parity, "open_backend", lambda *arguments: Wrong(opened(*arguments)))
+    _backends_run(monkeypatch, wrong)
     options = ("--dry-run-on-cpu", "--model", tiny_bundle, "--parts", "parity", "-o", tmp_path)
     assert _gpu(monkeypatch, *options) == 3
     error = capsys.readouterr().err.splitlines()[-1]
@@ -183,25 +193,12 @@ def test_a_backend_that_opens_and_then_fails_is_a_miss(tiny_bundle: Path, monkey
     """What was compared before stays; the corner that raised is a row that did not pass."""
     bundle = Bundle.open(tiny_bundle)
 
-    opened = parity.open_backend
+    def two_classes_only(session: Any, image: Any, vectors: Any) -> Any:
+        if len(vectors) > 2:
+            raise SourceError("CUDA failure 900")
+        return session.run(image, vectors)
 
-    class TwoClassesOnly:
-        def __init__(self, session: Any) -> None:
-            self._session = session
-
-        def run(self, image: Any, vectors: Any) -> Any:
-            if len(vectors) > 2:
-                raise SourceError("CUDA failure 900")
-            return self._session.run(image, vectors)
-
-        def __enter__(self) -> Any:
-            self._session.__enter__()
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self._session.__exit__(*error)
-
-    monkeypatch.setattr(parity, "open_backend", lambda *arguments: TwoClassesOnly(opened(*arguments)))
+    _backends_run(monkeypatch, two_classes_only)
     picture = np.zeros((1, *bundle.manifest.input_size, 3), np.uint8)
     rows, left_out = parity.measure_parity(bundle, ["cpu"], [(2, 1), (5, 1)], [picture], lambda step: None, math.inf)
     assert [(row.classes, row.passed) for row in rows] == [(2, True), (5, False)]
