@@ -155,6 +155,11 @@ class Segmenter(TakesExamples):
         self._threshold = value
 
     @property
+    def effective_threshold(self) -> float:
+        """`threshold` as it is applied: with a low `sensitivity` somewhat higher."""
+        return self._class_vectors.raised(self._threshold)
+
+    @property
     def default_threshold(self) -> float:
         """The bundle's confidence threshold, or 0.3 where it states none."""
         return THRESHOLD if self._manifest.threshold is None else self._manifest.threshold
@@ -313,7 +318,8 @@ class Segmenter(TakesExamples):
     def _thresholds(self, active: ActiveClasses) -> npt.NDArray[np.float32]:
         """The confidence threshold (N + 1,) of each of the user's classes, and of `NOTHING`, which is index -1."""
         own = [entry.threshold for entry in active.vocabulary.classes[: active.shown]]
-        return np.array([self._threshold if value is None else value for value in (*own, None)], np.float32)
+        usual = self.effective_threshold
+        return np.array([usual if value is None else value for value in (*own, None)], np.float32)
 
     def stream(
         self, source: str | Path | int | Iterable[Frame], smooth: float | None = None, keyframes: int = 1

@@ -41,7 +41,7 @@ def nothing_found(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> str:
     if found is None:
         advice.append("other names (--list-names prints those the model was trained with)")
         return f"nothing was found, and no class comes near; try {' or '.join(advice)}"
-    if found[1] >= segmenter.threshold:
+    if found[1] >= segmenter.effective_threshold:
         better = ", but background names fit better (--why X,Y says which)"
     else:
         better = ""

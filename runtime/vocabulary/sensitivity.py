@@ -1,11 +1,12 @@
 """How readily a class is found: found and falsely found are one curve, and `Sensitivity` is a point on it.
 
-Three rules act on text vectors alone, so they work with every engine and cost nothing per frame:
+The rules act on text vectors and on the confidence threshold, so they work with every engine and cost nothing per frame:
 
 * Trained names near a name that is asked for are left out of the background classes (`drop`).
 * The nearest of them are taken over: they become further names of the class that is asked for (`take`).
 * The background classes are weighted: mixing a vector with a direction in which no trained name has a component scales
   its cosine with every query, here by `weight`.
+* The confidence threshold of classes without their own is raised by `margin`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ class Rules:
     drop: float  # from this cosine on, a trained name is none of the background classes
     take: float | None  # from this cosine on, it is one more name of the class; None: never
     weight: float  # factor on the background's cosines with the queries, 0..1
+    margin: float = 0.0  # added to the confidence threshold, which stays at most `MOST_CONFIDENT`
 
+
+MOST_CONFIDENT = 0.95  # a higher threshold would leave nothing
 
 # Cosine from which two names count as one thing. Without the mean, all prompts look alike (0.6 for "car" and "bus") and
 # the scale differs by encoder. On MiniLM sentence vectors, 21 pairs to keep apart (car/truck, cat/dog,
@@ -55,7 +59,7 @@ RULES = {
 #   dropped from 0.60 on     0.46 / 0.02     0.95 / 0.08     0.96
 #   HIGH                     0.50 / 0.09     0.96 / 0.11     0.76
 DENSE_RULES = {
-    Sensitivity.LOW: Rules(0.8, None, 1.0),
+    Sensitivity.LOW: Rules(0.6, None, 1.0, margin=0.2),
     Sensitivity.NORMAL: Rules(0.6, None, 1.0),
     Sensitivity.HIGH: Rules(0.25, 0.5, 0.7),
 }

@@ -48,9 +48,9 @@ def test_near_names_are_taken_over_by_the_nearest_class() -> None:
 
 def test_more_sensitive_is_more_found() -> None:
     for rules in (RULES, DENSE_RULES, PUBLISHED_RULES):
-        weights = [rules[level].weight for level in Sensitivity]
-        drops = [rules[level].drop for level in Sensitivity]
-        assert weights == sorted(weights, reverse=True) and drops == sorted(drops, reverse=True)
+        for field in ("weight", "drop", "margin"):
+            values = [getattr(rules[level], field) for level in Sensitivity]
+            assert values == sorted(values, reverse=True)
 
 
 def test_a_cup_alone_is_found_on_the_coffee_photo() -> None:
@@ -63,12 +63,17 @@ def test_a_cup_alone_is_found_on_the_coffee_photo() -> None:
             segmenter.sensitivity = level
             segmenter.set_classes("cup")
             painted[level] = segmenter.predict(image).labels == 0
-        assert painted["low"].sum() <= painted["normal"].sum() <= painted["high"].sum()
+        assert painted["low"].sum() < painted["normal"].sum() <= painted["high"].sum()
         y, x = 200, 300  # the coffee in the cup
         assert painted["normal"][y, x] and 0.1 < painted["normal"].mean() < 0.4
         version = segmenter.active.version
-        segmenter.sensitivity = "low"  # in force for the next frame
+        segmenter.sensitivity, segmenter.threshold = "low", 0.4  # in force for the next frame
         assert segmenter.active.version > version
+        assert segmenter.effective_threshold == pytest.approx(0.6)
+        segmenter.threshold = 0.9
+        assert segmenter.effective_threshold == pytest.approx(0.95)
+        segmenter.threshold = 1.0
+        assert segmenter.effective_threshold == 1.0
         with pytest.raises(UsageError, match="low, normal or high"):
             segmenter.sensitivity = "medium"
 
