@@ -18,6 +18,7 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,9 +119,7 @@ def exit_on_error(command: Callable[[], object]) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a failure can still be told in one line
     except OvsError as error:
-        if was_interrupted(error):
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
+        _end_if_stopped(error)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Terminated:
@@ -132,18 +131,22 @@ def exit_on_error(command: Callable[[], object]) -> None:
     except BrokenPipeError:
         end_quietly()
     except Exception as error:
-        # Where a signal's exception is raised in the midst of a library written in C, an error of its own may come out.
-        if was_interrupted(error):
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
-        if Terminated.latest:
-            print("stopped by a signal", file=sys.stderr)
-            sys.exit(128 + Terminated.latest)
+        _end_if_stopped(error)
         if not isinstance(error, OSError) or not _is_stdout_failure(error):
             raise
         _abandon_stdout()
         print(f"error: cannot write to standard output ({error.strerror}); free some space", file=sys.stderr)
         sys.exit(2)
+
+
+def _end_if_stopped(error: Exception) -> None:
+    """Exit as a signal's exception would, where a library written in C has made an error of its own of it."""
+    if was_interrupted(error) or Terminated.latest == signal.SIGINT:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    if Terminated.latest:
+        print("stopped by a signal", file=sys.stderr)
+        sys.exit(128 + Terminated.latest)
 
 
 def end_quietly() -> NoReturn:

@@ -12,7 +12,7 @@ from rich.console import Console
 from ..bundle.bundle import Bundle
 from ..bundle.errors import ParityError, require
 from ..bundle.processor import Processor, processor
-from ..runtime.command_line import unwinding_on_signals
+from ..runtime.threads.unwinding import unwinding_on_signals
 from .options import CalibrateOptions, TargetCpu
 
 if TYPE_CHECKING:

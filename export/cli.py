@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..bundle.errors import require
-from ..runtime.command_line import add_command, run_command, unwinding_on_signals
+from ..runtime.command_line import add_command, run_command
+from ..runtime.threads.unwinding import unwinding_on_signals
 from .command import ExportCommandOptions
 
 # Torch is imported once the options have been checked: --help must not wait for it.

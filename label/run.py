@@ -9,7 +9,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.errors import SourceError, UsageError
 from ..bundle.vocabulary import parse_stuff
 from ..models import default_bundle
-from ..runtime.command_line import unwinding_on_signals
+from ..runtime.threads.unwinding import unwinding_on_signals
 from ..runtime.segmenter import Segmenter
 from .inputs.listing import Listing, list_inputs
 from .inputs.sampling import Sampling

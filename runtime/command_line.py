@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from ..bundle.errors import Terminated, UsageError, end_quietly, exit_on_error
+from ..bundle.errors import UsageError, end_quietly, exit_on_error
 
 Options = TypeVar("Options")
 
@@ -25,28 +23,6 @@ _INTERRUPTED = 130
 def run_command(app: typer.Typer) -> None:
     """Run a console command and exit; `--version` is added to it. An expected error is one line on stderr."""
     exit_on_error(lambda: _run(app))
-
-
-@contextmanager
-def unwinding_on_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise `Terminated`, so that temporary files are removed on the way out.
-
-    A signal that is ignored, as SIGHUP under nohup, stays ignored.
-    """
-
-    def stop(number: int, frame: object) -> None:
-        raise Terminated(number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    taken = [number for number in numbers if before[number] is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def add_command(

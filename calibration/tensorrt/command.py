@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import MissingExtraError, PlanError, UsageError, require
-from ...runtime.command_line import unwinding_on_signals
+from ...runtime.threads.unwinding import unwinding_on_signals
 from ...runtime.engines.plan import SIDECAR, Plan, Target
 from ..build_options import BuildOptions
 
