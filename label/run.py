@@ -9,8 +9,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.errors import SourceError, UsageError
 from ..bundle.vocabulary import parse_stuff
 from ..models import default_bundle
-from ..runtime.threads.unwinding import unwinding_on_signals
 from ..runtime.segmenter import Segmenter
+from ..runtime.threads.unwinding import unwinding_on_signals
 from .inputs.listing import Listing, list_inputs
 from .inputs.sampling import Sampling
 from .job import LEFT_OUT, LabelJob
@@ -39,9 +39,9 @@ def run(options: LabelOptions) -> int:
         )
         if not len(listing) and job is None:
             reason = f"; {listing.left_out[0]}" if listing.left_out else ""
-            raise SourceError(
-                f"there is nothing to label in {', '.join(options.sources)[:200]}{reason}; --recursive reads sub-folders"
-            )
+            if not options.recursive and any(map(os.path.isdir, options.sources)):
+                reason += "; --recursive reads sub-folders"
+            raise SourceError(f"there is nothing to label in {', '.join(options.sources)[:200]}{reason}")
         machine = Machine(
             None if options.model is None else str(options.model),
             options.threads,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import tarfile
 import threading
@@ -17,6 +19,7 @@ from .places import open_file, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _MOST_BYTES = 2**29  # of a photo
+_LONGEST_HEADER = 2**20  # bytes of a tar's header, which is read as a whole: 4 GiB of them pack into 4 MiB
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError,
             RuntimeError, ValueError)  # fmt: skip
 
@@ -26,7 +29,7 @@ class Member:
     """A photo in an archive."""
 
     name: str  # as the archive has it; never used as a path
-    offset: int  # of its bytes in the unpacked stream of a tar; -1 in a zip
+    offset: int  # of its bytes in the unpacked stream of a tar; in a zip, where two may have one name, -1 - header's
     size: int  # bytes
 
 
@@ -42,7 +45,7 @@ def is_archive(place: str) -> bool:
             if zipfile.is_zipfile(stream):
                 return True
             stream.seek(0)
-            with tarfile.open(fileobj=stream) as archive:
+            with _open_tar(stream) as archive:
                 return archive.next() is not None
     except _DAMAGED:
         return False
@@ -76,15 +79,46 @@ def _entries(place: str) -> Iterator[tuple[Member, str | None]]:
                 for entry in archive.infolist():
                     if not entry.is_dir() and is_image_name(entry.filename):
                         problem = "it is encrypted" if entry.flag_bits & 1 else _too_large(entry.file_size)
-                        yield Member(entry.filename, -1, entry.file_size), problem
+                        yield Member(entry.filename, -1 - entry.header_offset, entry.file_size), problem
             return
         stream.seek(0)
-        with tarfile.open(fileobj=stream) as tar:
+        if stream.read(4) == b"PK\3\4":
+            raise zipfile.BadZipFile("its list of contents, which is at the end, is missing: it is cut short")
+        stream.seek(0)
+        with _open_tar(stream) as tar:
             for info in tar:
                 tar.members.clear()  # type: ignore[attr-defined]  # else the list of all members stays in memory
                 if is_image_name(info.name) and not info.isdir():
                     problem = _too_large(info.size) if info.isreg() and not info.issparse() else "it is no plain file"
                     yield Member(info.name, info.offset_data, info.size), problem
+
+
+class _Headers:
+    """What `tarfile` reads of an unpacked tar: a header that claims a giant size is damage, not memory."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+        self.seek, self.tell, self.close = content.seek, content.tell, content.close
+
+    def read(self, size: int) -> bytes:
+        if size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        data: bytes = self.content.read(size)
+        return data
+
+
+def _open_tar(stream: IO[bytes]) -> tarfile.TarFile:
+    """A tar, packed or not. Raises one of `_DAMAGED` for anything else."""
+    begin = stream.read(6)
+    stream.seek(0)
+    content: Any = stream
+    if begin[:2] == b"\x1f\x8b":
+        content = gzip.GzipFile(fileobj=stream)
+    elif begin[:3] == b"BZh":
+        content = bz2.BZ2File(stream)
+    elif begin == b"\xfd7zXZ\0":
+        content = lzma.LZMAFile(stream)  # noqa: SIM115 - closed with the tar
+    return tarfile.TarFile(fileobj=_Headers(content))  # type: ignore[arg-type]
 
 
 def _too_large(size: int) -> str | None:
@@ -98,6 +132,7 @@ class ArchiveReader:
         self._lock = threading.Lock()
         self._place: str | None = None
         self._opened: list[IO[bytes] | zipfile.ZipFile | tarfile.TarFile] = []
+        self._entries: dict[int, zipfile.ZipInfo] = {}  # of a zip, by the place of their headers
 
     def read(self, place: str, member: Member) -> bytes:
         """The bytes of a member. Raises `SourceError`."""
@@ -120,17 +155,22 @@ class ArchiveReader:
             self.close()
             stream = open_file(place)
             self._opened.append(stream)
-            self._opened.append(
-                zipfile.ZipFile(stream) if member.offset < 0 else tarfile.open(fileobj=stream)  # noqa: SIM115
-            )
+            if member.offset < 0:
+                listed = zipfile.ZipFile(stream)
+                self._opened.append(listed)
+                self._entries = {entry.header_offset: entry for entry in listed.infolist()}
+            else:
+                self._opened.append(_open_tar(stream))
             self._place = place
         archive: Any = self._opened[-1]
         if member.offset < 0:
-            with archive.open(member.name) as content:
+            entry = self._entries.get(-1 - member.offset)
+            with archive.open(entry if entry is not None and entry.filename == member.name else member.name) as content:
                 unzipped: bytes = content.read(member.size + 1)
                 return unzipped
-        archive.fileobj.seek(member.offset)  # of a compressed tar, forwards where members are read in their order
-        data: bytes = archive.fileobj.read(member.size)
+        unpacked = archive.fileobj.content
+        unpacked.seek(member.offset)  # of a compressed tar, forwards where members are read in their order
+        data: bytes = unpacked.read(member.size)
         return data
 
     def close(self) -> None:
