@@ -141,6 +141,15 @@ def _locked(folder: Path) -> int | None:
     return handle
 
 
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a file of at most `most` bytes; a device or pipe is read no further. Raises `OSError` (EFBIG)."""
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB" if most >> 20 else f"more than {most} bytes")
+    return content
+
+
 def cache_folder(name: str) -> Path:
     """`$XDG_CACHE_HOME/ovs-edge/NAME`, or the same under `~/.cache`.
 

@@ -31,6 +31,7 @@ IMAGE_SUFFIXES = frozenset(
         ".pnm",
     ]
 )
+MOST_BYTES = 2**29  # of a photo's file
 HEAD = 64  # bytes that `image_kind` and `file_kind` look at
 
 _IMAGES = (  # where, what stands there, name of the format

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from ..bundle.errors import DatasetError, SourceError
+from ..bundle.files import read_bounded
+from ..bundle.image_files import MOST_BYTES
 from ..runtime.capture.photos import decode_photo
 from ..runtime.opencv import cv2
 
@@ -39,7 +41,7 @@ def read_upright(path: Path) -> npt.NDArray[np.uint8]:
 
 def _decoded(path: Path) -> tuple[npt.NDArray[np.uint8], bytes]:
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MOST_BYTES)
         return decode_photo(content, path.name), content
     except (OSError, SourceError) as error:
         raise DatasetError(f"cannot decode the photo {path} ({error}); remove it or copy it again") from error

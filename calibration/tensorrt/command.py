@@ -12,8 +12,8 @@ from rich.console import Console
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import MissingExtraError, PlanError, UsageError, require
-from ...runtime.threads.unwinding import unwinding_on_signals
 from ...runtime.engines.plan import SIDECAR, Plan, Target
+from ...runtime.threads.unwinding import unwinding_on_signals
 from ..build_options import BuildOptions
 
 # TensorRT and onnx are imported where they are used: a plan is inspected without onnx.

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ...bundle.errors import SourceError
-from ...bundle.image_files import is_image_name
+from ...bundle.image_files import MOST_BYTES, is_image_name
 from .places import open_file, shown
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_MOST_BYTES = 2**29  # of a photo
 _LONGEST_HEADER = 2**20  # bytes of a tar's header, which is read as a whole: 4 GiB of them pack into 4 MiB
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError,
             RuntimeError, ValueError)  # fmt: skip
@@ -122,7 +121,7 @@ def _open_tar(stream: IO[bytes]) -> tarfile.TarFile:
 
 
 def _too_large(size: int) -> str | None:
-    return f"it has {size} bytes, at most {_MOST_BYTES} are read" if size > _MOST_BYTES else None
+    return f"it has {size} bytes, at most {MOST_BYTES} are read" if size > MOST_BYTES else None
 
 
 class ArchiveReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import IO, Any
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, require
+from ...bundle.image_files import MOST_BYTES
 from ...runtime.capture.names import safe_name
 
 REMOTE = ("s3", "gs")
@@ -71,7 +73,10 @@ def read_bytes(place: str, offset: int = 0, size: int | None = None) -> bytes:
         with open_file(place) as stream:
             if offset:
                 stream.seek(offset)
-            return stream.read() if size is None else stream.read(size)
+            content = stream.read(MOST_BYTES + 1 if size is None else size)
+            if len(content) > MOST_BYTES:
+                raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
+            return content
     except OSError as error:
         raise cannot_read(place, error) from error
 

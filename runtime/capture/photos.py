@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import SourceError
-from ...bundle.image_files import HEAD, file_kind, image_kind
+from ...bundle.files import read_bounded
+from ...bundle.image_files import HEAD, MOST_BYTES, file_kind, image_kind
 from ..opencv import cv2
 from .video_files.pyav import pyav
 
@@ -30,7 +31,7 @@ def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
     Raises `SourceError` for what is no picture, or is cut short: decoders fill the missing part with grey.
     """
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MOST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"cannot read {path} ({reason}); check the file and its permissions") from error

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from ...bundle.class_files import read_class_entries
 from ...bundle.errors import BundleError, UsageError
-from ...bundle.files import replacing
+from ...bundle.files import read_bounded, replacing
 from ...bundle.strict import parse
 from ...bundle.vocabulary import MAX_NAME, ClassNames
 from ..vocabulary.cache import read_array
@@ -145,9 +145,7 @@ def save(path: Path, contents: bytes) -> None:
 def load(path: Path, identity: str, dim: int) -> Archive:
     """Read a file for a bundle of this `identity` and text vectors of length `dim`. Raises `UsageError`."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB; expected a file of saved classes")
-        contents = path.read_bytes()
+        contents = read_bounded(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(

@@ -1,14 +1,24 @@
-"""The user's cache folder."""
+"""The user's cache folder, and files that may be no files."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ovs_edge.bundle.files import _private_folder, cache_folder
+from ovs_edge.bundle.errors import DatasetError, SourceError, UsageError
+from ovs_edge.bundle.files import _private_folder, cache_folder, read_bounded
+from ovs_edge.data import images
+from ovs_edge.data.images import read_upright
+from ovs_edge.label.inputs import places
+from ovs_edge.label.inputs.places import read_bytes
+from ovs_edge.runtime.capture import photos
+from ovs_edge.runtime.capture.photos import read_photo
+from ovs_edge.runtime.examples import class_archive
+from ovs_edge.runtime.examples.class_archive import load
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -30,3 +40,38 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     other = cache_folder("x").parent
     assert other.parent == tmp_path and other.name != f"ovs-edge-{os.getuid()}" and other.stat().st_mode & 0o077 == 0
     _private_folder.cache_clear()
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "file"])
+def test_no_more_is_read_than_a_file_may_have(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file"
+    if kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "pipe":
+        reading, writing = os.pipe()
+        os.write(writing, b"12345678")
+        path = Path(f"/dev/fd/{reading}")
+    else:
+        path.write_bytes(b"12345678")
+        assert read_bounded(path, 8) == b"12345678"
+    with pytest.raises(OSError, match="more than 4 bytes"):
+        read_bounded(path, 4)
+
+
+@pytest.mark.parametrize(
+    ("read", "error"),
+    [
+        (lambda path: read_photo(path), SourceError),
+        (lambda path: load(path, "identity", 8), UsageError),
+        (lambda path: read_upright(path), DatasetError),
+        (lambda path: read_bytes(str(path)), SourceError),
+    ],
+    ids=["photo", "saved classes", "labelled photo", "photo to label"],
+)
+def test_a_device_is_not_read_for_ever(
+    read: Callable[[Path], object], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (photos, class_archive, images, places):
+        monkeypatch.setattr(module, "_MOST_BYTES" if module is class_archive else "MOST_BYTES", 2**20)
+    with pytest.raises(error, match="larger than 1 MiB"):
+        read(Path("/dev/zero"))

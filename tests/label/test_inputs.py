@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,38 @@ def test_no_member_is_ever_a_path(tmp_path: Path) -> None:
     assert [item.name for item in unit.items] == ["out", "abs"]
 
 
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.bz2"])
+def test_members_of_one_name_are_two_pictures(tmp_path: Path, suffix: str) -> None:
+    path, (one, two) = tmp_path / f"twice.{suffix}", (b"first" * 9, b"other" * 9)
+    if suffix == "zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr("a.png", one)
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                zipped.writestr("a.png", two)
+    else:
+        with tarfile.open(path, "w:bz2" if suffix.endswith("bz2") else "w") as packed:
+            for data in (one, two):
+                info = tarfile.TarInfo("a.png")
+                info.size = len(data)
+                packed.addfile(info, io.BytesIO(data))
+    members, left_out = list_members(str(path))
+    reader = ArchiveReader()
+    assert left_out == []
+    assert [reader.read(str(path), member) for member in members] == [one, two]
+    assert reader.read(str(path), members[0]) == one
+    reader.close()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 2**33
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**21)))
+    with pytest.raises(SourceError, match=f"a header claims {2**33} bytes"):
+        list_members(str(path))
+
+
 def test_damaged_archives_are_left_out(tmp_path: Path) -> None:
     whole = write_zip(tmp_path / "whole.zip", MEMBERS).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[:-30])
@@ -71,7 +105,11 @@ def test_damaged_archives_are_left_out(tmp_path: Path) -> None:
     listing = list_inputs([str(tmp_path)], recursive=False, without=None)
     told = "\n".join(listing.left_out)
     assert [Path(place).name for place, _ in listing.archives] == ["half.tar", "whole.tar", "whole.zip"]
-    assert "cut.zip" in told and "none.tar" in told and "empty.zip: the archive holds no photos" in told
+    assert (
+        "cut.zip (its list of contents, which is at the end, is missing" in told
+        and "none.tar" in told
+        and "empty.zip: the archive holds no photos" in told
+    )
     [(place, members), *_] = listing.archives
     reader = ArchiveReader()
     assert reader.read(place, members[0]) == MEMBERS["a/1.png"]

@@ -30,9 +30,11 @@ from urllib.parse import urlsplit
 
 from ....bundle.addresses import redact
 from ....bundle.errors import UsageError
+from ....bundle.files import read_bounded
 from ..config import unknown_keys
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
+_LONGEST_SECRET = 4096  # bytes
 _SNAPSHOTS = "snapshots"
 
 
@@ -219,7 +221,7 @@ def _secret(table: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any] 
             rest[key] = os.environ[value]
         elif source == f"{key}_file":
             try:
-                rest[key] = Path(value).read_text(encoding="utf-8")[:4096].strip()
+                rest[key] = read_bounded(Path(value), _LONGEST_SECRET).decode("utf-8").strip()
             except (OSError, ValueError) as error:
                 raise UsageError(f"[{name}] {source}: cannot read {value} ({error})") from error
     return rest
