@@ -180,7 +180,10 @@ def _progress(photos: int) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:  # rich before 14.1 ends a bar that is not shown with a line break
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task("photos", total=photos)
         yield lambda: bar.advance(task)
 

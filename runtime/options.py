@@ -275,8 +275,7 @@ class RunOptions:
             _share("strength of smoothing", self.smooth, "a number")
             if self.smooth and self.task == "panoptic":
                 raise UsageError("--smooth is for semantic segmentation; use --task semantic, or leave it out")
-        if self.save and self.json not in (None, "", "-") and _same(self.save, str(self.json)):
-            raise UsageError(f"--save and --json are both {self.json}; give them two names")
+        self._refuse_one_name()
         if self.sources and self.camera:
             raise UsageError(f"{self.sources[0]!r} is given besides --camera; give one input")
         if self.source is not None and len(self.camera) > 1:
@@ -287,12 +286,6 @@ class RunOptions:
             raise UsageError("--rle and --polygons are for JSON lines; add --json out.jsonl, or use --save-masks masks")
         if "-" in (self.events, self.json) and self.events == self.json:
             raise UsageError("--events and --json are both standard output; give one of them a file")
-        if (
-            self.events not in (None, "", "-")
-            and self.json not in (None, "")
-            and _same(str(self.events), str(self.json))
-        ):
-            raise UsageError(f"--events and --json are both {self.json}; give them two names")
         if self.why is not None:
             parse_point(self.why)
         if (self.example or self.save_classes) and len(self.camera) > 1:
@@ -303,6 +296,20 @@ class RunOptions:
         if not self.list_names and given != 1 and not (self.example and not given):
             found = "both" if given else "neither"
             raise UsageError(f'{found} of --classes and --watch-classes given, expected one: --classes "person,bike"')
+
+    def _refuse_one_name(self) -> None:
+        """Raise `UsageError` where two outputs have one name."""
+        taken: dict[str, str] = {}
+        for name in ("save", "json", "save_masks", "save_classes", "events"):
+            value = str(getattr(self, name) or "")
+            if value in ("", "-"):
+                continue
+            option, place = f"--{name.replace('_', '-')}", value
+            with suppress(OSError, ValueError):  # a name that cannot be is told by whoever opens it
+                place = os.path.realpath(value)
+            if place in taken:
+                raise UsageError(f"{taken[place]} and {option} are both {value}; give them two names")
+            taken[place] = option
 
     def _refuse_others(self) -> None:
         """Raise `UsageError` where an option is given besides --config."""
@@ -348,12 +355,6 @@ def parse_point(text: str) -> tuple[int, int]:
     if found is None:
         raise UsageError(f"--why is {text[:40]!r}, expected a pixel as X,Y such as 320,200")
     return int(found[1]), int(found[2])
-
-
-def _same(one: str, other: str) -> bool:
-    with suppress(OSError, ValueError):  # a name that cannot be is told by whoever opens it
-        return os.path.realpath(one) == os.path.realpath(other)
-    return False
 
 
 def _choice(what: str, value: str, known: tuple[str, ...]) -> None:

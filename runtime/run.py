@@ -18,7 +18,7 @@ from .capture.source import Source
 from .draw.overlay import Style
 from .events.opening import WatchRequest, open_watch
 from .events.watch import EventWatch
-from .examples.command_line import show_examples
+from .examples.command_line import ExampleEntry, show_examples
 from .inference.explain import nothing_found, why
 from .inference.keyframes import Keyframes
 from .inference.refinement import Refinement
@@ -31,6 +31,7 @@ from .segmenter import Segmenter
 from .sinks.desktop.display import missing as missing_window
 from .sinks.found import FoundSink
 from .sinks.last_frame import LastFrame
+from .sinks.output_files import refuse_inputs
 from .sinks.registry import open_json_sink, open_mask_sink, open_sink
 from .sinks.sink import Sink, SinkRequest
 from .sinks.source_events import LossNotes
@@ -63,7 +64,7 @@ def run(options: RunOptions) -> int:
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
-        watch = _open_watch(options, closing)
+        watch = _open_watch(options, frames, closing)
         style = Style(
             opacity=options.opacity,
             names=options.names,
@@ -93,10 +94,12 @@ def run(options: RunOptions) -> int:
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
 
 
-def _open_watch(options: RunOptions, closing: ExitStack) -> EventWatch | None:
+def _open_watch(options: RunOptions, source: Source, closing: ExitStack) -> EventWatch | None:
     if not options.watches:
         return None
     events, command = options.events, options.on_event
+    if events not in (None, "", "-"):
+        refuse_inputs(Path(str(events)), (*source.files, *_read(options)), "--events")
     return open_watch(
         WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command), closing
     )
@@ -181,11 +184,19 @@ def _smoother(strength: float | None, task: str, frames: Source) -> TemporalSmoo
     return TemporalSmoother(strength)
 
 
+def _read(options: RunOptions) -> list[Path]:
+    """Files besides the source that are read, which no output may replace."""
+    lists = (options.classes or "", *options.preset)
+    names = [word.strip()[1:] for text in lists for word in (text, *text.split(",")) if word.strip().startswith("@")]
+    files = [Path(name) for name in names]
+    files += [path for path in (options.watch_classes, options.zones) if path is not None]
+    return files + [path for entry in options.example for path in ExampleEntry.parse(entry).files]
+
+
 def _open_sinks(options: RunOptions, source: Source, web: str | None, interaction: Interaction) -> list[Sink]:
     """Sinks in the order in which they get each frame; none is left open if one cannot be opened."""
     sinks: list[Sink] = []
-    lists = [options.watch_classes, *(text[1:] for text in (options.classes or "", *options.preset) if text[:1] == "@")]
-    inputs = [Path(path) for path in lists if path]
+    inputs = _read(options)
     with ExitStack() as undo:
 
         def add(sink: Sink) -> None:

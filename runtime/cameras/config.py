@@ -26,6 +26,7 @@ Paths are relative to the file's folder. docs/guides/cameras.md lists all keys.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ from ..events.delivery.options import TABLES as DELIVERY_TABLES
 from ..events.delivery.options import DeliveryConfig, parse_delivery
 from ..options import TASKS
 from ..sinks.mask_form import MaskForm
+from ..sinks.output_files import refuse_inputs
 from ..vocabulary.sensitivity import Sensitivity
 from .tables import Between, Place, read_table, table_of
 
@@ -143,6 +145,13 @@ class CameraConfig:
         return tuple(name for name in (self.save, self.json, self.save_masks) if name not in (None, "-"))
 
     @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are read, as far as they are there."""
+        lists = (self.classes,) if isinstance(self.classes, str) else self.classes
+        names = (self.source, *(name[1:] for name in (*lists, *self.presets) if name.startswith("@")))
+        return tuple(Path(name) for name in names if scheme_of(name) is None and os.path.exists(name))
+
+    @property
     def writes(self) -> bool:
         """Whether there is an output, standard output included."""
         return any(name is not None for name in (self.save, self.json, self.save_masks))
@@ -174,14 +183,32 @@ class CamerasConfig:
     def __post_init__(self) -> None:
         if not 1 <= len(self.cameras) <= MOST_CAMERAS:
             raise UsageError(f"{len(self.cameras)} cameras are given, expected 1 to {MOST_CAMERAS}")
+        self._refuse_collisions()
+
+    def _refuse_collisions(self) -> None:
+        """Raise `UsageError` where two outputs are one file, by whatever path, or an output is something that is read."""
+        written = [(f"the camera {name}", output) for name, camera in self.cameras.items() for output in camera.outputs]
+        lines = self.delivery.json_lines
+        if lines is not None and lines.path != "-":
+            written.append(("[json_lines]", lines.path))
+        read = [path for camera in self.cameras.values() for path in camera.inputs]
+        if self.path is not None:
+            read.append(self.path)
         taken: dict[str, str] = {}
-        for name, camera in self.cameras.items():
-            for output in camera.outputs:
-                if output in taken:
-                    raise UsageError(
-                        f"the cameras {taken[output]} and {name} both write {output}; give each its own output"
-                    )
-                taken[output] = name
+        for writer, output in written:
+            real = os.path.realpath(output)
+            if real in taken:
+                who = (
+                    f"{writer} has two outputs"
+                    if taken[real] == writer
+                    else f"{taken[real]} and {writer} both have one"
+                )
+                raise UsageError(f"{who} named {output}; give each its own name")
+            taken[real] = writer
+            try:
+                refuse_inputs(Path(output), read, "the output")
+            except UsageError as error:
+                raise UsageError(f"{writer}: {error}") from error
 
 
 def read_config(path: Path) -> CamerasConfig:
@@ -238,12 +265,15 @@ def _relative_to(folder: Path, camera: CameraConfig) -> CameraConfig:
         for name in ("save", "json", "save_masks")
         if (value := getattr(camera, name)) is not None
     }
+
+    def listed(name: str) -> str:
+        return f"@{folder / name[1:]}" if name.startswith("@") else name
+
     classes, source = camera.classes, camera.source
-    if isinstance(classes, str) and classes.startswith("@"):
-        classes = f"@{folder / classes[1:]}"
+    classes = listed(classes) if isinstance(classes, str) else tuple(map(listed, classes))
     if scheme_of(source) is None and (folder / source).is_file():
         source = str(folder / source)
-    return replace(camera, classes=classes, source=source, **outputs)
+    return replace(camera, classes=classes, source=source, presets=tuple(map(listed, camera.presets)), **outputs)
 
 
 def _delivery_in(folder: Path, delivery: DeliveryConfig) -> DeliveryConfig:

@@ -6,10 +6,12 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.errors import OvsError, UsageError
 from ..segmenter import Segmenter
+from ..sinks.output_files import refuse_foreign
 from ..sinks.video_files.recorder import Recorder
 from ..threads.channel import Ended
 from ..viewer.access import Guard, parse_address
@@ -18,6 +20,7 @@ from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
 from .events import EventOutlet, Rules
 from .metrics import exposition
+from .opening import dated
 from .shared_model import SharedModel
 from .turns import Turns
 
@@ -167,6 +170,11 @@ class CameraService:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def _made(self, name: str, config: CameraConfig) -> Camera:
+        try:
+            for output in config.outputs:  # told now, not whenever the camera is there
+                refuse_foreign(Path(dated(output)), "the output", overwrite=config.overwrite)
+        except UsageError as error:
+            raise self._located(name, error) from error
         return Camera(name, config, self._made_segmenter(name, config), self._turns, self._outlet, self._tell)
 
     def _made_segmenter(self, name: str, config: CameraConfig) -> Segmenter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,12 @@ class ExampleEntry:
         if not (equals and mark and label.strip() and photo.strip() and region.strip()):
             raise UsageError(f"--example is {text[:80]!r}, {_EXPECTED}")
         return cls(label.strip(), Path(photo.strip()), region.strip())
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The photo, and the mask where it is a file."""
+        places = self.photo, Path(self.region), self.photo.parent / self.region
+        return tuple(place for place in places if os.path.isfile(place))
 
 
 def show_examples(segmenter: Segmenter, entries: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -89,9 +90,28 @@ def test_outputs_of_others_are_kept(ovs_run, tmp_path: Path) -> None:  # type: i
         code, _, err = ovs_run(photo, option, photo, "--overwrite")
         assert (code, photo.read_bytes()) == (2, before)
         assert "is the input" in err
-    code, _, err = ovs_run(photo, "--save", tmp_path / "b.png", "--json", f"{tmp_path}/./b.png")
-    assert code == 2
-    assert "two names" in err
+    outputs = ("--save", "--json", "--save-masks", "--save-classes", "--events")
+    for one, other in itertools.pairwise(outputs):
+        code, _, err = ovs_run(photo, one, tmp_path / "b.npz", other, f"{tmp_path}/./b.npz")
+        assert (code, "two names" in err) == (2, True)
+
+
+def test_whatever_is_read_is_kept(ovs_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    photo = picture(tmp_path / "photo.png")
+    for name in ("example.png", "mask.png"):
+        picture(tmp_path / name)
+    for name in ("zones.toml", "preset.txt"):  # empty ones would count as outputs of an earlier run
+        (tmp_path / name).write_text("")
+    read = ("--zones", "zones.toml", "--preset", "@preset.txt", "--example", "mug=example.png#mask.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for option, name in [
+        ("--json", "zones.toml"), ("--events", "zones.toml"), ("--json", "preset.txt"), ("--save", "example.png"),
+        ("--save", "mask.png"), ("--save-masks", "."), ("--events", "photo.png"), ("--events", "mask.png"),
+    ]:  # fmt: skip
+        code, _, err = ovs_run(photo, *read, option, name, "--overwrite")
+        assert (code, len(err.splitlines())) == (2, 1), err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_damaged_and_cut_videos_are_told(ovs_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

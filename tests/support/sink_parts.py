@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ovs_edge.runtime.capture.source import Sound
+from ovs_edge.runtime.capture.video_files.pyav import pyav
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.prediction import Prediction
 from ovs_edge.runtime.opencv import cv2
@@ -67,7 +68,10 @@ def played(path: Path) -> list[tuple[float, float]]:
 
 
 def duration(path: Path) -> float:
-    """Seconds that a video plays."""
+    """Seconds that a video plays, the last frame's among them."""
+    if (av := pyav()) is not None:  # OpenCV before 5 multiplies the frames by a rate of its own
+        with av.open(str(path)) as container:
+            return float(container.duration / av.time_base)
     capture = cv2.VideoCapture(str(path))
     seconds = capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS)
     capture.release()

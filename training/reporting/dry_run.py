@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...data.datasets import SegmentationDataset
 from ...data.folders import told
+from ...data.validate import SetReport
 from ...segmenter.config import SegmenterConfig
 from ...segmenter.dense import DenseSegmenter
 from ..choices import Precision
@@ -70,6 +71,15 @@ def _kept_bytes(model: TrainableModel, crop: int) -> int:
     return sum(size for place, size in sizes.items() if place not in weights)
 
 
+def _read(dataset: SegmentationDataset, console: Console) -> SetReport:
+    """The report of a data set; with a progress bar on a terminal."""
+    if not console.is_terminal:
+        return dataset.report()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"reading {dataset.name}", total=len(dataset))
+        return dataset.report(partial(progress.advance, task))
+
+
 def describe(
     config: SegmenterConfig,
     recipe: Recipe,
@@ -82,9 +92,7 @@ def describe(
     data = Table("data", "read as", "photos", "left out", "unusable", "classes", "without a pixel", "drawn")
     weights = sum(weight for _, weight in train)
     for dataset, weight in train:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"reading {dataset.name}", total=len(dataset))
-            report = dataset.report(partial(progress.advance, task))
+        report = _read(dataset, console)
         for problem in told(report.problems):
             console.print(f"{dataset.name}: unusable: {problem}", markup=False, soft_wrap=True)
         absent = [dataset.classes[index].names[0] for index in dataset.absent(report)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 
+from ....bundle.errors import UsageError
 from .options import CommandOptions
 from .receiver import Refused, Undelivered
 from .spool import SpooledEvent
@@ -16,6 +18,10 @@ class CommandReceiver:
     """The event is on the program's standard input, as JSON. An exit code other than 0 is told; it is not run again."""
 
     def __init__(self, options: CommandOptions) -> None:
+        """Raises `UsageError` for a program that is not there."""
+        if shutil.which(options.run[0]) is None:
+            name = options.run[0][:200]
+            raise UsageError(f"there is no program {name!r} to start for events; give a path, or a name on the PATH")
         self._options = options
         self.key = "command-" + hashlib.sha256(json.dumps(options.run).encode()).hexdigest()[:16]
         self.name = f"command {options.run[0]}"

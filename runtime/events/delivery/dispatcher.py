@@ -49,7 +49,8 @@ class EventDispatcher:
     ) -> None:
         """`cameras` are the rules of each camera by their names, for Home Assistant's discovery; `tell` takes notes.
 
-        Raises `SinkError` where events cannot be kept, `MissingExtraError` without paho-mqtt.
+        Raises `UsageError` for a way that cannot be, `SinkError` where events cannot be kept, `MissingExtraError`
+        without paho-mqtt.
         """
         self.snapshots = config.snapshots  # whether events go with a picture
         self._lines: list[_Lane] = []

@@ -21,6 +21,7 @@ most_events = 10000
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -245,5 +246,7 @@ def _address(url: str, schemes: tuple[str, ...], what: str, example: str) -> Any
     except ValueError:
         sound = False
     if not sound or " " in url:
-        raise UsageError(f"{what} is {redact(url)!r}, expected such as {example}")
+        found = re.match(r"([^/?#]*://)?[^/?#]*/?", redact(url))  # a path may be a secret, too
+        assert found is not None
+        raise UsageError(f"{what} is {found[0]!r}, expected such as {example}")
     return parts

@@ -21,7 +21,8 @@ _ENCODERS = ("libx264", "h264_nvenc", "h264_v4l2m2m", "libopenh264", "mpeg4")
 _X264 = {"preset": "superfast", "crf": "21", "bf": "0"}  # as large as OpenCV's MPEG-4, for 10 ms a picture of 1280x960
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Fragments first, which can be read when the rest is missing; at the end they become an ordinary file with one index.
-_MOVFLAGS = {"movflags": "hybrid_fragmented+frag_keyframe"}
+# Readers as old as FFmpeg 4 find the fragments behind an empty index only.
+_MOVFLAGS = {"movflags": "hybrid_fragmented+frag_keyframe+empty_moov"}
 _OLD_MOVFLAGS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}  # FFmpeg before 8
 _CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}
 

@@ -120,8 +120,30 @@ def test_every_mistake_is_told_with_file_table_and_key(tmp_path: Path, line: str
 
 def test_two_cameras_do_not_write_one_file(tmp_path: Path) -> None:
     text = "".join(f'[cameras.{name}]\nsource = "0"\nclasses = "cat"\njson = "out.jsonl"\n' for name in "ab")
-    with pytest.raises(UsageError, match=r"cameras\] the cameras a and b both write .*out\.jsonl"):
+    with pytest.raises(UsageError, match=r"cameras\] the camera a and the camera b both have one named .*out\.jsonl"):
         read_config(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ('json = "x/../clip.avi"', "the camera a: the output .*clip.avi is the input"),
+        ('save = "classes.txt"', "the camera a: the output .*classes.txt is the input"),
+        ('json = "cameras.toml"', "the camera a: the output .*cameras.toml is the input"),
+        ('save_masks = "."', "the camera a: the output .* holds the input"),
+        ('json = "linked"', "the camera a: the output .*linked is the input"),
+        ('json = "preset.txt"', "the camera a: the output .*preset.txt is the input"),
+        ('json = "o.jsonl"\nsave = "./x/../o.jsonl"', "the camera a has two outputs named"),
+        ('json = "o.jsonl"\n[json_lines]\npath = "o.jsonl"', r"the camera a and \[json_lines\] both have one named"),
+    ],
+)
+def test_no_output_is_a_file_that_is_read_or_written(tmp_path: Path, output: str, said: str) -> None:
+    for name in ("clip.avi", "classes.txt", "preset.txt"):
+        (tmp_path / name).write_text("cat")
+    (tmp_path / "linked").symlink_to("classes.txt")
+    own = 'source = "clip.avi"\nclasses = "@classes.txt"\npresets = ["@preset.txt"]'
+    with pytest.raises(UsageError, match=rf"cameras\.toml: \[cameras\] {said}"):
+        read_config(written(tmp_path, f"[cameras.a]\n{own}\n{output}\n"))
 
 
 @pytest.mark.parametrize("text", ["", "cameras = {}"])

@@ -145,12 +145,12 @@ def test_passwords_in_addresses_are_not_told(tmp_path: Path) -> None:
 
 def test_lines_are_appended_whole(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_text('{"half": ')  # a kill, once
+    path.write_text('{"id": "half')  # a kill, once
     sender = EventDispatcher(config(tmp_path, json_lines={"path": str(path)}))
     sender.publish([event(1), event(2)])
     sender.close()
     lines = path.read_text().splitlines()
-    assert lines[0] == '{"half": '
+    assert lines[0] == '{"id": "half'
     assert [json.loads(line) for line in lines[1:]] == [event(1).to_dict(), event(2).to_dict()]
 
 
@@ -173,15 +173,22 @@ def test_a_command_gets_the_event_and_no_shell_reads_it(tmp_path: Path) -> None:
     ("run", "said"),
     [
         ([sys.executable, "-c", "import sys; sys.exit('no lamp')"], "an event is dropped: exit code 1: no lamp"),
-        (["/no/such/program"], "it cannot be started (No such file or directory); events wait on disk"),
+        (["program"], "it cannot be started (No such file or directory); events wait on disk"),
         ([sys.executable, "-c", "import time; time.sleep(60)"], "an event is dropped: it was ended after 0.5 s"),
     ],
 )
 def test_a_command_that_fails_is_told(tmp_path: Path, run: list[str], said: str) -> None:
     told: list[str] = []
+    removed = tmp_path / run[0]  # while events are awaited
+    if not removed.exists():
+        removed.write_text("#!/bin/sh")
+        removed.chmod(0o755)
+        run = [str(removed)]
     sender = EventDispatcher(
         config(tmp_path, command={"run": run, "timeout": 0.5 if "sleep" in run[-1] else 30}), tell=told.append
     )
+    if removed.is_relative_to(tmp_path):
+        removed.unlink()
     sender.publish([event(1)])
     until(lambda: bool(told))
     sender.close(drain=0)
@@ -244,6 +251,9 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
     ("tables", "said"),
     [
         ({"webhook": {"url": "ftp://x"}}, "[webhook] url is 'ftp://x'"),
+        ({"webhook": {"url": "https://x:99999/S3cret?S3cret#S3cret"}}, "[webhook] url is 'https://x:99999/', expected"),
+        ({"webhook": {"url": "user:S3cret@x/S3cret"}}, "[webhook] url is 'user:***@x/', expected"),
+        ({"command": {"run": "no-such-program x"}}, "there is no program 'no-such-program'"),
         ({"webhook": {"url": "http://x", "secret": "whsec_?"}}, "no base64 follows"),
         ({"command": {"run": "echo 'a"}}, "cannot be split into words"),
         ({"command": {"run": []}}, "[command] run is empty"),
@@ -256,6 +266,18 @@ def test_options_that_cannot_be_are_refused(tables: dict[str, Any], said: str, t
     with pytest.raises(UsageError) as refused:
         EventDispatcher(config(tmp_path, **tables))
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"my notes", b'{"name": "mine"}', b"[zones.a]", b"\n", None])
+def test_events_are_added_to_no_file_of_others(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "mine"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"mine.*choose another name|mine, a folder; give a name"):
+        EventDispatcher(config(tmp_path, json_lines={"path": str(path)}))
+    assert path.is_dir() if content is None else path.read_bytes() == content
 
 
 def test_no_thread_or_descriptor_stays(hook: Hook, tmp_path: Path) -> None:
