@@ -15,16 +15,18 @@ from ..bundle.files import replacing
 from .machine.environment import Environment
 
 
-def write_result(output: Path | None, bundle: Path | None, result: dict[str, Any]) -> None:
+def write_result(
+    output: Path | None, bundle: Path | None, result: dict[str, Any], *, program: str = "ovs-bench"
+) -> None:
     """Write `result` with the command line, the machine and, where there is one, the identity of the bundle.
 
-    `output` None writes nothing. Raises `SinkError`.
+    `output` None writes nothing; `program` is how the command line is called. Raises `SinkError`.
     """
     if output is None:
         return
     # The place of the result file is not part of the measurement.
     arguments = [word for word in sys.argv[1:] if word not in ("-o", "--output", str(output), f"--output={output}")]
-    document: dict[str, Any] = {"command": shlex.join(["ovs-bench", *arguments])}
+    document: dict[str, Any] = {"command": shlex.join([program, *arguments])}
     if bundle is not None:
         opened = Bundle.open(bundle, verify=False)
         document |= {"bundle": opened.manifest.name, "bundle_digest": opened.digest}

@@ -85,3 +85,20 @@ def sequences_table(document: dict[str, Any]) -> str:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def limits_table(document: dict[str, Any]) -> str:
+    """What limits a model: photos it was trained on, photos it was not, and the truth at its own resolution."""
+    rows = [
+        (
+            row["data"],
+            row["measured"],
+            row["photos"],
+            f"{row['miou']:.3f}",
+            f"{row['boundary_iou']:.3f}",
+            "" if row["person"] is None else f"{row['person']:.3f}",
+        )
+        for row in document["limits"]
+    ]
+    header = ("data", "measured on", "photos", "mIoU", "boundary IoU", "IoU of person")
+    return table(f"What limits {document['bundle']}", header, rows)

@@ -12,7 +12,7 @@ from ...bundle.errors import BundleError, SinkError
 from ..examples.tables import example_table
 from ..gpu.tables import gpu_tables
 from .ablation_tables import ablation_table
-from .accuracy_tables import accuracy_table, line_table, sequences_table
+from .accuracy_tables import accuracy_table, limits_table, line_table, sequences_table
 from .live_tables import (
     cameras_soak_table,
     cameras_table,
@@ -22,7 +22,7 @@ from .live_tables import (
     soak_table,
 )
 from .query_tables import query_table
-from .speed_tables import depth_table, precisions_table, profile_table, speed_tables
+from .speed_tables import clip_table, depth_table, precisions_table, profile_table, speed_tables
 from .video_tables import video_tables
 
 # A section of a Markdown file: all results, or those named in the marker, by their file names without .json:
@@ -38,6 +38,8 @@ _SECTION = re.compile(
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy_table,
     "line": line_table,
+    "limits": limits_table,
+    "clip_exports": clip_table,
     "ask": query_table,
     "examples": example_table,
     "sequences": sequences_table,

@@ -1,4 +1,4 @@
-"""Tables of `ovs-bench speed` and `ovs-bench profile`."""
+"""Tables of `ovs-bench speed`, `ovs-bench profile` and `scripts/clip-table`."""
 
 from __future__ import annotations
 
@@ -212,3 +212,45 @@ def depth_table(document: dict[str, Any]) -> str:
         "backbone alone",
     ]
     return table("Decoder depth, FP32; GFLOPs by torch's FlopCounterMode, a multiply-add is 2", header, rows)
+
+
+def clip_table(document: dict[str, Any]) -> str:
+    """Exports of plain CLIP, random weights: latency beside torch and memory; agreement with torch, and in FP16."""
+    rows = document["clip_exports"]
+    speed = [
+        (
+            row["case"],
+            f"{row['onnx_ms']} ms",
+            f"{row['torch_ms']} ms",
+            f"{row['ratio']:.2f}",
+            f"{row['runtime_peak_gib']:.2f} GiB",
+        )
+        for row in rows
+        if "onnx_ms" in row
+    ]
+    agreement = [
+        (
+            row["case"],
+            _percent(min(case["labels_equal"] for case in row["parity"])) if "parity" in row else "",
+            f"{max(case['confidence_most'] for case in row['parity']):.0e}" if "parity" in row else "",
+            _percent(row.get("fp16_labels_mean")),
+            _percent(row.get("fp16_labels_worst")),
+            "" if "plan_seconds" not in row else f"{row['plan_seconds']:.0f} s, {row['plan_mib']:.0f} MiB",
+        )
+        for row in rows
+    ]
+    title = "Plain CLIP, FP32, 30 names, all cores"
+    header = ("model, windows, height x width", "ONNX Runtime", "eager torch", "ratio", "peak memory")
+    second = (
+        "export",
+        "labels as torch, worst",
+        "confidence differs by",
+        "FP16 labels equal",
+        "worst photo",
+        "FP16 plan, TensorRT-RTX",
+    )
+    return "\n\n".join((table(title, header, speed), table("Plain CLIP, agreement", second, agreement)))
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}%"
