@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..bundle.errors import UsageError, note
 from ..runtime.sinks.staging import cannot_write
@@ -221,9 +220,10 @@ class Shard:
 
     def add(self, index: int, record: PictureRecord) -> None:
         """Keep the record of a picture whose files are written. Raises `SinkError`."""
+        line = record.to_json()
         with self._lock:
-            self._append(index, record)
-            self._records[index] = record
+            self._append(index, line)
+            self._records[index] = record, line
             self._under_way -= 1
             complete = self._last is not None and not self._under_way
         if complete:
@@ -244,14 +244,13 @@ class Shard:
                 os.close(self._handle)
             self._handle = None
 
-    def _append(self, index: int, record: PictureRecord) -> None:
+    def _append(self, index: int, line: str) -> None:
         if self._journal is None:
             return
-        line = f"{index} {record.to_json()}\n".encode()
         try:
             if self._handle is None:
                 self._handle = os.open(self._journal, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
-            rest = memoryview(line)
+            rest = memoryview(f"{index} {line}\n".encode())
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
         except OSError as error:
@@ -259,8 +258,8 @@ class Shard:
 
     def _write(self) -> None:
         records = [self._records[index] for index in sorted(self._records)]
-        self._writer.write_shard(self._store, self._name, records)
-        text = "".join(f"{record.to_json()}\n" for record in records)
+        self._writer.write_shard(self._store, self._name, [record for record, _ in records])
+        text = "".join(f"{line}\n" for _, line in records)
         self._store.write(f"{_RECORDS}/{self._name}{'-end' if self._last else ''}.jsonl", text.encode())
         self.abandon()
         self._store.remove(f"{_RECORDS}/{self._name}.part")
@@ -271,8 +270,8 @@ def _journal_name(shard: str) -> str:
     return f"{shard.removesuffix('.jsonl').removesuffix('-end')}.part"
 
 
-def _read_journal(path: Path) -> dict[int, PictureRecord]:
-    """The pictures of a journal. A line that a kill cut short is cut off, so that the next one begins a line."""
+def _read_journal(path: Path) -> dict[int, tuple[PictureRecord, str]]:
+    """The pictures of a journal with their lines. One that a kill cut short is cut off, so that the next begins a line."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -282,9 +281,9 @@ def _read_journal(path: Path) -> dict[int, PictureRecord]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    records: dict[int, Any] = {}
+    records: dict[int, tuple[PictureRecord, str]] = {}
     for line in whole.splitlines():
         index, _, text = line.partition(b" ")
         with suppress(ValueError, KeyError, TypeError):  # two writers at once, when a lost worker was not dead
-            records[int(index)] = PictureRecord.from_json(text)
+            records[int(index)] = PictureRecord.from_json(text), text.decode()
     return records

@@ -1,6 +1,6 @@
 """Labels units of work: pictures are read, decoded, inferred and written by several threads, many at a time.
 
-    this thread ──► room for a few pictures ──► threads: read, decode, infer (as many at once as the engine takes), write
+    this thread ──► a queue ──► threads: read, decode, infer (as many at once as the engine takes), write
 
 Reading the frames of a video is this thread's work, since they come one after another. Pictures of the next shard begin
 while the last ones of a shard are under way, so the network never waits; a shard is written when all of it is there.
@@ -9,22 +9,26 @@ while the last ones of a shard are under way, so the network never waits; a shar
 from __future__ import annotations
 
 import tempfile
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ..bundle.errors import SourceError
 from ..bundle.vocabulary import parse_class_entries
 from ..runtime.capture.video_files.video_source import VideoSource
+from ..runtime.frame import Frame
 from ..runtime.inference.refinement import Refinement
 from ..runtime.opencv import cv2
 from ..runtime.segmenter import Segmenter
 from .formats.label_writer import LabelWriter, WriterOptions
 from .formats.registry import open_writer
 from .formats.shape import Shape
+from .geometry.regions import LabelledRegion, regions_of
 from .inputs.loading import PictureLoader, source_of
 from .inputs.pictures import InputPicture
 from .inputs.places import is_remote, open_file
@@ -32,11 +36,13 @@ from .inputs.sampling import Sampling
 from .inputs.units import Item, Unit, UnitKind
 from .job import Shard, UnitState
 from .records import PictureRecord, record_of
-from .regions import regions_of
 from .settings import LabelSettings, Photos
 from .store import Store
+from .task_queue import PIXELS, PictureTask, TaskQueue
 
 _AHEAD = 2  # threads besides those that wait for the network: they read, decode and write meanwhile
+
+_Result = TypeVar("_Result")
 
 OnPicture = Callable[[bool], None]  # hears of each picture whether it was labelled
 
@@ -99,8 +105,7 @@ class UnitLabeller:
         if photos is Photos.AUTO:
             photos = Photos.LINK if writer.with_pictures else Photos.NONE
         self._photos = photos
-        self._workers = segmenter.at_once + _AHEAD
-        self._error: BaseException | None = None
+        self._threads = segmenter.at_once + _AHEAD
 
     def run(
         self,
@@ -109,64 +114,88 @@ class UnitLabeller:
         on_picture: OnPicture = lambda labelled: None,
     ) -> None:
         """Label what is left of the units. Raises the first error that is not a picture's own."""
-        room = threading.Semaphore(2 * self._workers)
-        open_shards: set[Shard] = set()
-        pool = ThreadPoolExecutor(self._workers, "label")
-
-        def work(shard: Shard, index: int, load: Callable[[], InputPicture], item: Item, source: str) -> None:
-            try:
-                if self._error is None:
-                    record = self._label(load, item, source)
-                    shard.add(index, record)
-                    on_picture(record.error is None)
-            except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-                self._error = self._error or error
-            finally:
-                room.release()
+        queue = TaskQueue(self._threads)
+        shards: set[Shard] = set()  # that are not written yet
+        pool = ThreadPoolExecutor(self._threads, "label")
 
         def new_shard(unit: Unit, number: int) -> Shard:
-            shard = Shard(self._store, self._writer, unit.number, number, lambda: open_shards.discard(shard))
-            open_shards.add(shard)
+            shard = Shard(self._store, self._writer, unit.number, number, lambda: shards.discard(shard))
+            shards.add(shard)
             return shard
 
-        def submit(shard: Shard, index: int, load: Callable[[], InputPicture], item: Item, source: str) -> None:
-            if not shard.begin(index):
-                return
-            room.acquire()
-            if self._error is not None:
-                raise self._error
-            pool.submit(work, shard, index, load, item, source)
-
         try:
+            for _ in range(self._threads):
+                pool.submit(self._work, queue, on_picture)
             for unit in units:
                 if unit.kind is UnitKind.VIDEO:
-                    self._video(unit, state(unit), new_shard, submit)
-                else:
-                    shard = new_shard(unit, 0)
-                    for index, item in enumerate(unit.items):
-                        source = source_of(unit, item)
-                        submit(shard, index, lambda u=unit, i=item: self._loader.read(u, i), item, source)  # type: ignore[misc]
-                    shard.close(last=True)
+                    self._video(unit, state(unit), new_shard, queue.put)
+                    continue
+                shard = new_shard(unit, 0)
+                for index, item in enumerate(unit.items):
+                    if shard.begin(index):
+                        load = partial(self._loader.read, unit, item)
+                        queue.put(PictureTask(shard, index, item, source_of(unit, item), load))
+                shard.close(last=True)
         except BaseException as error:
-            self._error = self._error or error
+            queue.fail(error)
             raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=self._error is not None)
+            queue.close()
+            pool.shutdown()
             self._loader.close()
-            for shard in list(open_shards):
+            for shard in list(shards):
                 shard.abandon()
-        if self._error is not None:
-            raise self._error
+        if queue.error is not None:
+            raise queue.error
 
-    def _label(self, load: Callable[[], InputPicture], item: Item, source: str) -> PictureRecord:
+    def _work(self, queue: TaskQueue, on_picture: OnPicture) -> None:
+        """What a thread does until there is nothing more to do."""
         try:
-            picture = load()
-            prediction = self._segmenter.predict(picture.image)
-        except SourceError as error:
-            return PictureRecord(item.name, source, error=str(error))
-        except (cv2.error, MemoryError) as error:
-            return PictureRecord(item.name, source, error=f"{source} cannot be labelled ({str(error)[:200]})")
-        regions = regions_of(prediction)
+            while tasks := deque(queue.take()):
+                while tasks and queue.error is None:
+                    for task, record in self._label_some(tasks):
+                        task.shard.add(task.index, record)
+                        on_picture(record.error is None)
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            queue.fail(error)
+
+    def _label_some(self, tasks: deque[PictureTask]) -> list[tuple[PictureTask, PictureRecord]]:
+        """Take the first of the tasks, each step for all of them in turn; large pictures are taken by themselves."""
+        records: list[tuple[PictureTask, PictureRecord]] = []
+        pixels = 0
+
+        def tried(task: PictureTask, step: Callable[[], _Result]) -> _Result | None:
+            try:
+                return step()
+            except SourceError as error:
+                problem = str(error)
+            except (cv2.error, MemoryError) as error:
+                problem = f"{task.source} cannot be labelled ({str(error)[:200]})"
+            records.append((task, PictureRecord(task.item.name, task.source, error=problem)))
+            return None
+
+        prepared = []
+        while tasks and pixels < PIXELS:
+            task = tasks.popleft()
+            picture = tried(task, task.load)
+            if picture is None:
+                continue
+            pixels += picture.image.size // 3
+            ready = tried(task, partial(self._segmenter.prepare, picture.image))
+            if ready is not None:
+                prepared.append((task, picture, ready))
+        inferred = [
+            (task, picture, answer)
+            for task, picture, ready in prepared
+            if (answer := tried(task, partial(self._segmenter.infer, ready))) is not None
+        ]
+        for task, picture, answer in inferred:
+            prediction = tried(task, partial(self._segmenter.finish, answer))
+            if prediction is not None:
+                records.append((task, self._write(picture, regions_of(prediction))))
+        return records
+
+    def _write(self, picture: InputPicture, regions: tuple[LabelledRegion, ...]) -> PictureRecord:
         file = self._keep(picture)
         self._writer.write_picture(self._store, picture, regions, file)
         return record_of(picture, regions, file, polygons=self._writer.polygons, tolerance=self._settings.simplify)
@@ -186,7 +215,7 @@ class UnitLabeller:
         unit: Unit,
         state: UnitState,
         new_shard: Callable[[Unit, int], Shard],
-        submit: Callable[[Shard, int, Callable[[], InputPicture], Item, str], None],
+        put: Callable[[PictureTask], None],
     ) -> None:
         """Shards of the chosen frames; those that are done are decoded again, but not inferred."""
         [item] = unit.items
@@ -207,9 +236,9 @@ class UnitLabeller:
                                 shard.close(last=False)
                                 shard, number = None, number + 1
                             shard = shard or new_shard(unit, number)
-                            chosen = replace(item, name=f"{item.name}_{index:06d}")
-                            picture = InputPicture(chosen.name, source, frame.image, time=frame.time)
-                            submit(shard, index - number * size, lambda found=picture: found, chosen, source)  # type: ignore[misc]
+                            place_in_shard = index - number * size
+                            if shard.begin(place_in_shard):
+                                put(_frame_task(shard, place_in_shard, f"{item.name}_{index:06d}", source, frame))
                         index += 1
                 finally:
                     frames.close()
@@ -221,6 +250,11 @@ class UnitLabeller:
             if shard.begin(size + place_in_list):
                 shard.add(size + place_in_list, PictureRecord(item.name, source, error=problem))
         shard.close(last=True)
+
+
+def _frame_task(shard: Shard, index: int, name: str, source: str, frame: Frame) -> PictureTask:
+    picture = InputPicture(name, source, frame.image, time=frame.time)
+    return PictureTask(shard, index, Item(name, source), source, lambda: picture, frame.image.size // 3)
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..runtime.inference.interop import decode_rle, encode_counts
+from ..runtime.inference.interop import decode_rle
+from .geometry.outlines import flat, outlines
+from .geometry.regions import LabelledRegion
 from .inputs.pictures import InputPicture
-from .outlines import flat, outlines
-from .regions import LabelledRegion, run_lengths
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def record_of(
             region.box,
             region.pixels,
             round(region.confidence, 4),
-            encode_counts(run_lengths(region, (height, width))),
+            region.counts,
             tuple(tuple(flat(polygon)) for polygon in outlines(region, tolerance)) if polygons else (),
         )
         for region in regions
@@ -100,5 +100,5 @@ def decoded(record: PictureRecord) -> tuple[LabelledRegion, ...]:
     for region in record.regions:
         x0, y0, x1, y1 = region.box
         mask = decode_rle({"size": record.size, "counts": region.counts})[y0:y1, x0:x1]
-        regions.append(LabelledRegion(region.index, region.box, mask, region.pixels, region.confidence))
+        regions.append(LabelledRegion(region.index, region.box, mask, region.pixels, region.confidence, region.counts))
     return tuple(regions)

@@ -55,23 +55,34 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         self.place = str(folder)
         self.folder = folder
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
 
     def path(self, name: str) -> Path:
         """Where a file lies; the folders above it are made."""
-        path = self.folder / name
-        if path.parent not in self._made:
+        return Path(self._path(name))
+
+    def _path(self, name: str) -> str:
+        """As `path`; text, since this is called several times for each picture."""
+        folder = name.rpartition("/")[0]
+        if folder not in self._made:
+            parent = self.folder / folder
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise cannot_write(path.parent, error) from error
-            self._made.add(path.parent)
-        return path
+                raise cannot_write(parent, error) from error
+            self._made.add(folder)
+        return f"{self.place}/{name}"
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store`."""
         with self._replacing(name) as work:
-            work.write_bytes(data)
+            handle = os.open(work, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+            finally:
+                os.close(handle)
 
     def put(self, name: str, path: Path | None, data: bytes) -> None:
         """See `Store`."""
@@ -80,38 +91,47 @@ class LocalStore:
 
     def _linked(self, name: str, path: Path, size: int) -> bool:
         """Whether a hard link to `path` could be made: on the same file system, and the file is as it was read."""
-        target = self.path(name)
-        work = _work_name(target)
+        target = self._path(name)
         try:
-            os.link(os.path.realpath(path), work)
-            if work.stat().st_size != size:
+            real = os.path.realpath(path) if os.path.islink(path) else path
+            with suppress(FileExistsError):
+                os.link(real, target)
+                if os.stat(target).st_size == size:
+                    return True
+                os.unlink(target)
                 return False
-            os.replace(work, target)
+            work = _work_name(target)
+            try:
+                os.link(real, work)
+                if os.stat(work).st_size != size:
+                    return False
+                os.replace(work, target)
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(work)  # also where both are the same file already: then nothing is renamed
         except OSError:
             return False
-        finally:
-            with suppress(OSError):
-                work.unlink(missing_ok=True)  # also where both are the same file already: then nothing is renamed
         return True
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[str]]:
         """See `Store`."""
-        with self._replacing(name) as work, work.open("w", encoding="utf-8", newline="\n") as stream:
+        with self._replacing(name) as work, open(work, "w", encoding="utf-8", newline="\n") as stream:
             yield stream
 
     @contextmanager
-    def _replacing(self, name: str) -> Iterator[Path]:
-        path = self.path(name)
+    def _replacing(self, name: str) -> Iterator[str]:
+        path = self._path(name)
         work = _work_name(path)
         try:
             yield work
             os.replace(work, path)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        finally:
+        except BaseException as error:
             with suppress(OSError):
-                work.unlink(missing_ok=True)
+                os.unlink(work)
+            if isinstance(error, OSError):
+                raise cannot_write(Path(path), error) from error
+            raise
 
     def read(self, name: str) -> bytes | None:
         """See `Store`."""
@@ -142,8 +162,9 @@ class LocalStore:
                         os.unlink(os.path.join(place, name))
 
 
-def _work_name(path: Path) -> Path:
-    return path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
+def _work_name(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name[:100]}.{secrets.token_hex(4)}.partial"
 
 
 class RemoteStore:

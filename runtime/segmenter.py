@@ -53,6 +53,12 @@ def _of_each(index: npt.NDArray[np.int32], thresholds: npt.NDArray[np.float32]) 
     return found
 
 
+def _without_background(labels: npt.NDArray[np.integer], shown: int) -> npt.NDArray[np.int32]:
+    index = labels.astype(np.int32)
+    index[index >= shown] = NOTHING
+    return index
+
+
 class Segmenter(TakesExamples):
     """An open-vocabulary segmenter: a session, a text encoder, and the classes in use.
 
@@ -297,16 +303,20 @@ class Segmenter(TakesExamples):
         if smoother is not None:
             inferred = smoother.apply(inferred)
         active, letterbox = inferred.active, inferred.prepared.letterbox
-        index = inferred.labels[0].astype(np.int32)
-        index[index >= active.shown] = NOTHING
-        coarse, confidence = index, inferred.confidence[0].astype(np.float32, copy=False)
+        coarse, confidence = inferred.labels[0], inferred.confidence[0].astype(np.float32, copy=False)
         refinement, thresholds = self.refinement, self._thresholds(active)
         if self._device_frames is not None and not refinement.edges:
-            index, score = self._device_frames.to_frame(index, confidence, letterbox, thresholds)
+            coarse = _without_background(coarse, active.shown)
+            index, score = self._device_frames.to_frame(coarse, confidence, letterbox, thresholds)
         else:
-            index, score = to_frame(index, confidence, letterbox)
+            # Of two maps the smaller one takes less time; edges are decided between the classes that are shown.
+            first = refinement.edges or coarse.size < letterbox.source[0] * letterbox.source[1]
+            coarse = _without_background(coarse, active.shown) if first else coarse.astype(np.int32, copy=False)
+            index, score = to_frame(coarse, confidence, letterbox)
             if refinement.edges:
                 index = follow_edges(coarse, index, score, inferred.prepared.image, letterbox)
+            elif not first:
+                index[index >= active.shown] = NOTHING
             index[score < _of_each(index, thresholds)] = NOTHING
         if refinement.least_region:
             index = without_small_regions(index, refinement.least_region)

@@ -7,8 +7,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from ..geometry.regions import LabelledRegion
 from ..records import PictureRecord, decoded
-from ..regions import LabelledRegion
 from ..store import Store
 from .label_writer import LabelWriter, Records
 from .shape import Shape

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..geometry.regions import LabelledRegion
 from ..inputs.pictures import InputPicture
 from ..records import PictureRecord
-from ..regions import LabelledRegion
 from ..store import Store
 from .shape import Shape
 

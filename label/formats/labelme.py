@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...runtime.opencv import cv2
+from ..geometry.outlines import outlines
+from ..geometry.regions import LabelledRegion
 from ..inputs.pictures import InputPicture
-from ..outlines import outlines
-from ..regions import LabelledRegion
 from ..store import Store
 from .label_writer import LabelWriter
 from .shape import Shape

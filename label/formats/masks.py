@@ -9,8 +9,8 @@ import numpy as np
 
 from ...bundle.errors import UsageError
 from ...runtime.opencv import cv2
+from ..geometry.regions import LabelledRegion, label_map
 from ..inputs.pictures import InputPicture
-from ..regions import LabelledRegion, label_map
 from ..store import Store
 from .label_writer import LabelWriter, Records, WriterOptions
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from ..geometry.outlines import outlines
+from ..geometry.regions import LabelledRegion
 from ..inputs.pictures import InputPicture
-from ..outlines import outlines
-from ..regions import LabelledRegion
 from ..store import Store
 from .label_writer import LabelWriter, Records
 

@@ -17,6 +17,7 @@ from ...runtime.opencv import cv2
 _QUALITY = 95  # of JPEGs of video frames
 _ORIENTATION = 0x0112
 _NOTES = re.compile(rb"(?:Exif\0\0|eXIf|EXIF....)((?:II\*\0|MM\0\*).)", re.DOTALL)
+_MARKS = (b"Exif", b"eXIf", b"EXIF")
 _LOOKED_AT = 2**18  # bytes in which the note is searched
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif"}
 
@@ -70,6 +71,8 @@ def orientation(content: bytes) -> int:
     """The EXIF orientation of a photo, 1 to 8; 1, upright, where there is none."""
     if content[:4] in (b"II*\0", b"MM\0*"):
         return _noted(content)
+    if not any(content.find(mark, 0, _LOOKED_AT) >= 0 for mark in _MARKS):  # most have none, and this is fast
+        return 1
     found = _NOTES.search(content, 0, _LOOKED_AT)
     return 1 if found is None else _noted(content[found.start(1) :][:_LOOKED_AT])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 from functools import cache
-from pathlib import Path
 from typing import IO, Any
 
 from ...bundle.addresses import redact_address, scheme_of
@@ -87,7 +86,7 @@ def open_file(place: str) -> IO[bytes]:
         files, path = file_system(place)
         stream: IO[bytes] = files.open_input_file(path)
         return stream
-    return Path(place).open("rb")
+    return open(place, "rb")
 
 
 def cannot_read(place: str, error: OSError) -> SourceError:

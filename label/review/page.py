@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ...runtime.draw.overlay import Style, draw
 from ...runtime.inference.prediction import NOTHING, Prediction
 from ...runtime.opencv import cv2
+from ..geometry.regions import label_map
 from ..records import decoded
-from ..regions import label_map
 from .ranking import ReviewCandidate
 
 _WIDTH = 480  # pixels of a picture on the page

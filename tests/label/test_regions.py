@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovs_edge.data.formats.shapes import fill
+from ovs_edge.label.geometry.outlines import flat, outlines
+from ovs_edge.label.geometry.regions import label_map, regions_of
 from ovs_edge.label.inputs.pictures import InputPicture
-from ovs_edge.label.outlines import flat, outlines
 from ovs_edge.label.records import PictureRecord, decoded, record_of
-from ovs_edge.label.regions import label_map, regions_of, run_lengths
 from ovs_edge.runtime.inference.interop import encode_rle
 from ovs_edge.runtime.inference.prediction import Prediction, Segment
 from ovs_edge.runtime.opencv import cv2
@@ -39,7 +39,7 @@ def test_regions_run_lengths_and_outlines_are_the_label_map(labels: Labels) -> N
     painted = np.full(labels.shape, -1)
     for region in regions:
         whole = label_map((region,), labels.shape, -1) >= 0
-        assert run_lengths(region, labels.shape) == encode_rle(whole, compressed=False)["counts"]
+        assert region.counts == encode_rle(whole)["counts"]
         assert region.pixels == whole.sum() and region.confidence == pytest.approx(0.5)
         found = np.zeros(labels.shape, bool)
         for polygon in outlines(region):

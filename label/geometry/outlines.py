@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.opencv import cv2
+from ...runtime.opencv import cv2
 from .regions import LabelledRegion
 
 Points = npt.NDArray[np.float64]  # (N, 2) x, y in pixels; the corner of the picture is (0, 0)

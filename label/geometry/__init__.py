@@ -1,0 +1,1 @@
+"""What the labels of a picture are made of: regions, their runs of pixels, and their outlines."""
