@@ -44,7 +44,7 @@ def regions_of(prediction: Prediction) -> tuple[LabelledRegion, ...]:
     of_run = numbers[runs.rows, runs.columns] - 1
     pixels = np.bincount(of_run, runs.ends - runs.starts, len(classes))
     means = np.bincount(of_run, runs.sums(prediction.confidence), len(classes)) / pixels
-    order = np.lexsort((-pixels, classes))
+    order = np.lexsort((-pixels, np.array(classes)))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     runs = replace(runs, values=place[of_run])
