@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import OvsError, UsageError, note
+from ...bundle.vocabulary import parse_stuff
 from ..events.opening import WatchRequest, read_watch
 from ..options import WEB_ADDRESS, RunOptions
 from ..vocabulary.live import read_presets
@@ -126,7 +127,6 @@ def from_options(options: RunOptions) -> CamerasConfig:
         if getattr(options, name) not in (None, False):
             raise UsageError(f"--{name.replace('_', '-')} is for one camera; leave it out, or give one --camera")
     assert options.classes is not None
-    stuff = () if options.stuff is None else tuple(name.strip() for name in options.stuff.split(","))
     ways = options.events, options.mqtt, options.webhook, options.on_event
     watch, delivery, _ = read_watch(WatchRequest(options.zones, options.rule, *ways))
     common = CameraConfig(
@@ -136,7 +136,7 @@ def from_options(options: RunOptions) -> CamerasConfig:
         exact_words=options.exact_words,
         threshold=options.threshold,
         sensitivity=options.sensitivity,
-        stuff=stuff,
+        stuff=parse_stuff(options.stuff),
         smooth=options.smooth,
         keyframes=options.keyframes,
         refine_edges=options.refine_edges,

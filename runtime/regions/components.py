@@ -15,6 +15,8 @@ GRID = 320  # cells of the longest side at most: fine enough for a person of 20 
 _LEAST = 0.0003  # share of the frame below which a component is a speck
 _MOST = 100  # components of a class, the largest
 
+_LOW = 0.12  # share of a region's height that counts as its foot
+
 Mask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in cells; x1 and y1 lie just outside
 
@@ -103,3 +105,30 @@ def common(one: Component, other: Component) -> int:
     first = one.mask[y0 - one.box[1] : y1 - one.box[1], x0 - one.box[0] : x1 - one.box[0]]
     second = other.mask[y0 - other.box[1] : y1 - other.box[1], x0 - other.box[0] : x1 - other.box[0]]
     return int(np.count_nonzero(first & second))
+
+
+def union(pieces: list[Component]) -> Component:
+    """The cells of all pieces as one component, whether they touch or not."""
+    if len(pieces) == 1:
+        return pieces[0]
+    x0, y0 = min(one.box[0] for one in pieces), min(one.box[1] for one in pieces)
+    x1, y1 = max(one.box[2] for one in pieces), max(one.box[3] for one in pieces)
+    whole = np.zeros((y1 - y0, x1 - x0), np.bool_)
+    for one in pieces:
+        left, top, right, bottom = one.box
+        whole[top - y0 : bottom - y0, left - x0 : right - x0] |= one.mask
+    return cut_out(whole, pieces[0].index, (x0, y0))
+
+
+def centre_of(one: Component) -> tuple[float, float]:
+    """Mean x, y of its cells."""
+    columns, rows = one.mask.sum(axis=0), one.mask.sum(axis=1)
+    x = float(columns @ np.arange(len(columns))) / one.area
+    y = float(rows @ np.arange(len(rows))) / one.area
+    return one.box[0] + x + 0.5, one.box[1] + y + 0.5
+
+
+def foot_of(one: Component) -> tuple[float, float]:
+    """Mean x of its lowest cells, and y of its lower end: where a person or a car touches the ground."""
+    low = one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0)
+    return one.box[0] + float(np.flatnonzero(low).mean()) + 0.5, float(one.box[3])

@@ -11,25 +11,25 @@ A region is expected where its last mask lies after it was moved on at its own s
      mean confidence is 0.55 at least. One without an id is followed all the same: whoever passes it keeps his own.
 
 A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
-(Zhang et al. 2022) on masks instead of boxes; it was not compared with that of a library (supervision: 458 MB in all).
+(Zhang et al. 2022) on masks instead of boxes. Beside the `trackers` package on the same regions it lets fewer ids go over
+to somebody else (scripts/tracker-table, benchmarks/results/tracking.json).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import combinations, groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from ..inference.prediction import Prediction
-from .appearance import Codes, Colours, colour_codes, colours_of, likeness
-from .components import Component, Grid, common, components, cut_out, moved_by
+from .appearance import Codes, Colours, colour_codes, colours_of
+from .components import Component, Grid, centre_of, common, components, foot_of, moved_by, union
 from .division import divide, fitted
-from .track import Point, Track
+from .followed import AFTER, KEPT, Followed
+from .track import Track
 
-_KEPT = 1.0  # seconds that a region which is not seen keeps its id
 _BRIEF = 0.2  # seconds for one that was just seen first
 _CERTAIN = 0.55  # mean confidence from which a region is one; once it is, any will do (ByteTrack's two thresholds)
 _HITS = 3  # frames in which a region must be seen before it gets an id
@@ -43,74 +43,18 @@ _REMAINS = 0.25  # share of a region's usual area below which the part of a divi
 _REACH = 1.2  # times the root of its area that a lost region may be from where it is expected
 _ALIKE = 2.5  # times by which its area may differ
 _LOOKS = 1.0  # weight of the colours beside the overlap
-_AFTER = 1.5  # seconds after regions met in which their colours decide who is who
 _NEAR = 4.0  # times the root of an area that they may be apart
 _CLEARLY = 0.2  # by how much the colours must speak for an exchange
 _STRANGER = 0.35  # likeness below which it is another one
 _SAME = 0.65  # likeness from which one that was lost may be the same
-_STILL = 0.5  # likeness below which it is doubtful whether it is still the same
-_DOUBTED = 0.4  # seconds of doubt after which it gets another id
-_GROWN = 1.5  # times its usual area from which a region is more than itself
-_AREA = 0.15  # weight of a frame in the usual area
-_SLOWLY = 0.1  # weight of a frame in how a region looks
-_TRAIL = 32  # points of a trail
 _SPAN = 0.5  # seconds over which the speed is measured
-_STEADY = 0.6  # weight of the speed so far in the expected one
-_STEADY_HIDDEN = 0.85  # likewise where it is divided: the division says little of how it moves
-_LOW = 0.12  # share of a region's height that counts as its foot
-
-
-@dataclass
-class _Followed:
-    """A region, from frame to frame. Places are in cells of the grid."""
-
-    index: int
-    label: str
-    first: float  # time of the first frame
-    seen: float  # time of the last one it was in
-    component: Component  # what is seen of it
-    shape: Component  # the same, or where another region hides part of it: what it last was alone, moved along
-    centre: tuple[float, float]  # of the shape
-    area: float  # usual area, cells
-    id: int = 0  # 0: not confirmed yet
-    hits: int = 1  # frames in which it was seen
-    certain: int = 0  # of them, the last ones in a row that leave no doubt
-    velocity: tuple[float, float] = (0.0, 0.0)  # cells a second
-    alone: float = 0.0  # seconds it has been a component of its own
-    merged: float = 0.0  # seconds since it was
-    met: float = float("-inf")  # when it last was
-    doubt: float = 0.0  # seconds for which it looks like another one
-    colours: Colours | None = None  # as it looks when it is alone
-    trail: deque[tuple[float, Point, Point]] = field(default_factory=lambda: deque(maxlen=_TRAIL))  # time, centre, foot
-
-    def expected(self, time: float) -> tuple[int, int]:
-        """Cells x, y by which its mask is expected to have moved on."""
-        passed = min(time - self.seen, _KEPT)
-        return round(self.velocity[0] * passed), round(self.velocity[1] * passed)
-
-    def see(self, colours: Colours, seconds: float, passed: float, *, cut: bool) -> None:
-        """Note how it looks in a frame in which it is alone; one that looks different for long is somebody else.
-
-        `cut`: it reaches beyond the frame, so it may look different in the next one.
-        """
-        usual = 1 / _GROWN <= self.component.area / self.area <= _GROWN
-        if self.colours is None or (cut and seconds - self.met > _AFTER):
-            self.colours, self.doubt = colours, 0.0
-        elif likeness(self.colours, colours) < _STILL and usual:
-            self.doubt += passed
-            if self.doubt >= _DOUBTED:
-                self.id = self.certain = 0
-                self.colours, self.doubt = colours, 0.0
-        elif seconds - self.met > _AFTER and usual:
-            self.colours = self.colours + np.float32(_SLOWLY) * (colours - self.colours)
-            self.doubt = 0.0
 
 
 class RegionTracker:
     """Gives regions their ids. One tracker for each stream of frames, called in their order."""
 
     def __init__(self) -> None:
-        self._followed: list[_Followed] = []
+        self._followed: list[Followed] = []
         self._last_id = 0
         self._time: float | None = None
         self._shape = (0, 0)
@@ -135,13 +79,15 @@ class RegionTracker:
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)
         self._time, self._shape = seconds, grid.labels.shape
         self._followed = [
-            one for one in self._followed if seconds - one.seen <= (_KEPT if one.alone >= _MATURE else _BRIEF)
+            one
+            for one in self._followed
+            if seconds - one.seen <= max(passed + 0.001, KEPT if one.alone >= _MATURE else _BRIEF)
         ]
         found = components(prediction, grid)
         self._confidence = prediction.confidence[:: grid.step, :: grid.step]
         self._codes = None if image is None else colour_codes(image, grid.step)
         by_class = {index: list(group) for index, group in groupby(found, key=lambda one: one.index)}
-        shown: list[_Followed] = []
+        shown: list[Followed] = []
         for index, label in enumerate(prediction.classes):
             known = [one for one in self._followed if one.label == label]
             mine = by_class.get(index, [])
@@ -150,7 +96,7 @@ class RegionTracker:
         height, width = prediction.labels.shape
         for one in shown:
             x, y = one.centre
-            across, down = _foot(one.shape)
+            across, down = foot_of(one.shape)
             centre = min(1.0, x * grid.step / width), min(1.0, y * grid.step / height)
             one.trail.append(
                 (seconds, centre, (min(1.0, across * grid.step / width), min(1.0, down * grid.step / height)))
@@ -158,7 +104,7 @@ class RegionTracker:
         shown = [one for one in shown if self._confirmed(one)]
         return replace(prediction, tracks=tuple(self._track(one, prediction, grid) for one in shown))
 
-    def _confirmed(self, one: _Followed) -> bool:
+    def _confirmed(self, one: Followed) -> bool:
         """Whether it has an id, which it gets after some frames that leave no doubt."""
         if one.id:
             return True
@@ -175,8 +121,8 @@ class RegionTracker:
     # -- association -------------------------------------------------------------------------------------------------
 
     def _associate(
-        self, label: str, known: list[_Followed], found: list[Component], seconds: float, passed: float
-    ) -> list[_Followed]:
+        self, label: str, known: list[Followed], found: list[Component], seconds: float, passed: float
+    ) -> list[Followed]:
         """The regions of one class that are seen in this frame."""
         shared = _overlaps(known, found, seconds)
         areas = np.array([one.shape.area for one in known], np.float64)
@@ -214,11 +160,11 @@ class RegionTracker:
                 seen[place] = [part]
                 divided[place] = shape
         looks = [None if self._codes is None else colours_of(one, self._codes) for one in found]
-        union = areas[:, None] + sizes[None, :] - shared
-        ratio = np.where(union > 0, shared / np.maximum(union, 1), 0)
+        either = areas[:, None] + sizes[None, :] - shared
+        ratio = np.where(either > 0, shared / np.maximum(either, 1), 0)
         pairs = []
         for place, number in np.argwhere(ratio >= _OVERLAP).tolist():
-            alike = _alike(known[place], looks[number])
+            alike = known[place].likeness_to(looks[number])
             if alike < _STRANGER and not self._is_cut(known[place].shape):
                 continue
             pairs.append((float(ratio[place, number]) + _LOOKS * alike, place, number))
@@ -235,14 +181,15 @@ class RegionTracker:
         self._rejoin(known, found, looks, seen, free, seconds)
         self._exchange(known, seen, divided, seconds)
         for place, pieces in seen.items():
-            whole = _union(pieces)
-            _move_on(known[place], whole, seconds, passed, divided.get(place))
+            whole = union(pieces)
+            cut = self._is_cut(whole)
+            known[place].move_on(whole, seconds, passed, divided.get(place), cut=cut)
             if self._codes is not None and place not in divided:
-                known[place].see(colours_of(whole, self._codes), seconds, passed, cut=self._is_cut(whole))
+                known[place].see(colours_of(whole, self._codes), seconds, passed, cut=cut)
         new = []
         for number in sorted(free):
             one = found[number]
-            new.append(_Followed(one.index, label, seconds, seconds, one, one, _centre(one), float(one.area)))
+            new.append(Followed(one.index, label, seconds, seconds, one, one, centre_of(one), float(one.area)))
             new[-1].colours = looks[number]
             self._followed.append(new[-1])
         return [known[place] for place in sorted(seen)] + new
@@ -253,25 +200,25 @@ class RegionTracker:
 
     def _exchange(
         self,
-        known: list[_Followed],
+        known: list[Followed],
         seen: dict[int, list[Component]],
         divided: dict[int, Component],
         seconds: float,
     ) -> None:
         """Exchange two regions that met, where each looks like the other one did before."""
-        met = [place for place in seen if place in divided or seconds - known[place].met <= _AFTER]
+        met = [place for place in seen if place in divided or seconds - known[place].met <= AFTER]
         if self._codes is None or len(met) < 2:
             return
-        wholes = {place: _union(seen[place]) for place in met}
+        wholes = {place: union(seen[place]) for place in met}
         looks = {place: colours_of(wholes[place], self._codes) for place in met}
         for one, other in combinations(met, 2):
             reach = _NEAR * float(np.sqrt(max(known[one].area, known[other].area)))
-            (x0, y0), (x1, y1) = _centre(wholes[one]), _centre(wholes[other])
+            (x0, y0), (x1, y1) = centre_of(wholes[one]), centre_of(wholes[other])
             small = any(wholes[place].area < 0.5 * known[place].area for place in (one, other))
             if small or abs(x0 - x1) + abs(y0 - y1) > reach:
                 continue
-            stay = _alike(known[one], looks[one]) + _alike(known[other], looks[other])
-            change = _alike(known[one], looks[other]) + _alike(known[other], looks[one])
+            stay = known[one].likeness_to(looks[one]) + known[other].likeness_to(looks[other])
+            change = known[one].likeness_to(looks[other]) + known[other].likeness_to(looks[one])
             if change > stay + _CLEARLY:
                 seen[one], seen[other] = seen[other], seen[one]
                 wholes[one], wholes[other] = wholes[other], wholes[one]
@@ -282,7 +229,7 @@ class RegionTracker:
 
     def _rejoin(
         self,
-        known: list[_Followed],
+        known: list[Followed],
         found: list[Component],
         looks: list[Colours | None],
         seen: dict[int, list[Component]],
@@ -297,10 +244,10 @@ class RegionTracker:
             dx, dy = one.expected(seconds)
             for number in free:
                 other = found[number]
-                x, y = _centre(other)
+                x, y = centre_of(other)
                 away = float(np.hypot(x - one.centre[0] - dx, y - one.centre[1] - dy))
                 fits = max(one.area, other.area) <= _ALIKE * min(one.area, other.area)
-                alike = _alike(one, looks[number])
+                alike = one.likeness_to(looks[number])
                 if fits and alike >= _SAME and away <= _REACH * float(np.sqrt(one.area)):
                     pairs.append((away / float(np.sqrt(one.area)) - alike, place, number))
         for _, place, number in sorted(pairs):
@@ -310,7 +257,7 @@ class RegionTracker:
 
     # -- what is told of a region ------------------------------------------------------------------------------------
 
-    def _track(self, one: _Followed, prediction: Prediction, grid: Grid) -> Track:
+    def _track(self, one: Followed, prediction: Prediction, grid: Grid) -> Track:
         x0, y0, x1, y1 = one.component.box
         height, width = prediction.labels.shape
         step = grid.step
@@ -336,36 +283,7 @@ class RegionTracker:
         )
 
 
-def _move_on(one: _Followed, component: Component, seconds: float, passed: float, hidden: Component | None) -> None:
-    """Note that a region is `component` in this frame, `passed` seconds after the frame before.
-
-    `hidden` is its whole shape where the component was divided.
-    """
-    shape = component if hidden is None else hidden
-    centre, since = _centre(shape), seconds - one.seen
-    if since > 0:
-        kept = _STEADY_HIDDEN if hidden is not None else _STEADY if one.hits > 1 else 0.0
-        one.velocity = (
-            kept * one.velocity[0] + (1 - kept) * (centre[0] - one.centre[0]) / since,
-            kept * one.velocity[1] + (1 - kept) * (centre[1] - one.centre[1]) / since,
-        )
-    if hidden is not None:
-        one.merged += passed
-        one.met = seconds
-    else:
-        one.alone, one.merged = one.alone + passed, 0.0
-        if component.area > _GROWN * one.area:  # somebody else joined who is not known
-            one.met = seconds
-        one.area += _AREA * (component.area - one.area)
-    one.component, one.shape, one.centre, one.seen = component, shape, centre, seconds
-    one.hits += 1
-
-
-def _alike(one: _Followed, looks: Colours | None) -> float:
-    return 1.0 if one.colours is None or looks is None else likeness(one.colours, looks)
-
-
-def _overlaps(known: list[_Followed], found: list[Component], seconds: float) -> npt.NDArray[np.float64]:
+def _overlaps(known: list[Followed], found: list[Component], seconds: float) -> npt.NDArray[np.float64]:
     """Cells (len(known), len(found)) that each expected region has in common with each component."""
     shared = np.zeros((len(known), len(found)), np.float64)
     for place, one in enumerate(known):
@@ -374,27 +292,3 @@ def _overlaps(known: list[_Followed], found: list[Component], seconds: float) ->
         for number, other in enumerate(found):
             shared[place, number] = common(expected, other)
     return shared
-
-
-def _union(pieces: list[Component]) -> Component:
-    if len(pieces) == 1:
-        return pieces[0]
-    x0, y0 = min(one.box[0] for one in pieces), min(one.box[1] for one in pieces)
-    x1, y1 = max(one.box[2] for one in pieces), max(one.box[3] for one in pieces)
-    whole = np.zeros((y1 - y0, x1 - x0), np.bool_)
-    for one in pieces:
-        left, top, right, bottom = one.box
-        whole[top - y0 : bottom - y0, left - x0 : right - x0] |= one.mask
-    return cut_out(whole, pieces[0].index, (x0, y0))
-
-
-def _centre(one: Component) -> tuple[float, float]:
-    columns, rows = one.mask.sum(axis=0), one.mask.sum(axis=1)
-    x = float(columns @ np.arange(len(columns))) / one.area
-    y = float(rows @ np.arange(len(rows))) / one.area
-    return one.box[0] + x + 0.5, one.box[1] + y + 0.5
-
-
-def _foot(one: Component) -> tuple[float, float]:
-    low = one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0)
-    return one.box[0] + float(np.flatnonzero(low).mean()) + 0.5, float(one.box[3])

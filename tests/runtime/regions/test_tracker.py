@@ -102,3 +102,25 @@ def test_time_that_goes_back_starts_afresh_and_ids_go_on() -> None:
     for frame in range(5):
         ids(tracker, frame, [person(50)])
     assert [ids(tracker, frame, [person(50)])[0] for frame in range(5)] == [0, 0, 2, 2, 2]
+
+
+def test_a_camera_of_two_frames_a_second_gives_ids() -> None:
+    tracker = RegionTracker()
+    for frame in range(12):
+        tracks = tracker.update(frame / 2, prediction({"person": [person(10 + 3 * frame)]})).tracks
+        assert [track.id for track in tracks] == ([] if frame < 2 else [1]), frame
+
+
+def test_one_who_comes_in_and_is_of_two_colours_keeps_the_id() -> None:
+    """What is seen first, a red part at the border, looks different from the whole."""
+    tracker = RegionTracker()
+    for frame in range(60):
+        left = -60 + 3 * frame
+        image = np.full((240, 320, 3), 90, np.uint8)
+        image[100:160, max(0, left) : max(0, left + 45)] = (200, 60, 20)
+        image[100:160, max(0, left + 45) : max(0, left + 60)] = (20, 20, 220)
+        tracks = tracker.update(
+            frame / RATE, prediction({"person": [(left, 100, left + 60, 160)]} if left > -55 else {}), image
+        ).tracks
+        if frame > 10:
+            assert [track.id for track in tracks] == [1], frame
