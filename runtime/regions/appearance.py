@@ -19,11 +19,11 @@ Colours = npt.NDArray[np.float32]  # (2 * _BINS,), shares of the region's cells;
 def colour_codes(image: npt.NDArray[np.uint8], step: int) -> Codes:
     """The colours of every `step`th pixel of `image` (H, W, 3) BGR."""
     blue, green, red = (image[::step, ::step, place].astype(np.int16) for place in range(3))
-    codes = _BRIGHTNESS[(blue + 2 * green + red) >> 2]
+    codes: Codes = _BRIGHTNESS[(blue + 2 * green + red) >> 2]
     for colour, weight in ((red, 3), (blue, 1)):
         differs = colour - green
-        codes = codes + weight * ((differs > -_TINTED).view(np.uint8) + (differs >= _TINTED).view(np.uint8))
-    return codes.astype(np.uint8, copy=False)
+        codes += np.uint8(weight) * ((differs > -_TINTED).view(np.uint8) + (differs >= _TINTED).view(np.uint8))
+    return codes
 
 
 def colours_of(one: Component, codes: Codes) -> Colours:
