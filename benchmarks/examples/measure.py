@@ -130,8 +130,14 @@ def measure_examples(
 def _read(
     segmenter: Segmenter, asked: ClassQuery, train: PhotoSet, on_photo: Callable[[], None]
 ) -> list[list[Example]]:
-    """Every region of the training photos as an example of its class: the class's pixels in one photo."""
+    """Every region of the training photos as an example of its class: the class's pixels in one photo.
+
+    As with `Segmenter.add_example`, it is fitted against the names of all other classes.
+    """
     found: list[list[Example]] = [[] for _ in range(len(asked))]
+    rows = segmenter.active.vocabulary.vectors[: len(asked)]
+    others = [np.concatenate([*rows[:label], *rows[label + 1 :]]) for label in range(len(asked))]
+    rivals = [segmenter.regions.space.from_text(vectors[vectors.any(axis=1)]) for vectors in others]
     for index in range(len(train)):
         photo = train.load(index)
         truth = asked.truth(photo.truth)
@@ -139,7 +145,8 @@ def _read(
         for label in np.unique(truth[truth >= 0]).tolist():
             region = truth == label
             if np.count_nonzero(region) >= _LEAST * region.size:
-                found[label].append(Example(features.vector(region)))
+                fitted = features.fitted(region, rivals[label])
+                found[label].append(Example(features.vector(region), fitted=fitted))
         on_photo()
     return found
 

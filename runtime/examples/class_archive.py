@@ -2,6 +2,7 @@
 
     header      JSON: format, version, identity of the vectors' space, dimensions, classes with their names
     vectors     (N, C) float32, of every example
+    fitted      (F, C) float32, of those that have a fitted vector; files of earlier versions have none
     rows        (R, D) float32, text vectors of the classes, class by class, then of what they are not
     thumbnails  uint8, JPEG files behind each other
 
@@ -27,6 +28,7 @@ from ...bundle.files import read_bounded, replacing
 from ...bundle.strict import parse
 from ...bundle.vocabulary import MAX_NAME, ClassNames
 from ..vocabulary.cache import read_array
+from .fitting import FittedVector
 from .shown_classes import MOST_EXAMPLES, MOST_SHOWN, Example, ShownClass, ShownClasses
 
 SUFFIX = ".npz"
@@ -35,6 +37,7 @@ _MOST_BYTES = 64 * 2**20
 _MOST_CLASSES = 65536  # with those of names alone
 _MOST_NEAR = 1024  # trained names near one example
 _ARRAYS = ("header", "vectors", "rows", "thumbnails")
+_FITTED = "fitted"
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,6 +47,7 @@ class _StoredExample:
     positive: bool
     near: tuple[str, ...]
     thumbnail: int  # bytes
+    found: tuple[float, ...] = ()  # of a fitted vector: IoU with which it and the plain one find the region
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def _is_file(entry: str) -> bool:
 def pack(classes: Sequence[ClassNames], shown: Sequence[ShownClass], model: str, identity: str) -> bytes:
     """A file's contents: `classes`, with what was shown of them."""
     of = {entry.label.casefold(): entry for entry in shown}
-    stored, vectors, rows, thumbnails = [], [], [], []
+    stored, vectors, fitted, rows, thumbnails = [], [], [], [], []
     for names in classes:
         entry = of.get(names.label.casefold())
         examples = () if entry is None else entry.examples
@@ -112,10 +116,11 @@ def pack(classes: Sequence[ClassNames], shown: Sequence[ShownClass], model: str,
                 names.threshold,
                 len(own),
                 len(opposites),
-                tuple(_StoredExample(one.positive, one.near, len(one.thumbnail)) for one in examples),
+                tuple(map(_stored, examples)),
             )
         )
         vectors += [one.vector for one in examples]
+        fitted += [one.fitted.vector for one in examples if one.fitted is not None]
         thumbnails += [one.thumbnail for one in examples]
         rows += [*own, *opposites]
     header = _Header(_FORMAT, _VERSION, model, identity, tuple(stored))
@@ -123,11 +128,22 @@ def pack(classes: Sequence[ClassNames], shown: Sequence[ShownClass], model: str,
     np.savez_compressed(
         contents,
         header=np.frombuffer(json.dumps(asdict(header)).encode(), np.uint8),
-        vectors=np.stack(vectors) if vectors else np.zeros((0, 0), np.float32),
-        rows=np.stack(rows) if rows else np.zeros((0, 0), np.float32),
+        vectors=_stacked(vectors),
+        fitted=_stacked(fitted),
+        rows=_stacked(rows),
         thumbnails=np.frombuffer(b"".join(thumbnails), np.uint8),
     )
     return contents.getvalue()
+
+
+def _stored(example: Example) -> _StoredExample:
+    fitted = example.fitted
+    found = () if fitted is None else (fitted.found, fitted.found_plain)
+    return _StoredExample(example.positive, example.near, len(example.thumbnail), found)
+
+
+def _stacked(vectors: Sequence[Floats]) -> Floats:
+    return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 
 
 def save(path: Path, contents: bytes) -> None:
@@ -185,7 +201,9 @@ def _arrays(contents: bytes) -> dict[str, npt.NDArray[Any]]:
         # Compressed, a small file may hold any amount.
         if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
             raise UsageError("it unpacks to more than it may hold")
-        return {name: read_array(archive, name) for name in _ARRAYS}
+        found = {name: read_array(archive, name) for name in _ARRAYS}
+        there = f"{_FITTED}.npy" in archive.namelist()
+        return {**found, _FITTED: read_array(archive, _FITTED) if there else np.zeros((0, 0), np.float32)}
 
 
 def _check(header: _Header, arrays: dict[str, npt.NDArray[Any]], origin: str, dim: int) -> None:
@@ -209,13 +227,19 @@ def _check(header: _Header, arrays: dict[str, npt.NDArray[Any]], origin: str, di
         raise refuse("it holds more examples than can be shown")
     if any(len(one.near) > _MOST_NEAR or one.thumbnail < 0 for entry in shown for one in entry.examples):
         raise refuse("an example's description is out of range")
+    found = [one.found for entry in shown for one in entry.examples if one.found]
+    if any(len(pair) != 2 or not all(0 <= value <= 1 for value in pair) for pair in found):
+        raise refuse("an example's description is out of range")
     sizes = [(entry.rows, entry.opposites) for entry in header.classes]
     if any(
         min(pair) < 0 or (any(pair) and not entry.examples) for pair, entry in zip(sizes, header.classes, strict=True)
     ):
         raise refuse("a class has vectors without examples")
     count = sum(len(entry.examples) for entry in shown)
-    for key, rows, columns in (("vectors", count, None), ("rows", sum(map(sum, sizes)), dim)):
+    length = arrays["vectors"].shape[-1] if arrays["vectors"].ndim else None
+    for key, rows, columns in (
+        ("vectors", count, None), (_FITTED, len(found), length), ("rows", sum(map(sum, sizes)), dim)
+    ):  # fmt: skip
         array = arrays[key]
         if array.dtype != np.float32 or array.ndim != 2 or len(array) != rows:
             raise refuse(f"{key} are {array.dtype} {list(array.shape)}, expected float32 with {rows} rows")
@@ -229,15 +253,16 @@ def _check(header: _Header, arrays: dict[str, npt.NDArray[Any]], origin: str, di
 
 
 def _archive(header: _Header, arrays: dict[str, npt.NDArray[Any]]) -> Archive:
-    vector = row = byte = 0
+    vector = row = byte = number = 0
     shown = []
     blob = arrays["thumbnails"].tobytes()
     for entry in header.classes:
         examples = []
         for one in entry.examples:
             thumbnail = blob[byte : byte + one.thumbnail]
-            examples.append(Example(arrays["vectors"][vector], one.positive, one.near, thumbnail))
-            vector, byte = vector + 1, byte + one.thumbnail
+            fitted = FittedVector(arrays[_FITTED][number], *one.found) if one.found else None
+            examples.append(Example(arrays["vectors"][vector], one.positive, one.near, thumbnail, fitted))
+            vector, byte, number = vector + 1, byte + one.thumbnail, number + bool(one.found)
         middle, end = row + entry.rows, row + entry.rows + entry.opposites
         if examples:
             rows, opposites = arrays["rows"][row:middle], arrays["rows"][middle:end]

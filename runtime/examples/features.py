@@ -8,7 +8,6 @@ Regions are masks (H, W) of the frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from ...bundle.letterbox import Letterbox
 from ..opencv import cv2
 from ..vocabulary.centring import unit
+from .fitting import FittedVector, PicturePlaces, fit_vector
+from .place_statistics import PlaceStatistics
 from .region import Mask
 
 Floats = npt.NDArray[np.float32]
@@ -42,13 +43,9 @@ class PictureFeatures(Protocol):
         """Share (N,) of a region in which each of `names` (N, C), unit, is the nearest."""
         ...
 
-
-@dataclass(frozen=True)
-class PlaceStatistics:
-    """How the vectors of places are spread over pictures of any kind."""
-
-    mean: Floats  # (C,)
-    whitening: Floats  # (C, C), symmetric: the inverse of their covariance, regularised
+    def fitted(self, region: Mask, rivals: Floats) -> FittedVector | None:
+        """The vector fitted to win a region against `rivals` (R, C), unit; None where none can be fitted."""
+        ...
 
 
 class PlaceFeatures:
@@ -88,8 +85,20 @@ class PlaceFeatures:
         counts = np.bincount(best, weights=weight[inside], minlength=len(names))
         return np.asarray(counts / counts.sum(), np.float32)
 
+    def fitted(self, region: Mask, rivals: Floats) -> FittedVector | None:
+        """See `PictureFeatures`: with statistics, and where anything competes."""
+        if self._statistics is None or not len(rivals):
+            return None
+        seen, share = self._visible(), self._share(region)
+        places = PicturePlaces(self._vectors[seen], share[seen], _inside(share)[seen])
+        return fit_vector(self.vector(region), places, self._statistics.everyday, rivals)
+
     def _coverage(self, region: Mask) -> Floats:
-        """Weight (N,) of each place: the share of it that the region covers; of small regions whatever they touch."""
+        """Weight (N,) of each place that lies in the region: the share of it that the region covers."""
+        return _inside(self._share(region))
+
+    def _share(self, region: Mask) -> Floats:
+        """Share (N,) of each place that the region covers."""
         rows, columns = self._letterbox.target
         height, width = self._letterbox.scaled
         small = cv2.resize(region.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
@@ -101,14 +110,17 @@ class PlaceFeatures:
         covered = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
         share = np.maximum(covered, 0) / ((bottom - top) * (right - left))
         share[share < 1e-9] = 0  # rounding of the sums
-        inside = np.where(share >= min(_COVERED, share.max()), share, 0)
-        return np.asarray(inside, np.float32)
+        return np.asarray(share, np.float32)
+
+    def _visible(self) -> npt.NDArray[np.bool_]:
+        """Which places (N,) are not padding."""
+        height, width = self._letterbox.scaled
+        seen: npt.NDArray[np.bool_] = (self._boxes[:, 0] < height) & (self._boxes[:, 1] < width)
+        return seen
 
     def _visible_mean(self) -> Floats:
         """Mean (C,) over the places that are not padding."""
-        height, width = self._letterbox.scaled
-        seen = (self._boxes[:, 0] < height) & (self._boxes[:, 1] < width)
-        return np.asarray(self._vectors[seen].mean(axis=0), np.float32)
+        return np.asarray(self._vectors[self._visible()].mean(axis=0), np.float32)
 
     def _spread(self, values: Floats) -> Floats:
         """Values (N,) of places as a map (H, W) of the frame, averaged where places overlap."""
@@ -158,6 +170,10 @@ class QueryFeatures:
         counts = np.bincount((self._vectors @ names.T).argmax(axis=1), weights=weight, minlength=len(names))
         return np.asarray(counts / max(float(counts.sum()), 1e-9), np.float32)
 
+    def fitted(self, region: Mask, rivals: Floats) -> FittedVector | None:
+        """See `PictureFeatures`: a query's vector is not compared place by place."""
+        return None
+
     def _overlap(self, region: Mask) -> Floats:
         """Soft IoU (Q,) of each query's mask with the region."""
         rows, columns = self._masks.shape[1:]
@@ -165,6 +181,11 @@ class QueryFeatures:
         both = np.minimum(self._masks, shown).sum(axis=(1, 2))
         either = np.maximum(self._masks, shown).sum(axis=(1, 2))
         return np.asarray(both / np.maximum(either, 1e-6), np.float32)
+
+
+def _inside(share: Floats) -> Floats:
+    """Weight (N,) of places of which a region covers `share` (N,); of small regions whatever they touch."""
+    return np.where(share >= min(_COVERED, float(share.max())), share, np.float32(0))
 
 
 def _part_at(mask: Mask, x: int, y: int) -> Mask:

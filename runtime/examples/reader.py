@@ -19,15 +19,16 @@ from ...bundle.errors import BundleError, UsageError
 from ..engines.onnx_runtime import open_graph
 from ..inference.preprocess import to_input
 from ..vocabulary.centring import unit
-from .features import PictureFeatures, PlaceFeatures, PlaceStatistics, QueryFeatures
+from .features import PictureFeatures, PlaceFeatures, QueryFeatures
+from .fitting import FittedVector
 from .graph_values import with_outputs
+from .place_statistics import PlaceStatistics
 from .region import Mask, ShownRegion, as_mask, box_mask, pixel_of
 from .region_spec import EXAMPLES, PlacesSpec, QueriesSpec, RegionSpec
 from .text_space import ProjectedTextSpace, TextSpace
 
 _MOST_BYTES = 8 * 2**20  # of examples.json
 _PRECISION = "fp32"
-_REGULARISER = 0.3  # of the mean variance, added to every direction's
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
 
@@ -44,6 +45,10 @@ class ReadRegion:
         """Share (N,) of the region in which each of `names` (N, C), unit, is the nearest."""
         return self.features.winners(self.mask, names)
 
+    def fitted(self, rivals: npt.NDArray[np.float32]) -> FittedVector | None:
+        """The vector fitted to win the region against `rivals` (R, C), unit; None where none can be fitted."""
+        return self.features.fitted(self.mask, rivals)
+
 
 class RegionReader:
     """The regions of pictures as vectors. Every method may be called from any thread."""
@@ -54,6 +59,7 @@ class RegionReader:
         self._session: Any = None
         self._spec: RegionSpec | None = None
         self._space: TextSpace | None = None
+        self._statistics: PlaceStatistics | None = None
         self._latest: tuple[bytes, PictureFeatures] | None = None  # a click is looked at, then added
 
     @property
@@ -122,6 +128,9 @@ class RegionReader:
             # On the CPU, like the text encoder: it must not take a GPU's memory, nor delay the stream there.
             self._session = open_graph(path, self._threads, "cpu", arena=False, contents=model)
             self._spec = spec
+            measured = None if spec.places is None else spec.places.statistics
+            if measured is not None:
+                self._statistics = PlaceStatistics.of(np.array(measured.mean), np.array(measured.covariance))
             self._space = self._text_space(spec)
         return self._session, self._spec
 
@@ -131,14 +140,14 @@ class RegionReader:
             return TextSpace()
         height, width = self._bundle.manifest.input_size
         weight, bias = self._run([given.weight.name, given.bias.name], np.zeros((1, height, width, 3), np.uint8))
-        return ProjectedTextSpace(weight, bias)
+        return ProjectedTextSpace(weight, bias, None if self._statistics is None else self._statistics.unused)
 
     def _read(self, image: Image) -> PictureFeatures:
         _, spec = self._opened()
         tensor, letterbox = to_input(image, self._bundle.manifest.input_size)
         if spec.places is not None:
             (vectors,) = self._run([spec.places.vectors.name], tensor)
-            return PlaceFeatures(_rows(vectors, spec.places), _boxes(spec.places), letterbox, _statistics(spec.places))
+            return PlaceFeatures(_rows(vectors, spec.places), _boxes(spec.places), letterbox, self._statistics)
         assert spec.queries is not None
         *parts, masks = self._run([value.name for value in spec.values], tensor)
         return QueryFeatures(_mixed(parts, spec.queries), _probabilities(masks[0]), letterbox)
@@ -194,16 +203,6 @@ def _boxes(places: PlacesSpec) -> npt.NDArray[np.int32]:
         high_y, high_x = np.meshgrid(ys[1:], xs[1:], indexing="ij")
         boxes.append(np.stack([low_y, low_x, high_y, high_x], axis=-1).reshape(-1, 4))
     return np.concatenate(boxes)
-
-
-def _statistics(places: PlacesSpec) -> PlaceStatistics | None:
-    """Mean, and the inverse of the covariance; directions of little spread are kept from being blown up."""
-    if places.statistics is None:
-        return None
-    spread, directions = np.linalg.eigh(np.array(places.statistics.covariance, np.float64))
-    scale = 1 / (np.maximum(spread, 0) + _REGULARISER * max(float(spread.mean()), 1e-9))
-    whitening = directions @ (scale[:, None] * directions.T)
-    return PlaceStatistics(np.array(places.statistics.mean, np.float32), whitening.astype(np.float32))
 
 
 def _mixed(parts: list[npt.NDArray[np.float32]], queries: QueriesSpec) -> npt.NDArray[np.float32]:

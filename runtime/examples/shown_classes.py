@@ -3,6 +3,10 @@
     example ──reader──► vector (C,) ─┐
     example ──reader──► vector (C,) ─┴─ mean ──text space──► one row (D,), beside the rows of the class's names
 
+An example has a plain vector and, of models without queries, one that was fitted to win its region. The plain ones are
+the milder: they take little from other classes, and are used where they find the examples at all. Of things that are far
+from all that the model was trained with they find nothing; then the fitted ones are used.
+
 A class whose label is one of the names the model was trained with keeps its names: names and examples compete by
 maximum, like synonyms. Any other label is only what the class is called. Examples of what is not meant ("not this") are
 rows of a background class.
@@ -19,10 +23,12 @@ import numpy.typing as npt
 
 from ...bundle.errors import UsageError
 from ..vocabulary.centring import unit
+from .fitting import WEIGHT, FittedVector
 from .text_space import TextSpace
 
 MOST_EXAMPLES = 256  # of one class
 MOST_SHOWN = 256  # classes
+_FINDS = 0.1  # of the IoU with which the fitted vectors find the examples: plain ones that reach it are used
 OWNED = 0.25  # share of a region from which on a trained name is no background of its class
 
 Floats = npt.NDArray[np.float32]
@@ -36,6 +42,7 @@ class Example:
     positive: bool = True  # False: the class is not this
     near: tuple[str, ...] = ()  # trained names that the model takes the region for
     thumbnail: bytes = b""  # JPEG of the region, for people; empty: none
+    fitted: FittedVector | None = None  # None: none can be fitted
 
 
 @dataclass(frozen=True)
@@ -57,14 +64,22 @@ class ShownClass:
         """The class of these examples."""
         if len({example.vector.shape for example in examples}) > 1:
             raise UsageError(f"examples of {label!r} have vectors of different lengths; show them again")
-        shown = [example.vector for example in examples if example.positive]
-        other = [example.vector for example in examples if not example.positive]
+        shown = _chosen([example for example in examples if example.positive])
+        other = [vector for example in examples if not example.positive for vector in _chosen([example])]
         mean = list(unit(np.mean(np.stack(shown), axis=0, keepdims=True))) if shown else []
         return cls(label, tuple(examples), _to_text(mean, space), _to_text(other, space))
 
 
+def _chosen(examples: Sequence[Example]) -> list[Floats]:
+    """The plain vectors of examples, or the fitted ones where the plain ones do not find them."""
+    fitted = [example.fitted for example in examples if example.fitted is not None]
+    if not fitted or sum(one.found_plain for one in fitted) >= _FINDS * sum(one.found for one in fitted):
+        return [example.vector for example in examples]
+    return [one.vector for one in fitted]
+
+
 def _to_text(vectors: Sequence[Floats], space: TextSpace) -> Floats:
-    return space.to_text(np.stack(vectors)) if vectors else np.zeros((0, 0), np.float32)
+    return space.to_text(space.weighted(np.stack(vectors), WEIGHT)) if vectors else np.zeros((0, 0), np.float32)
 
 
 class ShownClasses:

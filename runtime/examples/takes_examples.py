@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,26 @@ class TakesExamples(ABC):
         picture = as_bgr(image, rgb=rgb)
         read = self.regions.read(picture, ShownRegion(None if mask is None else np.asarray(mask), box, point))
         near = () if negative else self._class_vectors.owners(read.winners, self.regions.space)
-        example = Example(read.vector, not negative, near, thumbnail(picture, read.mask))
+        small = thumbnail(picture, read.mask)
         with self._changing:
             active = () if self._active is None else self.classes
             key = names.label.casefold()  # which may be a synonym of a class in use
             owner = next((entry for entry in active if key in map(str.casefold, entry.names)), None)
             parsed = self._class_vectors.parse(map(str, active if owner else (*active, names)))
+            rivals = self._rivals(owner or names, near, negative=negative)
+            example = Example(read.vector, not negative, near, small, read.fitted(self.regions.space.from_text(rivals)))
             self._shown.add((owner or names).label, example, self.regions.space)
             self._activate(parsed, None)
         return read
+
+    def _rivals(self, own: ClassNames, near: Sequence[str], *, negative: bool) -> npt.NDArray[np.float32]:
+        """Text vectors (R, D) of all that competes with an example of the class `own`."""
+        rows = [self._class_vectors.rivals(own, near)]
+        if self._active is not None:
+            classes = zip(self.classes, self._active.vocabulary.vectors, strict=False)
+            rows += [vectors for entry, vectors in classes if negative or entry.names != own.names]
+        flat = np.concatenate(rows)
+        return flat[flat.any(axis=1)]  # zero rows are no names
 
     def undo_example(self) -> str:
         """Take back the example that was added last; returns its label. Raises `UsageError` without one.

@@ -22,6 +22,13 @@ class TextSpace:
         """Unit vectors (N, C) -> unit text vectors (N, D) that the network takes for them."""
         return unit(vectors)
 
+    def weighted(self, vectors: Floats, weight: float) -> Floats:
+        """Unit vectors (N, C) whose products with any place are `weight` times those of `vectors`.
+
+        The network makes every vector unit, so scaling does nothing; where there is no other way, `vectors`.
+        """
+        return vectors
+
 
 class ProjectedTextSpace(TextSpace):
     """The network compares unit(W unit(t) + b) for a text vector t, with fewer components than t: C < D.
@@ -30,8 +37,12 @@ class ProjectedTextSpace(TextSpace):
     length, which grows with s; the s is taken at which its length is 1, since the network makes t unit first.
     """
 
-    def __init__(self, weight: Floats, bias: Floats) -> None:
-        """`weight` (D, C) is the transpose of W, `bias` (C,). Raises `BundleError` where no inverse exists."""
+    def __init__(self, weight: Floats, bias: Floats, unused: Floats | None = None) -> None:
+        """`weight` (D, C) is the transpose of W, `bias` (C,). Raises `BundleError` where no inverse exists.
+
+        `unused` (C,), unit, is a direction in which no place has a component: mixing with it makes a vector weaker.
+        """
+        self._unused = unused
         self._weight, self._bias = weight.astype(np.float64), bias.astype(np.float64)
         spread = np.linalg.svd(self._weight, compute_uv=False)
         if not np.isfinite(spread).all() or spread[-1] < 1e-6 * spread[0]:
@@ -57,3 +68,10 @@ class ProjectedTextSpace(TextSpace):
             scale = (middle + np.sqrt(max(root, 0.0))) / square
             found[row] = along * max(scale, 1e-3) - self._offset
         return found
+
+    def weighted(self, vectors: Floats, weight: float) -> Floats:
+        """See `TextSpace`."""
+        if self._unused is None:
+            return vectors
+        aside = unit(self._unused - (vectors @ self._unused)[:, None] * vectors)
+        return np.asarray(weight * vectors + np.sqrt(1 - weight**2) * aside, np.float32)

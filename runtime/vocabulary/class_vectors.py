@@ -166,6 +166,20 @@ class ClassVectors:
         found = shares(space.from_text(trained.vectors(known)))
         return tuple(name for name, share in zip(known, found, strict=True) if share >= OWNED)
 
+    def rivals(self, own: ClassNames, near: Sequence[str]) -> Floats:
+        """Text vectors (R, D) of the background that competes with examples of the class `own`.
+
+        `near` are trained names that the region is taken for.
+        """
+        words = own.names if any(map(self.is_trained, own.names)) else ()
+        if self._background != AUTO:
+            return self._encoder.encode(names(self._given_background(own.names)))
+        if (trained := self._trained_names(None)) is None:
+            return np.zeros((0, self._manifest.text.dim), np.float32)
+        rules = self._rules[self.sensitivity]
+        kept = set(trained.away_from(words, self._encoder.encode(words), rules.drop)) - trained.classes_of(near)
+        return trained.weighted(trained.vectors(sorted(kept)), rules.weight)
+
     def _has_words(self, entry: ClassNames) -> bool:
         """Whether a class is asked for by its names: unless it was shown, and its label is none that was trained."""
         return not self._rows_shown(entry) or any(map(self.is_trained, entry.names))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.bundle.vocabulary import ClassNames
 from ovs_edge.runtime.examples.class_archive import expanded, load, pack, save, unpack
+from ovs_edge.runtime.examples.fitting import FittedVector
 from ovs_edge.runtime.examples.shown_classes import Example, ShownClass, ShownClasses
 from ovs_edge.runtime.examples.text_space import TextSpace
 
@@ -28,7 +29,7 @@ def _shown() -> ShownClass:
     vectors = np.random.default_rng(0).standard_normal((3, DIM)).astype(np.float32)
     examples = [
         Example(vectors[0], near=("cup",), thumbnail=b"\xff\xd8picture"),
-        Example(vectors[1]),
+        Example(vectors[1], fitted=FittedVector(vectors[2], 0.75, 0.5)),
         Example(vectors[2], positive=False),
     ]
     return ShownClass.of("my mug", examples, TextSpace())
@@ -50,7 +51,22 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         (True, ("cup",), b"\xff\xd8picture"), (True, (), b""), (False, (), b"")
     ]  # fmt: skip
     np.testing.assert_array_equal(mug.examples[1].vector, _shown().examples[1].vector)
+    first, second, third = mug.examples
+    assert first.fitted is third.fitted is None
+    assert second.fitted is not None
+    np.testing.assert_array_equal(second.fitted.vector, third.vector)
+    assert (second.fitted.found, second.fitted.found_plain) == (0.75, 0.5)
     assert [path.name for path in tmp_path.iterdir()] == ["mugs.npz"]
+
+
+def test_files_from_before_vectors_were_fitted() -> None:
+    def without(header: dict[str, Any]) -> None:
+        for example in header["classes"][0]["examples"]:
+            del example["found"]
+
+    (mug,) = unpack(_changed(fitted=None, h=without), "mugs.npz", "model", DIM).shown
+    assert [one.fitted for one in mug.examples] == [None] * 3
+    np.testing.assert_array_equal(mug.rows, _shown().rows)
 
 
 def test_a_list_with_a_file(tmp_path: Path) -> None:
@@ -97,6 +113,8 @@ def _changed(**changes: Any) -> bytes:
             header = json.loads(arrays["header"].tobytes())
             change(header)
             arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+        elif change is None:
+            del arrays[name]
         else:
             arrays[name] = change
     return _npz(**arrays)
@@ -116,6 +134,11 @@ NAN = np.full((3, DIM), np.nan, np.float32)
         (_changed(vectors=np.zeros((3, DIM), np.float32)), "no vectors"),
         (_changed(vectors=np.zeros((2, DIM), np.float32)), "expected float32 with 3 rows"),
         (_changed(vectors=np.zeros((3, DIM))), "expected float32"),
+        (_changed(fitted=NAN[:1]), "no vectors"),
+        (_changed(fitted=None), "expected float32 with 1 rows"),
+        (_changed(fitted=np.ones((1, DIM + 1), np.float32)), "expected 5"),
+        (_changed(h=lambda header: header["classes"][0]["examples"][1].update(found=[0.5, 2.0])), "out of range"),
+        (_changed(h=lambda header: header["classes"][0]["examples"][1].update(found=[0.5])), "out of range"),
         (_changed(rows=NAN[:2]), "no vectors"),
         (_changed(rows=np.ones((2, DIM + 1), np.float32)), "expected 5"),
         (_changed(thumbnails=np.zeros(3, np.uint8)), "thumbnails"),
@@ -146,7 +169,7 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
-    for name in ("header", "vectors", "rows", "thumbnails"):
+    for name in ("header", "vectors", "fitted", "rows", "thumbnails"):
         content = _changed(**{name: np.array([Evil()], dtype=object)})
         with pytest.raises(UsageError):
             unpack(content, "mugs.npz", "model", DIM)

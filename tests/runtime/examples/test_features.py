@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ovs_edge.bundle.letterbox import Letterbox
-from ovs_edge.runtime.examples.features import PlaceFeatures, PlaceStatistics, QueryFeatures
+from ovs_edge.runtime.examples.features import PlaceFeatures, QueryFeatures
+from ovs_edge.runtime.examples.place_statistics import PlaceStatistics
 
 LEFT, RIGHT = np.array([1.0, 0.0, 0.0], np.float32), np.array([0.0, 1.0, 0.0], np.float32)
 NAMES = np.stack([LEFT, RIGHT])
@@ -42,7 +43,8 @@ def test_a_single_pixel_is_a_region() -> None:
 
 def test_statistics_take_away_what_all_places_share() -> None:
     mean = np.array([0.5, 0.5, 0.0], np.float32)
-    found = _places(PlaceStatistics(mean, np.diag([1.0, 4.0, 1.0]).astype(np.float32))).vector(_half(right=False))
+    statistics = PlaceStatistics(mean, np.diag([1.0, 4.0, 1.0]).astype(np.float32), np.zeros((0, 3), np.float32))
+    found = _places(statistics).vector(_half(right=False))
     np.testing.assert_allclose(found, np.array([0.5, -2, 0]) / np.linalg.norm([0.5, -2]), atol=1e-6)
 
 
