@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+from .addresses import redact_address
 from .errors import BundleError, UsageError
 
 try:
@@ -22,6 +23,7 @@ try:
 except ImportError:  # not on Windows, where stale folders stay
     fcntl = None  # type: ignore[assignment]
 
+_BEGIN = 65536  # bytes in which a result's mark stands
 _YOUNG = 5.0  # seconds: an unlocked folder may be one that its owner is just about to lock
 _RETIRED = ".old"  # ends the name of a folder that is about to be replaced
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
@@ -51,6 +53,7 @@ def replacing_folder(target: Path, marker: str, kind: str) -> Iterator[Path]:
     calls the folder a `kind`, so that a mistyped `-o` deletes nothing. The temporary folder is locked while it is in
     use; those whose owner was killed are removed here. Raises `BundleError` where the system refuses to write.
     """
+    refuse_address(target, "the output")
     _recover(target, marker)
     if target.exists() and not (target / marker).is_file():
         raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
@@ -139,6 +142,30 @@ def _locked(folder: Path) -> int | None:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # another process looks whether it is stale
             fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
+
+
+def refuse_address(output: str | Path, option: str) -> None:
+    """Raise `UsageError` for an output that is a URL, which would become folders of that name."""
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(output))
+    if found is not None and not os.path.exists(found[0]):
+        raise UsageError(f"{option} is {redact_address(str(output))}, expected a file or folder of this machine")
+
+
+def refuse_other_file(output: Path, mark: bytes, option: str = "-o") -> None:
+    """Raise `UsageError` if a file stands at `output` that does not begin as the command's results do.
+
+    `mark` stands in the first bytes of every result. An address is refused, too.
+    """
+    refuse_address(output, option)
+    try:
+        if not output.is_file():
+            return
+        with output.open("rb") as stream:
+            begin = stream.read(_BEGIN)
+    except (OSError, ValueError):
+        return  # whoever writes says what is wrong with the name
+    if begin and mark not in begin:
+        raise UsageError(f"{output} exists and is no result of this command; choose another name with {option}")
 
 
 def read_bounded(path: Path, most: int) -> bytes:

@@ -146,18 +146,20 @@ def preview(
 ) -> None:
     """Write a contact sheet of photos with their labels over them."""
     require("PIL", "masks")
-    from ..bundle.files import replacing
+    from ..bundle.files import refuse_other_file, replacing
     from ..runtime.opencv import cv2
+    from ..runtime.sinks.output_files import MARK, marked
     from .formats.preview import contact_sheet
 
     if output.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UsageError(f"-o is {output}, expected a name that ends in .jpg or .png")
+    refuse_other_file(output, MARK.encode())
     opened, found = _open(source, label_format, names, complete=complete)
     written, data = cv2.imencode(output.suffix.lower(), contact_sheet(found, opened, photos))
     assert written
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as work:
-        work.write_bytes(data.tobytes())
+        work.write_bytes(marked(data.tobytes(), output.suffix.lower()))
     print(f"wrote {output}")
 
 

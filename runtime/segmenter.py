@@ -214,6 +214,7 @@ class Segmenter(TakesExamples):
         return self._active
 
     def _encoded(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
+        self._refuse_closed()
         vocabulary = self._class_vectors.vocabulary(parsed, progress)
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
@@ -274,8 +275,7 @@ class Segmenter(TakesExamples):
         May be called from several threads: `at_once` of them run, the others wait.
         """
         with self._running:
-            if self._closed:
-                raise UsageError("the segmenter is closed; open another with Segmenter.load")
+            self._refuse_closed()
             if active is None:
                 active = self.active  # read once: `set_classes` may replace it while this frame is under way
             start = time.perf_counter()
@@ -364,12 +364,16 @@ class Segmenter(TakesExamples):
             yield frame, self._finish(steps.infer(steps.prepare(frame.image)), smoother)
 
     def close(self) -> None:
-        """Free the engine. Afterwards, `infer` and `predict` raise `UsageError`; closing again does nothing."""
+        """Free the engine. Afterwards, what needs it raises `UsageError`; closing again does nothing."""
         if not self._closed:
             self._closed = True
             self._session.__exit__(None, None, None)
             if self._reader is not None:
                 self._reader.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise UsageError("the segmenter is closed; open another with Segmenter.load")
 
     def __enter__(self) -> Self:
         self._session.__enter__()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..bundle.errors import UsageError
+from ..bundle.files import refuse_address
 from .choices import Device, NamesMode, Precision, Schedule
 
 
@@ -151,6 +152,7 @@ class TrainRequest:
     ] = False
 
     def __post_init__(self) -> None:
+        refuse_address(self.output, "-o")
         for value, name in ((self.crop, "--crop"), (self.view, "--view")):
             if value is not None and value % 32:
                 raise UsageError(f"{name} is {value}, expected a multiple of 32")

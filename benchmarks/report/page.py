@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from ...bundle.errors import SinkError
-from ...bundle.files import replacing
+from ...bundle.files import refuse_other_file, replacing
 from .plots import front, over_time, png, stage_bars
 from .report import load, section
 
@@ -32,15 +32,19 @@ code, summary { color: var(--soft); font-size: .85rem; } pre { overflow-x: auto;
 """
 
 
+_TITLE = "<title>ovs-edge: results</title>"
+
+
 def write_page(folder: Path, target: Path) -> None:
     """Write the page of every result in `folder`. Raises `BundleError` for a file that is not a result, `SinkError`."""
+    refuse_other_file(target, _TITLE.encode(), "--html")
     documents = load(folder)
     parts = [_section(name, document) for name, document in documents.items()]
     figure = front(*_kinds(list(documents.values())))
     if figure is not None:
         parts.insert(0, f"<section><h2>Accuracy against time of a frame</h2>{_image(figure, 'front')}</section>")
     text = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>ovs-edge: results</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_TITLE}'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>ovs-edge: results</h1>{''.join(parts)}</body></html>\n"
     )

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from ...bundle.errors import DatasetError, SinkError
-from ...bundle.files import replacing
+from ...bundle.files import refuse_other_file, replacing
 from ...runtime.command_line import run_command
 from .wordnet import Synset, WordNet
 
@@ -106,6 +106,7 @@ def synonyms(
     ),
 ) -> None:
     """Extract the synonyms of category names from WordNet."""
+    refuse_other_file(output, b'"notice": ')
     document = extract(WordNet(wordnet), shipped_senses() if senses is None else _read(senses))
     try:
         with replacing(output) as work:

@@ -10,7 +10,7 @@ from enum import Enum
 from ...bundle.errors import UsageError
 
 _LARGEST = 16384  # pixels of a side
-_FASTEST = 1000.0  # frames a second
+_SLOWEST, _FASTEST = 0.001, 1000.0  # frames a second
 
 
 class Flip(str, Enum):
@@ -43,8 +43,10 @@ class CaptureOptions:
             raise UsageError(f"the size is {self.size[0]}x{self.size[1]}, expected sides from 1 to {_LARGEST} pixels")
         if self.rate is not None and not (math.isfinite(self.rate) and 0 < self.rate <= _FASTEST):
             raise UsageError(f"the rate is {self.rate:g}, expected up to {_FASTEST:g} frames a second")
-        if self.fps is not None and not (math.isfinite(self.fps) and 0 < self.fps <= _FASTEST):
-            raise UsageError(f"the rate of photos is {self.fps:g}, expected up to {_FASTEST:g} frames a second")
+        if self.fps is not None and not (math.isfinite(self.fps) and _SLOWEST <= self.fps <= _FASTEST):
+            raise UsageError(
+                f"the rate of photos is {self.fps:g}, expected {_SLOWEST:g} to {_FASTEST:g} frames a second"
+            )
         try:
             object.__setattr__(self, "flip", Flip(self.flip))  # also given as text
         except ValueError as error:

@@ -27,6 +27,11 @@ class EngineOptions:
     plan: Path | None = None  # folder of a TensorRT plan to use
     side_by_side: bool = False  # let a CPU work on several frames at once, rather than on one with all its cores
 
+    def __post_init__(self) -> None:
+        for name, kind in (("precision", str), ("threads", int), ("provider", str)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is a {type(getattr(self, name)).__name__}, expected {kind.__name__}")
+
 
 @dataclass(frozen=True)
 class Finding:

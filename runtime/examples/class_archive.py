@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ...bundle.class_files import read_class_entries
 from ...bundle.errors import BundleError, UsageError
-from ...bundle.files import read_bounded, replacing
+from ...bundle.files import read_bounded, refuse_address, replacing
 from ...bundle.strict import parse
 from ...bundle.vocabulary import MAX_NAME, ClassNames
 from ..vocabulary.cache import read_array
@@ -148,6 +148,7 @@ def _stacked(vectors: Sequence[Floats]) -> Floats:
 
 def save(path: Path, contents: bytes) -> None:
     """Write a file that `pack` made, whole or not at all. Raises `UsageError`."""
+    refuse_address(path, "the file of classes")
     try:
         if path.exists() and not (path.is_file() and _is_archive(path)):
             raise UsageError(f"{path} exists and holds no classes of ovs-edge; choose another name")

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,10 @@ class ShownRegion:
         given = [name for name in ("mask", "box", "point") if getattr(self, name) is not None]
         if len(given) != 1:
             raise UsageError(f"{' and '.join(given) or 'no region'} given, expected one of mask, box or point")
+        for name, value, parts in (("box", self.box, "x, y, width, height"), ("point", self.point, "x, y")):
+            numbers = isinstance(value, Sequence | np.ndarray) and all(isinstance(one, Real) for one in value)
+            if value is not None and not (numbers and len(value) == parts.count(",") + 1):
+                raise UsageError(f"the {name} is {str(value)[:60]!r}, expected {parts} in pixels")
 
 
 def parse_region(text: str, photo: Path) -> ShownRegion:

@@ -43,6 +43,10 @@ class TakesExamples(ABC):
     def _activate(self, parsed: tuple[ClassNames, ...], progress: Progress | None) -> ActiveClasses:
         """Look for other classes from the next frame on; `_changing` is held."""
 
+    @abstractmethod
+    def _refuse_closed(self) -> None:
+        """Raise `UsageError` after `close`."""
+
     @property
     def classes(self) -> tuple[ClassNames, ...]:
         """The classes in use, named or shown. Raises `UsageError` before there are any."""
@@ -79,6 +83,7 @@ class TakesExamples(ABC):
 
         >>> segmenter.add_example("my mug", image, box=(310, 120, 80, 95))
         """
+        self._refuse_closed()
         names = self._class_vectors.parse([label])[0]
         picture = as_bgr(image, rgb=rgb)
         read = self.regions.read(picture, ShownRegion(None if mask is None else np.asarray(mask), box, point))

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ...bundle.errors import UsageError
+from ...bundle.files import refuse_address
 from ...bundle.image_files import IMAGE_SUFFIXES
 from .json_lines import JsonSink
 from .mask_form import MaskForm
@@ -78,6 +79,7 @@ def open_mask_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
 
 
 def _guard(request: SinkRequest, inputs: Sequence[Path], option: str) -> None:
+    refuse_address(request.target, option)
     path = Path(request.target)
     try:
         refuse_inputs(path, (*request.source.files, *inputs), option)

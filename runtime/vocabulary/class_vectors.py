@@ -8,7 +8,7 @@ are made of the names the model was trained with, except those that mean one of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -76,10 +76,18 @@ class ClassVectors:
     def parse(self, classes: str | Iterable[str]) -> tuple[ClassNames, ...]:
         """The classes of a text as `parse_classes` reads it, or of a list whose entries are literal names.
 
-        Raises `UsageError`.
+        Raises `UsageError`, and `TypeError` for what is neither; a set has no order, and so no indices of classes.
         """
         limit = max(1, self._manifest.graph.max_classes - self._reserved())
-        return parse_classes(classes, limit) if isinstance(classes, str) else parse_class_entries(classes, limit)
+        if isinstance(classes, str):
+            return parse_classes(classes, limit)
+        expected = 'expected a text such as "person,bike|bicycle", or a list such as ["person", "bike|bicycle"]'
+        if isinstance(classes, bytes | Mapping | set | frozenset) or not isinstance(classes, Iterable):
+            raise TypeError(f"the classes are a {type(classes).__name__}, {expected}")
+        entries = list(classes)
+        if wrong := [entry for entry in entries if not isinstance(entry, str)]:
+            raise TypeError(f"among the classes there is a {type(wrong[0]).__name__}, {expected}")
+        return parse_class_entries(entries, limit)
 
     def vocabulary(self, parsed: tuple[ClassNames, ...], progress: Progress | None = None) -> Vocabulary:
         """`parsed` and the background classes behind them, with their vectors (K, S, D)."""

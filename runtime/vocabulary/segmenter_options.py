@@ -27,6 +27,13 @@ class SegmenterOptions:
     sensitivity: str = "normal"  # "low", "normal" or "high": how readily a class is found (vocabulary/sensitivity.py)
     refinement: Refinement = UNREFINED  # labels along the frame's edges, small regions; off by default
 
+    def __post_init__(self) -> None:
+        for name, kind in (("background", str), ("task", str), ("sensitivity", str)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is a {type(getattr(self, name)).__name__}, expected a text")
+        if isinstance(self.stuff, str):  # whose letters would be taken for names
+            raise TypeError(f"stuff is the text {self.stuff[:40]!r}, expected a list of names")
+
 
 class LoadOptions(TypedDict, total=False):
     """Further keyword arguments of `Segmenter.load`: those of `SegmenterOptions` and of `EngineOptions`."""

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ovs_edge.benchmarks.cli import main as bench
 from ovs_edge.bundle.errors import DatasetError, SourceError, UsageError
-from ovs_edge.bundle.files import _private_folder, cache_folder, read_bounded
+from ovs_edge.bundle.files import (
+    _private_folder,
+    cache_folder,
+    read_bounded,
+    refuse_address,
+    refuse_other_file,
+    replacing_folder,
+)
 from ovs_edge.data import images
+from ovs_edge.data.cli import main as data
 from ovs_edge.data.images import read_upright
+from ovs_edge.data.names.synonyms import main as synonyms
 from ovs_edge.label.inputs import places
 from ovs_edge.label.inputs.places import read_bytes
 from ovs_edge.runtime.capture import photos
@@ -75,3 +86,49 @@ def test_a_device_is_not_read_for_ever(
         monkeypatch.setattr(module, "_MOST_BYTES" if module is class_archive else "MOST_BYTES", 2**20)
     with pytest.raises(error, match="larger than 1 MiB"):
         read(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/x", "s3:/bucket/x", "https://u:S3cret@host/x.json", "gs://b"])
+def test_an_address_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"-o is .*expected a file or folder of this machine") as refused:
+        refuse_address(output, "-o")
+    assert "S3cret" not in str(refused.value)
+    with pytest.raises(UsageError, match="of this machine"), replacing_folder(Path(output), "m", "thing"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    refuse_address("2026-11-26T10:00:00/x", "-o")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"mine": 1}', b"photo"])
+def test_only_results_of_the_same_command_are_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "result.json"
+    refuse_other_file(path, b'"mine": ')
+    path.write_bytes(content)
+    if content == b"photo":
+        with pytest.raises(UsageError, match="exists and is no result of this command"):
+            refuse_other_file(path, b'"mine": ')
+    else:
+        refuse_other_file(path, b'"mine": ')
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (bench, ["ovs-bench", "accuracy", "--data", "x", "-o"]),
+        (bench, ["ovs-bench", "report", "--results", ".", "--html"]),
+        (data, ["ovs-data", "preview", "x", "-o"]),
+        (synonyms, ["ovs-synonyms", "-o"]),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_a_photo_is_not_replaced_by_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], main: Callable[[], None],
+    words: list[str],
+) -> None:  # fmt: skip
+    (tmp_path / "mine.jpg").write_bytes(b"photo")
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path / "mine.jpg")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, "is no result of this command" in capsys.readouterr().err) == (2, True)
+    assert (tmp_path / "mine.jpg").read_bytes() == b"photo"

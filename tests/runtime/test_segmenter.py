@@ -282,3 +282,26 @@ def test_a_missing_provider_is_named(tiny_bundle: Path) -> None:
         Segmenter.load(tiny_bundle, provider="cuda")
     with pytest.raises(UsageError, match="-1 threads"):
         Segmenter.load(tiny_bundle, threads=-1)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [b"red", None, 5, [5], ["red", None], [["red"]], {"red": ["crimson"]}, {"red", "green"}, frozenset(["red"])],
+)
+def test_classes_of_another_type_are_refused_in_words(segmenter: Segmenter, classes: object) -> None:
+    with pytest.raises(TypeError, match='expected a text such as "person'):
+        segmenter.set_classes(classes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threads": "2"}, "threads is a str, expected int"),
+        ({"provider": 5}, "provider is a int, expected str"),
+        ({"background": 5}, "background is a int, expected a text"),
+        ({"stuff": "sky"}, "stuff is the text 'sky', expected a list of names"),
+    ],
+)
+def test_options_of_another_type_are_refused_in_words(tiny_bundle: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Segmenter.load(tiny_bundle, **options)  # type: ignore[arg-type]

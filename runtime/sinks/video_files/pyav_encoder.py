@@ -89,9 +89,12 @@ class PyavEncoder:
         frame.pts, frame.time_base, self._last = stamp, Fraction(1, _TICKS), stamp
         if time - self._key >= _KEY_EVERY or self._key < 0:
             frame.pict_type, self._key = self._av.video.frame.PictureType.I, time
-        self._mux(self._stream.encode(frame))
-        if self._sound is not None:
-            self._sound.copy_until(time)
+        try:
+            self._mux(self._stream.encode(frame))
+            if self._sound is not None:
+                self._sound.copy_until(time)
+        except self._av.error.FFmpegError as error:  # of which not all are errors of the system
+            raise OSError(error.errno, error.strerror) from error
 
     def close(self) -> None:
         """Write the index; what was in the file before can be read even if this fails."""

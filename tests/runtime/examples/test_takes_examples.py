@@ -178,3 +178,13 @@ def test_command_line(
 
 def test_outlines() -> None:
     assert outlines(THING) == [[[40, 30], [40, 59], [79, 59], [79, 30]]]
+
+
+@pytest.mark.parametrize(
+    "region", [{"box": (1, 2, 3)}, {"box": "1,2,3,4"}, {"box": 5}, {"point": (5,)}, {"point": ("a", 1)}, {"point": 5}]
+)
+def test_a_region_of_another_form_is_refused(bundle: Path, photo: np.ndarray, region: dict[str, object]) -> None:
+    with Segmenter.load(bundle) as segmenter:
+        segmenter.set_classes("sky")
+        with pytest.raises(UsageError, match=r"expected x, y(, width, height)? in pixels"):
+            segmenter.add_example("thing", photo, **region)

@@ -118,6 +118,11 @@ def test_predict_takes_them_and_a_closed_segmenter_says_so(tiny_bundle: Path) ->
         np.testing.assert_array_equal(segmenter.predict(Image.fromarray(image[:, :, ::-1])).labels, expected)
         with pytest.raises(ValueError, match="shape"):
             segmenter.predict(image[0, 0])
-    with pytest.raises(UsageError, match="is closed"):
-        segmenter.predict(image)
+    for late in (
+        lambda: segmenter.predict(image),
+        lambda: segmenter.set_classes("red"),
+        lambda: segmenter.add_example("red", image, box=(0, 0, 9, 9)),
+    ):
+        with pytest.raises(UsageError, match="is closed"):
+            late()
     segmenter.close()
