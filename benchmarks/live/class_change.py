@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 else:
     aiohttp = require("aiohttp", "web")
 
-_FIRST = "person,bike,car,dog,chair"
+FIRST = "person,bike,car,dog,chair"
 # A combination of the two is a name that no cache holds.
 _KINDS = ("striped", "wooden", "broken", "tiny", "golden", "painted", "rusty", "folded", "floating", "paper", "glass")
 _THINGS = (
     "kettle", "lantern", "violin", "anvil", "cactus", "canoe", "igloo", "jukebox", "marble", "windmill", "unicycle",
     "trumpet", "scarecrow", "hammock", "penguin", "quilt", "saxophone", "yurt", "nutcracker", "telescope", "wagon",
 )  # fmt: skip
-_WARMUP = 20  # frames before the first change
-_PAUSE = 0.3  # seconds between two changes, so that the pipeline is in steady state
-_TIMEOUT = 60.0  # seconds for the run to begin, or for a change to be seen
+WARMUP = 20  # frames before the first change
+PAUSE = 0.3  # seconds between two changes, so that the pipeline is in steady state
+TIMEOUT = 60.0  # seconds for the run to begin, or for a change to be seen
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Times:
     median: float
     p95: float
     max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Times:
+        """Of single times."""
+        return cls(float(np.median(values)), float(np.percentile(values, 95)), max(values))
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,29 @@ def measure_live(
     After `deadline`, by `time.monotonic`, no further change is made.
     """
     bundle = Bundle.open(path)
+    with running(path, source, threads) as url:
+        new, known, model, fps = asyncio.run(_watch(url, changes, progress, deadline))
+    return LiveResult(
+        bundle=bundle.manifest.name,
+        source=Path(redact_address(source)).name,
+        changes=len(new),
+        new_names=Times.of(new),
+        known_names=Times.of(known),
+        model_ms=float(np.median(model)),
+        fps=float(np.median(fps)),
+    )
+
+
+@contextmanager
+def running(path: Path, source: str, threads: int, *further: str) -> Iterator[str]:
+    """`ovs-run --web` on `source` in a process of its own, with `further` arguments; the address of its page.
+
+    Raises `SourceError` where it ends before it is told to, or otherwise than it should.
+    """
     with tempfile.TemporaryDirectory() as cache:
         command = [
             *(sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()", "--model", str(path)),
-            *("--source", source, "--classes", _FIRST, "--web", "127.0.0.1:0", "--threads", str(threads)),
+            *("--source", source, "--classes", FIRST, "--web", "127.0.0.1:0", "--threads", str(threads), *further),
         ]
         run = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
@@ -93,32 +118,22 @@ def measure_live(
                 raise SourceError(
                     f"ovs-run ended immediately with code {run.wait()}; run it by hand: --web --source {source}"
                 )
-            url = line[line.index("http://") :].strip()
-            new, known, model, fps = asyncio.run(_watch(url, changes, progress, deadline))
+            yield line[line.index("http://") :].strip()
         finally:
             said = _ended(run)
     if run.returncode:
         raise SourceError(f"ovs-run ended with code {run.returncode}, expected 0: {said[-200:]}")
-    return LiveResult(
-        bundle=bundle.manifest.name,
-        source=Path(redact_address(source)).name,
-        changes=len(new),
-        new_names=_times(new),
-        known_names=_times(known),
-        model_ms=float(np.median(model)),
-        fps=float(np.median(fps)),
-    )
 
 
 def _ended(run: subprocess.Popen[str]) -> str:
     """What a run that is ended now wrote on stderr; raises `SourceError` for one that does not end."""
     run.terminate()  # a shell in the background has Ctrl-C ignored, also for this child
     try:
-        return run.communicate(timeout=_TIMEOUT)[1]
+        return run.communicate(timeout=TIMEOUT)[1]
     except subprocess.TimeoutExpired as error:
         run.kill()
         run.communicate()
-        raise SourceError(f"ovs-run did not end within {_TIMEOUT:.0f} seconds of SIGTERM; run it by hand") from error
+        raise SourceError(f"ovs-run did not end within {TIMEOUT:.0f} seconds of SIGTERM; run it by hand") from error
 
 
 async def _watch(
@@ -136,18 +151,18 @@ async def _watch(
         for number in range(-1, changes):  # the first one is the warm-up
             if new and time.monotonic() > deadline:
                 break
-            await asyncio.wait_for(_frames(live, headers, lambda: len(headers) >= _WARMUP), _TIMEOUT)
+            await asyncio.wait_for(receive(live, headers, lambda: len(headers) >= WARMUP), TIMEOUT)
             entries = fresh[(number + 1) % len(fresh)]
             if number >= len(fresh):  # all names are used up: a number makes them new
                 entries = [f"{name} {number}" for name in entries]
-            took = await asyncio.wait_for(_change(session, live, entries, headers), _TIMEOUT)
-            again = await asyncio.wait_for(_change(session, live, _FIRST.split(","), headers), _TIMEOUT)
+            took = await asyncio.wait_for(_change(session, live, entries, headers), TIMEOUT)
+            again = await asyncio.wait_for(_change(session, live, FIRST.split(","), headers), TIMEOUT)
             if number >= 0:
                 new.append(took)
                 known.append(again)
                 if progress is not None:
                     progress(number + 1, changes)
-    late = headers[_WARMUP:]
+    late = headers[WARMUP:]
     return new, known, [header["model"] for header in late], [header["fps"] for header in late if header["fps"]]
 
 
@@ -158,18 +173,18 @@ async def _change(
     headers: list[dict[str, Any]],
 ) -> float:
     """Milliseconds from a POST of `entries` to the first frame labelled with them."""
-    settled = time.perf_counter() + _PAUSE
-    await _frames(live, headers, lambda: time.perf_counter() >= settled)
+    settled = time.perf_counter() + PAUSE
+    await receive(live, headers, lambda: time.perf_counter() >= settled)
     before = headers[-1]["version"]
     begun = time.perf_counter()
     posting = asyncio.ensure_future(session.post("/classes", json={"classes": entries}))
-    await _frames(live, headers, lambda: headers[-1]["version"] > before)
+    await receive(live, headers, lambda: headers[-1]["version"] > before)
     took = (time.perf_counter() - begun) * 1e3
     (await posting).raise_for_status()
     return took
 
 
-async def _frames(
+async def receive(
     live: aiohttp.ClientWebSocketResponse[Any], headers: list[dict[str, Any]], enough: Callable[[], bool]
 ) -> None:
     """Receive frames, as the page does, until `enough`."""
@@ -183,7 +198,3 @@ async def _frames(
                 return
         elif message.type != aiohttp.WSMsgType.TEXT:
             raise SourceError("ovs-run ended while it was measured; run it by hand to see why")
-
-
-def _times(values: list[float]) -> Times:
-    return Times(float(np.median(values)), float(np.percentile(values, 95)), max(values))

@@ -28,11 +28,27 @@ def run_live(options: LiveOptions) -> int:
         print(f"{done} of {of}", file=sys.stderr)
 
     path = options.model or default_bundle()
+    if options.clicks:
+        return _run_clicks(options, path, tell)
     result = measure_live(path, options.source, options.threads, options.changes, tell)
     for kind, times in (("new", result.new_names), ("known", result.known_names)):
         print(f"five {kind} names seen: median {times.median:.0f} ms, p95 {times.p95:.0f} ms, max {times.max:.0f} ms")
     print(f"meanwhile {result.fps:.1f} FPS, network {result.model_ms:.1f} ms")
     write_result(options.output, path, {"live": asdict(result)})
+    return 0
+
+
+def _run_clicks(options: LiveOptions, path: Path, tell: Callable[[int, int], None]) -> int:
+    from .shown_class import measure_clicks
+
+    result = measure_clicks(path, options.source, options.threads, options.clicks, tell)
+    for what, times in (("seen", result.seen), ("answered", result.answered)):
+        print(f"class by a click {what}: median {times.median:.0f} ms, p95 {times.p95:.0f} ms, max {times.max:.0f} ms")
+    print(
+        f"meanwhile {result.fps:.1f} FPS, network {result.model_ms:.1f} ms; of {result.frames} frames {result.lost} lost, "
+        f"{result.mixed} mixed; a frame while nothing is shown {result.idle_cost:+.1%}"
+    )
+    write_result(options.output, path, {"clicks": asdict(result)})
     return 0
 
 

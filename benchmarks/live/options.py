@@ -19,6 +19,7 @@ class LiveOptions:
     model: Model = None
     threads: Threads = 0
     changes: Annotated[int, Option(min=1, help="Class changes to new names, and as many to known names.")] = 60
+    clicks: Annotated[int, Option(min=0, help="Classes shown by a click, instead of changes to names.")] = 0
     output: Output = None
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ....bundle.vocabulary import MAX_NAME
 
-Kind = Literal["quit", "classes", "preset", "snapshot", "threshold", "next"]
+Kind = Literal["quit", "classes", "example", "preset", "snapshot", "threshold", "next"]
 
 HELP = (
     "c  type the classes",
@@ -15,6 +15,7 @@ HELP = (
     "+ -  confidence threshold",
     "s  save this picture",
     "click  the class there, and the next candidates",
+    "e  name what was clicked, and look for it",
     "h  this help",
     "q, Esc  quit",
 )
@@ -34,7 +35,7 @@ class Action:
     """What a key asks for."""
 
     kind: Kind
-    text: str = ""  # of "classes"
+    text: str = ""  # of "classes" and "example"
     number: int = 0  # of "preset", from 1
     step: float = 0.0  # of "threshold"
 
@@ -44,6 +45,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self.typed: str | None = None  # the line so far; None when no line is open
+        self.line: Kind = "classes"  # what it will be
         self.help = False  # whether the help is shown
 
     def press(self, code: int) -> Action | None:
@@ -61,7 +63,7 @@ class Keyboard:
         assert self.typed is not None
         if code in _ENTER:
             text, self.typed = self.typed.strip(), None
-            return Action("classes", text=text) if text else None
+            return Action(self.line, text=text) if text else None
         if code in _ESCAPE:
             self.typed = None
         elif code in _ERASE:
@@ -76,8 +78,8 @@ class Keyboard:
             return None
         if code in _ESCAPE or letter == "q":
             return Action("quit")
-        if letter == "c":
-            self.typed, self.help = "", False
+        if letter and letter in "ce":
+            self.typed, self.help, self.line = "", False, "classes" if letter == "c" else "example"
             return None
         if letter == "h":
             self.help = not self.help

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from ....bundle.errors import OvsError, SinkError
 from ...draw.overlay import draw, write_lines
+from ...examples.reader import ReadRegion
 from ...frame import Frame
 from ...inference.frame_processor import ActiveClasses
 from ...inference.inspector import RegionInfo
@@ -18,6 +20,7 @@ from ...inference.prediction import Prediction
 from ...interaction import Interaction
 from ...opencv import cv2
 from ...status import Status
+from ...threads.newest_task import NewestTaskWorker
 from ..output_files import free_path
 from ..picture import PictureSink
 from .display import missing
@@ -29,6 +32,16 @@ _WIDEST = 1280  # pixels of a window as it opens; the user may enlarge it
 _LASTS = 4.0  # seconds for which a message stays
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) BGR
+
+
+@dataclass(frozen=True)
+class _NewExample:
+    """A thing in a frame that is to be found in the next ones."""
+
+    label: str
+    image: Image
+    x: int  # pixel
+    y: int
 
 
 class WindowSink:
@@ -50,7 +63,9 @@ class WindowSink:
         self._keyboard = Keyboard()
         self._shown: tuple[Frame, Prediction, Image] | None = None  # the picture without what is written over it
         self._answer: Future[RegionInfo] | None = None
-        self._change: Future[ActiveClasses] | None = None
+        self._change: Future[ActiveClasses] | Future[ReadRegion] | None = None
+        self._clicked: tuple[Image, int, int] | None = None  # frame and pixel of the last click
+        self._examples: NewestTaskWorker[_NewExample, ReadRegion] = NewestTaskWorker("examples", self._add)
         self._message: tuple[str, ...] = ()
         self._until = 0.0  # time.monotonic() at which the message goes
         self._drawn: tuple[Image, tuple[str, ...]] | None = None  # what the window shows
@@ -84,6 +99,7 @@ class WindowSink:
 
     def close(self) -> None:
         """Close the window."""
+        self._examples.close()
         cv2.destroyAllWindows()
 
     def _goes_on(self) -> bool:
@@ -124,6 +140,10 @@ class WindowSink:
         vocabulary, controls = self._interaction.vocabulary, self._interaction.controls
         if action.kind == "classes":
             self._change = vocabulary.request(action.text)
+        elif action.kind == "example" and self._clicked is None:
+            self._say("click the thing first, then press e")
+        elif action.kind == "example" and self._clicked is not None:
+            self._change = self._examples.submit(_NewExample(action.text, *self._clicked))
         elif action.kind == "preset":
             self._change = vocabulary.preset(action.number)
             if self._change is None:
@@ -146,7 +166,12 @@ class WindowSink:
     def _click(self, event: int, x: int, y: int, flags: int, data: object) -> None:
         if event == cv2.EVENT_LBUTTONDOWN and self._shown is not None:
             frame, prediction, _ = self._shown
+            self._clicked = frame.image, x, y
             self._answer = self._interaction.inspector.ask(frame.image, prediction, x, y)
+
+    def _add(self, example: _NewExample) -> ReadRegion:
+        segmenter = self._interaction.segmenter
+        return segmenter.add_example(example.label, example.image, point=(example.x, example.y))
 
     def _lines(self) -> tuple[str, ...]:
         """What stands over the picture: the line being typed, the help, or what there is to say."""
@@ -163,11 +188,11 @@ class WindowSink:
             if failed is not None:  # of a watched file, or from the page
                 self._say(failed)
         if self._keyboard.typed is not None:
-            return (f"classes: {self._keyboard.typed}_",)
+            return (f"{self._keyboard.line}: {self._keyboard.typed}_",)
         if self._keyboard.help:
             return HELP
         if self._change is not None:
-            return ("encoding the new names",)
+            return ("making the new classes ready",)
         return self._message if time.monotonic() < self._until else ()
 
     def _say(self, *lines: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import tiny_bundle as tiny_bundle_of
 from support.endless import PLAIN, halves
 
 from ovs_edge.runtime.capture.photo_source import PhotoSource, find_photos
@@ -132,6 +134,42 @@ def show(sink: window.WindowSink, segmenter: Segmenter, name: str = "frame", sid
     image = halves(side, side)
     prediction = segmenter.predict(image)
     return sink.write(Frame(image, 0, 0, name), prediction, draw(image, prediction, PLAIN), Status())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; a test that waits for ever has failed."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_example_by_a_click_and_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_bundle_of.build(tmp_path / "shown.ovs", regions=True)
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(window, "write_lines", lambda picture, lines: said.append(lines) or picture)
+    with Segmenter.load(folder) as segmenter:
+        segmenter.set_classes("red")
+        interaction = Interaction.of(segmenter, PLAIN)
+        screen = Screen(monkeypatch)
+        sink = window.WindowSink(interaction, wait=False)
+        assert show(sink, segmenter)
+        screen.keys = keys("eleaf\r")
+        for _ in range(8):
+            assert show(sink, segmenter)
+        assert ("click the thing first, then press e",) in said
+        screen.click(cv2.EVENT_LBUTTONDOWN, 150, 100, 0, None)  # the green half, which is no class yet
+        screen.keys = keys("eleaf\r")
+        until(lambda: show(sink, segmenter) and segmenter.active.labels == ("red", "leaf"))
+        assert ("example: leaf_",) in said
+        prediction = segmenter.predict(halves(200, 200))
+        assert prediction.labels[100, 150] == 1
+        assert prediction.labels[100, 50] == 0
+        screen.click(cv2.EVENT_LBUTTONDOWN, 900, 100, 0, None)
+        screen.keys = keys("ex\r")
+        until(lambda: show(sink, segmenter) and any("outside the picture" in " ".join(lines) for lines in said))
+        sink.close()
+        interaction.close()
 
 
 def test_a_stream_in_the_window(desk: tuple[Screen, Segmenter, Interaction], tmp_path: Path) -> None:
