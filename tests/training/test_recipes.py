@@ -13,17 +13,19 @@ import pytest
 from support.photos import write_index_masks
 from typer.testing import CliRunner
 
+from ovs_edge.segmenter.checkpoint import load_checkpoint
 from ovs_edge.training import command
 from ovs_edge.training.cli import app
 from ovs_edge.training.command import resolve
 from ovs_edge.training.request import TrainRequest
 
 SCRIPT = Path(__file__).parents[2] / "training/recipes/default.sh"
+WEIGHTS = Path(__file__).parents[2] / "models" / "mini.pt"
 # Notes its arguments, leaves what a run leaves, and is interrupted where it is told to be.
 STAND_IN = """#!/bin/sh
 echo "$*" >> "$CALLS"
 for word in "$@"; do [ "$last" = -o ] && folder=$word; last=$word; done
-mkdir -p "$folder" && touch "$folder/training.pt" "$folder/model.pt"
+mkdir -p "$folder" && touch "$folder/training.pt" && cp "$WEIGHTS" "$folder/model.pt"
 case $folder in *"$STOP") exit 143;; esac
 """
 
@@ -36,7 +38,8 @@ def _run(folder: Path, stop: str, *more: str) -> tuple[int, list[list[str]]]:
     program.chmod(0o755)
     calls = folder / "calls"
     calls.write_text("")
-    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "CALLS": str(calls), "STOP": stop}
+    path = f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "CALLS": str(calls), "STOP": stop, "WEIGHTS": str(WEIGHTS)}
     done = subprocess.run(
         [str(SCRIPT), str(folder / "data"), str(folder / "out"), *more],
         env=environment, capture_output=True, text=True, check=False, timeout=60,
@@ -71,6 +74,7 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert {request.seed for request in requests} == {3}
     assert (requests[-1].names, requests[-1].teacher) == ("draw", "imagenet")
     assert requests[-1].pseudo == out / "round-5/model.pt"
+    assert load_checkpoint(out / "model.pt")[1]["provenance"]["averaged_with"]
 
 
 def test_a_stopped_script_goes_on_where_it_was(folder: Path) -> None:
@@ -95,7 +99,7 @@ def test_the_script_trains_a_model_that_can_be_exported(tmp_path: Path) -> None:
     small = ["--steps", "2", "--batch", "2", "--crop", "64", "--view", "64", "--workers", "0", "--threads", "1"]
     for words in (
         [str(SCRIPT), "data", "out", *small],
-        ["ovs-export", "out/round-6/model.pt", "-o", "mini.ovs", "--max-classes", "60"],
+        ["ovs-export", "out/model.pt", "-o", "mini.ovs", "--max-classes", "60"],
     ):
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"

@@ -5,7 +5,7 @@
 #
 # DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
 # same command again: finished rounds are skipped, an interrupted one continues from its saved state.
-# The result: ovs-export OUTPUT/round-6/model.pt -o mini.ovs
+# The result: ovs-export OUTPUT/model.pt -o mini.ovs
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 DATA OUTPUT [options of ovs-train]" >&2; exit 2; }
@@ -60,3 +60,5 @@ train round-6 3200 "voc:0.26 coco_things:0.16 coco_panoptic:0.16 msrc:0.25 camvi
 clothing_ccp:0.02 people_humanseg:0.02" --start "$output/round-5/model.pt" --steps 3200 --lr 5e-4 --crop 256 \
     --frozen-stages 1 --validate-every 1600 --balance 0.5 --paste 0.25 --mosaic 0.1 --names draw --teacher imagenet \
     --drawn 0.3 --distill-region 0.3 --pseudo "$output/round-5/model.pt" --pseudo-share 0.4 "$@"
+# 7. The mean of the weights of the last two rounds.
+"$(dirname "$0")/../../scripts/average-weights" "$output/round-5/model.pt" "$output/round-6/model.pt" "$output/model.pt"
