@@ -50,5 +50,5 @@ def plot(document: dict[str, Any], path: Path) -> None:
             if not column:
                 axes.set_ylabel("mIoU, %")
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, ncols=4, loc="outside upper center")
+    figure.legend(handles, labels, frameon=False, ncols=4 if len(results) > 1 else 2, loc="outside upper center")
     write_figure_file(path, figure)

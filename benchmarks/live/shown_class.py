@@ -44,7 +44,7 @@ class ClickResult:
     model_ms: float  # median time in the network meanwhile
     fps: float  # median end-to-end rate meanwhile
     frames: int  # that arrived on the page meanwhile
-    lost: int  # frames that are missing among them
+    lost: int  # frames of the source that were not shown
     mixed: int  # frames that are labelled with older classes than the frame before
     idle_cost: (
         float  # time of a frame once examples can be read, over that before; medians of interleaved frames, less 1
@@ -67,10 +67,16 @@ def measure_clicks(
         model_ms=float(median(header["model"] for header in headers)),
         fps=float(median(header["fps"] for header in headers if header["fps"])),
         frames=len(headers),
-        lost=int((np.diff([header["index"] for header in headers]) - 1).clip(0).sum()),
+        lost=_gone(headers),
         mixed=int((np.diff([header["version"] for header in headers]) < 0).sum()),
         idle_cost=_idle_cost(path, threads),
     )
+
+
+def _gone(headers: list[dict[str, Any]]) -> int:
+    """Frames of the source that the run did not show, whether or not they were sent to this client."""
+    steps = np.diff([header["index"] for header in headers]) - np.diff([header["number"] for header in headers])
+    return int(np.abs(steps).sum())
 
 
 async def _click(

@@ -22,6 +22,25 @@ def live_table(document: dict[str, Any]) -> str:
     return table(title, ["what", "median / p95 / max"], rows)
 
 
+def clicks_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "clicks"."""
+    row = document["clicks"]
+    title = (
+        f"A class shown by a click while `{row['bundle']}` runs on `{row['source']}`: {row['clicks']} clicks, from POST to "
+        "the first frame with the class, and to the answer"
+    )
+    rows = [
+        [what, _ms(*(row[key][name] for name in ("median", "p95", "max")))]
+        for what, key in (("first frame with the class, median / p95 / max", "seen"), ("answer", "answered"))
+    ]
+    rows.append(["network latency and frame rate meanwhile", f"{row['model_ms']:.1f} ms, {row['fps']:.1f} FPS"])
+    rows.append([f"of {row['frames']} frames", f"{row['lost']} lost, {row['mixed']} with classes of another moment"])
+    rows.append(
+        ["a frame while nothing is shown, beside one before examples could be read", f"{row['idle_cost']:+.1%}"]
+    )
+    return table(title, ["what", "figure"], rows)
+
+
 def pipeline_table(document: dict[str, Any]) -> str:
     """Markdown of a result with the key "pipeline"."""
     result = document["pipeline"]

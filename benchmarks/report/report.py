@@ -16,6 +16,7 @@ from .accuracy_tables import accuracy_table, limits_table, line_table, sequences
 from .live_tables import (
     cameras_soak_table,
     cameras_table,
+    clicks_table,
     live_table,
     pipeline_table,
     serving_table,
@@ -47,6 +48,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "profile": profile_table,
     "precisions": precisions_table,
     "live": live_table,
+    "clicks": clicks_table,
     "pipeline": pipeline_table,
     "soak": soak_table,
     "serving": serving_table,

@@ -56,6 +56,7 @@ class PlaceFeatures:
     ) -> None:
         """`vectors` (N, C); `boxes` (N, 4) are top, left, bottom, right in the input's pixels."""
         self._vectors, self._boxes, self._letterbox, self._statistics = vectors, boxes, letterbox, statistics
+        self._shares: tuple[Mask, Floats] | None = None  # of the latest region, which is read in several ways
 
     def vector(self, region: Mask) -> Floats:
         """See `PictureFeatures`: the mean over the region; with statistics, what sets it apart from other places."""
@@ -81,7 +82,8 @@ class PlaceFeatures:
         """See `PictureFeatures`."""
         weight = self._coverage(region)
         inside = weight > 0
-        best = (self._vectors[inside] @ names.T).argmax(axis=1)
+        # Not `@`: for so little work BLAS spends longer waking threads that the network keeps busy.
+        best = np.einsum("nc,kc->nk", self._vectors[inside], names).argmax(axis=1)
         counts = np.bincount(best, weights=weight[inside], minlength=len(names))
         return np.asarray(counts / counts.sum(), np.float32)
 
@@ -99,13 +101,18 @@ class PlaceFeatures:
 
     def _share(self, region: Mask) -> Floats:
         """Share (N,) of each place that the region covers."""
+        latest = self._shares  # read once: another thread may read another region
+        if latest is None or latest[0] is not region:
+            self._shares = latest = region, self._measured_share(region)
+        return latest[1]
+
+    def _measured_share(self, region: Mask) -> Floats:
         rows, columns = self._letterbox.target
         height, width = self._letterbox.scaled
         small = cv2.resize(region.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        total = np.zeros((rows + 1, columns + 1), np.float64)
-        total[1 : height + 1, 1 : width + 1] = small.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
-        total[height + 1 :, : width + 1] = total[height, : width + 1]
-        total[:, width + 1 :] = total[:, width : width + 1]
+        whole = np.zeros((rows, columns), np.float32)
+        whole[:height, :width] = small
+        total = cv2.integral(whole, sdepth=cv2.CV_64F)
         top, left, bottom, right = self._boxes.T
         covered = total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
         share = np.maximum(covered, 0) / ((bottom - top) * (right - left))
@@ -122,16 +129,22 @@ class PlaceFeatures:
         """Mean (C,) over the places that are not padding."""
         return np.asarray(self._vectors[self._visible()].mean(axis=0), np.float32)
 
+    def _painted(self, values: Floats) -> npt.NDArray[np.float64]:
+        """Sum (h, w) over the network's input of the values (N,) of the places that cover a pixel."""
+        rows, columns = self._letterbox.target
+        steps = np.zeros((rows + 1, columns + 1), np.float64)  # at the corners of the places; their sums are the map
+        top, left, bottom, right = self._boxes.T
+        for row, column, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
+            np.add.at(steps, (row, column), sign * values)
+        summed: npt.NDArray[np.float64] = steps.cumsum(axis=0).cumsum(axis=1)[:rows, :columns]
+        return summed.round(6)
+
     def _spread(self, values: Floats) -> Floats:
         """Values (N,) of places as a map (H, W) of the frame, averaged where places overlap."""
-        rows, columns = self._letterbox.target
-        total, count = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
-        for value, (top, left, bottom, right) in zip(values, self._boxes.tolist(), strict=True):
-            total[top:bottom, left:right] += value
-            count[top:bottom, left:right] += 1
+        total, count = self._painted(values), self._painted(np.ones_like(values))
         height, width = self._letterbox.scaled
         step = int(self._boxes[0, 2] - self._boxes[0, 0]) | 1  # odd, so that nothing is shifted
-        mean = (total / np.maximum(count, 1))[:height, :width]
+        mean = (total / np.maximum(count, 1))[:height, :width].astype(np.float32)
         smooth = cv2.blur(mean, (step, step))  # places are squares: bilinear between their centres, nearly
         size = (self._letterbox.source[1], self._letterbox.source[0])
         return np.asarray(cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR), np.float32)

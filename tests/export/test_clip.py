@@ -71,6 +71,14 @@ def test_bundle(weights: Path, tmp_path: Path) -> None:
         prediction = segmenter.predict(np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
         assert prediction.labels.shape == (90, 120)
         assert prediction.labels.max() <= 1
+        # Shown instead of named: the row is what the network compares patches with, whatever its weights.
+        picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+        read = segmenter.add_example("thing", picture, box=(0, 0, 60, 90))
+        assert [entry.label for entry in segmenter.classes] == ["cat", "person", "thing"]
+        (row,) = segmenter.shown.all()[0].rows
+        np.testing.assert_allclose(row, read.vector, atol=1e-5)
+        assert segmenter.shown.all()[0].examples[0].fitted is None  # without statistics nothing is fitted
+        assert (segmenter.predict(picture).labels == 2).any()
 
 
 @pytest.mark.slow

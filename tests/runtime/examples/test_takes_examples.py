@@ -176,6 +176,38 @@ def test_command_line(
     assert not Path("bad").exists()
 
 
+def test_damaged_files_on_the_command_line(
+    bundle: Path, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("photo.png", photo)
+    with Segmenter.load(bundle) as segmenter:
+        segmenter.add_example("my thing", photo, mask=THING)
+        segmenter.save_classes("things.npz")
+    whole = Path("things.npz").read_bytes()
+    with np.load("things.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    other = tiny_bundle.build(tmp_path / "other.ovs", panoptic=True, regions=True)
+    with Path("huge.npz").open("wb") as huge:
+        huge.truncate(2**40)  # a terabyte, of which nothing is stored
+    Path("short.npz").write_bytes(whole[: len(whole) // 2])
+    np.savez("nan.npz", **{**arrays, "rows": np.full_like(arrays["rows"], np.nan)})
+    np.savez("pickled.npz", **{**arrays, "rows": np.array([Path()], dtype=object)})
+    capsys.readouterr()
+    for name, model, reason in (
+        ("huge", bundle, "cannot read the classes"),
+        ("short", bundle, "holds no saved classes"),
+        ("nan", bundle, "hold numbers that are no vectors"),
+        ("pickled", bundle, "holds no saved classes"),
+        ("things", other, "was saved with another model"),
+    ):
+        assert run("--model", model, "photo.png", "--save-masks", "bad", "--classes", f"@{name}.npz") == 2, name
+        error = capsys.readouterr().err
+        assert reason in error
+        assert error.count("\n") == 1
+    assert not Path("bad").exists()
+
+
 def test_outlines() -> None:
     assert outlines(THING) == [[[40, 30], [40, 59], [79, 59], [79, 30]]]
 
