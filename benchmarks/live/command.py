@@ -42,7 +42,8 @@ def _run_clicks(options: LiveOptions, path: Path, tell: Callable[[int, int], Non
     from .shown_class import measure_clicks
 
     result = measure_clicks(path, options.source, options.threads, options.clicks, tell)
-    for what, times in (("seen", result.seen), ("answered", result.answered)):
+    kinds = (("seen", result.seen), ("answered", result.answered), ("in a frozen frame seen", result.seen_frozen))
+    for what, times in kinds:
         print(f"class by a click {what}: median {times.median:.0f} ms, p95 {times.p95:.0f} ms, max {times.max:.0f} ms")
     print(
         f"meanwhile {result.fps:.1f} FPS, network {result.model_ms:.1f} ms; of {result.frames} frames {result.lost} lost, "

@@ -39,8 +39,9 @@ class ClickResult:
     bundle: str
     source: str
     clicks: int
-    seen: Times  # POST to the first frame labelled with the class
-    answered: Times  # POST to its answer
+    seen: Times  # POST to the first frame labelled with the class, shown in the latest frame
+    answered: Times  # the same POST to its answer
+    seen_frozen: Times  # shown in a frozen frame whose region was proposed before, as the page does it
     model_ms: float  # median time in the network meanwhile
     fps: float  # median end-to-end rate meanwhile
     frames: int  # that arrived on the page meanwhile
@@ -57,13 +58,14 @@ def measure_clicks(
     """Run `ovs-run` on `source` ("demo" or a clip, in a loop), and show it classes over HTTP."""
     bundle = Bundle.open(path)
     with running(path, source, threads, "--precision", "auto") as url:
-        seen, answered, headers = asyncio.run(_click(url, clicks, progress))
+        seen, answered, frozen, headers = asyncio.run(_click(url, clicks, progress))
     return ClickResult(
         bundle=bundle.manifest.name,
         source=Path(redact_address(source)).name,
         clicks=len(seen),
         seen=Times.of(seen),
         answered=Times.of(answered),
+        seen_frozen=Times.of(frozen),
         model_ms=float(median(header["model"] for header in headers)),
         fps=float(median(header["fps"] for header in headers if header["fps"])),
         frames=len(headers),
@@ -81,27 +83,30 @@ def _gone(headers: list[dict[str, Any]]) -> int:
 
 async def _click(
     url: str, clicks: int, progress: Callable[[int, int], None] | None
-) -> tuple[list[float], list[float], list[dict[str, Any]]]:
-    """Times until a class was seen and until its request was answered, and the headers of all frames meanwhile."""
+) -> tuple[list[float], list[float], list[float], list[dict[str, Any]]]:
+    """Times until a class was seen and its request answered; those of frozen frames; the headers of all frames meanwhile."""
     draw = random.Random(0)
     headers: list[dict[str, Any]] = []
     seen: list[float] = []
     answered: list[float] = []
+    frozen: list[float] = []
     async with aiohttp.ClientSession(url) as session, session.ws_connect("/live") as live:
         await asyncio.wait_for(receive(live, headers, lambda: len(headers) >= WARMUP), TIMEOUT)
-        # As on the page: to freeze the picture opens the session that reads examples.
-        (await session.post("/freeze", json={})).raise_for_status()
         for number in range(-1, clicks):  # the first one is the warm-up
             body = {"name": f"thing {number % 5}", "point": [draw.uniform(0.1, 0.9), draw.uniform(0.1, 0.9)]}
+            kept = (await _post(session, "/freeze", {}))["frame"]
+            await _post(session, "/examples", {"point": body["point"], "frame": kept, "propose": True})
+            on_page, _ = await asyncio.wait_for(_show(session, live, {**body, "frame": kept}, headers), TIMEOUT)
             took, done = await asyncio.wait_for(_show(session, live, body, headers), TIMEOUT)
             if number >= 0:
                 seen.append(took)
                 answered.append(done)
+                frozen.append(on_page)
                 if progress is not None:
                     progress(number + 1, clicks)
             if number % 10 == 9:  # a handful of examples of a few classes, as people have
-                (await session.post("/classes", json={"classes": FIRST.split(",")})).raise_for_status()
-    return seen, answered, headers[WARMUP:]
+                await _post(session, "/classes", {"classes": FIRST.split(",")})
+    return seen, answered, frozen, headers[WARMUP:]
 
 
 async def _show(
@@ -115,17 +120,22 @@ async def _show(
     await receive(live, headers, lambda: time.perf_counter() >= settled)
     before = headers[-1]["version"]
     begun = time.perf_counter()
-    posting = asyncio.ensure_future(_post(session, body))
+
+    async def answered() -> float:
+        await _post(session, "/examples", body)
+        return (time.perf_counter() - begun) * 1e3
+
+    posting = asyncio.ensure_future(answered())
     await receive(live, headers, lambda: headers[-1]["version"] > before)
-    took = time.perf_counter() - begun
-    return took * 1e3, (await posting - begun) * 1e3
+    took = (time.perf_counter() - begun) * 1e3
+    return took, await posting
 
 
-async def _post(session: aiohttp.ClientSession, body: dict[str, Any]) -> float:
-    """Show an example; `time.perf_counter` at the answer."""
-    async with session.post("/examples", json=body) as answer:
+async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async with session.post(path, json=body) as answer:
         answer.raise_for_status()
-        return time.perf_counter()
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 def _idle_cost(path: Path, threads: int) -> float:

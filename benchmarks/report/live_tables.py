@@ -31,7 +31,11 @@ def clicks_table(document: dict[str, Any]) -> str:
     )
     rows = [
         [what, _ms(*(row[key][name] for name in ("median", "p95", "max")))]
-        for what, key in (("first frame with the class, median / p95 / max", "seen"), ("answer", "answered"))
+        for what, key in (
+            ("first frame with the class, median / p95 / max", "seen"),
+            ("answer", "answered"),
+            ("first frame, shown in a frozen frame whose region was proposed before", "seen_frozen"),
+        )
     ]
     rows.append(["network latency and frame rate meanwhile", f"{row['model_ms']:.1f} ms, {row['fps']:.1f} FPS"])
     rows.append([f"of {row['frames']} frames", f"{row['lost']} lost, {row['mixed']} with classes of another moment"])
