@@ -29,7 +29,7 @@ _ABOUT = "ids of COCO-Stuff less one, 0 to 181, or 255"
 
 def coco_stuff(folder: Path, split: Split) -> PhotoSet:
     """The photos of a split; raises `DatasetError`."""
-    ids = {**_known()["things"], **_known()["stuff"]}
+    ids = known_ids()
     table = {IGNORE: VOID, **{number - 1: index for index, number in enumerate(ids.values())}}
     read = IndexMask(tuple(table.items()), _ABOUT)
     found, skipped = _pairs(folder, split)
@@ -56,6 +56,11 @@ def _pairs(folder: Path, split: Split) -> Paired:
     masks = folder / "annotations" / f"{split}2017"
     photos = sorted((folder / "images" / f"{split}2017").glob("*.jpg"))
     return pair(photos, lambda photo: masks / f"{photo.stem}.png")
+
+
+def known_ids() -> dict[str, int]:
+    """Names of all 171 classes with their ids."""
+    return {**_known()["things"], **_known()["stuff"]}
 
 
 @cache

@@ -2,213 +2,141 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from support.outlines import outline, regions
+from support.format_trees import (
+    VOID,
+    WRITERS,
+    Labels,
+    Photos,
+    copied,
+    write_coco_stuff,
+    write_colours,
+    write_pascal_voc,
+)
 
 from ovs_edge.data.formats.convert import ConvertOptions, convert
 from ovs_edge.data.formats.label_format import ReadOptions
 from ovs_edge.data.formats.registry import find_format
+from ovs_edge.data.names.category_names import category_names
+from ovs_edge.data.readers.coco_stuff import known_ids
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data" / "msrc"
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
 PHOTOS = 4
-VOID = 255
+# MSRC's names -> COCO-Stuff's, where they differ.
+_STUFF = {"building": "building-other", "sky": "sky-other", "water": "water-other", "aeroplane": "airplane"}
 
-Labels = npt.NDArray[np.uint8]
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no labelled photos at {DATA}")
 
 
-def _photos() -> list[tuple[Path, Labels]]:
-    photos = sorted((DATA / "images/val").iterdir())[:PHOTOS]
-    return [(path, np.asarray(Image.open(DATA / f"masks/val/{path.stem}.png"))) for path in photos]
+def _photos(data_set: str = "msrc", most: int = PHOTOS) -> list[tuple[Path, Labels]]:
+    folder = DATA / data_set
+    paths = sorted((folder / "images/val").iterdir())
+    chosen = [paths[place * len(paths) // most] for place in range(most)] if most < len(paths) else paths
+    return [(path, np.asarray(Image.open(folder / f"masks/val/{path.stem}.png"))) for path in chosen]
 
 
-def _copy(path: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(path.read_bytes())
+def _names(data_set: str = "msrc") -> list[str]:
+    return [entry.split("|")[0] for entry in json.loads((DATA / data_set / "classes.json").read_text())]
 
 
-def _labelme(folder: Path, names: list[str]) -> None:
-    for path, labels in _photos():
-        _copy(path, folder / path.name)
-        shapes = [
-            {"label": "__ignore__" if value == VOID else names[value], "points": outline(region)}
-            for value, region in regions(labels)
-        ]
-        document = {"shapes": shapes, "imagePath": path.name, "imageHeight": len(labels), "imageWidth": len(labels[0])}
-        (folder / f"{path.stem}.json").write_text(json.dumps(document))
-
-
-def _yolo(folder: Path, names: list[str]) -> None:
-    (folder / "labels/train").mkdir(parents=True)
-    listed = "".join(f"  - '{name}'\n" for name in [*names, "void"])
-    (folder / "data.yaml").write_text(f"train: images/train\nnames:\n{listed}")
-    for path, labels in _photos():
-        _copy(path, folder / "images/train" / path.name)
-        height, width = labels.shape
-        lines = [
-            " ".join([str(min(value, len(names))), *(f"{x / width!r} {y / height!r}" for x, y in outline(region))])
-            for value, region in regions(labels)
-        ]
-        (folder / f"labels/train/{path.stem}.txt").write_text("\n".join(lines))
-
-
-def _cvat(folder: Path, names: list[str]) -> None:
-    images = []
-    for number, (path, labels) in enumerate(_photos()):
-        _copy(path, folder / "images" / path.name)
-        shapes = "".join(
-            f'<polygon label="{"void" if value == VOID else names[value]}" '
-            f'points="{";".join(f"{x},{y}" for x, y in outline(region))}"/>'
-            for value, region in regions(labels)
-        )
-        images.append(
-            f'<image id="{number}" name="{path.name}" width="{len(labels[0])}" height="{len(labels)}">{shapes}</image>'
-        )
-    (folder / "annotations.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
-
-
-def _coco(folder: Path, names: list[str]) -> None:
-    coco = pytest.importorskip("pycocotools.mask")
-    images, annotations = [], []
-    for number, (path, labels) in enumerate(_photos()):
-        _copy(path, folder / "val2017" / path.name)
-        images.append({"id": number, "file_name": path.name, "height": len(labels), "width": len(labels[0])})
-        for value in set(np.unique(labels).tolist()) - {VOID}:
-            runs = coco.encode(np.asfortranarray((labels == value).astype(np.uint8)))
-            segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
-            annotations.append({"image_id": number, "category_id": value, "segmentation": segmentation, "iscrowd": 0})
-    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
-    (folder / "annotations").mkdir()
-    (folder / "annotations/stuff_val2017.json").write_text(
-        json.dumps({"images": images, "annotations": annotations, "categories": categories})
-    )
-
-
-def _colours(folder: Path, names: list[str]) -> None:
-    palette = np.array([[7 * number % 256, 255 - number, 100] for number in range(256)], np.uint8)
-    palette[VOID] = (224, 224, 192)
-    lines = [f"{name}:{','.join(map(str, palette[number].tolist()))}::" for number, name in enumerate(names)]
-    folder.mkdir(exist_ok=True)
-    (folder / "labelmap.txt").write_text("\n".join(lines))
-    (folder / "SegmentationClass").mkdir()
-    for path, labels in _photos():
-        _copy(path, folder / "JPEGImages" / path.name)
-        Image.fromarray(palette[labels]).save(folder / f"SegmentationClass/{path.stem}.png")
-
-
-def _supervisely(folder: Path, names: list[str]) -> None:
-    for path, labels in _photos():
-        _copy(path, folder / "val/img" / path.name)
-        things: list[dict[str, Any]] = []
-        for value in set(np.unique(labels).tolist()) - {VOID}:
-            rows, columns = np.nonzero(labels == value)
-            part = (labels == value)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-            stream = io.BytesIO()
-            Image.fromarray(part).save(stream, "PNG")
-            data = base64.b64encode(zlib.compress(stream.getvalue())).decode()
-            bitmap = {"data": data, "origin": [int(columns.min()), int(rows.min())]}
-            things.append({"classTitle": names[value], "geometryType": "bitmap", "bitmap": bitmap})
-        (folder / "val/ann").mkdir(exist_ok=True)
-        document = {"size": {"height": len(labels), "width": len(labels[0])}, "objects": things}
-        (folder / f"val/ann/{path.name}.json").write_text(json.dumps(document))
-    (folder / "meta.json").write_text(json.dumps({"classes": [{"title": name} for name in names], "tags": []}))
-
-
-def _coco_polygons(folder: Path, names: list[str]) -> None:
-    images, annotations = [], []
-    for number, (path, labels) in enumerate(_photos(), 1):
-        _copy(path, folder / "images" / path.name)
-        images.append({"id": number, "file_name": path.name, "height": len(labels), "width": len(labels[0])})
-        annotations += [
-            {
-                "image_id": number,
-                "category_id": min(value, len(names)),
-                "segmentation": [[coordinate for point in outline(region) for coordinate in point]],
-                "iscrowd": 0,
-            }
-            for value, region in regions(labels)
-        ]
-    categories = [{"id": number, "name": name} for number, name in enumerate([*names, "void"])]
-    document = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "instances_train.json").write_text(json.dumps(document))
-
-
-def _boxed(labels: Labels) -> Iterator[tuple[int, int, int, npt.NDArray[np.bool_]]]:
-    """Value, left, top and mask within its box, of each value that is labelled."""
-    for value in sorted(set(np.unique(labels).tolist()) - {VOID}):
-        rows, columns = np.nonzero(labels == value)
-        part = (labels == value)[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        yield value, int(columns.min()), int(rows.min()), part
-
-
-def _cvat_masks(folder: Path, names: list[str]) -> None:
-    images = []
-    for number, (path, labels) in enumerate(_photos()):
-        _copy(path, folder / "images" / path.name)
-        shapes = ""
-        for value, left, top, part in _boxed(labels):
-            flat = part.ravel()
-            edges = np.flatnonzero(np.diff(np.concatenate(([False], flat, [not flat[-1]]))))
-            runs = ", ".join(map(str, np.diff(np.concatenate(([0], edges))).tolist()))
-            height, width = part.shape
-            shapes += f'<mask label="{names[value]}" rle="{runs}" left="{left}" top="{top}" width="{width}" height="{height}"/>'
-        images.append(f'<image id="{number}" name="{path.name}">{shapes}</image>')
-    (folder / "annotations.xml").write_text(f"<annotations>{''.join(images)}</annotations>")
-
-
-def _labelme_masks(folder: Path, names: list[str]) -> None:
-    for path, labels in _photos():
-        _copy(path, folder / path.name)
-        shapes = []
-        for value, left, top, part in _boxed(labels):
-            stream = io.BytesIO()
-            Image.fromarray(part).save(stream, "PNG")
-            corners = [[left, top], [left + part.shape[1] - 1, top + part.shape[0] - 1]]
-            mask = base64.b64encode(stream.getvalue()).decode()
-            shapes.append({"label": names[value], "points": corners, "shape_type": "mask", "mask": mask})
-        (folder / f"{path.stem}.json").write_text(json.dumps({"shapes": shapes, "imagePath": path.name}))
-
-
-def _palettes(folder: Path, names: list[str]) -> None:
-    """Pascal VOC's palette masks: the colours are the palette's."""
-    _colours(folder, names)
-    for path in (folder / "SegmentationClass").iterdir():
-        with Image.open(path) as picture:
-            indexed = picture.quantize(256, dither=Image.Dither.NONE)
-        assert len(np.unique(np.asarray(indexed))) > 1
-        indexed.save(path)
-
-
-@pytest.mark.parametrize("write", [
-    _labelme, _labelme_masks, _yolo, _cvat, _cvat_masks, _coco, _coco_polygons, _colours, _palettes, _supervisely,
-])  # fmt: skip
-def test_masks_come_back(write: Callable[[Path, list[str]], None], tmp_path: Path) -> None:
-    names = [entry.split("|")[0] for entry in json.loads((DATA / "classes.json").read_text())]
-    source, target = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    write(source, names)
-    label_format = find_format(source)
-    photos = label_format.read(source, ReadOptions({"void": ""}))
-    result = convert(source, label_format, photos, target)
-    assert result.skipped == ()
-    assert sum(result.photos.values()) == PHOTOS
+def _equal(target: Path, names: list[str], photos: Photos, stems: dict[str, str] | None = None) -> list[float]:
+    """Of each photo the share of pixels that a conversion gave back."""
     classes = json.loads((target / "classes.json").read_text())
     table = np.full(256, VOID, np.uint8)
-    table[: len(classes)] = [names.index(name) for name in classes]
-    for path, labels in _photos():
-        [mask] = target.glob(f"masks/*/{path.stem}.png")
-        assert np.array_equal(table[np.asarray(Image.open(mask))], labels)
+    table[: len(classes)] = [names.index(name) if name in names else VOID for name in classes]
+    masks = _masks(target)
+    assert len(masks) == len(photos)
+    return [
+        float(np.mean(table[masks[path.stem if stems is None else stems[path.stem]]] == labels))
+        for path, labels in photos
+    ]
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_masks_come_back(form: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    WRITERS[form](tmp_path / "in", _names(), _photos())
+    _convert(tmp_path / "in", tmp_path / "out")
+    assert _equal(tmp_path / "out", _names(), _photos()) == [1.0] * PHOTOS
+
+
+def test_pascal_voc_as_published_comes_back(tmp_path: Path) -> None:
+    photos = _photos("voc")
+    write_pascal_voc(tmp_path / "in", photos, _backgrounds(photos))
+    _convert(tmp_path / "in", tmp_path / "out")
+    assert _equal(tmp_path / "out", _names("voc"), photos) == [1.0] * PHOTOS
+    assert _background_equal(tmp_path / "out", photos) == [1.0] * PHOTOS
+    assert {path.parent.name for path in (tmp_path / "out").glob("masks/*/*")} == {"train", "val"}
+
+
+def test_coco_stuff_as_published_comes_back(tmp_path: Path) -> None:
+    names, photos = _stuff_photos(_photos())
+    stems = write_coco_stuff(tmp_path / "in", [known_ids()[name] for name in names], photos)
+    _convert(tmp_path / "in", tmp_path / "out")
+    assert _equal(tmp_path / "out", _spoken(names), photos, stems) == [1.0] * PHOTOS
+
+
+def _backgrounds(photos: Photos) -> list[npt.NDArray[np.bool_]]:
+    """Pixels of photos of `voc` that are known to show none of its classes."""
+    return [np.asarray(Image.open(DATA / f"voc/background/val/{path.stem}.png")) > 0 for path, _ in photos]
+
+
+def _background_equal(target: Path, photos: Photos) -> list[float]:
+    shares = []
+    for (path, labels), known in zip(photos, _backgrounds(photos), strict=True):
+        [found] = target.glob(f"background/*/{path.stem}.png")
+        shares.append(float(np.mean((np.asarray(Image.open(found)) > 0) == (known & (labels == VOID)))))
+    return shares
+
+
+def _stuff_photos(photos: Photos) -> tuple[list[str], Photos]:
+    """Photos of `msrc` with COCO-Stuff's names; what has none there is not labelled."""
+    names = [_STUFF.get(name, name) for name in _names()]
+    kept = [name for name in names if name in known_ids()]
+    table = np.full(256, VOID, np.uint8)
+    for place, name in enumerate(names):
+        table[place] = kept.index(name) if name in kept else VOID
+    return kept, [(path, table[labels]) for path, labels in photos]
+
+
+def _spoken(names: list[str]) -> list[str]:
+    """COCO-Stuff's names as a conversion writes them: building-other is building."""
+    return [category_names(name).names[0] for name in names]
+
+
+@pytest.mark.nightly
+def test_table_of_round_trips(tmp_path: Path) -> None:
+    """Prints the table of docs/guides/data.md: many photos of four data sets in every form (pytest -m nightly -s)."""
+    rows = []
+    for form, write in WRITERS.items():
+        shares = []
+        for data_set in ("msrc", "camvid", "coco_things", "voc"):
+            photos, names, folder = _photos(data_set, 12), _names(data_set), tmp_path / form / data_set
+            (folder / "in").mkdir(parents=True)
+            write(folder / "in", names, photos)
+            _convert(folder / "in", folder / "out")
+            shares += _equal(folder / "out", names, photos)
+        rows.append((form, shares))
+    photos = _photos("voc", 50)
+    write_pascal_voc(tmp_path / "voc/in", photos, _backgrounds(photos))
+    _convert(tmp_path / "voc/in", tmp_path / "voc/out")
+    shares = _equal(tmp_path / "voc/out", _names("voc"), photos)
+    rows.append(("Pascal VOC as published", shares + _background_equal(tmp_path / "voc/out", photos)))
+    names, photos = _stuff_photos(_photos("msrc", 50))
+    stems = write_coco_stuff(tmp_path / "stuff/in", [known_ids()[name] for name in names], photos)
+    _convert(tmp_path / "stuff/in", tmp_path / "stuff/out")
+    rows.append(("COCO-Stuff as published", _equal(tmp_path / "stuff/out", _spoken(names), photos, stems)))
+    print("\n| form | masks | pixels equal | worst photo |\n|---|---|---|---|")
+    for form, found in rows:
+        print(f"| {form} | {len(found)} | {np.mean(found):.4%} | {min(found):.4%} |")
+    for form, found in rows:
+        assert min(found) >= (0.999 if "polygons" in form else 1), form
 
 
 def _masks(target: Path) -> dict[str, Labels]:
@@ -217,13 +145,13 @@ def _masks(target: Path) -> dict[str, Labels]:
 
 def _convert(source: Path, target: Path, name: str | None = None, options: ConvertOptions | None = None) -> None:
     label_format = find_format(source, name)
-    photos = label_format.read(source, ReadOptions())
+    photos = label_format.read(source, ReadOptions({"void": ""}))
     assert convert(source, label_format, photos, target, options or ConvertOptions()).skipped == ()
 
 
 def test_binary_masks_come_back(tmp_path: Path) -> None:
     for path, labels in _photos():
-        _copy(path, tmp_path / "in/images" / path.name)
+        copied(path, tmp_path / "in/images" / path.name)
         (tmp_path / "in/masks").mkdir(exist_ok=True)
         Image.fromarray(np.where(labels == labels[0, 0], np.uint8(255), np.uint8(0))).save(
             tmp_path / f"in/masks/{path.stem}.png"
@@ -255,9 +183,8 @@ def test_cityscapes_comes_back(tmp_path: Path) -> None:
 
 def test_coco_panoptic_comes_back(tmp_path: Path) -> None:
     """Masks to COCO panoptic, and from there to masks again."""
-    names = [entry.split("|")[0] for entry in json.loads((DATA / "classes.json").read_text())]
     (tmp_path / "in").mkdir()
-    _colours(tmp_path / "in", names)
+    write_colours(tmp_path / "in", _names(), _photos())
     _convert(tmp_path / "in", tmp_path / "panoptic", options=ConvertOptions("coco-panoptic"))
     _convert(tmp_path / "panoptic", tmp_path / "out")
     for path, labels in _photos():
