@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
 from ..bundle.errors import UsageError
 from ..runtime.engines.registry import providers
-from ..runtime.options import TASKS
+from ..runtime.options import (
+    TASKS,
+    ExactWords,
+    Force,
+    Model,
+    PlanFolder,
+    PrecisionName,
+    SensitivityLevel,
+    TaskName,
+    Threads,
+)
 from ..runtime.vocabulary.sensitivity import Sensitivity
 from .formats.registry import WRITERS
 from .formats.shape import Shape
@@ -98,7 +107,7 @@ class LabelOptions:
     ] = 0
     num_cpus: Annotated[float, Option(min=0.1, max=4096, help="With --ray: CPUs of each worker.")] = 1
     num_gpus: Annotated[float, Option(min=0, max=64, help="With --ray: GPUs of each worker, such as 1 or 0.5.")] = 0
-    model: Annotated[Path | None, Option(help="Bundle folder NAME.ovs. Default: the embedded model.")] = None
+    model: Model = None
     background: Annotated[
         str,
         Option(
@@ -106,20 +115,13 @@ class LabelOptions:
             'trained with), none, or names such as "wall,floor".'
         ),
     ] = "auto"
-    exact_words: Annotated[
-        bool, Option("--exact-words", help="Do not move out-of-vocabulary names towards the nearest trained name.")
-    ] = False
+    exact_words: ExactWords = False
     threshold: Annotated[
         float | None,
         Option(help="Confidence threshold, 0 to 1: pixels below it get no label. Default: the bundle's, else 0.3."),
     ] = None
-    sensitivity: Annotated[
-        Sensitivity,
-        Option(help="How readily classes are found: high finds more, and more that is not there; low less of both."),
-    ] = Sensitivity.NORMAL
-    task: Annotated[
-        str, Option(help="semantic (classes), panoptic (classes and instances) or auto (what the bundle supports).")
-    ] = "auto"
+    sensitivity: SensitivityLevel = Sensitivity.NORMAL
+    task: TaskName = "auto"
     stuff: Annotated[str | None, Option(help='Panoptic: further classes without instances, such as "sky,road".')] = None
     refine_edges: Annotated[
         bool,
@@ -128,15 +130,11 @@ class LabelOptions:
     min_region: Annotated[
         float, Option(help="Remove connected regions, and fill holes, below this share of the picture, such as 0.0005.")
     ] = 0.0
-    precision: Annotated[
-        str, Option(help="Which of the bundle's precisions to run; auto: the fastest that passed and fits here.")
-    ] = "auto"
-    force: Annotated[bool, Option("--force", help="Run a precision even if it failed its comparison with fp32.")] = (
-        False
-    )
+    precision: PrecisionName = "auto"
+    force: Force = False
     provider: Annotated[str, Option(help=f"Execution provider: {', '.join(providers())}.")] = "auto"
-    plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None
-    threads: Annotated[int, Option(min=0, max=4096, help="CPU threads of the network; 0: one per core.")] = 0
+    plan: PlanFolder = None
+    threads: Threads = 0
 
     def __post_init__(self) -> None:
         if self.format not in WRITERS:

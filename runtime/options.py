@@ -23,6 +23,30 @@ _MOST_THREADS = 4096
 
 TASKS = ("auto", "semantic", "panoptic")
 
+# Options that other commands have, too.
+Model = Annotated[Path | None, Option(help="Bundle folder NAME.ovs. Default: the embedded model.")]
+ExactWords = Annotated[
+    bool, Option("--exact-words", help="Do not move out-of-vocabulary names towards the nearest trained name.")
+]
+SensitivityLevel = Annotated[
+    Sensitivity,
+    Option(help="How readily classes are found: high finds more, and more that is not there; low less of both."),
+]
+TaskName = Annotated[
+    str,
+    Option(help="semantic (classes), panoptic (classes and instances) or auto (panoptic if the bundle supports it)."),
+]
+PrecisionName = Annotated[
+    str,
+    Option(
+        help="Which of the bundle's precisions to run; auto: the fastest that passed its comparison with fp32 and fits "
+        "this processor."
+    ),
+]
+Force = Annotated[bool, Option("--force", help="Run a precision even if it failed its comparison with fp32.")]
+PlanFolder = Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")]
+Threads = Annotated[int, Option(min=0, max=_MOST_THREADS, help="CPU threads of the network; 0: one per core.")]
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -95,7 +119,7 @@ class RunOptions:
     reconnect: Annotated[
         bool, Option("--reconnect/--no-reconnect", help="Whether to reopen a live source that was lost.")
     ] = True
-    model: Annotated[Path | None, Option(help="Bundle folder NAME.ovs. Default: the embedded model.")] = None
+    model: Model = None
     save: Annotated[
         str | None,
         Option(help="Save annotated output: out.mp4 (video), out.png (one photo) or out (folder of pictures)."),
@@ -174,13 +198,7 @@ class RunOptions:
             'trained with), none, or names such as "wall,floor".'
         ),
     ] = "auto"
-    exact_words: Annotated[
-        bool,
-        Option(
-            "--exact-words",
-            help="Do not move out-of-vocabulary names towards the nearest trained name.",
-        ),
-    ] = False
+    exact_words: ExactWords = False
     threshold: Annotated[
         float | None,
         Option(
@@ -188,16 +206,8 @@ class RunOptions:
             "published rule instead. Default: the bundle's own, else 0.3."
         ),
     ] = None
-    sensitivity: Annotated[
-        Sensitivity,
-        Option(help="How readily classes are found: high finds more, and more that is not there; low less of both."),
-    ] = Sensitivity.NORMAL
-    task: Annotated[
-        str,
-        Option(
-            help="semantic (classes), panoptic (classes and instances) or auto (panoptic if the bundle supports it)."
-        ),
-    ] = "auto"
+    sensitivity: SensitivityLevel = Sensitivity.NORMAL
+    task: TaskName = "auto"
     stuff: Annotated[
         str | None,
         Option(
@@ -233,16 +243,8 @@ class RunOptions:
         float, Option(help="Remove connected regions, and fill holes, below this share of the frame, such as 0.0005.")
     ] = 0.0
     opacity: Annotated[float, Option(help="Overlay opacity, 0 to 1.")] = 0.5
-    precision: Annotated[
-        str,
-        Option(
-            help="Which of the bundle's precisions to run; auto: the fastest that passed its comparison with fp32 and "
-            "fits this processor."
-        ),
-    ] = "auto"
-    force: Annotated[bool, Option("--force", help="Run a precision even if it failed its comparison with fp32.")] = (
-        False
-    )
+    precision: PrecisionName = "auto"
+    force: Force = False
     provider: Annotated[
         str,
         Option(
@@ -250,8 +252,8 @@ class RunOptions:
             "one now."
         ),
     ] = "auto"
-    plan: Annotated[Path | None, Option(help="Run this TensorRT plan, a folder written by ovs-build -o.")] = None
-    threads: Annotated[int, Option(min=0, max=_MOST_THREADS, help="CPU threads of the network; 0: one per core.")] = 0
+    plan: PlanFolder = None
+    threads: Threads = 0
     why: Annotated[
         str | None,
         Option(metavar="X,Y", help="Print what is at this pixel of a photo, and what else it might be: 320,200."),

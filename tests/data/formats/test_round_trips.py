@@ -90,8 +90,9 @@ def _backgrounds(photos: Photos) -> list[npt.NDArray[np.bool_]]:
 def _background_equal(target: Path, photos: Photos) -> list[float]:
     shares = []
     for (path, labels), known in zip(photos, _backgrounds(photos), strict=True):
-        [found] = target.glob(f"background/*/{path.stem}.png")
-        shares.append(float(np.mean((np.asarray(Image.open(found)) > 0) == (known & (labels == VOID)))))
+        maps = [np.asarray(Image.open(found)) > 0 for found in target.glob(f"background/*/{path.stem}.png")]
+        found = maps[0] if maps else np.zeros(labels.shape, np.bool_)  # a photo that shows nothing else has no map
+        shares.append(float(np.mean(found == (known & (labels == VOID)))))
     return shares
 
 
