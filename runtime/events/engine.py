@@ -88,7 +88,7 @@ class EventEngine:
                 state.restart()
         self._seconds = seconds
         tracked = self._tracker.update(seconds, prediction, image)
-        located = self._masks.locate(tracked)
+        located = self._masks.locate(tracked, self._tracker.grid)
         happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)
         facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened))
         events: list[Event] = []

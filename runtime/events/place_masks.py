@@ -42,9 +42,9 @@ class PlaceMasks:
         self._shape = (0, 0)
         self._zones: tuple[_ZoneMask, ...] = ()
 
-    def locate(self, prediction: Prediction) -> Located:
-        """Coverage of each zone, and the tracked regions in it."""
-        grid = Grid.of(prediction)
+    def locate(self, prediction: Prediction, grid: Grid | None = None) -> Located:
+        """Coverage of each zone, and the tracked regions in it; `grid` is the prediction's, where it is known."""
+        grid = Grid.of(prediction) if grid is None else grid
         if grid.labels.shape != self._shape:
             self._shape = grid.labels.shape
             self._zones = tuple(_drawn(zone, self._shape) for zone in self.places.zones)
@@ -61,7 +61,7 @@ class PlaceMasks:
 
 def _shares(labels: npt.NDArray[np.integer], classes: tuple[str, ...]) -> dict[str, float]:
     if labels.dtype == np.uint8:
-        counts = np.bincount(labels, minlength=256)[: len(classes)]
+        counts = cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel()[: len(classes)]  # exact below 2**24 cells
     else:
         counts = np.bincount(labels + 1, minlength=len(classes) + 1)[1:]
     return {label: 100.0 * int(count) / max(1, labels.size) for label, count in zip(classes, counts, strict=True)}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..opencv import cv2
 from .components import Component
 
 # Brightness in eight steps, finer where it is dark: most clothes are. Red and blue each less than green, as much, or more.
-_BRIGHTNESS = (np.sqrt(np.arange(256) / 256) * 8).astype(np.uint8) * 9
+_BRIGHTNESS = (np.sqrt(np.arange(256) / 256) * 8).astype(np.uint8) * 9 + 4
 _TINTED = 12  # grey levels from which red or blue is less or more than green
 _BINS = 72
 
@@ -18,12 +19,14 @@ Colours = npt.NDArray[np.float32]  # (2 * _BINS,), shares of the region's cells;
 
 def colour_codes(image: npt.NDArray[np.uint8], step: int) -> Codes:
     """The colours of every `step`th pixel of `image` (H, W, 3) BGR."""
-    blue, green, red = (image[::step, ::step, place].astype(np.int16) for place in range(3))
-    codes: Codes = _BRIGHTNESS[(blue + 2 * green + red) >> 2]
+    blue, green, red = (np.ascontiguousarray(image[::step, ::step, place]) for place in range(3))
+    brightness = (blue.astype(np.uint16) + red + green + green) >> 2
+    codes = cv2.LUT(brightness.astype(np.uint8), _BRIGHTNESS)
     for colour, weight in ((red, 3), (blue, 1)):
-        differs = colour - green
-        codes += np.uint8(weight) * ((differs > -_TINTED).view(np.uint8) + (differs >= _TINTED).view(np.uint8))
-    return codes
+        codes += np.uint8(weight) & (cv2.subtract(colour, green) >= _TINTED).view(np.uint8) * np.uint8(255)
+        codes -= np.uint8(weight) & (cv2.subtract(green, colour) >= _TINTED).view(np.uint8) * np.uint8(255)
+    found: Codes = codes
+    return found
 
 
 def colours_of(one: Component, codes: Codes) -> Colours:

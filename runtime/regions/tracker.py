@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations, groupby
+from math import hypot
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,7 @@ class RegionTracker:
 
     def __init__(self) -> None:
         self._followed: list[Followed] = []
+        self.grid: Grid | None = None  # of the last frame
         self._last_id = 0
         self._time: float | None = None
         self._shape = (0, 0)
@@ -73,7 +75,7 @@ class RegionTracker:
 
         Time that goes back, as when a recording starts again, or a frame of another size starts afresh; ids go on.
         """
-        grid = Grid.of(prediction)
+        grid = self.grid = Grid.of(prediction)
         if self._time is not None and (seconds < self._time or grid.labels.shape != self._shape):
             self._followed = []
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)
@@ -180,12 +182,15 @@ class RegionTracker:
                 free.discard(number)
         self._rejoin(known, found, looks, seen, free, seconds)
         self._exchange(known, seen, divided, seconds)
+        seen_as = {id(one): colours for one, colours in zip(found, looks, strict=True)}
         for place, pieces in seen.items():
             whole = union(pieces)
             cut = self._is_cut(whole)
             known[place].move_on(whole, seconds, passed, divided.get(place), cut=cut)
             if self._codes is not None and place not in divided:
-                known[place].see(colours_of(whole, self._codes), seconds, passed, cut=cut)
+                colours = colours_of(whole, self._codes) if len(pieces) > 1 else seen_as.get(id(whole))
+                colours = colours_of(whole, self._codes) if colours is None else colours
+                known[place].see(colours, seconds, passed, cut=cut)
         new = []
         for number in sorted(free):
             one = found[number]
@@ -261,11 +266,15 @@ class RegionTracker:
         x0, y0, x1, y1 = one.component.box
         height, width = prediction.labels.shape
         step = grid.step
-        scores = prediction.confidence[y0 * step : y1 * step : step, x0 * step : x1 * step : step]
+        scores = self._confidence[y0:y1, x0:x1]
         centre, foot = one.trail[-1][1], one.trail[-1][2]
-        early = next((entry for entry in one.trail if one.seen - entry[0] <= _SPAN), one.trail[-1])
+        early = one.trail[-1]
+        for entry in reversed(one.trail):
+            if one.seen - entry[0] > _SPAN:
+                break
+            early = entry
         passed = one.seen - early[0]
-        moved = np.hypot((centre[0] - early[1][0]) * width / height, centre[1] - early[1][1])
+        moved = hypot((centre[0] - early[1][0]) * width / height, centre[1] - early[1][1])
         return Track(
             id=one.id,
             label=one.label,
@@ -273,10 +282,10 @@ class RegionTracker:
             box=(x0 * step, y0 * step, min(width, x1 * step), min(height, y1 * step)),
             centre=centre,
             foot=foot,
-            confidence=float(scores[one.component.mask].mean()),
+            confidence=float(scores[one.component.mask].sum()) / one.component.area,
             age=one.seen - one.first,
-            speed=float(moved / passed) if passed > 0 else 0.0,
-            trail=tuple(entry[2] for entry in one.trail),
+            speed=moved / passed if passed > 0 else 0.0,
+            trail=tuple([entry[2] for entry in one.trail]),
             mask=one.component.mask,
             origin=(x0, y0),
             step=step,
@@ -286,9 +295,11 @@ class RegionTracker:
 def _overlaps(known: list[Followed], found: list[Component], seconds: float) -> npt.NDArray[np.float64]:
     """Cells (len(known), len(found)) that each expected region has in common with each component."""
     shared = np.zeros((len(known), len(found)), np.float64)
-    for place, one in enumerate(known):
-        dx, dy = one.expected(seconds)
-        expected = moved_by(one.shape, dx, dy)
-        for number, other in enumerate(found):
-            shared[place, number] = common(expected, other)
+    if not known or not found:
+        return shared
+    expected = [moved_by(one.shape, *one.expected(seconds)) for one in known]
+    here, there = np.array([one.box for one in expected])[:, None], np.array([one.box for one in found])[None]
+    meet = (here[..., :2] < there[..., 2:]) & (there[..., :2] < here[..., 2:])
+    for place, number in np.argwhere(meet.all(axis=2)).tolist():
+        shared[place, number] = common(expected[place], found[number])
     return shared

