@@ -24,7 +24,7 @@ from .live_tables import (
 )
 from .query_tables import query_table
 from .speed_tables import clip_table, depth_table, precisions_table, profile_table, speed_tables
-from .video_tables import video_tables
+from .video_tables import tracking_table, video_tables
 
 # A section of a Markdown file: all results, or those named in the marker, by their file names without .json:
 #     <!-- figures of mini_speed, peer_yoloe: made by `ovs-bench report`, do not edit -->
@@ -58,6 +58,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "gpu": gpu_tables,
     "ablation": ablation_table,
     "video": video_tables,
+    "tracking": tracking_table,
 }
 
 

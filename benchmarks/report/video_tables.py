@@ -1,4 +1,4 @@
-"""Tables of `ovs-bench video`."""
+"""Tables of `ovs-bench video` and of `scripts/tracker-table`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,21 @@ def video_tables(document: dict[str, Any]) -> str:
     body = [_keyframes([of[clip, True, every] for clip in clips], every, after) for every in apart]
     title = f"Key frames, with temporal smoothing {strength:g}: the network runs on every Nth frame, all clips together"
     return f"{smoothing}\n\n{table(title, ['N', 'frames inferred', 'throughput', 'foreground IoU'], body)}"
+
+
+def tracking_table(document: dict[str, Any]) -> str:
+    """Markdown of a result with the key "tracking"."""
+    result = document["tracking"]
+    title = f"Trackers on the same regions, this one and those of `trackers` {result['trackers']}; milliseconds a frame"
+    rows = [
+        [
+            row["clips"], row["tracker"], row["id_switches"], row["fragmentations"], f"{row['idf1']:.3f}",
+            f"{row['recall']:.3f}", f"{row['gone_over']} of {row['tracks']}", f"{row['cpu_ms']:.1f}",
+        ]
+        for row in result["rows"]
+    ]  # fmt: skip
+    head = ["clips", "tracker", "id switches", "fragmentations", "IDF1", "recall", "tracks gone over", "ms"]
+    return table(title, head, rows)
 
 
 def _keyframes(rows: list[dict[str, Any]], every: int, full: list[dict[str, Any]]) -> list[Any]:

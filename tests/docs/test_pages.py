@@ -65,7 +65,7 @@ def test_readme_is_one_page() -> None:
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmarks.md", "docs/guides/events.md"])
 def test_figures_are_those_of_the_result_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert replaced(text, ROOT / "benchmarks" / "results") == text
