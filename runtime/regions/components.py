@@ -130,5 +130,5 @@ def centre_of(one: Component) -> tuple[float, float]:
 
 def foot_of(one: Component) -> tuple[float, float]:
     """Mean x of its lowest cells, and y of its lower end: where a person or a car touches the ground."""
-    columns = one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0).nonzero()[0]
+    columns = np.flatnonzero(one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0))
     return one.box[0] + float(columns.sum()) / len(columns) + 0.5, float(one.box[3])
