@@ -312,6 +312,10 @@ class RunOptions:
             if place in taken:
                 raise UsageError(f"{taken[place]} and {option} are both {value}; give them two names")
             taken[place] = option
+        if self.save_classes is not None and self.save_classes.suffix != ".npz":
+            raise UsageError(
+                f"--save-classes is {self.save_classes}, expected NAME.npz, by which it is read as @NAME.npz"
+            )
 
     def _refuse_others(self) -> None:
         """Raise `UsageError` where an option is given besides --config."""

@@ -105,7 +105,7 @@ def _delivery(delivery: DeliveryConfig) -> Iterator[Finding]:
         yield _answered("MQTT", redact(options.url), lambda: broker_problem(options), "[mqtt]")
     if delivery.webhook is not None:
         hook = delivery.webhook
-        yield _answered("webhook", redact_address(hook.url), lambda: webhook_problem(hook), "[webhook]")
+        yield _answered("webhook", hook.shown, lambda: webhook_problem(hook), "[webhook]")
     if delivery.command is not None:
         program = delivery.command.run[0]
         found = shutil.which(program)

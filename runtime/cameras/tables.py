@@ -18,6 +18,7 @@ from ...bundle.errors import UsageError
 
 Options = TypeVar("Options")
 
+_ODD_VARIABLE = re.compile(r"\$\{(?![A-Za-z_][A-Za-z0-9_]*\})[^}]*\}?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -117,6 +118,8 @@ def expanded(text: str, place: Place, key: str) -> str:
             raise place.error(key, f"names the environment variable {found[1]}, which is not set")
         return os.environ[found[1]]
 
+    if _ODD_VARIABLE.search(text):  # which is not shown: it may be part of a password
+        raise place.error(key, "holds a ${…} that names no environment variable; expected such as ${CAMERA_PASSWORD}")
     return _VARIABLE.sub(value, text)
 
 

@@ -94,6 +94,7 @@ def test_outputs_of_others_are_kept(ovs_run, tmp_path: Path) -> None:  # type: i
     for one, other in itertools.pairwise(outputs):
         code, _, err = ovs_run(photo, one, tmp_path / "b.npz", other, f"{tmp_path}/./b.npz")
         assert (code, "two names" in err) == (2, True)
+    assert ovs_run(photo, "--save-classes", tmp_path / "x.txt")[0] == 2
 
 
 def test_whatever_is_read_is_kept(ovs_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]

@@ -82,6 +82,13 @@ class WebhookOptions:
             if not isinstance(value, str) or not name.isprintable() or not value.isprintable() or ":" in name:
                 raise UsageError(f"[webhook] headers has {name!r}, expected printable names and values")
 
+    @property
+    def shown(self) -> str:
+        """The address without its path, which is the secret of many services (/services/T0/B0/KEY)."""
+        parts = urlsplit(self.url)
+        host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+        return f"{parts.scheme}://{host}{'' if parts.port is None else f':{parts.port}'}"
+
 
 @dataclass(frozen=True)
 class CommandOptions:

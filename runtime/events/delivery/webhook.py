@@ -47,9 +47,7 @@ class WebhookReceiver:
         self._key = None if options.secret is None else _key(options.secret)
         self._connection: http.client.HTTPConnection | None = None
         self.key = "webhook-" + hashlib.sha256(options.url.encode()).hexdigest()[:16]
-        # Without its path: that of many services is the secret (/services/T0/B0/KEY).
-        port = "" if parts.port is None else f":{parts.port}"
-        self.name = f"webhook {parts.scheme}://{parts.hostname}{port}"
+        self.name = f"webhook {options.shown}"
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
         """Send one request. Statuses 2xx are success; 5xx, 408, 409, 425 and 429 are tried again, others refused."""

@@ -105,6 +105,8 @@ LINES = {  # what is written beside a sound configuration -> the table and key t
     "cameras.a.zones.door.points = 7": "[cameras.a]: the zone 'door' has no list of points",
     'mqtt.url = "http://broker"': "[mqtt] url is 'http://broker', expected such as mqtt://",
     'cameras.a.classes = ""': "[cameras.a] classes is empty",
+    'cameras.a.json = "${}.jsonl"': "[cameras.a] json holds a ${…} that names no environment variable",
+    'cameras.a.save = "a${b"': "[cameras.a] save holds a ${…} that names no environment variable",
 }
 
 

@@ -298,3 +298,16 @@ def test_no_thread_or_descriptor_stays(hook: Hook, tmp_path: Path) -> None:
     first = once()
     until(lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
     assert once() == first
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:S3cret@host:8443/services/S3cret?key=S3cret", "https://host:8443"),
+        ("http://[::1]/S3cret", "http://[::1]"),
+    ],
+)
+def test_of_a_webhook_the_host_alone_is_shown(url: str, shown: str) -> None:
+    webhook = parse_delivery({"webhook": {"url": url}}, "test").webhook
+    assert webhook is not None
+    assert webhook.shown == shown
