@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ovs_edge.runtime.capture.source import Sound
 from ovs_edge.runtime.capture.video_files.pyav import pyav
@@ -65,6 +66,13 @@ def played(path: Path) -> list[tuple[float, float]]:
         frames.append((capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, float(image.mean())))
     capture.release()
     return frames
+
+
+def writable(suffix: str) -> object:
+    """A parameter of a test: a suffix of pictures, skipped where this OpenCV cannot write them."""
+    able = cv2.haveImageWriter(f"x{suffix}")
+    reason = f"this OpenCV ({cv2.__version__}) writes no {suffix}"
+    return pytest.param(suffix, marks=pytest.mark.skipif(not able, reason=reason))
 
 
 def duration(path: Path) -> float:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.sink_parts import Clip, feed
+from support.sink_parts import Clip, feed, writable
 
 from ovs_edge.bundle.errors import SinkError, UsageError
 from ovs_edge.runtime.sinks.folder import FolderSink
@@ -63,9 +63,11 @@ def _made(kind: str, folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["a.jsonl", "a.png", "a.jpg", "a.webp", "a.tif", "a.avif", "a.mp4", "a.mkv", "a.avi"])
-def test_outputs_of_an_earlier_run_are_replaced_and_nothing_else(tmp_path: Path, kind: str) -> None:
-    path = _made(kind, tmp_path)
+@pytest.mark.parametrize(
+    "suffix", [".jsonl", ".png", ".jpg", ".webp", ".tif", writable(".avif"), ".mp4", ".mkv", ".avi"]
+)
+def test_outputs_of_an_earlier_run_are_replaced_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    path = _made(f"a{suffix}", tmp_path)
     assert is_ours(path)
     open_sink(SinkRequest(str(path), OfFiles())).close()
     path.write_bytes(b"somebody else's")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.sink_parts import Clip, asked, feed
+from support.sink_parts import Clip, asked, feed, writable
 
 from ovs_edge.bundle.errors import SinkError, UsageError
 from ovs_edge.runtime.opencv import cv2
@@ -320,7 +320,9 @@ def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
         WindowSink(None, wait=False)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".ppm", ".jp2", ".avif"])
+@pytest.mark.parametrize(
+    "suffix", [".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".ppm", ".jp2", writable(".avif")]
+)
 def test_a_picture_in_any_format_is_read_back(tmp_path: Path, suffix: str) -> None:
     from ovs_edge.runtime.capture.photos import read_photo
 
