@@ -116,7 +116,6 @@ def test_only_results_of_the_same_command_are_replaced(tmp_path: Path, content: 
     ("main", "words"),
     [
         (bench, ["ovs-bench", "accuracy", "--data", "x", "-o"]),
-        (bench, ["ovs-bench", "report", "--results", ".", "--html"]),
         (data, ["ovs-data", "preview", "x", "-o"]),
         (synonyms, ["ovs-synonyms", "-o"]),
     ],
