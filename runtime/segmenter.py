@@ -163,7 +163,7 @@ class Segmenter(TakesExamples):
     @property
     def effective_threshold(self) -> float:
         """`threshold` as it is applied: with a low `sensitivity` somewhat higher."""
-        return self._class_vectors.raised(self._threshold)
+        return self.active.raised(self._threshold)
 
     @property
     def default_threshold(self) -> float:
@@ -219,7 +219,7 @@ class Segmenter(TakesExamples):
         things = tuple(entry.names not in self._stuff for entry in parsed)
         self._version += 1
         readings = self._class_vectors.untrained(parsed)
-        return ActiveClasses(vocabulary, len(parsed), things, self._version, readings)
+        return ActiveClasses(vocabulary, len(parsed), things, self._version, readings, self._class_vectors.margin)
 
     @property
     def sensitivity(self) -> str:
@@ -328,7 +328,7 @@ class Segmenter(TakesExamples):
     def _thresholds(self, active: ActiveClasses) -> npt.NDArray[np.float32]:
         """The confidence threshold (N + 1,) of each of the user's classes, and of `NOTHING`, which is index -1."""
         own = [entry.threshold for entry in active.vocabulary.classes[: active.shown]]
-        usual = self.effective_threshold
+        usual = active.raised(self._threshold)
         return np.array([usual if value is None else value for value in (*own, None)], np.float32)
 
     def stream(

@@ -12,6 +12,7 @@ from ...bundle.letterbox import Letterbox
 from ...bundle.vocabulary import Vocabulary
 from ..engines.session import RawOutputs
 from ..vocabulary.reading import Reading
+from ..vocabulary.sensitivity import MOST_CONFIDENT
 from .prediction import Prediction
 
 
@@ -24,11 +25,16 @@ class ActiveClasses:
     things: tuple[bool, ...]  # of each of the user's classes: whether its instances are told apart
     version: int = 0  # counts the changes of classes of one segmenter
     readings: tuple[Reading, ...] = ()  # of the user's classes none of whose names is a trained one
+    margin: float = 0.0  # added to the confidence threshold, by the sensitivity that the vectors were made for
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the user's classes."""
         return self.vocabulary.labels[: self.shown]
+
+    def raised(self, threshold: float) -> float:
+        """A confidence threshold with the margin on it; never lower than `threshold`."""
+        return max(threshold, min(threshold + self.margin, MOST_CONFIDENT))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..examples.shown_classes import OWNED, ShownClasses
 from ..examples.text_space import TextSpace
 from .background import GROUPS, Background, names, room, with_background
 from .reading import Reading, Tokenizing, suggestion
-from .sensitivity import DENSE_RULES, MOST_CONFIDENT, PUBLISHED_RULES, RULES, Sensitivity
+from .sensitivity import DENSE_RULES, PUBLISHED_RULES, RULES, Sensitivity
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # told how many of how many prompts are encoded
@@ -127,9 +127,10 @@ class ClassVectors:
         stacked = stack_names(of_classes, self._manifest.text.dim)
         return with_background(Vocabulary(parsed, stacked), [*background, *self._opposites(parsed)])
 
-    def raised(self, threshold: float) -> float:
-        """A confidence threshold with the sensitivity's margin on it; never lower than `threshold`."""
-        return max(threshold, min(threshold + self._rules[self.sensitivity].margin, MOST_CONFIDENT))
+    @property
+    def margin(self) -> float:
+        """By how much the sensitivity raises the confidence threshold."""
+        return self._rules[self.sensitivity].margin
 
     def candidates(self, parsed: tuple[ClassNames, ...]) -> Vocabulary:
         """`parsed`, then every trained class that competes with them as a class of its own, under its first name.
