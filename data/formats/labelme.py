@@ -47,7 +47,11 @@ class LabelMe(LabelFormat):
         skipped: list[str] = []
         names: set[str] = set()
         for path in sorted(_files(folder)):
-            document = read_json(path)
+            try:
+                document = read_json(path)
+            except DatasetError as error:
+                skipped.append(str(error))
+                continue
             if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
                 skipped.append(f"{path.name}: no LabelMe file")
                 continue
@@ -60,9 +64,11 @@ class LabelMe(LabelFormat):
                 if not isinstance(shape, dict) or _MASKS.get(_kind(shape)) is None:
                     kind = _kind(shape) if isinstance(shape, dict) else "no shape"
                     skipped.append(f"{path.name}: a {kind} covers no pixels")
+                elif not _label(shape):
+                    skipped.append(f"{path.name}: a {_kind(shape)} has no label")
                 else:
                     usable.append(shape)
-            names |= {str(shape.get("label")) for shape in usable}
+            names |= {_label(shape) for shape in usable}
             documents.append((path, image, {**document, "shapes": usable}))
         given = sorted(names - {IGNORED, BACKGROUND})
         classes, indices = merged(given, options)
@@ -99,6 +105,12 @@ def _near(place: Path, folder: Path) -> bool:
 
 def _kind(shape: dict[str, Any]) -> str:
     return str(shape.get("shape_type") or "polygon")
+
+
+def _label(shape: dict[str, Any]) -> str:
+    """The class name without spaces around it, which nobody sees in LabelMe; empty where there is none."""
+    label = shape.get("label")
+    return "" if label is None else str(label).strip()
 
 
 def _polygon(shape: dict[str, Any], size: Size) -> Mask:
@@ -139,7 +151,7 @@ def _paint(path: Path, document: dict[str, Any], index: dict[str, int], options:
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:
             raise DatasetError(f"{path}: a {_kind(shape)} cannot be painted ({error})") from error
         group = shape.get("group_id")
-        canvas.paint(mask, index[str(shape.get("label"))], group if isinstance(group, int | str) else None)
+        canvas.paint(mask, index[_label(shape)], group if isinstance(group, int | str) else None)
     labels, objects = canvas.labels, canvas.objects
     background = labels == _NONE
     labels[background] = VOID

@@ -71,6 +71,8 @@ def _paint(path: Path, index: dict[str, int], options: ReadOptions, size: Size) 
         for thing in document["objects"]:
             mask = _mask(thing, size)
             if mask is not None:
+                if thing["classTitle"] not in index:
+                    raise DatasetError(f"meta.json names no class {thing['classTitle']!r}")
                 group = thing.get("instance")  # parts of one object share its key
                 canvas.paint(mask, index[thing["classTitle"]], group if isinstance(group, str) else None)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, DatasetError) as error:

@@ -95,6 +95,10 @@ def _names(document: dict[str, Any], path: Path) -> list[str]:
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DatasetError(f"{path} has no list of names, numbered from 0")
+    if any(isinstance(name, bool) for name in names):
+        raise DatasetError(
+            f"{path} has yes, no, on, off, true or false as a name, which YAML reads as a switch; quote it"
+        )
     return [_scalar(name, path, "a name") for name in names]
 
 
@@ -153,13 +157,19 @@ def _paint(path: Path, indices: list[int], options: ReadOptions, size: Size) -> 
         if len(words) == _BOX:
             raise DatasetError(f"{path}, line {number} is a box, which tells no pixels; expected a polygon")
         try:
-            index, numbers = indices[_whole(words[0])], [float(word) for word in words[1:]]
-        except (ValueError, IndexError) as error:
+            place, numbers = _whole(words[0]), [float(word) for word in words[1:]]
+        except (ValueError, OverflowError) as error:
             raise DatasetError(f"{path}, line {number}: {line[:40]!r} is no class with a polygon ({error})") from error
+        if place >= len(indices):
+            raise DatasetError(f"{path}, line {number} is of class {words[0][:20]}, expected 0 to {len(indices) - 1}")
         if len(numbers) < _BOX or len(numbers) % 2:
             raise DatasetError(f"{path}, line {number} has {len(numbers)} numbers, expected x and y of three points")
-        scaled = [value * (height if place % 2 else width) for place, value in enumerate(numbers)]
-        canvas.paint(fill([scaled], size), index)
+        scaled = [value * (height if odd % 2 else width) for odd, value in enumerate(numbers)]
+        try:
+            mask = fill([scaled], size)
+        except DatasetError as error:
+            raise DatasetError(f"{path}, line {number} cannot be painted ({error})") from error
+        canvas.paint(mask, indices[place])
     return painted(canvas.labels, options, canvas.objects)
 
 

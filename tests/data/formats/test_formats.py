@@ -59,6 +59,19 @@ def test_labelmes_own_names_for_the_rest(tmp_path: Path) -> None:
     assert not background[2:5, 2:5].any()
 
 
+def test_labelme_with_a_broken_file_and_labels_with_spaces(tmp_path: Path) -> None:
+    shape = {"points": corners(CAT), "shape_type": "polygon"}
+    for name, shapes in (("a", [{**shape, "label": "cat"}]), ("b", [{**shape, "label": "cat "}, shape])):
+        write_photo(tmp_path / f"in/{name}.jpg")
+        write_text(tmp_path / f"in/{name}.json", {"shapes": shapes, "imagePath": f"{name}.jpg"})
+    write_text(tmp_path / "in/cut.json", '{"shapes": [')
+    classes, masks, result = converted(tmp_path / "in", tmp_path / "out")
+    assert (classes, sorted(masks)) == (["cat"], ["a", "b"])
+    assert result.skipped[0] == "b.json: a polygon has no label"
+    assert "cut.json" in result.skipped[1]
+    assert "expected JSON" in result.skipped[1]
+
+
 def test_yolo(tmp_path: Path) -> None:
     write_yolo(tmp_path / "in")
     classes, masks, result = converted(tmp_path / "in", tmp_path / "out")
@@ -67,8 +80,23 @@ def test_yolo(tmp_path: Path) -> None:
     assert np.array_equal(masks["a"], KNOWN)
     told = [reason.replace(str(tmp_path / "in/"), "") for reason in result.skipped]
     assert "box.txt, line 1 is a box, which tells no pixels" in told[0]
-    assert "class.txt, line 1: '7" in told[1]
+    assert told[1].endswith("class.txt, line 1 is of class 7, expected 0 to 1")
     assert told[2] == "none.jpg: no label"
+
+
+def test_yolo_names_that_yaml_takes_for_switches(tmp_path: Path) -> None:
+    write_text(tmp_path / "data.yaml", "train: images\nnames: [yes, cat]\n")
+    with pytest.raises(DatasetError, match="quote it"):
+        find_format(tmp_path).read(tmp_path, ReadOptions())
+
+
+def test_yolo_tells_where_a_polygon_is_wrong(tmp_path: Path) -> None:
+    write_text(tmp_path / "data.yaml", "train: images\nnames: [cat]\n")
+    write_photo(tmp_path / "images/a.jpg")
+    write_text(tmp_path / "labels/a.txt", "\n0 0 0 1 0 nan 1\n")
+    photo = find_format(tmp_path).read(tmp_path, ReadOptions()).photos[0]
+    with pytest.raises(DatasetError, match=r"a\.txt, line 2 cannot be painted"):
+        photo.paint(SIZE)
 
 
 def test_photos_without_objects_are_background_where_labels_are_complete(tmp_path: Path) -> None:
@@ -266,4 +294,4 @@ def test_supervisely(tmp_path: Path) -> None:
     assert result.photos["train"] == 2
     assert np.array_equal(masks["a"], KNOWN)
     assert np.array_equal(masks["b"], KNOWN)
-    assert "odd.jpg.json cannot be painted ('bird')" in result.skipped[0]
+    assert "odd.jpg.json cannot be painted (meta.json names no class 'bird')" in result.skipped[0]

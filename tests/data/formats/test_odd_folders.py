@@ -154,8 +154,6 @@ def test_yaml_makes_no_objects_and_no_gigabytes(tmp_path: Path) -> None:
 def test_deep_json_and_bytes(tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     write_text(tmp_path / "a.json", '{"shapes":' + "[" * 100_000 + "]" * 100_000 + ',"imagePath":"a.jpg"}')
-    with pytest.raises(DatasetError, match="expected JSON"):
-        find_format(tmp_path, "labelme").read(tmp_path, PLAIN)
+    assert "expected JSON" in find_format(tmp_path, "labelme").read(tmp_path, PLAIN).skipped[0]
     (tmp_path / "a.json").write_bytes(b'{"shapes": [], "imagePath": "\xff"}')
-    with pytest.raises(DatasetError, match="save it as UTF-8"):
-        find_format(tmp_path).read(tmp_path, PLAIN)
+    assert "save it as UTF-8" in find_format(tmp_path).read(tmp_path, PLAIN).skipped[0]
