@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.draw.overlay import Style, draw
+from ...runtime.draw.palette import colours
 from ...runtime.inference.prediction import NOTHING, Prediction
 from ...runtime.opencv import cv2
 from ..geometry.regions import label_map
@@ -25,6 +26,7 @@ body{font:15px/1.4 system-ui,sans-serif;margin:2em auto;max-width:1100px;padding
 figure{display:inline-block;vertical-align:top;margin:0 1em 1.6em 0;width:480px;max-width:100%}
 figure div{position:relative}img{width:100%;display:block}img+img{position:absolute;inset:0}
 figure div:hover img+img{opacity:0}figcaption{overflow-wrap:anywhere}
+i{display:inline-block;width:.8em;height:.8em;margin-right:.5em}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.15em 1em .15em 0;text-align:left}
 """
 _CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -44,8 +46,9 @@ def page(
         "<p>Most doubtful first. Point at a picture to see it without its labels.</p>\n"
         "<table><tr><th>class</th><th>pictures</th></tr>\n"
     )
-    for index, name in enumerate(classes):
-        yield f"<tr><td>{html.escape(name)}</td><td>{pictures[index]} of {total}</td></tr>\n"
+    for index, (name, (blue, green, red)) in enumerate(zip(classes, colours(tuple(classes)).tolist(), strict=True)):
+        swatch = f'<i style="background:#{red:02x}{green:02x}{blue:02x}"></i>'
+        yield f"<tr><td>{swatch}{html.escape(name)}</td><td>{pictures[index]} of {total}</td></tr>\n"
     yield "</table>\n"
     for number, (candidate, image) in enumerate(entries, 1):
         small, painted = _pictures(candidate, image, classes)

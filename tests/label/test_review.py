@@ -15,6 +15,7 @@ from support.label_job import encoded, label, photo, tree, write_photos, write_z
 
 from ovs_edge.label.records import PictureRecord, RegionRecord
 from ovs_edge.label.review.ranking import count_pictures, disagreement, rank
+from ovs_edge.runtime.draw.palette import colours
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -92,6 +93,10 @@ def test_the_page_is_one_file_that_asks_nobody_for_anything(tiny_bundle: Path, t
     assert len(page.addresses) == 10 and all(one.startswith("data:image/jpeg;base64,") for one in page.addresses)
     assert not page.tags & {"script", "link", "iframe", "form"} and "default-src 'none'" in text
     assert not re.search(r"https?://", text)
+    classes = re.findall(r'<i style="background:#([0-9a-f]{6})"></i>([^<]+)<', text)
+    names = tuple(name for _, name in classes)
+    assert len(names) > 1
+    assert [bytes.fromhex(colour)[::-1] for colour, _ in classes] == [row.tobytes() for row in colours(names)]
     before = tree(out)
     assert label(monkeypatch, tiny_bundle, source, "-o", out, "--review", "5") == 0
     assert tree(out) == before
