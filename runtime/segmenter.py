@@ -196,11 +196,10 @@ class Segmenter(TakesExamples):
         class of which examples were shown is asked for by its label.
         If it raises, the classes stay as they were. May be called from another thread than `predict`.
         """
-        if isinstance(classes, str):
-            classes = expanded(classes, self._shown, lambda: self.regions.identity, self._manifest.text.dim)
-        parsed = self._class_vectors.parse(classes)
-        with self._changing:
-            return self._activate(parsed, progress)
+        with self._changing, self._shown.unchanged_on_error():
+            if isinstance(classes, str):
+                classes = expanded(classes, self._shown, lambda: self.regions.identity, self._manifest.text.dim)
+            return self._activate(self._class_vectors.parse(classes), progress)
 
     def encode_classes(self, classes: str | Iterable[str], progress: Progress | None = None) -> ActiveClasses:
         """Classes as `set_classes` takes them, for `infer(prepared, active)`; those in use stay.

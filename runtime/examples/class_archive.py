@@ -149,6 +149,8 @@ def _stacked(vectors: Sequence[Floats]) -> Floats:
 def save(path: Path, contents: bytes) -> None:
     """Write a file that `pack` made, whole or not at all. Raises `UsageError`."""
     refuse_address(path, "the file of classes")
+    if path.suffix.lower() != SUFFIX:
+        raise UsageError(f"the file of classes is {path}, expected NAME{SUFFIX}, by which it is read as @NAME{SUFFIX}")
     try:
         if path.exists() and not (path.is_file() and _is_archive(path)):
             raise UsageError(f"{path} exists and holds no classes of ovs-edge; choose another name")

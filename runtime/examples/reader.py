@@ -92,7 +92,9 @@ class RegionReader:
 
     def features(self, image: Image) -> PictureFeatures:
         """The features of a picture; those of the latest one are kept. Raises as `open`."""
-        key = hashlib.sha256(image.tobytes() + str(image.shape).encode()).digest()
+        digest = hashlib.sha256(str(image.shape).encode())
+        digest.update(np.ascontiguousarray(image))  # a large picture is not copied for it
+        key = digest.digest()
         with self._lock:
             if self._latest is None or self._latest[0] != key:
                 self._latest = key, self._read(image)
@@ -101,15 +103,17 @@ class RegionReader:
     def read(self, image: Image, region: ShownRegion) -> ReadRegion:
         """The vector of a region, and its pixels. Raises `UsageError` for a region outside of the picture."""
         size = (image.shape[0], image.shape[1])
-        if region.mask is not None:
-            mask = as_mask(region.mask, size)
-        elif region.box is not None:
-            mask = box_mask(region.box, size)
-        else:
-            assert region.point is not None
+        if region.point is not None:
             x, y = pixel_of(region.point, size)
-            mask = self.features(image).proposal(x, y)
-        features = self.features(image)
+            features = self.features(image)
+            mask = features.proposal(x, y)
+        else:
+            if region.box is not None:
+                mask = box_mask(region.box, size)
+            else:
+                assert region.mask is not None
+                mask = as_mask(region.mask, size)
+            features = self.features(image)
         vector = features.vector(mask)
         if not np.isfinite(vector).all():
             raise BundleError(f"{self._bundle.path} gives a region numbers that are not finite; export it again")

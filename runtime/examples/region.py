@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +63,26 @@ def parse_region(text: str, photo: Path) -> ShownRegion:
         path = photo.parent / text
     if not path.is_file():
         raise UsageError(f"the region {text[:80]!r} is no file and no numbers; expected #mask.png, #x,y,w,h or #x,y")
-    return ShownRegion(mask=read_photo(path).max(axis=2) > 127)
+    mask = read_photo(path).max(axis=2)
+    if mask.max() <= 127:
+        raise UsageError(
+            f"the mask {path} is empty: its brightest pixel is {mask.max()} of 255, and those above 127 are the region; "
+            "paint the region white"
+        )
+    return ShownRegion(mask=mask > 127)
+
+
+def mask_array(mask: npt.ArrayLike) -> npt.NDArray[Any]:
+    """A mask as an array, of whatever shape and type. Raises `UsageError`."""
+    try:
+        return np.asarray(mask)
+    except (ValueError, TypeError) as error:  # rows of different lengths, a tensor of another device
+        raise UsageError(f"the mask is no array ({error}); expected one value for each pixel of the picture") from error
 
 
 def as_mask(mask: npt.ArrayLike, size: tuple[int, int]) -> Mask:
     """A mask (H, W) of bool or numbers, of which those above 0 count, for a picture of `size`. Raises `UsageError`."""
-    array = np.asarray(mask)
+    array = mask_array(mask)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim != 2 or array.shape != size or array.dtype.kind not in "buif":

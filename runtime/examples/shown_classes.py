@@ -15,7 +15,8 @@ rows of a background class.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +102,18 @@ class ShownClasses:
         """Every class, in the order in which they were shown first."""
         return tuple(self._classes.values())
 
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """What is done within is undone if it raises."""
+        with self._lock:
+            before = dict(self._classes), list(self._order)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._classes, self._order = before
+            raise
+
     def add(self, label: str, example: Example, space: TextSpace) -> ShownClass:
         """One more example of a class. Raises `UsageError` for too many."""
         with self._lock:
@@ -144,9 +157,11 @@ class ShownClasses:
             self._classes, self._order = {}, []
 
     def put(self, classes: Sequence[ShownClass]) -> None:
-        """Take over classes from a file, in place of those with their labels."""
+        """Take over classes from a file, in place of those with their labels; `undo` leaves their examples alone."""
         with self._lock:
-            merged = {**self._classes, **{entry.label.casefold(): entry for entry in classes}}
+            given = {entry.label.casefold(): entry for entry in classes}
+            merged = {**self._classes, **given}
             if len(merged) > MOST_SHOWN:
                 raise UsageError(f"{len(merged)} classes would be shown, at most {MOST_SHOWN} can be; load fewer")
             self._classes = merged
+            self._order = [key for key in self._order if key not in given]

@@ -19,7 +19,7 @@ from ..inference.input_image import as_bgr
 from ..vocabulary.class_vectors import ClassVectors, Progress
 from .class_archive import pack, save
 from .reader import ReadRegion, RegionReader
-from .region import Box, Point, ShownRegion
+from .region import Box, Point, ShownRegion, mask_array
 from .shown_classes import Example, ShownClasses
 from .thumbnail import thumbnail
 
@@ -79,24 +79,28 @@ class TakesExamples(ABC):
         `image` is as for `predict`; the region is a `mask` (H, W), a `box` x, y, width, height, or a `point` x, y in
         pixels, which means the region under it. `negative`: the class is not this. Returns the region and its vector.
         A region is read with the bundle's FP32 graph on the CPU, whatever runs. May be called from another thread than
-        `predict`. Raises `UsageError` for an empty region and for a bundle that cannot read examples, `BundleError`.
+        `predict`. If it raises, classes and examples stay as they were. Raises `UsageError` for an empty region and for
+        a bundle that cannot read examples, `BundleError`.
 
         >>> segmenter.add_example("my mug", image, box=(310, 120, 80, 95))
         """
         self._refuse_closed()
+        if isinstance(label, str) and not label.strip(" \t\n|"):
+            raise UsageError('the name of the example is empty; give one such as "my mug"')
         names = self._class_vectors.parse([label])[0]
         picture = as_bgr(image, rgb=rgb)
-        read = self.regions.read(picture, ShownRegion(None if mask is None else np.asarray(mask), box, point))
+        read = self.regions.read(picture, ShownRegion(None if mask is None else mask_array(mask), box, point))
         near = () if negative else self._class_vectors.owners(read.winners, self.regions.space)
         small = thumbnail(picture, read.mask)
-        with self._changing:
+        with self._changing, self._shown.unchanged_on_error():
             active = () if self._active is None else self.classes
             key = names.label.casefold()  # which may be a synonym of a class in use
             owner = next((entry for entry in active if key in map(str.casefold, entry.names)), None)
-            parsed = self._class_vectors.parse(map(str, active if owner else (*active, names)))
             rivals = self._rivals(owner or names, near, negative=negative)
             example = Example(read.vector, not negative, near, small, read.fitted(self.regions.space.from_text(rivals)))
             self._shown.add((owner or names).label, example, self.regions.space)
+            # Now, since the first example of what a class is not takes the place of a class.
+            parsed = self._class_vectors.parse(map(str, active if owner else (*active, names)))
             self._activate(parsed, None)
         return read
 
@@ -114,7 +118,7 @@ class TakesExamples(ABC):
 
         A class without a name that the model knows goes with its last example, unless it is the only one.
         """
-        with self._changing:
+        with self._changing, self._shown.unchanged_on_error():
             gone = self._shown.undo(self.regions.space)
             left = [entry for entry in self.classes if entry.label != gone.label]
             drop = left and not gone.examples and not self._class_vectors.is_trained(gone.label)

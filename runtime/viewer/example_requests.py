@@ -106,6 +106,8 @@ class ExampleRequests:
         name = body.get("name")
         if not propose and not isinstance(name, str):
             raise UsageError('expected {"name": "my mug"}')
+        if {"frame", "image"} <= body.keys():
+            raise UsageError("frame and image given, expected at most one of them")
         frame = None if "image" in body else self._frame(body.get("frame"))
 
         def add() -> dict[str, Any]:
@@ -142,8 +144,9 @@ class ExampleRequests:
         def load() -> dict[str, Any]:
             segmenter = self._segmenter
             archive = unpack(contents, "the file", segmenter.regions.identity, segmenter.manifest.text.dim)
-            segmenter.shown.put(archive.shown)
-            active = segmenter.set_classes([str(entry) for entry in archive.classes])
+            with segmenter.shown.unchanged_on_error():
+                segmenter.shown.put(archive.shown)
+                active = segmenter.set_classes([str(entry) for entry in archive.classes])
             return {"classes": list(active.labels), "version": active.version}
 
         answer = await self._work(load)
@@ -187,6 +190,8 @@ def _region(body: dict[str, Any], size: tuple[int, int]) -> ShownRegion:
         return ShownRegion(point=_pixel(numbers, width, height))
     if given == ["box"] and len(numbers) == 4:
         x, y, wide, high = numbers
+        if not (x < 1 and y < 1 and wide > 0 and high > 0):
+            raise UsageError("the box has no area in the picture, expected [x, y, width, height], shares from 0 to 1")
         box: Box = (x * width, y * height, wide * width, high * height)
         return ShownRegion(box=box)
     raise UsageError('expected {"box": [x, y, width, height]} or {"point": [x, y]}, shares of the picture from 0 to 1')

@@ -106,6 +106,45 @@ def test_files(bundle: Path, photo: np.ndarray, tmp_path: Path) -> None:
         assert segmenter.set_classes(["@things.npz"]).labels == ("@things.npz",)  # of a list, names are literal
 
 
+def test_undo_leaves_the_examples_of_a_file_alone(bundle: Path, photo: np.ndarray, tmp_path: Path) -> None:
+    with Segmenter.load(bundle) as segmenter:
+        segmenter.add_example("my thing", photo, mask=THING)
+        segmenter.save_classes(tmp_path / "things.npz")
+        segmenter.add_example("my thing", photo, box=(50, 40, 10, 10))
+        segmenter.set_classes(f"@{tmp_path / 'things.npz'}")
+        with pytest.raises(UsageError, match="no example"):
+            segmenter.undo_example()
+        assert len(segmenter.shown.all()[0].examples) == 1
+
+
+def test_a_refused_change_leaves_the_examples_as_they_were(bundle: Path, photo: np.ndarray, tmp_path: Path) -> None:
+    with Segmenter.load(bundle, background="none") as segmenter:
+        most = segmenter.manifest.graph.max_classes
+        segmenter.add_example("my thing", photo, mask=THING)
+        segmenter.save_classes(tmp_path / "things.npz")
+        segmenter.add_example("my thing", photo, box=(0, 0, 9, 9))
+        names = ",".join(f"class {index}" for index in range(most))
+        before = segmenter.active
+        with pytest.raises(UsageError, match="at most"):
+            segmenter.set_classes(f"@{tmp_path / 'things.npz'},{names}")
+        assert segmenter.active is before
+        assert len(segmenter.shown.all()[0].examples) == 2
+        # What a class is not takes the place of a class, and there is none left.
+        before = segmenter.set_classes(names)
+        with pytest.raises(UsageError, match="at most"):
+            segmenter.add_example("class 1", photo, mask=THING, negative=True)
+        assert segmenter.active is before
+        assert [entry.label for entry in segmenter.shown.all()] == ["my thing"]
+
+
+def test_a_file_of_classes_has_the_suffix_by_which_it_is_read(bundle: Path, photo: np.ndarray, tmp_path: Path) -> None:
+    with Segmenter.load(bundle) as segmenter:
+        segmenter.add_example("my thing", photo, mask=THING)
+        with pytest.raises(UsageError, match=r"expected NAME\.npz"):
+            segmenter.save_classes(tmp_path / "things.txt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_queries(tmp_path: Path, photo: np.ndarray) -> None:
     folder = tiny_bundle.build(tmp_path / "queries.ovs", panoptic=True, regions=True)
     photo[30:60, 40:80] = (0, 0, 255)
@@ -121,6 +160,7 @@ def test_what_cannot_be_is_refused(bundle: Path, tiny_bundle: Path, photo: np.nd
             ({}, "no region given"),
             ({"box": (0, 0, 5, 5), "point": (1, 1)}, "box and point given"),
             ({"mask": np.zeros((90, 120))}, "empty"),
+            ({"mask": [[1], [1, 0]]}, "the mask is no array"),
             ({"mask": np.ones((9, 12))}, r"expected one value for each pixel of the picture: \[90, 120\]"),
             ({"box": (200, 0, 5, 5)}, "outside the picture of 120x90"),
             ({"box": (0, 0, 0, 5)}, "no area"),
@@ -151,6 +191,7 @@ def test_command_line(
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("photo.png", photo)
     cv2.imwrite("mask.png", THING * np.uint8(255))
+    cv2.imwrite("grey.png", THING * np.uint8(1))
     common = ("--model", bundle, "photo.png", "--save-masks")
     for index, region in enumerate(("mask.png", "45,35,20,15", "60,45")):
         assert run(*common, f"out{index}", "--example", f"my thing=photo.png#{region}", "--classes", "sky") == 0
@@ -163,6 +204,7 @@ def test_command_line(
         (("--example", "my thing"), 'expected "NAME=PHOTO#REGION"'),
         (("--example", "my thing=photo.png#200,5"), "outside the picture"),
         (("--example", "my thing=photo.png#none.png"), "is no file and no numbers"),
+        (("--example", "my thing=photo.png#grey.png"), "its brightest pixel is 1 of 255"),
         (("--example", "my thing=none.png#1,2"), "cannot read none.png"),
         (("--classes", "@none.npz"), "cannot read the classes"),
         (("--classes", "@photo.npz"), "holds no saved classes"),

@@ -136,6 +136,8 @@ def test_a_frozen_frame_stays_what_it_was(viewer: Viewer) -> None:
         ({"name": "a", "point": [0.5, 1.5]}, "numbers from 0 to 1"),
         ({"name": "a", "point": [0.5, "x"]}, "expected a number"),
         ({"name": "a", "box": [0.5, 0.5, 0, 0.1]}, "no area"),
+        ({"name": "a", "box": [1, 0.5, 0.1, 0.1]}, "shares from 0 to 1"),
+        ({"name": "a", "point": [0.5, 0.5], "frame": 1, "image": ""}, "frame and image given"),
         ({"name": "a", "polygon": [[0, 0], [1, 1]]}, "3 to 4096 corners"),
         ({"name": "a", "polygon": [[0, 0], [1, 1], [0]]}, "corners [x, y]"),
         ({"name": "x" * 301, "point": [0.5, 0.5]}, "at most 300"),
