@@ -93,7 +93,7 @@ class RegionReader:
     def features(self, image: Image) -> PictureFeatures:
         """The features of a picture; those of the latest one are kept. Raises as `open`."""
         digest = hashlib.sha256(str(image.shape).encode())
-        digest.update(np.ascontiguousarray(image))  # a large picture is not copied for it
+        digest.update(np.ascontiguousarray(image).data)  # a large picture is not copied for it
         key = digest.digest()
         with self._lock:
             if self._latest is None or self._latest[0] != key:
