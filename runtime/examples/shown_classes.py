@@ -102,6 +102,12 @@ class ShownClasses:
         """Every class, in the order in which they were shown first."""
         return tuple(self._classes.values())
 
+    @property
+    def undoable(self) -> bool:
+        """Whether an example was added that `undo` takes back; those of files are none."""
+        with self._lock:
+            return any(key in self._classes for key in self._order)
+
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """What is done within is undone if it raises."""

@@ -46,6 +46,7 @@ def run_state(interaction: Interaction, recorder: Recorder, title: str, source: 
             for entry, colour in zip(vocabulary.classes, palette, strict=True)
         ],
         "shows": interaction.segmenter.reads_examples,
+        "undoable": interaction.segmenter.shown.undoable,
         "presets": list(interaction.vocabulary.presets),
         "settings": {
             "sensitivity": vocabulary.sensitivity,

@@ -204,7 +204,7 @@ export function examples({ say, fail }) {
     told(news) {
       $("show").hidden = !news.shows;
       $("kept").hidden = !news.shows;
-      $("show-undo").hidden = !news.classes.some((entry) => entry.examples);
+      $("show-undo").hidden = !news.undoable;
     },
   };
 }

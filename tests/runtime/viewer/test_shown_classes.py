@@ -72,6 +72,7 @@ def test_shown_in_the_latest_frame_and_labelled_in_the_next(viewer: Viewer) -> N
                 state = await reply.json()
             assert state["shows"] is True
             assert [entry["examples"] for entry in state["classes"]] == [0, 1]
+            assert state["undoable"] is True
             # Undo, by way of "not this" for the yellow thing.
             body = {"name": "my thing", "box": [0.03, 0.83, 0.16, 0.13], "negative": True}
             assert (await post(session, "/examples", body))[0] == 200
@@ -98,6 +99,9 @@ def test_another_picture_a_polygon_and_files(viewer: Viewer) -> None:
             assert (await post(session, "/classes", {"classes": ["red"]}))[0] == 200
             status, answer = await post(session, "/load", {"file": base64.b64encode(saved).decode()})
             assert (status, answer["classes"]) == (200, ["sky", "my thing"])
+            async with session.get("/state") as reply:
+                state = await reply.json()
+            assert (state["classes"][1]["examples"], state["undoable"]) == (1, False)  # they are the file's
             status, answer = await post(session, "/load", {"file": base64.b64encode(saved[:-30]).decode()})
             assert status == 400
             assert "holds no saved classes" in answer["error"]
