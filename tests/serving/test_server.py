@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import struct
@@ -23,6 +24,7 @@ from ovs_edge.runtime.inference.interop import decode_rle
 from ovs_edge.runtime.segmenter import Segmenter
 from ovs_edge.runtime.viewer.access import Guard, parse_address
 from ovs_edge.serving.messages import ReplicaLost, SegmentAnswer, SegmentRequest
+from ovs_edge.serving.request_body import ReceivedTooMuch
 from ovs_edge.serving.server import ServerLimits
 
 
@@ -152,6 +154,29 @@ def test_what_is_refused(tiny_bundle: Path) -> None:
     async def _parts() -> AsyncIterator[bytes]:
         for _ in range(30):
             yield bytes(10_000)
+
+    _within(work())
+
+
+def test_refused_bodies_do_not_wait_for_the_garbage_collector() -> None:
+    """An error that outlives its answer holds the body that it was raised for."""
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield bytes(10_000)
+
+    async def work() -> None:
+        async with serving(Replies([SegmentAnswer(200, "image/png", b"", ("red",))])) as session:
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(3):
+                    assert (await _post(session, "?classes=red", data=parts()))[0] == 413
+                    assert (await _post(session, "", data=PICTURE))[0] == 400
+                kept = [one for one in gc.get_objects() if type(one) in (ReceivedTooMuch, UsageError)]
+            finally:
+                gc.enable()
+            assert not kept
 
     _within(work())
 
