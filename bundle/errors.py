@@ -111,6 +111,7 @@ def exit_on_error(command: Callable[[], object]) -> None:
     Whatever becomes of standard output (a pipe whose reader left, a full disk, another character set, closed), there is
     no traceback.
     """
+    Terminated.latest = 0  # of an earlier command in this process
     _prepare_streams()
     try:
         try:

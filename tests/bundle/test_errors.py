@@ -30,11 +30,25 @@ def _converted(cause: BaseException) -> NoReturn:
 def test_an_error_that_a_signal_became(
     cause: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if isinstance(cause, Terminated):
-        Terminated(int(str(cause.code)) - 128)  # as its handler makes it; the fixture has forgotten the parameter's
+    def command() -> NoReturn:
+        if isinstance(cause, Terminated):
+            Terminated(int(str(cause.code)) - 128)  # as its handler makes it
+        _converted(cause)
+
     with pytest.raises(SystemExit) as ended:
-        exit_on_error(lambda: _converted(cause))
+        exit_on_error(command)
     assert (ended.value.code, capsys.readouterr().err) == (code, said)
+
+
+def test_a_signal_of_an_earlier_command_is_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminated(1)
+
+    def refused() -> None:
+        raise BundleError("damaged")
+
+    with pytest.raises(SystemExit) as ended:
+        exit_on_error(refused)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: damaged\n")
 
 
 def test_an_interrupted_import_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
