@@ -171,7 +171,11 @@ def refuse_other_file(output: Path, mark: bytes, option: str = "-o") -> None:
 def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes; a device or pipe is read no further. Raises `OSError` (EFBIG)."""
     with path.open("rb") as stream:
-        content = stream.read(most + 1)
+        return at_most(stream.read(most + 1), most)
+
+
+def at_most(content: bytes, most: int) -> bytes:
+    """`content`; raises `OSError` (EFBIG) where it has more than `most` bytes."""
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MiB" if most >> 20 else f"more than {most} bytes")
     return content

@@ -17,15 +17,16 @@ import logging
 import socket
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..bundle.errors import OvsError, require
 from ..runtime.viewer.access import Guard
 from ..runtime.viewer.connections import ConnectionLimiter
 from ..runtime.viewer.error_reporter import ErrorLogHandler, ErrorReporter
+from ..runtime.viewer.replies import within_seconds
 from .admission import Admission, Overloaded
 from .messages import ReplicaLost, Replicas, SegmentAnswer
 from .metrics import CONTENT_TYPE, Metrics
@@ -56,7 +57,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_Result = TypeVar("_Result")
 _IDLE = 20.0  # seconds that a connection may stay without a request, and that a body may take
 _ANSWER = 60.0  # seconds for an answer
 _SHUTDOWN = 5.0  # seconds for requests under way when the server ends
@@ -181,11 +181,11 @@ class SegmentServer:
             return _too_large(self._limits.body)
         with self.admission.body(self._limits.body if length is None else length):
             try:
-                asked = await _within(read_request(request, self._limits.body), _IDLE)
+                asked = await within_seconds(read_request(request, self._limits.body), _IDLE)
             except asyncio.TimeoutError as error:
                 raise web.HTTPRequestTimeout from error
             with self.admission.request():
-                answer = await _within(self._replicas.segment(asked), _ANSWER)
+                answer = await within_seconds(self._replicas.segment(asked), _ANSWER)
         if answer.status == 200:
             self.admission.worked(sum(seconds for _, seconds in answer.steps))
             self._metrics.worked(answer)
@@ -208,24 +208,6 @@ class SegmentServer:
     async def _get_page(self, request: web.Request) -> web.StreamResponse:
         body, kind = self._page[request.path]
         return web.Response(body=body, content_type=kind, charset="utf-8")
-
-
-async def _within(work: Coroutine[Any, Any, _Result], seconds: float) -> _Result:
-    """What `work` gives; raises what it raises, and `asyncio.TimeoutError`.
-
-    `asyncio.wait_for` of Python 3.10 and 3.11 leaves a cycle of task, exception and frames behind each exception. The
-    bodies of refused requests are in these frames: they would stay until the garbage collector comes, tens at a time.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait((task,), timeout=seconds)
-        if not task.done():
-            raise asyncio.TimeoutError
-        return task.result()
-    finally:
-        if not task.cancel() and not task.cancelled():
-            task.exception()  # of a task that failed while this one was cancelled: nobody else asks for it
-        del task  # else the frame, which the exception holds, holds the task, which holds the exception
 
 
 def _class_header(answer: SegmentAnswer) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from functools import cache
 from typing import IO, Any
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, require
+from ...bundle.files import at_most
 from ...bundle.image_files import MOST_BYTES
 from ...runtime.capture.names import safe_name
 
@@ -72,10 +72,7 @@ def read_bytes(place: str, offset: int = 0, size: int | None = None) -> bytes:
         with open_file(place) as stream:
             if offset:
                 stream.seek(offset)
-            content = stream.read(MOST_BYTES + 1 if size is None else size)
-            if len(content) > MOST_BYTES:
-                raise OSError(errno.EFBIG, f"it is larger than {MOST_BYTES >> 20} MiB")
-            return content
+            return at_most(stream.read(MOST_BYTES + 1 if size is None else size), MOST_BYTES)
     except OSError as error:
         raise cannot_read(place, error) from error
 

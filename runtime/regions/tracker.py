@@ -11,8 +11,7 @@ A region is expected where its last mask lies after it was moved on at its own s
      mean confidence is 0.55 at least. One without an id is followed all the same: whoever passes it keeps his own.
 
 A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
-(Zhang et al. 2022) on masks instead of boxes. Beside the `trackers` package on the same regions it lets fewer ids go over
-to somebody else (scripts/tracker-table, benchmarks/results/tracking.json).
+(Zhang et al. 2022) on masks instead of boxes; docs/guides/events.md has it beside those of the `trackers` package.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from ..opencv import cv2
 from ..segmenter import Segmenter
 from ..threads.newest_task import Superseded
 from .messages import parse_flag, parse_number
-from .replies import error_reply, json_body
+from .replies import error_reply, json_body, result_of
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -49,7 +49,6 @@ _MOST_FROZEN = 6  # frames that are kept, those frozen last
 _MOST_WAITING = 8  # requests
 _MOST_CORNERS = 4096  # of a polygon
 _MOST_OUTLINES = 32  # of a region, the largest
-_PATIENCE = 60.0  # seconds for an answer
 _QUALITY = 90  # of a frozen frame's JPEG
 
 Image = npt.NDArray[np.uint8]
@@ -168,8 +167,7 @@ class ExampleRequests:
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, task)
         future.add_done_callback(self._done)
-        # Shielded: a client that disconnects or times out does not cancel the work.
-        return await asyncio.wait_for(asyncio.shield(future), _PATIENCE)
+        return await result_of(future)
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1

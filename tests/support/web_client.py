@@ -38,15 +38,23 @@ class Viewer:
 
 
 def start_viewer(
-    stack: ExitStack, bundle: Path, folder: Path, token: str | None = None, style: Style = PLAIN
+    stack: ExitStack,
+    bundle: Path,
+    folder: Path,
+    token: str | None = None,
+    style: Style = PLAIN,
+    classes: str = "red",
+    presets: tuple[str, ...] = ("red", "green|lawn,blue"),
+    image: np.ndarray | None = None,
 ) -> Viewer:
+    """A page that shows `image`, again and again; by default halves of two colours."""
     segmenter = stack.enter_context(Segmenter.load(bundle))
-    segmenter.set_classes("red")
-    interaction = Interaction.of(segmenter, style, ("red", "green|lawn,blue"))
+    segmenter.set_classes(classes)
+    interaction = Interaction.of(segmenter, style, presets)
     stack.callback(interaction.close)
     sink = WebSink(WebOptions("127.0.0.1:0", token, folder / "recordings", "the source"), interaction)
     memory = Memory()
-    stack.enter_context(going_on(segmenter, interaction, [sink, memory], halves()))
+    stack.enter_context(going_on(segmenter, interaction, [sink, memory], halves() if image is None else image))
     memory.more(1)
     return Viewer(sink.url, sink, memory, segmenter, interaction)
 

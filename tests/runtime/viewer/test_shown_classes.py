@@ -16,12 +16,7 @@ import numpy as np
 import pytest
 from support import tiny_bundle
 from support.browser import Page, browse, chromium
-from support.endless import PLAIN, Memory, going_on
-from support.web_client import Viewer, client, frames, post, within
-
-from ovs_edge.runtime.interaction import Interaction
-from ovs_edge.runtime.segmenter import Segmenter
-from ovs_edge.runtime.viewer.sink import WebOptions, WebSink
+from support.web_client import Viewer, client, frames, post, start_viewer, within
 
 ORANGE = (0, 128, 255)
 CHIPS = "[...document.querySelectorAll('#classes .name span:first-child')].map((name) => name.textContent).join()"
@@ -40,15 +35,7 @@ def scene() -> np.ndarray:
 def viewer(tmp_path: Path) -> Iterator[Viewer]:
     bundle = tiny_bundle.build(tmp_path / "shown.ovs", regions=True)
     with ExitStack() as stack:
-        segmenter = stack.enter_context(Segmenter.load(bundle))
-        segmenter.set_classes("sky")
-        interaction = Interaction.of(segmenter, PLAIN)
-        stack.callback(interaction.close)
-        sink = WebSink(WebOptions("127.0.0.1:0", None, tmp_path / "recordings", "the source"), interaction)
-        memory = Memory()
-        stack.enter_context(going_on(segmenter, interaction, [sink, memory], scene()))
-        memory.more(1)
-        yield Viewer(sink.url, sink, memory, segmenter, interaction)
+        yield start_viewer(stack, bundle, tmp_path, classes="sky", presets=(), image=scene())
 
 
 def test_shown_in_the_latest_frame_and_labelled_in_the_next(viewer: Viewer) -> None:
