@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,23 +51,24 @@ def test_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processor() == "arm"
 
 
-def test_full_range_weights_are_refused_without_vnni(cpuinfo: Path, tiny_bundle: Path) -> None:
+def test_full_range_weights_are_refused_without_vnni(cpuinfo: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "tiny.ovs"))
     verdict = Verdict(4, 1.0, 1.0, 0.97, 0.0, True, {}, needs="vnni")
-    manifest = Bundle.open(tiny_bundle).manifest
+    manifest = Bundle.open(bundle).manifest
     changed = dataclasses.replace(
         manifest,
         precisions={**manifest.precisions, "int8-cpu": manifest.precisions["fp32"]},
         verdicts={"int8-cpu": verdict},
     )
-    (tiny_bundle / MANIFEST).write_text(changed.to_json())
+    (bundle / MANIFEST).write_text(changed.to_json())
     cpuinfo.write_text("flags : avx2\n")
     with pytest.raises(UsageError, match=r"made for processors with VNNI.*--cpu x86"):
-        open_session(Bundle.open(tiny_bundle), EngineOptions("int8-cpu", 1))
-    with open_session(Bundle.open(tiny_bundle, force=True), EngineOptions("int8-cpu", 1)):
+        open_session(Bundle.open(bundle), EngineOptions("int8-cpu", 1))
+    with open_session(Bundle.open(bundle, force=True), EngineOptions("int8-cpu", 1)):
         pass
     has_vnni.cache_clear()
     cpuinfo.write_text("flags : avx_vnni\n")
-    with open_session(Bundle.open(tiny_bundle), EngineOptions("int8-cpu", 1)):
+    with open_session(Bundle.open(bundle), EngineOptions("int8-cpu", 1)):
         pass
 
 
