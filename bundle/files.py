@@ -55,8 +55,7 @@ def replacing_folder(target: Path, marker: str, kind: str) -> Iterator[Path]:
     """
     refuse_address(target, "the output")
     _recover(target, marker)
-    if target.exists() and not (target / marker).is_file():
-        raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
+    refuse_occupied(target, marker, kind)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -76,6 +75,12 @@ def replacing_folder(target: Path, marker: str, kind: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def refuse_occupied(target: Path, marker: str, kind: str) -> None:
+    """Raise `UsageError` for a `target` that holds something else than a folder with the file `marker`."""
+    if target.exists() and not (target / marker).is_file():
+        raise UsageError(f"{target} exists and is not a {kind}; choose another output or move it away")
 
 
 def _exchange(target: Path, work: Path) -> None:

@@ -174,7 +174,7 @@ class ExportCommandOptions:
     background: Annotated[
         str | None,
         typer.Option(
-            help='With --clip: background names of the bundle, "sky|cloud,wall" or @FILE. Default: 24 classes.'
+            help='With --clip: background names of the bundle, "sky|cloud,wall", @FILE or none. Default: 24 classes.'
         ),
     ] = None
     trust_pickle: Annotated[
@@ -248,7 +248,6 @@ class ExportCommandOptions:
 
     def clip_request(self) -> ClipExportRequest:
         """The export of a plain CLIP."""
-        from ..bundle.vocabulary import parse_classes
         from ..segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
         from ..segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
         from .clip.options import ClipExportRequest
@@ -256,7 +255,7 @@ class ExportCommandOptions:
 
         background = BACKGROUND_NAMES
         if self.background is not None:
-            background = tuple(entry.names for entry in parse_classes(self.background, _MOST_BACKGROUND))
+            background = self._background()
         return ClipExportRequest(
             size=None if self.size is None else parse_size(self.size, multiple=1),
             recipe=DenseRecipe(self.dense.value),
@@ -270,3 +269,14 @@ class ExportCommandOptions:
             text_precision=self.text_precision.value,
             images=self.images,
         )
+
+    def _background(self) -> tuple[tuple[str, ...], ...]:
+        """Names of each class of --background; raises `UsageError`."""
+        from ..bundle.vocabulary import parse_classes
+
+        text = str(self.background).strip()
+        if text == "none":
+            return ()
+        if not text.strip(" ,|"):
+            raise UsageError('--background is empty, expected names such as "sky|cloud,wall", @FILE, or none')
+        return tuple(entry.names for entry in parse_classes(text, _MOST_BACKGROUND))

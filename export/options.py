@@ -101,8 +101,9 @@ def parse_size(text: str, multiple: int = STRIDE) -> tuple[int, int]:
     for side in (width, height):
         if side % multiple or not multiple <= side <= MAX_SIDE:
             near = min(max(round(side / multiple), 1) * multiple, MAX_SIDE)
+            steps = f"multiples of {multiple} " if multiple > 1 else ""
             raise UsageError(
-                f"--size is {text.strip()}, both sides must be multiples of {multiple} from {multiple} to {MAX_SIDE}; "
+                f"--size is {text.strip()}, both sides must be {steps}from {multiple} to {MAX_SIDE} pixels; "
                 f"{near} is the nearest to {side}"
             )
     return height, width

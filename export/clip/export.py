@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from ...bundle.bundle import Bundle
+from ...bundle.bundle import MANIFEST, Bundle
+from ...bundle.files import refuse_occupied
 from ...bundle.manifest import ClipDenseSpec, GraphSpec, Manifest, TensorSpec
 from ...runtime.examples.region_spec import RegionSpec
 from ...segmenter.clip_dense.model import ClipDense
@@ -43,6 +44,7 @@ def export_clip_bundle(
     `UsageError`, `ParityError`, `BundleError`.
     """
     parsed = ClipSource.parse(source)
+    refuse_occupied(Path(output), MANIFEST, "bundle")  # before a download
     tell("reading the weights")
     weights = read_clip(parsed)
     request = (request or ClipExportRequest()).decided(weights.vision.patch)

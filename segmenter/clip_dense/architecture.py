@@ -107,6 +107,11 @@ def shaped_architecture(
     """
     needed = ("visual.class_embedding", "visual.conv1.weight", "visual.positional_embedding", "visual.proj",
               "token_embedding.weight", "positional_embedding", "text_projection")  # fmt: skip
+    if any(name.startswith("vision_model.") for name in shapes):
+        raise CheckpointError(
+            f"{origin} is in the form of transformers (vision_model.…), expected open_clip's or OpenAI's names; fetch "
+            "open_clip's file of the same weights"
+        )
     if missing := [name for name in needed if name not in shapes]:
         raise CheckpointError(
             f"{origin} is no CLIP with a plain vision transformer: it lacks {', '.join(missing)}; expected the weights "

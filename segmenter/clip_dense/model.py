@@ -105,8 +105,13 @@ class ClipDense(nn.Module):
     pixel_std: Tensor
 
     def __init__(self, config: ClipDenseConfig, vision: VisionTransformer | None = None) -> None:
-        """`vision` of the config; None makes one with random weights."""
+        """`vision` of the config; None makes one with random weights. Raises `UsageError` for too few blocks."""
         super().__init__()
+        if config.recipe is DenseRecipe.sc_clip and config.vision.layers < ScClipHead.BLOCKS:
+            raise UsageError(
+                f"sc-clip needs a vision transformer of at least {ScClipHead.BLOCKS} blocks, {config.name} has "
+                f"{config.vision.layers}; choose --dense naclip"
+            )
         self.config = config
         self.vision = VisionTransformer(config.vision) if vision is None else vision
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)

@@ -54,6 +54,7 @@ class ScClipHead(nn.Module):
     LEAST = 0.4  # cosine below which two patches have nothing in common
     SHARPNESS = 3.0  # factor of the cosines as attention logits
     CLASS_TOKEN = 0.3  # its share, added to every patch
+    BLOCKS = FUSED.stop  # that a model has at least: the fused ones and the last
 
     around: Tensor  # (P, P), 1 for the patches next to each other, diagonals included
 

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
+import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +31,14 @@ from ..weights.checks import check_weights
 from ..weights.files import read_weights
 from ..weights.torchscript import is_torchscript
 from ..weights.unwrap import find_state
-from .architecture import named_architecture, shaped_architecture
+from .architecture import named_architecture, plain_models, shaped_architecture
 from .config import ClipDenseConfig, ClipVisionConfig
 from .model import ClipDense
 from .vision import VisionTransformer
 
 _FIRST = "visual.conv1.weight"  # a parameter that every CLIP with a vision transformer has
 _OPENAI_ONLY = ("input_resolution", "context_length", "vocab_size")  # numbers that only OpenAI's files hold
+_HUB_FILES = "open_clip_model.safetensors or open_clip_pytorch_model.bin"  # in a repository; others are in other forms
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
@@ -54,7 +58,7 @@ class ClipSource:
             return cls(None, None, path)
         model, colon, file = text.partition(":")
         if colon and model and file:
-            return cls(model, None, Path(file))
+            return cls(model, None, Path(file).expanduser())  # no shell does it after a colon
         model, slash, weights = text.partition("/")
         if not colon and slash and model and weights and "/" not in weights:
             return cls(model, weights, None)
@@ -112,10 +116,9 @@ def read_clip(source: ClipSource) -> ClipWeights:
     if source.model is None:
         assumed = None
         if not openai:
-            assumed = (
-                f"{origin} does not tell its activation: QuickGELU was assumed, as in OpenAI's weights; for weights "
-                f"trained with GELU say --clip {found.removesuffix('-quickgelu')}:{origin}"
-            )
+            assumed = f"{origin} does not tell its activation: QuickGELU was assumed, as in OpenAI's weights"
+            if found in plain_models():
+                assumed += f"; for weights trained with GELU say --clip {found.removesuffix('-quickgelu')}:{origin}"
         return _checked(found, vision, text, state, origin, assumed)
     named_vision, named_text = named_architecture(source.model, None)
     if openai:
@@ -131,7 +134,9 @@ def read_clip(source: ClipSource) -> ClipWeights:
 
 def clip_state(path: Path) -> tuple[dict[str, Tensor], bool]:
     """Name -> tensor of a file in any form, and whether it can only be OpenAI's; raises `CheckpointError`."""
-    raw = read_weights(path)
+    if not path.is_file():
+        raise CheckpointError(f"no CLIP weights at {path}; expected a file that open_clip or OpenAI publishes")
+    raw = read_weights(path, offer_trust=False)
     found = find_state(raw, lambda names: _FIRST in names)
     values = raw if found is None else found.values
     state = {str(name): value for name, value in values.items() if isinstance(value, Tensor)}
@@ -174,30 +179,41 @@ def _complain(
         )
 
 
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Without open_clip's log lines: what failed is said once, by our own error. The progress bar is not one of them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _downloaded(model: str, weights: str) -> dict[str, Tensor]:
     """The state of pretrained weights through open_clip, which downloads them once and shows its progress."""
     import open_clip
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _no_log():
             warnings.simplefilter("ignore")  # open_clip's, about activations: ours follow the weights' configuration
             state: dict[str, Tensor] = open_clip.create_model(model, pretrained=weights).state_dict()
         return state
     except OvsError:
         raise
     except Exception as error:  # the hub's client, the network and open_clip raise dozens of unrelated types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 160, placeholder=" …")
         known = open_clip.get_pretrained_cfg(model, weights)
         quick = "-quickgelu" if known.get("quick_gelu") and not model.endswith("-quickgelu") else ""
         places = " or ".join(
             place
             for place in (
-                known.get("hf_hub") and f"the hub's repository {known['hf_hub'].strip('/')}",
+                known.get("hf_hub") and f"the hub's repository {known['hf_hub'].strip('/')} ({_HUB_FILES})",
                 known.get("url"),
             )
             if place
         )
         raise CheckpointError(
-            f"the weights of CLIP {model}/{weights} cannot be loaded ({reason[:160]}); connect to the network once, or "
+            f"the weights of CLIP {model}/{weights} cannot be loaded ({reason}); connect to the network once, or "
             f"fetch them on another machine, from {places}, and pass the file: --clip {model}{quick}:FILE"
         ) from error

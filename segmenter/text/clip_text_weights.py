@@ -87,6 +87,6 @@ def _tower(text: TextConfig, name: str, weights: str, tag: str) -> TextConfig:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Name -> tensor, of a file by torch or safetensors, without the wrappers of training tools."""
-    found = find_state(read_weights(path), lambda names: bool(_ANY_TOWER & names))
+    found = find_state(read_weights(path, offer_trust=False), lambda names: bool(_ANY_TOWER & names))
     values = {} if found is None else found.values
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -41,12 +41,13 @@ def write_torch(path: Path, value: dict[str, Any]) -> None:
         raise CheckpointError(f"cannot write {path} ({error}); free some space or choose another folder") from error
 
 
-def read_weights(path: Path, *, trust_pickle: bool = False) -> dict[Any, Any]:
+def read_weights(path: Path, *, trust_pickle: bool = False, offer_trust: bool = True) -> dict[Any, Any]:
     """The dict in a file by torch or safetensors: tensors, numpy arrays and plain containers; raises `CheckpointError`.
 
     Of a TorchScript archive, the module's state. With `trust_pickle` a file may hold anything a pickle can,
-    and so may run code when it is loaded.
+    and so may run code when it is loaded. Without `offer_trust` the messages do not name that option: the caller has none.
     """
+    trust = f". {_TRUST}" if offer_trust else ""
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; expected a model.pt from ovs-train, or a published file")
     kind = file_kind(path)
@@ -61,11 +62,11 @@ def read_weights(path: Path, *, trust_pickle: bool = False) -> dict[Any, Any]:
     if plain and not trust_pickle:
         raise CheckpointError(
             f"{path} is a Python pickle, which can run code when it is loaded, and was not; expected tensors saved "
-            f"by torch. {_TRUST}"
+            f"by torch{trust}"
         )
-    raw = _unpickle(path) if plain else _read_torch(path, trust_pickle=trust_pickle)
+    raw = _unpickle(path) if plain else _read_torch(path, trust, trust_pickle=trust_pickle)
     if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} holds a {type(raw).__name__}, expected a dict with config and model")
+        raise CheckpointError(f"{path} holds a {type(raw).__name__}, expected a dict with the model's tensors")
     return raw
 
 
@@ -79,7 +80,8 @@ def _read_safetensors(path: Path) -> dict[Any, Any]:
         raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); copy it again") from error
 
 
-def _read_torch(path: Path, *, trust_pickle: bool) -> Any:
+def _read_torch(path: Path, trust: str, *, trust_pickle: bool) -> Any:
+    """`trust` ends the message about a file that holds more than tensors."""
     try:
         with torch.serialization.safe_globals(_NUMPY_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
@@ -91,7 +93,7 @@ def _read_torch(path: Path, *, trust_pickle: bool) -> Any:
             ) from error
         raise CheckpointError(
             f"{path} holds more than tensors and was not loaded (it holds a {foreign[1]}); save the weights alone, as "
-            f"torch.save(model.state_dict(), path) does. {_TRUST}"
+            f"torch.save(model.state_dict(), path) does{trust}"
         ) from error
     except Exception as error:  # on bytes that are no checkpoint torch's readers raise whatever they trip over
         raise CheckpointError(

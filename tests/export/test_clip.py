@@ -140,7 +140,11 @@ def test_command(
         (["model.pt", "--dense", "naclip"], "--dense belongs to --clip"),
         (["model.pt", "--clip", "ViT-B-16/openai"], "one of both"),
         ([], "one of both"),
-        (["--clip", str(weights), "--temperature", "0"], "--temperature is 0"),
+        # Before anything is read or downloaded:
+        (["--clip", "absent.pt", "--temperature", "0"], "--temperature is 0"),
+        (["--clip", "absent.pt", "--max-classes", "0"], "--max-classes is 0"),
+        (["--clip", "absent.pt", "--background", "|"], "--background is empty"),
+        (["--clip", "absent.pt", "-o", str(weights)], "exists and is not a bundle"),
     ):
         code, _, err = run(*arguments)
         assert code == 2 and err.count("\n") == 1 and says in err, err
@@ -178,6 +182,15 @@ def test_sizes_that_patches_do_not_fill() -> None:
     for request in (ClipExportRequest((350, 450), windows=False), ClipExportRequest((200, 450))):
         with pytest.raises(UsageError, match="multiples of the model's patch, 32 pixels"):
             request.decided(32)
+
+
+def test_a_single_patch_has_no_neighbours() -> None:
+    with pytest.raises(UsageError, match="from 32 to 4096; 32 is the nearest to 16"):
+        ClipExportRequest((16, 16), windows=False).decided(16)
+
+
+def test_no_background() -> None:
+    assert ExportCommandOptions(clip="ViT-B-16/openai", background="none").clip_request().background == ()
 
 
 def test_windows_of_the_small_export() -> None:

@@ -96,7 +96,7 @@ def test_by_name(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="clip-dense:SOURCE"):
         load_teacher("clip-dense:", encoder)
-    with pytest.raises(CheckpointError, match="no checkpoint at absent"):
+    with pytest.raises(CheckpointError, match="no CLIP weights at absent"):
         load_teacher("clip-dense:ViT-B-16:absent.pt", encoder)
     teacher = load_teacher(f"clip-dense:{path}", encoder)
     assert isinstance(teacher, ClipDenseTeacher) and teacher.dim == 48

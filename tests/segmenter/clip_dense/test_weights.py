@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import warnings
@@ -175,18 +176,72 @@ def test_what_is_no_source(text: str, says: str) -> None:
 
 
 def test_absent_file() -> None:
-    with pytest.raises(CheckpointError, match=r"no checkpoint at absent\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"no CLIP weights at absent\.safetensors"):
         read_clip(ClipSource.parse("ViT-B-16:absent.safetensors"))
 
 
-def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No shell expands ~ behind a colon."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ClipSource.parse("ViT-B-16:~/w.pt").file == tmp_path / "w.pt"
+
+
+def test_pickles_are_refused_without_an_option_that_there_is_not(tmp_path: Path) -> None:
+    """A plain CLIP is never loaded from a pickle that may run code, so no message may say how."""
+    harm = tmp_path / "harm"
+    for name, save in {"plain.pt": pickle.dump, "torch.pt": torch.save}.items():
+        with (tmp_path / name).open("wb") as stream:
+            save({"state_dict": _Harm(str(harm))}, stream)
+        with pytest.raises(CheckpointError, match="more than tensors|Python pickle") as caught:
+            read_clip(ClipSource.parse(str(tmp_path / name)))
+        assert "trust" not in str(caught.value)
+    assert not harm.exists()
+
+
+class _Harm:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.folder,)
+
+
+def test_the_form_of_transformers(tmp_path: Path) -> None:
+    torch.save({"vision_model.embeddings.class_embedding": torch.zeros(4)}, tmp_path / "hub.pt")
+    with pytest.raises(CheckpointError, match="in the form of transformers"):
+        read_clip(ClipSource.parse(str(tmp_path / "hub.pt")))
+
+
+def test_advice_names_models_of_open_clip_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(_state(openai=False), tmp_path / "own.pt")
+    assert "say --clip small:" in str(read_clip(ClipSource.parse(str(tmp_path / "own.pt"))).assumed)
+    monkeypatch.setattr(open_clip, "list_models", list)
+    assert "say --clip" not in str(read_clip(ClipSource.parse(str(tmp_path / "own.pt"))).assumed)
+
+
+def test_too_few_blocks() -> None:
+    """SC-CLIP adds blocks 4 to 10 and needs one more for its last."""
+    assert small_weights(layers=11).model().config.vision.layers == 11
+    with pytest.raises(UsageError, match="at least 11 blocks, small has 10; choose --dense naclip"):
+        small_weights(layers=10).model()
+
+
+def test_no_network(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("open_clip")
+
     def offline(*_: object, **__: object) -> None:
+        log.error("open_clip says so first")
         raise ConnectionError("no route to host\nsecond line")
 
     monkeypatch.setattr(open_clip, "create_model", offline)
     with pytest.raises(CheckpointError, match=r"no route to host.*--clip ViT-B-16-quickgelu:FILE") as caught:
         read_clip(ClipSource.parse("ViT-B-16/openai"))
-    assert "vit_base_patch16_clip_224.openai" in str(caught.value)
+    assert "vit_base_patch16_clip_224.openai (open_clip_model.safetensors or" in str(caught.value)
+    assert not caplog.records
+    log.error("heard again")
+    assert len(caplog.records) == 1
 
 
 def test_an_archive_runs_nothing(tmp_path: Path) -> None:
