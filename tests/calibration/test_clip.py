@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import pytest
 from support import exported
-from support.clip import small_clip
+from support.clip import reference_case, reference_clip, small_clip
+from support.reference import needs_reference
 
 from ovs_edge.calibration.graph.constant_folding import fold_constants, module_of
 from ovs_edge.calibration.graph.layers import find_layers
@@ -60,6 +62,41 @@ def test_fp16(recipe: DenseRecipe) -> None:
             assert node.name in wide, node.name
         if node.op_type == "MatMul" and "mlp" in module:
             assert node.name not in wide
+
+
+@needs_reference
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("recipe", "windows", "size", "least"),
+    [
+        (DenseRecipe.sc_clip, True, (336, 448), 0.995),
+        (DenseRecipe.sc_clip, True, (448, 336), 0.995),
+        (DenseRecipe.sc_clip, False, (336, 448), 0.995),
+        (DenseRecipe.sc_clip, False, (448, 336), 0.97),  # in one photo another patch is taken for an outlier
+        (DenseRecipe.sc_clip, False, (224, 224), 0.995),
+        (DenseRecipe.naclip, True, (336, 448), 0.995),
+    ],
+)
+def test_fp16_of_the_reference_weights(
+    recipe: DenseRecipe, windows: bool, size: tuple[int, int], least: float, tmp_path: Path
+) -> None:
+    """ViT-B/16 with the weights and the vocabulary of the reference vectors, on real photos."""
+    model = reference_clip(recipe=recipe, windows=windows)
+    save(clip_onnx(model, ClipExportRequest(size, recipe=recipe, windows=windows)), tmp_path / "full.onnx")
+    graph = fold_constants(tmp_path / "full.onnx")
+    save(emulate_fp16(convert_to_fp16(graph)), tmp_path / "half.onnx")
+    full, half = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("full", "half"))
+    text = reference_case(recipe.value)["text_embeddings"].astype(np.float32)[:, None]
+    seen, equal = set(), []
+    for photo in photo_inputs(None, size):
+        expected, found = (
+            session.run(["labels"], {"image": photo, "text_embeddings": text})[0] for session in (full, half)
+        )
+        seen.update(np.unique(expected).tolist())
+        equal.append(float((expected == found).mean()))
+    print(f"{recipe.value}, windows {windows}, {size}: mean {np.mean(equal):.4%}, worst {min(equal):.4%}")
+    assert len(seen) >= 3  # otherwise there is little that could differ
+    assert np.mean(equal) >= least
 
 
 def test_groups() -> None:

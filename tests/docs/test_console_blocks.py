@@ -6,6 +6,7 @@ list fails, so a new block has to be placed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -97,6 +98,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("console")
     for name in ("photos", "voc", "people"):
         write_index_masks(root / name, photos=4)
+    for name in ("coco_things", "coco_panoptic", "msrc", "camvid", "voc"):
+        (root / "data").mkdir(exist_ok=True)
+        write_index_masks(root / "data" / name, photos=4)
+    split = root / "benchmarks" / "examples" / "split.json"  # of the checkout, with a name of these photos
+    split.parent.mkdir(parents=True)
+    split.write_text(json.dumps({"unseen": ["brick wall"], "reserved": {}}))
     coffee, cat = _photo("coffee.png"), _photo("chelsea.png")
     for name in ("photo.jpg", "photo1.jpg", "photo2.jpg", "photo3.jpg", "shots/a.jpg", "more/b.jpg", "archive/x/c.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -181,29 +188,26 @@ def _run_server(command: str, requests: list[str], folder: Path) -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-def test_console_blocks_run(folder: Path, tmp_path: Path) -> None:
-    """In the order of the pages; what earlier commands of a page made is there for the later ones."""
-    if not shutil.which("curl"):
+@pytest.mark.parametrize("page", list(dict.fromkeys(page for page, _ in RUN)))
+def test_console_blocks_run(page: str, folder: Path, tmp_path: Path) -> None:
+    """In the order of the page; what earlier commands made is there for the later ones."""
+    commands = [command for found, command in RUN if found == page]
+    place = tmp_path / "place"
+    shutil.copytree(folder, place)
+    if page == "docs/guides/train.md":
+        _run("ovs-train --data photos --preset mini -o runs/a", place)
+    if page == "docs/guides/label.md":
+        (place / "photos").rename(place / "exported")
+    if page == "docs/guides/quantize.md":
+        _run("ovs-train --data photos --preset mini -o runs/mini", place)
+        _run("ovs-export runs/mini/model.pt -o mini.ovs", place)
+    requests = [command for command in commands if command.startswith("curl ")]
+    if requests and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    made = {"docs/guides/train.md": "runs/a", "docs/guides/label.md": "exported"}
-    pages: dict[str, list[str]] = {}
-    for page, command in RUN:
-        pages.setdefault(page, []).append(command)
-    for page, commands in pages.items():
-        place = tmp_path / Path(page).stem
-        shutil.copytree(folder, place)
-        if made.get(page) == "runs/a":
-            _run("ovs-train --data photos --preset mini -o runs/a", place)
-        if made.get(page) == "exported":
-            (place / "photos").rename(place / "exported")
-        if page == "docs/guides/quantize.md":
-            _run("ovs-train --data photos --preset mini -o runs/mini", place)
-            _run("ovs-export runs/mini/model.pt -o mini.ovs", place)
-        requests = [command for command in commands if command.startswith("curl ")]
-        for command in commands:
-            if command.startswith("curl "):
-                continue
-            if any(word in shlex.split(command) for word in SERVERS):
-                _run_server(command, requests, place)
-            else:
-                _run(command, place)
+    for command in commands:
+        if command.startswith("curl "):
+            continue
+        if any(word in shlex.split(command) for word in SERVERS):
+            _run_server(command, requests, place)
+        else:
+            _run(command, place)
