@@ -19,7 +19,7 @@ def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
     return ended.value.code
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_depth_command_compares_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "depth.json"
     assert (

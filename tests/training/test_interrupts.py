@@ -170,7 +170,8 @@ def _command(data: Path, output: Path, *more: str) -> Iterator[subprocess.Popen[
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGHUP, marks=pytest.mark.nightly), signal.SIGTERM])
 def test_a_command_told_to_stop_saves_first(shapes: Path, tmp_path: Path, number: signal.Signals) -> None:
     """The signal meets the whole group, as from a terminal or a service manager, the process that reads photos too."""
     with _command(shapes, tmp_path / "run", "--workers", "1") as process:

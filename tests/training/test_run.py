@@ -126,6 +126,7 @@ def test_a_resumed_run_ends_with_the_same_weights(shapes: Path, tmp_path: Path, 
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_model(shapes: Path, tmp_path: Path) -> None:
     """With tiny steps its weights hardly move; the new file tells where they came from, also after a resume."""
     torch.manual_seed(5)
@@ -214,6 +215,7 @@ def test_resume_refuses_other_data_and_another_split(
     resumed(split, f"{shapes}:1", f"{other}:1")  # the same shares
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_model(shapes: Path, tmp_path: Path) -> None:
     """`ovs-train`, killed without a warning after its first saved state, and continued by its folder alone."""
     arguments = [

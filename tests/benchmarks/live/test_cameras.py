@@ -21,6 +21,7 @@ def _bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     return int(exit.value.code or 0)
 
 
+@pytest.mark.slow
 def test_cameras(tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cameras, "_SETTLE", 0.5)
     output = tmp_path / "results" / "cameras.json"
