@@ -248,14 +248,11 @@ class ExportCommandOptions:
 
     def clip_request(self) -> ClipExportRequest:
         """The export of a plain CLIP."""
-        from ..segmenter.clip_dense.background import BACKGROUND_NAMES, THRESHOLD
+        from ..segmenter.clip_dense.background import THRESHOLD
         from ..segmenter.clip_dense.config import DenseRecipe, ScoreRefinement
         from .clip.options import ClipExportRequest
         from .options import parse_size
 
-        background = BACKGROUND_NAMES
-        if self.background is not None:
-            background = self._background()
         return ClipExportRequest(
             size=None if self.size is None else parse_size(self.size, multiple=1),
             recipe=DenseRecipe(self.dense.value),
@@ -263,7 +260,7 @@ class ExportCommandOptions:
             refinement=ScoreRefinement(self.refine.value),
             temperature=self.temperature,
             threshold=THRESHOLD if self.threshold is None else self.threshold,
-            background=background,
+            background=self._background(),
             max_classes=self.max_classes,
             weights=self.weights.value,
             text_precision=self.text_precision.value,
@@ -271,10 +268,13 @@ class ExportCommandOptions:
         )
 
     def _background(self) -> tuple[tuple[str, ...], ...]:
-        """Names of each class of --background; raises `UsageError`."""
+        """Names of each class of --background, or of the default; raises `UsageError`."""
         from ..bundle.vocabulary import parse_classes
+        from ..segmenter.clip_dense.background import BACKGROUND_NAMES
 
-        text = str(self.background).strip()
+        if self.background is None:
+            return BACKGROUND_NAMES
+        text = self.background.strip()
         if text == "none":
             return ()
         if not text.strip(" ,|"):

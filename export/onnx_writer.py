@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
-import logging
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ..bundle.errors import ParityError
+from ..segmenter.quiet import no_logs_or_warnings
 
 # From opset 20 on GridSample's mode has another name, which several parsers silently take for "nearest".
 OPSET = 18
@@ -95,18 +94,8 @@ def lint(model: onnx.ModelProto, layer_norms: int) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress warnings, logs and prints of the exporter; what matters raises."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
+    with no_logs_or_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _simplified(program: Any) -> onnx.ModelProto:

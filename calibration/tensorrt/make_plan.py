@@ -15,7 +15,7 @@ import onnx
 
 from ...bundle.bundle import Bundle, written_whole
 from ...bundle.errors import ParityError, PlanError, UsageError
-from ...bundle.files import cache_folder
+from ...bundle.files import cache_folder, refuse_occupied
 from ...runtime.engines.engine import EngineOptions
 from ...runtime.engines.onnx_runtime import OnnxSession
 from ...runtime.engines.plan import (
@@ -180,9 +180,8 @@ def make_plan(
     wanted = candidates(bundle, options, gpu=pictures is not None)
     for precision in dict.fromkeys(candidate.precision for candidate in wanted):
         check_graph(bundle.graph(precision), bundle.manifest)
-    if output is not None and output.exists() and not (output / SIDECAR).is_file():
-        # `written_whole` would refuse it after minutes of building.
-        raise UsageError(f"{output} exists and is not a plan; choose another output or move it away")
+    if output is not None:
+        refuse_occupied(output, SIDECAR, "plan")  # now, not after minutes of building
     if pictures is not None and pictures.source == GENERATED:
         tell(
             "comparing on generated images, since no --images were given and the demo's photos are not installed; give "

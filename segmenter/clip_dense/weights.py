@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import textwrap
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from torch import Tensor
 
 from ...bundle.errors import CheckpointError, OvsError, UsageError
 from ..config import TextConfig
+from ..quiet import no_logs_or_warnings
 from ..text.clip_text import ClipText, text_state
 from ..weights.checks import check_weights
 from ..weights.files import read_weights
@@ -179,24 +177,13 @@ def _complain(
         )
 
 
-@contextmanager
-def _no_log() -> Iterator[None]:
-    """Without open_clip's log lines: what failed is said once, by our own error. The progress bar is not one of them."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def _downloaded(model: str, weights: str) -> dict[str, Tensor]:
     """The state of pretrained weights through open_clip, which downloads them once and shows its progress."""
     import open_clip
 
     try:
-        with warnings.catch_warnings(), _no_log():
-            warnings.simplefilter("ignore")  # open_clip's, about activations: ours follow the weights' configuration
+        # What failed is said once, below; warnings are about activations, and ours follow the weights' configuration.
+        with no_logs_or_warnings():
             state: dict[str, Tensor] = open_clip.create_model(model, pretrained=weights).state_dict()
         return state
     except OvsError:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from support import exported
 from support.clip import reference_case, reference_clip, small_clip
@@ -84,8 +83,7 @@ def test_fp16_of_the_reference_weights(
     model = reference_clip(recipe=recipe, windows=windows)
     save(clip_onnx(model, ClipExportRequest(size, recipe=recipe, windows=windows)), tmp_path / "full.onnx")
     graph = fold_constants(tmp_path / "full.onnx")
-    save(emulate_fp16(convert_to_fp16(graph)), tmp_path / "half.onnx")
-    full, half = (onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx")) for name in ("full", "half"))
+    full, half = exported.session(graph), exported.session(emulate_fp16(convert_to_fp16(graph)))
     text = reference_case(recipe.value)["text_embeddings"].astype(np.float32)[:, None]
     seen, equal = set(), []
     for photo in photo_inputs(None, size):

@@ -99,7 +99,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("photos", "voc", "people"):
         write_index_masks(root / name, photos=4)
     for name in ("coco_things", "coco_panoptic", "msrc", "camvid", "voc"):
-        (root / "data").mkdir(exist_ok=True)
         write_index_masks(root / "data" / name, photos=4)
     split = root / "benchmarks" / "examples" / "split.json"  # of the checkout, with a name of these photos
     split.parent.mkdir(parents=True)
