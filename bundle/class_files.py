@@ -1,10 +1,11 @@
 """Files with class names: `--classes @FILE`. Each form gives entries as `parse_class_entries` takes them.
 
     text    classes separated by lines or commas, `|` between synonyms, `#` starts a comment line; lines may be numbered
-            one after the other ("0: cat", "1 dog", "2. bird"); a name that holds a comma stands in double quotes
-    JSON    ["cat", "bike|bicycle"], [["bike", "bicycle"]], {"0": "cat"}, or either under "names" or "classes", or a list
-            of objects with a "name", as COCO's "categories"
-    YAML    a `names:` list or mapping, as in YOLO's data.yaml
+            one after the other ("0: cat", "1 dog", "2. bird", "3,fish"); a name that holds a comma stands in double quotes
+    JSON    ["cat", "bike|bicycle"], [["bike", "bicycle"]], {"0": "cat"}, or either under "names", "classes" or
+            "categories", or a list of objects with a "name", as COCO's "categories"
+    YAML    the same, as in YOLO's data.yaml; also `- cat` line by line, without a key
+    table   comma- or tab-separated, with a column called name, names, class, label or category
 
 UTF-8, with or without a byte order mark, and UTF-16 or UTF-32 with one.
 """
@@ -12,13 +13,16 @@ UTF-8, with or without a byte order mark, and UTF-16 or UTF-32 with one.
 from __future__ import annotations
 
 import codecs
+import csv
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .errors import UsageError
-from .image_files import file_kind
+from .image_files import HEAD, file_kind
 
 _LIMIT = 4 * 2**20  # bytes; ten thousand names have some hundred thousand
 _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
@@ -28,10 +32,13 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_NUMBERED = re.compile(r"\s*([0-9]{1,5})\s*(?:[:.)\t]\s*|\s)\s*(\S.*)")
+_NUMBERED = re.compile(r"\s*([0-9]{1,5})\s*(?:[:.),\t]\s*|\s)\s*(\S.*)")
 _ENTRY = re.compile(r'\s*"([^"]*)"\s*(?:,|$)|([^,]+)')
-_YAML_NAMES = re.compile(r"^names[ \t]*:[ \t]*(.*)$", re.MULTILINE)
-_EXPECTED = "expected one class per line, a JSON list, or YAML with names:"
+_KEYS = ("names", "classes", "categories")  # under which a document lists its classes
+_YAML = re.compile(rf"^(?:{'|'.join(_KEYS)})[ \t]*:(?:[ \t]|$)", re.MULTILINE)
+_YAML_LIST = re.compile(r"-[ \t]+\S.*")
+_NAME_COLUMNS = frozenset({"name", "names", "class", "classes", "label", "labels", "category", "class_name"})
+_EXPECTED = "expected one class per line, a JSON or YAML list, or a table with a column called name"
 
 
 def read_text(path: Path) -> str:
@@ -60,13 +67,19 @@ def read_text(path: Path) -> str:
 def read_class_entries(path: Path) -> list[str]:
     """Entries of a class file, `"bike|bicycle"` each; raises `UsageError` that says what was found."""
     text = read_text(path)
+    if (kind := file_kind(text[:HEAD].encode())) is not None:
+        raise UsageError(f"{path} is {kind}, not a list of classes; {_EXPECTED}")
     if text.lstrip()[:1] in ("[", "{"):
         return _from_json(text, path)
-    names = _YAML_NAMES.search(text)
-    if names is not None:
-        return _from_yaml(text, names, path)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return [entry for line in _without_numbers(lines) for entry in _split(line)]
+    entries = [line for line in lines if line.strip() != "---"]
+    if _YAML.search(text) is not None or (entries and all(_YAML_LIST.fullmatch(line) for line in entries)):
+        return _from_yaml(text, path)
+    if lines and (column := _name_column(lines)) is not None:
+        return column
+    names = _without_numbers(lines)
+    _refuse_tables(names, path)
+    return [entry for line in names for entry in _split(line)]
 
 
 def _split(line: str) -> list[str]:
@@ -86,13 +99,56 @@ def _without_numbers(lines: list[str]) -> list[str]:
     return [match[2] for match in parts]
 
 
+def _name_column(lines: list[str]) -> list[str] | None:
+    """The names in a table whose first line says which column they are in; None for what is no such table."""
+    for separator in (",", "\t", ";"):
+        head = [field.strip().strip('"').lower() for field in lines[0].split(separator)]
+        named = [place for place, field in enumerate(head) if field in _NAME_COLUMNS]
+        if len(head) < 2 or len(named) != 1:
+            continue
+        rows = list(csv.reader(lines[1:], delimiter=separator, skipinitialspace=True))
+        if rows and all(len(row) == len(head) for row in rows):
+            return [row[named[0]].strip() for row in rows]
+    return None
+
+
+def _refuse_tables(lines: list[str], path: Path) -> None:
+    """Raise `UsageError` for lines of several fields, one of which is a number in each."""
+    rows = [_split(line) for line in lines]
+    width = len(rows[0]) if rows else 0
+    if len(rows) < 2 or width < 2 or any(len(row) != width for row in rows):
+        return
+    if any(all(row[place].strip().isdigit() for row in rows[1:]) for place in range(width)):  # the first may be a head
+        raise UsageError(
+            f"{path} looks like a table of {width} columns, one of them numbers ({lines[0][:40]!r}); {_EXPECTED}"
+        )
+
+
 def _from_json(text: str, path: Path) -> list[str]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} begins like JSON and is none ({error}); {_EXPECTED}") from error
+    return _from_document(value, path)
+
+
+def _from_yaml(text: str, path: Path) -> list[str]:
+    try:
+        # Every scalar is text, so that "no" and "8" stay names; a tag makes no object.
+        value = yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UsageError(f"{path} is written like YAML and does not parse ({reason}); {_EXPECTED}") from error
+    return _from_document(value, path)
+
+
+def _from_document(value: Any, path: Path) -> list[str]:
+    """The classes of a JSON or YAML document: its list, or the values of its mapping, or those under a known key."""
     if isinstance(value, dict):
-        value = next((value[key] for key in ("names", "classes", "categories") if key in value), value)
+        key = next((key for key in _KEYS if key in value), None)
+        value = value if key is None else value[key]
+        if key is not None and not isinstance(value, (dict, list)):
+            raise UsageError(f"{path} has {key}: that are no list ({_shown(value)}); {_EXPECTED}")
     if isinstance(value, dict):
         value = list(value.values())
     return [_entry(item, path) for item in value] if isinstance(value, list) else [_entry(value, path)]
@@ -100,34 +156,20 @@ def _from_json(text: str, path: Path) -> list[str]:
 
 def _entry(item: Any, path: Path) -> str:
     """One class: a name, a list of synonyms, or an object with a name."""
+    named = item.get("names", item.get("name")) if isinstance(item, dict) else item
+    if isinstance(named, str):
+        return named
+    if isinstance(named, list) and named and all(isinstance(name, str) for name in named):
+        return "|".join(named)
+    raise UsageError(f"{path} holds {_shown(item)} as a class, expected a name or a list of synonyms; {_EXPECTED}")
+
+
+def _shown(item: Any) -> str:
+    """The beginning of a value; what is nested stays short, since aliases may stand for gigabytes."""
     if isinstance(item, dict):
-        item = item.get("names", item.get("name"))
-    if isinstance(item, str):
-        return item
-    if isinstance(item, list) and item and all(isinstance(name, str) for name in item):
-        return "|".join(item)
-    raise UsageError(f"{path} holds {json.dumps(item)[:60]} as a class, expected a name or a list of synonyms")
-
-
-def _from_yaml(text: str, names: re.Match[str], path: Path) -> list[str]:
-    """The names of YOLO's data.yaml, without a YAML package: a list in brackets, or indented lines."""
-    inline = names[1].split(" #")[0].strip()
-    if inline.startswith("[") and inline.endswith("]"):
-        return [_scalar(part) for part in inline[1:-1].split(",") if part.strip()]
-    entries = []
-    for line in text[names.end() :].splitlines():
-        body = line.split(" #")[0].rstrip()
-        if not body.strip() or body.lstrip().startswith("#"):
-            continue
-        found = re.fullmatch(r"\s*-\s+(\S.*)|\s+[\"']?\w+[\"']?\s*:\s*(\S.*)", body)
-        if found is None:
-            break  # the next key
-        entries.append(_scalar(found[1] or found[2]))
-    if inline or not entries:
-        raise UsageError(f"{path} has names: that are no list ({inline[:40]!r}); {_EXPECTED}")
-    return entries
-
-
-def _scalar(text: str) -> str:
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
+        item = {
+            str(key)[:20]: "…" if isinstance(value, (dict, list)) else value for key, value in list(item.items())[:3]
+        }
+    elif isinstance(item, list):
+        item = ["…" if isinstance(value, (dict, list)) else value for value in item[:3]]
+    return json.dumps(item, ensure_ascii=False)[:60]

@@ -94,6 +94,8 @@ def is_image_file(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     try:
+        if not path.is_file():  # opening a pipe would wait for a writer
+            return False
         with path.open("rb") as stream:
             return image_kind(stream.read(HEAD)) is not None
     except OSError:

@@ -19,9 +19,10 @@ cityscapes        leftImg8bit/val, gtFine/val (labelIds or labelTrainIds)       
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from ..bundle.errors import DatasetError, UsageError
+from ..bundle.errors import DatasetError, UsageError, note
 from .labelled import PhotoSet
 from .readers.ade20k import ADE20K_150, ADE20K_847
 from .readers.cityscapes import CITYSCAPES
@@ -94,8 +95,14 @@ def read_with(reader: PhotoReader, folder: Path, split: Split) -> PhotoSet:
             f"{folder} holds no photo with a mask in its {split} split, read as {reader.name} ({len(photos.skipped)} "
             f"skipped{why}); expected the layout in which it is published"
         )
-    require_labels(photos)
+    if (doubt := require_labels(photos)) is not None:
+        _note_once(doubt)
     return photos
+
+
+@cache
+def _note_once(text: str) -> None:
+    note(text)  # the splits of a set say the same
 
 
 def _names() -> str:

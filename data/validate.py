@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.errors import DatasetError
+from ..bundle.metrics import IGNORE
 from .labelled import VOID, LabelledFile, MaskReader, PhotoSet, load
+from .masks import IndexMask
 
 _UNREADABLE = 20  # masks, with none that can be read, that end a check
 _FEW = 4  # masks below which a set may well show one class alone
@@ -51,16 +53,17 @@ def inspect(
     return SetReport(readable, pixels, unlabelled, background, tuple(problems))
 
 
-def require_labels(photos: PhotoSet) -> None:
-    """Raise `DatasetError` for masks that say nothing: unreadable, without a label, or 0 and 255 for several classes.
+def require_labels(photos: PhotoSet) -> str | None:
+    """Raise `DatasetError` for masks that say nothing: unusable, without a label, or 0 and 255 for several classes.
 
-    Reads masks until one shows that the set is sound, usually the first one.
+    Reads photos with their masks until one shows that the set is sound, usually the first one. Returns what a user
+    should know of a set of one class whose masks hold 0 and 255, which may mean two things.
     """
-    seen = labelled = failed = 0
+    seen = labelled = failed = partly = 0
     first = ""
     for file in _spread(photos.files):
         try:
-            labels = photos.read(file).labels
+            labels = load(file, photos.read).truth.labels
         except DatasetError as error:
             first, failed = first or str(error), failed + 1
             if failed == _UNREADABLE and not seen:
@@ -69,21 +72,38 @@ def require_labels(photos: PhotoSet) -> None:
         seen += 1
         found = labels[labels != VOID]
         labelled += found.size > 0
-        if found.any() or (found.size and len(photos.classes) == 1):
-            return
+        partly += _object_may_be_void(photos.read) and 0 < found.size < labels.size
+        if found.any():
+            return None
+        if found.size and len(photos.classes) == 1:
+            return _either(photos.name, photos.classes[0].names[0]) if partly and file.background is None else None
     if not seen:
-        raise DatasetError(f"{photos.name}: no mask can be read; the first: {first}")
+        raise DatasetError(f"{photos.name}: no photo and mask can be used; the first: {first}")
     if not labelled:
         raise DatasetError(
             f"{photos.name}: no pixel of any mask is labelled ({seen} masks read); expected class indices from 0 to "
             f"{len(photos.classes) - 1}"
         )
-    if seen >= _FEW:
+    if seen >= _FEW or partly:
         raise DatasetError(
             f"{photos.name}: of its {len(photos.classes)} classes only the first, {photos.classes[0].names[0]!r}, has "
             f"pixels in {seen} masks. If the masks are binary, 255 for the object, convert them: ovs-data convert "
-            "FOLDER --from binary-masks -o NEW; 255 means not labelled here"
+            "FOLDER --from binary-masks -o NEW; 255 means not labelled here. Otherwise take the other classes out of the "
+            "list"
         )
+    return None
+
+
+def _object_may_be_void(read: MaskReader) -> bool:
+    """Whether 0 is the first class and 255 not labelled, so that the object of a binary mask is taken for the latter."""
+    return isinstance(read, IndexMask) and {0: 0, IGNORE: VOID}.items() <= dict(read.table).items()
+
+
+def _either(name: str, label: str) -> str:
+    return (
+        f"{name}: 0 in its masks is read as {label!r}, 255 as not labelled. If 255 is the object, convert the masks: "
+        "ovs-data convert FOLDER --from binary-masks -o NEW"
+    )
 
 
 def _spread(files: tuple[LabelledFile, ...]) -> Iterator[LabelledFile]:

@@ -56,8 +56,8 @@ class RunOptions:
         str | None,
         Option(
             help='Classes to look for: "person,bike|bicycle,cup:0.2" (| separates synonyms; :0.2 is a class\'s own '
-            "confidence threshold), or @FILE: classes separated by lines or commas, a JSON list, "
-            "YAML with names:, or saved classes (@mugs.npz, also in a list)."
+            "confidence threshold), or @FILE: classes separated by lines or commas, a JSON or YAML list, "
+            "a table with a column called name, or saved classes (@mugs.npz, also in a list)."
         ),
     ] = None
     example: Annotated[

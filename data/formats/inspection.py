@@ -77,6 +77,11 @@ def inspect_photos(
         same.setdefault(hashlib.sha256(photo.image.read_bytes()).digest(), []).append(
             f"{photo.split}/{photo.name}" if photo.split else photo.name
         )
+    if len(pixels) > 1 and pixels[0] and not pixels[1:].any() and unlabelled and not background:
+        problems.append(
+            f"only {photos.classes[0]!r}, the first class, has pixels, and the rest is not labelled; if these are binary "
+            "masks, 255 for the object, read them with --from binary-masks"
+        )
     return Inspection(
         tuple(map(ClassShare, photos.classes, shown.tolist(), pixels.tolist())),
         dict(counts),

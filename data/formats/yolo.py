@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...bundle.errors import DatasetError, require
+import yaml
+
+from ...bundle.errors import DatasetError
 from ...bundle.image_files import is_image_name
 from ..readers.reader import Split
 from ..text_files import is_regular, read_text
@@ -79,7 +81,6 @@ def _list(folder: Path) -> Path | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    yaml = require("yaml", "data")
     try:
         document = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, note
-from ...bundle.image_files import IMAGE_SUFFIXES, is_image_file
+from ...bundle.image_files import IMAGE_SUFFIXES, is_image_file, is_image_name
 from ..frame import Frame
 from ..status import PLAYING
 from .names import unique_names
@@ -82,7 +82,7 @@ def open_source(request: SourceRequest) -> PhotoSource:
     """The photo at a path, or all photos of a folder or a glob ("shots/*.jpg") in the order of their names."""
     options = request.options
     refuse_live_options(options)
-    paths = find_photos(request.address, recursive=options.recursive)
+    paths = find_photos(request.address, request.warn, recursive=options.recursive)
     return PhotoSource(paths, request.address, options.fps or 1.0, request.warn)
 
 
@@ -98,20 +98,25 @@ def open_photos(addresses: Sequence[str], options: CaptureOptions, warn: Callabl
             )
         if not os.path.lexists(address) and not any(sign in address for sign in "*?["):
             raise SourceError(f"no such file or folder: {redact_address(address)[:200]!r}; expected photos and folders")
-        paths += find_photos(address, recursive=options.recursive)
+        paths += find_photos(address, warn, recursive=options.recursive)
     unique = list(dict.fromkeys(paths))
     return PhotoSource(unique, f"{len(unique)} photos", options.fps or 1.0, warn)
 
 
-def find_photos(address: str, *, recursive: bool = False) -> list[Path]:
+def find_photos(address: str, warn: Callable[[str], None] = note, *, recursive: bool = False) -> list[Path]:
     """The photos that `address` (a file, a folder or a glob) names, sorted. Raises `SourceError` if there are none.
 
-    In a folder, a file is a photo by its suffix or by how it begins; hidden files never are. `recursive` looks into
-    sub-folders too.
+    In a folder, a file is a photo by its suffix or by how it begins; so are links to nothing and pipes with such a
+    suffix, which the reader then refuses. Hidden files never are; `warn` gets a line about those with a photo's suffix.
+    `recursive` looks into sub-folders too.
     """
     path = Path(address)
     if path.is_dir():
-        found = sorted(file for file in _files(path, recursive=recursive) if is_image_file(file))
+        files = sorted(_files(path, recursive=recursive))
+        found = [file for file in files if is_image_file(file)]
+        hidden = [file for file in files if file.name.startswith(".") and is_image_name(file.name.lstrip("._"))]
+        if hidden:
+            warn(f"hidden files in {path} are left out: {_listed(hidden)}")
         if not found:
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
             hint = "" if recursive or not _has_folders(path) else "; --recursive looks into its sub-folders"
@@ -120,7 +125,7 @@ def find_photos(address: str, *, recursive: bool = False) -> list[Path]:
     if path.exists():
         return [path]
     named = [Path(name) for name in sorted(glob.glob(address, recursive=True))]
-    found = [file for file in named if file.is_file() and is_image_file(file)]
+    found = [file for file in named if not file.is_dir() and is_image_file(file)]
     if not found and named:
         raise SourceError(
             f"{address} names {len(named)} files, no photo among them ({_listed(named)}); expected "
@@ -137,7 +142,7 @@ def _files(folder: Path, *, recursive: bool) -> Iterator[Path]:
 
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        yield from (file for file in (Path(place, name) for name in names) if file.is_file())
+        yield from (Path(place, name) for name in names)
 
 
 def _has_folders(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,11 +32,22 @@ def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
     Raises `SourceError` for what is no picture, or is cut short: decoders fill the missing part with grey.
     """
     try:
+        if not path.is_file():
+            raise SourceError(f"{path} is {_no_file(path)}; expected a photo")
         data = read_bounded(path, MOST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"cannot read {path} ({reason}); check the file and its permissions") from error
     return decode_photo(data, str(path), warn)
+
+
+def _no_file(path: Path) -> str:
+    """What stands at `path` in place of a file."""
+    if path.is_symlink() and not path.exists():
+        return f"a link to nothing ({os.readlink(path)})"
+    if path.is_dir():
+        return "a folder"
+    return "a pipe, a device or a socket" if path.exists() else "not there"
 
 
 def decode_photo(data: bytes, name: str, warn: Callable[[str], None] | None = None) -> Image:

@@ -1,8 +1,8 @@
 """Text vectors kept between runs, so that a known name needs no encoding.
 
 There is one `.npz` per bundle in the user's cache folder; a bundle itself brings the vectors of the names it was trained
-with. Whatever is wrong with a file (unwritable folder, truncated, foreign contents), the vectors can be computed again,
-so nothing in `VectorCache` raises.
+with. Whatever is wrong with the user's file (unwritable folder, truncated, foreign contents), the vectors can be computed
+again, so only a damaged bundle raises.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.errors import BundleError
 from ...bundle.files import cache_folder
 
 _MOST_NAMES = 2048  # kept on disk, the latest; with 384 floats each, 3 MiB and some 20 ms to write
@@ -34,9 +35,9 @@ class VectorCache:
     def __init__(
         self, key: str, dim: int, folder: Path | None = None, bundled: Path | None = None, *, keep: bool = True
     ) -> None:
-        """`keep` False neither reads nor writes the file."""
+        """`keep` False neither reads nor writes the file. Raises `BundleError` for a `bundled` file that is damaged."""
         self._file = (folder or cache_folder("vectors")) / f"{key}.npz" if keep else None
-        self._bundled = _read(bundled, dim) if bundled is not None else {}
+        self._bundled = _read_bundled(bundled, dim) if bundled is not None else {}
         self._vectors = {**({} if self._file is None else _read(self._file, dim)), **self._bundled}
 
     def __contains__(self, name: str) -> bool:
@@ -92,18 +93,37 @@ def read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
 
 
 def _read(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
-    """What the file holds; nothing if it is not one of ours."""
+    """What the file of an earlier run holds; nothing if it is not one of ours."""
     with suppress(Exception):
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            return {}
-        with zipfile.ZipFile(path) as archive:
-            # Compressed, a small file may hold any amount; and an array's header may state any size.
-            if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
-                return {}
-            names = json.loads(read_array(archive, "names").tobytes())
-            vectors = read_array(archive, "vectors")
-        unique = len(set(names)) == len(names) == len(vectors)
-        sound = vectors.dtype == np.float32 and vectors.shape[1:] == (dim,) and np.isfinite(vectors).all()
-        if unique and sound and all(isinstance(name, str) for name in names):
-            return dict(zip(names, vectors, strict=True))
+        return _unpacked(path, dim) if path.is_file() else {}
     return {}
+
+
+def _read_bundled(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
+    """What a bundle's file holds; raises `BundleError`."""
+    try:
+        return _unpacked(path, dim)
+    except Exception as error:  # on bytes that are no archive, readers raise whatever they trip over
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BundleError(f"{path} does not hold vectors of names ({reason}); export the bundle again") from error
+
+
+def _unpacked(path: Path, dim: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Names and vectors of a file that `packed` wrote; raises whatever is wrong with another."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
+    with zipfile.ZipFile(path) as archive:
+        # Compressed, a small file may hold any amount; and an array's header may state any size.
+        if (size := sum(entry.file_size for entry in archive.infolist())) > _MOST_BYTES:
+            raise ValueError(f"{size >> 20} MiB unpacked, at most {_MOST_BYTES >> 20} are read")
+        names = json.loads(read_array(archive, "names").tobytes())
+        vectors = read_array(archive, "vectors")
+    if vectors.dtype != np.float32 or vectors.shape[1:] != (dim,):
+        raise ValueError(f"vectors are {vectors.dtype} {list(vectors.shape)}, expected float32 (N, {dim})")
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors that are not finite")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names are no list of text")
+    if not len(set(names)) == len(names) == len(vectors):
+        raise ValueError(f"{len(set(names))} different names for {len(vectors)} vectors")
+    return dict(zip(names, vectors, strict=True))

@@ -43,6 +43,11 @@ def file_kind(path: Path) -> str | None:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file it stands for; run: git lfs pull"
+    if text.startswith(b"<?xml") and b"<html" not in text.lower():
+        return (
+            "an XML document, not a checkpoint: the download failed, and the server's error was saved instead; read it, "
+            "and fetch the checkpoint again"
+        )
     if text[:15].lower().startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
         return (
             "a web page, not a checkpoint: the download failed, and a page for a browser was saved instead; open the "
@@ -58,7 +63,8 @@ def file_kind(path: Path) -> str | None:
             return f"{name}; expected a model.pt from ovs-train, or a published file"
     if start.startswith(b"PK"):
         return _zip_kind(path)
-    if text.startswith((b"{", b"[")) and path.suffix != ".safetensors":
+    # The first eight bytes of safetensors are the length of its header, which may begin like a bracket.
+    if text.startswith((b"{", b"[")) and not (path.suffix == ".safetensors" and start[5:8] == bytes(3)):
         return "JSON text, not a checkpoint; the weights are in another file"
     return None
 

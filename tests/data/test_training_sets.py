@@ -192,10 +192,13 @@ def test_unreadable_files_are_skipped_and_counted(tmp_path: Path, caplog: pytest
 
 def test_data_without_a_readable_file_is_given_up(tmp_path: Path) -> None:
     folder = write_index_masks(tmp_path / "shapes")
+    opened = open_dataset(folder, "train")
     for path in (folder / "images/train").iterdir():
         path.write_bytes(b"broken")
+    with pytest.raises(DatasetError, match="no photo and mask can be used"):
+        open_dataset(folder, "train")
     with pytest.raises(DatasetError, match="20 files in a row"):
-        CropDataset([open_dataset(folder, "train")], [1.0], AugmentOptions(64, 96), seed=0)[0]
+        CropDataset([opened], [1.0], AugmentOptions(64, 96), seed=0)[0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,14 +66,39 @@ def test_binary_masks_of_several_classes_are_refused(tmp_path: Path) -> None:
     _refused(folder, r"of its 2 classes only the first, 'class 0', has pixels in 5 masks.*--from binary-masks")
 
 
-def test_one_class_and_few_photos_may_look_so(tmp_path: Path) -> None:
-    assert len(open_photos(str(_own(tmp_path / "one", _binary, classes=1)))) == 5
-    assert len(open_photos(str(_own(tmp_path / "few", _binary, photos=3)))) == 3
+def test_binary_masks_of_few_photos_are_refused(tmp_path: Path) -> None:
+    _refused(_own(tmp_path / "own", _binary, photos=3), r"only the first, 'class 0', has pixels in 3 masks")
+
+
+def test_a_class_alone_in_few_photos_is_no_fault(tmp_path: Path) -> None:
+    folder = _own(tmp_path / "own", lambda index: np.zeros(SIZE, np.uint8), photos=3)
+    assert len(open_photos(str(folder))) == 3
+
+
+def test_0_and_255_of_one_class_may_mean_two_things(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _own(tmp_path / "own", lambda index: _binary(index + 1), classes=1)
+    assert len(open_dataset(folder, "train")) == len(open_photos(str(folder))) == 5
+    told = capsys.readouterr().err
+    assert told.count("note: own: 0 in its masks is read as 'class 0', 255 as not labelled") == 1
+    for split in ("train", "val"):
+        (folder / "background" / split).mkdir(parents=True)
+        for mask in (folder / "masks" / split).iterdir():
+            Image.fromarray((np.asarray(Image.open(mask)) == 255).astype(np.uint8)).save(
+                folder / "background" / split / mask.name
+            )
+    os.rename(folder, tmp_path / "known")
+    open_photos(str(tmp_path / "known"))
+    assert capsys.readouterr().err == ""
+
+
+def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
+    folder = _own(tmp_path / "own", lambda index: np.ones((SIZE[0] - 1, SIZE[1]), np.uint8))
+    _refused(folder, r"own: no photo and mask can be used; the first: .*p0\.png is 12x7, its photo 12x8; expected the")
 
 
 def test_masks_in_colours_are_refused(tmp_path: Path) -> None:
     folder = _own(tmp_path / "own", lambda index: np.full((*SIZE, 3), (128, 64, 0), np.uint8))
-    _refused(folder, r"no mask can be read; the first: .*p0\.png is an RGB picture \(colours \(128, 64, 0\)")
+    _refused(folder, r"no photo and mask can be used; the first: .*p0\.png is an RGB picture \(colours \(128, 64, 0\)")
 
 
 def test_what_a_set_holds_is_counted(tmp_path: Path) -> None:

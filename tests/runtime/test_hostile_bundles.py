@@ -10,6 +10,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,30 @@ def test_a_zip_bomb_is_no_cache(tmp_path: Path, header_only: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cache = VectorCache("key", 3, tmp_path)
     assert "cat" not in cache
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
+
+
+def _vectors(path: Path, names: Any, vectors: Any) -> None:
+    np.savez(path, names=np.frombuffer(json.dumps(names).encode(), np.uint8), vectors=np.asarray(vectors))
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (partial(_bomb, header_only=True), "larger than what is stored"),
+        (partial(_bomb, header_only=False), "MiB unpacked, at most 64"),
+        (lambda path: path.write_bytes(b"no archive"), "not a zip file"),
+        (lambda path: _vectors(path, ["cat"], np.zeros((1, 4), np.float32)), "float32"),
+        (lambda path: _vectors(path, ["cat"], np.full((1, 3), np.nan, np.float32)), "not finite"),
+        (lambda path: _vectors(path, ["cat", "cat"], np.zeros((2, 3), np.float32)), "1 different names for 2 vectors"),
+        (lambda path: _vectors(path, [7], np.zeros((1, 3), np.float32)), "no list of text"),
+    ],
+)
+def test_a_bundle_s_vectors_that_are_none(tmp_path: Path, write: Callable[[Path], object], says: str) -> None:
+    write(path := tmp_path / "names.npz")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BundleError, match=f"names.npz does not hold vectors of names .*{says}"):
+        VectorCache("key", 3, tmp_path, path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
 
 

@@ -67,3 +67,15 @@ def test_a_lookup_would_be_noticed(home: Path) -> None:
 def test_a_user_s_own_setting_stays(home: Path) -> None:
     code = "import os, ovs_edge; assert os.environ['ORT_DISABLE_TELEMETRY'] == '0'"
     assert _run(home, code, ORT_DISABLE_TELEMETRY="0")["code"] == 0
+
+
+def test_a_program_that_a_benchmark_starts_has_the_setting_too(home: Path) -> None:
+    child = (
+        "import json, os; input(); print(json.dumps({'total': 0, 'infer': float(os.environ['ORT_DISABLE_TELEMETRY'])}))"
+    )
+    code = (
+        "import shlex, sys; from types import SimpleNamespace; from ovs_edge.benchmarks.speed.peer import CommandPeer\n"
+        f"peer = CommandPeer(shlex.join([sys.executable, '-u', '-c', {child!r}]))\n"
+        "assert peer.frame(SimpleNamespace(path='a.jpg'))['infer'] == 1, 'not set'; peer.close()"
+    )
+    assert _run(home, code)["code"] == 0

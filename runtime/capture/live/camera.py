@@ -71,7 +71,8 @@ def _csi_ways(device: str, options: CaptureOptions) -> list[Way]:
 def _device_ways(device: int | str, options: CaptureOptions) -> list[Way]:
     """V4L2 itself comes first: it needs no more copies than GStreamer. A Jetson decodes MJPG in hardware."""
     path = f"/dev/video{device}" if isinstance(device, int) else device
-    ways = [Way(device, _backend(path), _ffmpeg_command(path, options), settings=_settings(options))]
+    command, settings = _ffmpeg_command(path, options), _settings(options)
+    ways = [Way(device, _backend(path), command, settings=settings, path=isinstance(device, str))]
     if gstreamer.available() and path.startswith("/dev/"):
         jetson = gstreamer.on_jetson()
         pipeline = gstreamer.v4l2(path, options, jetson=jetson)

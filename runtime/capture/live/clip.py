@@ -9,6 +9,7 @@ from typing import Any
 from ....bundle.errors import SourceError
 from ...opencv import cv2
 from ..options import CaptureOptions
+from ..video_files.opencv_path import opencv_path
 from .live_source import LiveSource
 
 
@@ -18,7 +19,7 @@ class LoopedClip:
     def __init__(self, path: Path, *, unpaced: bool = False) -> None:
         """`unpaced` gives frames as fast as they decode. Raises `SourceError` for what is no video."""
         self._path = path
-        self._capture: Any = cv2.VideoCapture(str(path))
+        self._capture = _opened(path)
         self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)
         self._due = time.monotonic()
         if not self._capture.isOpened():
@@ -31,7 +32,7 @@ class LoopedClip:
         read, image = self._capture.read()
         if not read:
             self._capture.release()
-            self._capture = cv2.VideoCapture(str(self._path))
+            self._capture = _opened(self._path)
             read, image = self._capture.read()
         return bool(read), image
 
@@ -42,6 +43,11 @@ class LoopedClip:
     def release(self) -> None:
         """Free the decoder."""
         self._capture.release()
+
+
+def _opened(path: Path) -> Any:
+    with opencv_path(path) as name:
+        return cv2.VideoCapture(name)
 
 
 def open_clip(path: Path, options: CaptureOptions) -> LiveSource:

@@ -9,6 +9,7 @@ from typing import Any
 from ....bundle.errors import SourceError
 from ...opencv import cv2
 from ..options import CaptureOptions
+from ..video_files.opencv_path import opencv_address, opencv_path
 
 Settings = tuple[tuple[int, float], ...]  # OpenCV's properties and their values
 
@@ -22,13 +23,14 @@ class Way:
     command: str  # a shell command that meets the same failure without this program, and says more
     parameters: Settings = ()  # given when opening
     settings: Settings = ()  # set afterwards; a driver may ignore them
+    path: bool = False  # whether the target is a path
 
 
 def open_capture(name: str, ways: Sequence[Way], advice: Callable[[], str]) -> Any:
     """The `cv2.VideoCapture` of the first way that works; raises `SourceError` with every way's command."""
     for way in ways:
         try:
-            capture = cv2.VideoCapture(way.target, way.backend, [int(word) for pair in way.parameters for word in pair])
+            capture = _capture(way)
         except cv2.error:  # a backend that is not there
             continue
         if capture.isOpened():
@@ -38,6 +40,14 @@ def open_capture(name: str, ways: Sequence[Way], advice: Callable[[], str]) -> A
         capture.release()
     commands = "; or ".join(way.command for way in ways)
     raise SourceError(f"{name} does not open. {advice()}. To see why, run: {commands}")
+
+
+def _capture(way: Way) -> Any:
+    words = [int(word) for pair in way.parameters for word in pair]
+    if isinstance(way.target, int):
+        return cv2.VideoCapture(way.target, way.backend, words)
+    with opencv_path(way.target) if way.path else opencv_address(way.target) as target:
+        return cv2.VideoCapture(target, way.backend, words)
 
 
 def check_granted(name: str, capture: Any, options: CaptureOptions, advice: Callable[[], str]) -> None:

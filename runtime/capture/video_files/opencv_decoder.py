@@ -12,7 +12,7 @@ from ...opencv import cv2
 from ..source import Sound
 from .decoder import STDIN, Image
 from .failures import CONVERT, why_unreadable
-from .opencv_path import opencv_path
+from .opencv_path import opencv_address, opencv_path
 
 _LIKELY_FPS = (0.01, 1000.0)  # what lies outside is a container without a rate
 _USUAL_FPS = 25.0
@@ -35,7 +35,8 @@ class OpencvDecoder:
         try:
             if file is not None and os.path.isfile(file) and not os.path.getsize(file):
                 raise SourceError(why_unreadable(shown, file, place))
-            name = "pipe:0" if place == STDIN else place if web else self._closing.enter_context(opencv_path(place))
+            found = opencv_address(place if web else "pipe:0") if file is None else opencv_path(file)
+            name = self._closing.enter_context(found)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE]
             self._capture = (
                 cv2.VideoCapture(name, cv2.CAP_FFMPEG, limits) if web else cv2.VideoCapture(name, cv2.CAP_ANY)

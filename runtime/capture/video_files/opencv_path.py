@@ -8,6 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ....bundle.addresses import redact_address
+from ....bundle.errors import SourceError
+
+
+@contextmanager
+def opencv_address(address: str) -> Iterator[str]:
+    """The address as it is. Raises `SourceError` for bytes that are not UTF-8, on which OpenCV crashes."""
+    try:
+        address.encode()
+    except UnicodeEncodeError as error:
+        shown = redact_address(address)[:200]
+        raise SourceError(f"{shown!r} has bytes that are not UTF-8; write them as %XX") from error
+    yield address
+
 
 @contextmanager
 def opencv_path(path: Path | str) -> Iterator[str]:

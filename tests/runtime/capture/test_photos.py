@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -70,20 +71,30 @@ def test_damaged_unreadable_and_hidden_photos_do_not_end_a_folder(tmp_path: Path
     (tmp_path / "._a.jpg").write_bytes(b"\0\x05\x16\x07" + bytes(100))
     (tmp_path / ".hidden.jpg").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("BM and II are no pictures")
+    os.mkfifo(tmp_path / "f.jpg")
+    os.mkfifo(tmp_path / "other pipe")
+    (tmp_path / "g.jpg").symlink_to("gone.jpg")
     told: list[str] = []
     source = open_source(str(tmp_path), warn=told.append)
     frames = list(source)
     assert [frame.name for frame in frames] == ["a", "d", "e"]
-    assert source.total == 5
+    assert source.total == 7
     assert [frame.index for frame in frames] == [0, 3, 4]
-    assert source.skipped == 2
-    assert len(told) == 2
-    assert "b.jpg is cut short" in told[0]
-    assert "c.png" in told[1]
-    assert "a web page" in told[1]
+    assert source.skipped == 4
+    assert len(told) == 5
+    assert f"hidden files in {tmp_path} are left out: ._a.jpg, .hidden.jpg" in told[0]
+    assert "b.jpg is cut short" in told[1]
+    assert "c.png" in told[2]
+    assert "a web page" in told[2]
+    assert "f.jpg is a pipe" in told[3]
+    assert "g.jpg is a link to nothing (gone.jpg)" in told[4]
+    named = open_source(str(tmp_path / "*.jpg"), warn=told.append)
+    assert ([frame.name for frame in named], named.skipped) == (["a"], 3)
+    with pytest.raises(SourceError, match=r"f\.jpg is a pipe, a device or a socket; expected a photo"):
+        open_source(str(tmp_path / "f.jpg"))
     for name in ("a.jpg", "d.jfif", "e.bin"):
         (tmp_path / name).unlink()
-    with pytest.raises(SourceError, match="none of the 2 photos"):
+    with pytest.raises(SourceError, match="none of the 4 photos"):
         open_source(str(tmp_path), warn=told.append)
 
 

@@ -124,6 +124,16 @@ def test_names_that_libraries_misread(
     source.close()
     assert len(frames) == 3
     assert all(frame.name.encode() for frame in frames)  # any file system and JSON can hold it
+    camera = open_source(camera=text if os.path.isabs(text) else os.path.join(".", text))
+    assert next(iter(camera)).image.shape == frames[0].image.shape
+    camera.close()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/caf\udce9.mp4", "rtsp://127.0.0.1:9/caf\udce9"])
+def test_an_address_that_is_not_utf_8(address: str, library: str) -> None:
+    with pytest.raises(SourceError) as raised:
+        next(iter(open_source(address)))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
