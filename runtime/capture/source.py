@@ -57,6 +57,7 @@ class Sound:
     codec: str  # its FFmpeg name, such as "aac"
     file: Path | None  # where it can be read; None where a source can only be read once
     start: float  # seconds on the file's clock at which the first picture is shown
+    framed: bool = False  # AAC as MPEG-TS holds it, each packet behind a header of its own (ADTS)
 
 
 @dataclass(frozen=True)

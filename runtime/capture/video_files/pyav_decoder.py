@@ -101,7 +101,10 @@ class PyavDecoder:
 
     def _find_sound(self, start: float) -> Sound | None:
         tracks = self._container.streams.audio
-        return Sound(_codec_name(tracks[0]), self._file, start) if tracks else None
+        if not tracks:
+            return None
+        codec = _codec_name(tracks[0])
+        return Sound(codec, self._file, start, codec == "aac" and not tracks[0].codec_context.extradata)
 
     def _decoded(self) -> Iterator[tuple[Image, float]]:
         last = -1 / self.fps
@@ -146,4 +149,5 @@ def _is_cover(av: Any, track: Any) -> bool:
 
 
 def _codec_name(track: Any) -> str:
-    return str(track.codec_context.name) if track.codec_context is not None else "of an unknown codec"
+    """Of the format, such as "mp3", not of the decoder, such as "mp3float"."""
+    return str(track.codec_context.codec.canonical_name) if track.codec_context is not None else "of an unknown codec"

@@ -51,6 +51,8 @@ class PyavEncoder:
         kind = _CONTAINERS.get(video.suffix, "mp4")
         hybrid = self._av.library_versions["libavformat"] >= (61, 5)
         options = _CLUSTERS if kind == "matroska" else _MOVFLAGS if hybrid else _OLD_MOVFLAGS
+        if SoundCopy.needs_late_index(video):
+            options = {"movflags": options["movflags"] + "+delay_moov"}
         self._container = self._av.open(self._file, "w", format=kind, options=options)
         self._container.metadata["comment"] = MARK
         try:

@@ -15,16 +15,27 @@ _FITS = {  # container -> codecs that players expect in it; Matroska takes any
 }
 
 
+_IN_PACKETS = {"ac3", "eac3"}  # the index of an MP4 holds what their first packet tells
+
+
 class SoundCopy:
     """Reads the packets of the source's sound track and writes those that are due."""
 
-    def __init__(self, source: Any, track: Any, container: Any, stream: Any, start: float) -> None:
+    def __init__(self, source: Any, track: Any, container: Any, stream: Any, start: float, rewritten: Any) -> None:
+        """`rewritten` is a bit stream filter that packets go through, or None."""
         self._source = source
         self._packets = source.demux(track)
         self._container = container
         self._stream = stream
         self._start = start
+        self._rewritten = rewritten
         self._next: Any = None  # read, and not yet due
+
+    @staticmethod
+    def needs_late_index(video: VideoFormat) -> bool:
+        """Whether the index of an MP4 or MOV can only be written once the first packet of the sound is there."""
+        sound = video.sound
+        return sound is not None and video.suffix in _FITS and (sound.codec in _IN_PACKETS or sound.framed)
 
     @classmethod
     def of(cls, av: Any, container: Any, video: VideoFormat) -> SoundCopy | None:
@@ -42,10 +53,13 @@ class SoundCopy:
             source = av.open(os.fspath(sound.file), metadata_errors="replace")
             track = source.streams.audio[0]
             stream = container.add_stream_from_template(track)
+            rewritten = None
+            if sound.framed and video.suffix in _FITS:
+                rewritten = av.bitstream.BitStreamFilterContext("aac_adtstoasc", track)
         except (av.error.FFmpegError, ValueError, IndexError) as error:
             video.warn(f"the sound is not copied ({error})")
             return None
-        return cls(source, track, container, stream, sound.start)
+        return cls(source, track, container, stream, sound.start, rewritten)
 
     def copy_until(self, time: float) -> None:
         """Write the sound up to `time`, in seconds from the first picture."""
@@ -60,7 +74,8 @@ class SoundCopy:
                 self._next = packet
                 return
             if at >= 0:
-                self._write(packet)
+                for one in [packet] if self._rewritten is None else self._rewritten.filter(packet):
+                    self._write(one)
 
     def close(self) -> None:
         """Close the source."""

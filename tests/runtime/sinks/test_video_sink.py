@@ -16,6 +16,7 @@ from support.sink_parts import duration, feed, played
 
 from ovs_edge.bundle.errors import SinkError
 from ovs_edge.runtime.capture.source import Sound
+from ovs_edge.runtime.capture.video_files.video_source import VideoSource
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.sinks.video_files.opencv_encoder import writable_rate
 from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
@@ -174,7 +175,7 @@ def test_without_pyav_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: py
 
 def _with_sound(path: Path, codec: str, seconds: float = 2.0) -> Path:
     """A clip of 10 frames a second, with a tone."""
-    rate = 8000
+    rate = 8000 if codec in ("aac", "pcm_s16le") else 44100
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=10)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
@@ -205,6 +206,31 @@ def test_sound_is_copied(tmp_path: Path) -> None:
         assert track.codec_context.name == "aac"
         assert samples / 8000 == pytest.approx(frames / 10, abs=0.3)
         assert len(played(tmp_path / name)) == frames
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("source", "encoder", "codec"),
+    [("in.ts", "aac", "aac"), ("in.mkv", "ac3", "ac3"), ("in.ts", "eac3", "eac3"), ("in.mp4", "libmp3lame", "mp3")],
+)
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_sound_whose_packets_an_index_needs(tmp_path: Path, source: str, encoder: str, codec: str, name: str) -> None:
+    video = VideoSource(_with_sound(tmp_path / source, encoder))
+    video.close()
+    assert video.sound is not None
+    assert video.sound.codec == codec
+    assert video.sound.framed == (source.endswith(".ts") and codec == "aac")
+    told: list[str] = []
+    sink = VideoSink(tmp_path / name, 10, sound=video.sound, warn=told.append)
+    for index in range(20):
+        feed(sink, index)
+    sink.finish()
+    with av.open(str(tmp_path / name)) as container:
+        track = container.streams.audio[0]
+        samples = sum(frame.samples for frame in container.decode(track))
+    assert track.codec_context.codec.canonical_name == codec
+    assert samples / track.rate == pytest.approx(2, abs=0.3)
+    assert len(played(tmp_path / name)) == 20
     assert told == []
 
 
