@@ -18,6 +18,7 @@ TOKENIZER = "tokenizer.json"
 VECTORS = "names.npz"
 
 # More than any real bundle has, and no more than a device can bear.
+MOST_BATCH = 32  # images that a graph takes at once
 _MOST_SIDE = 16384  # pixels
 _MOST_PIXELS = 64 * 2**20
 _MOST_DIM = 16384
@@ -137,6 +138,11 @@ class Manifest:
         return self.background or self.training_vocabulary
 
     @property
+    def batch(self) -> int:
+        """Images that the graph takes at once, each with its own text vectors: (batch, K, S, D) where it is not 1."""
+        return int(next(spec.shape for spec in self.graph.inputs if spec.name == "image")[0])
+
+    @property
     def input_size(self) -> tuple[int, int]:
         """Height, width of the network's input in pixels."""
         shape = next(spec.shape for spec in self.graph.inputs if spec.name == "image")
@@ -187,8 +193,16 @@ class Manifest:
         image = next(spec for spec in self.graph.inputs if spec.name == "image")
         if image.dtype != "uint8" or len(image.shape) != 4 or not all(isinstance(n, int) for n in image.shape):
             raise BundleError(f"{origin}: image is {image.dtype} {list(image.shape)}, expected uint8 [1, H, W, 3]")
-        if image.shape[0] != 1 or image.shape[3] != 3:
-            raise BundleError(f"{origin}: image has shape {list(image.shape)}, expected [1, H, W, 3]")
+        if not 1 <= self.batch <= MOST_BATCH or image.shape[3] != 3:
+            raise BundleError(
+                f"{origin}: image has shape {list(image.shape)}, expected [N, H, W, 3] with N from 1 to {MOST_BATCH}"
+            )
+        text = next(spec for spec in self.graph.inputs if spec.name == "text_embeddings")
+        if self.batch > 1 and (len(text.shape) != 4 or text.shape[0] != self.batch or self.graph.task != "semantic"):
+            raise BundleError(
+                f"{origin}: text_embeddings of a graph that takes {self.batch} images has shape {list(text.shape)}, "
+                f"expected [{self.batch}, K, S, D] and the task semantic; export the bundle again"
+            )
         if min(self.input_size) < 1 or self.text.dim < 1 or self.graph.max_classes < 1 or self.graph.stride < 1:
             raise BundleError(f"{origin}: sizes must be positive; export the bundle again")
         if self.threshold is not None and not 0 <= self.threshold <= 1:

@@ -104,9 +104,12 @@ def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelPro
         model, options.masks, options.decoder_layers, dtype, raw=raw, regions=regions is not None
     ).eval()
     # Sizes that differ from each other and from 1, so that the exporter cannot mix up two axes.
-    example = (torch.zeros((1, *options.size, 3), dtype=torch.uint8), torch.ones(6, 4, model.config.text.dim))
+    words, axis = torch.ones(6, 4, model.config.text.dim), 0
+    if options.batch > 1:
+        words, axis = words.expand(options.batch, -1, -1, -1).contiguous(), 1
+    example = (torch.zeros((options.batch, *options.size, 3), dtype=torch.uint8), words)
     outputs = [spec.name for spec in _outputs(model, options)]
-    ports = (Port("image"), Port("text_embeddings", ((0, "K"), (1, "S"))))
+    ports = (Port("image"), Port("text_embeddings", ((axis, "K"), (axis + 1, "S"))))
     if isinstance(model, MaskModel):
         model.query_decoder.resize_features = True
     try:
@@ -123,10 +126,11 @@ def export_segmenter(model: ImageModel, options: ExportOptions) -> onnx.ModelPro
 
 def _graph_spec(model: ImageModel, options: ExportOptions) -> GraphSpec:
     height, width = options.size
+    several = () if options.batch == 1 else (options.batch,)
     return GraphSpec(
         inputs=(
-            TensorSpec("image", "uint8", (1, height, width, 3)),
-            TensorSpec("text_embeddings", "float32", ("K", "S", model.config.text.dim)),
+            TensorSpec("image", "uint8", (options.batch, height, width, 3)),
+            TensorSpec("text_embeddings", "float32", (*several, "K", "S", model.config.text.dim)),
         ),
         outputs=_outputs(model, options),
         max_classes=options.max_classes,
@@ -141,8 +145,8 @@ def _graph_spec(model: ImageModel, options: ExportOptions) -> GraphSpec:
 def _outputs(model: ImageModel, options: ExportOptions) -> tuple[TensorSpec, ...]:
     height, width = options.size
     result = (
-        TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (1, height, width)),
-        TensorSpec("confidence", "float32", (1, height, width)),
+        TensorSpec("labels", "uint8" if options.max_classes <= 256 else "int32", (options.batch, height, width)),
+        TensorSpec("confidence", "float32", (options.batch, height, width)),
     )
     if options.task == "semantic":
         return result

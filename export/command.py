@@ -146,6 +146,13 @@ class ExportCommandOptions:
         ExportTask,
         typer.Option(help="semantic: a class for every pixel; panoptic: also masks and classes of single objects."),
     ] = ExportTask.semantic
+    batch: Annotated[
+        int,
+        typer.Option(
+            help="Images that the graph takes at once, each with its own classes: for several cameras on one GPU. Models "
+            "without queries only."
+        ),
+    ] = 1
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of photos for the parity check. Default: photos that come with scikit-image."),
@@ -210,6 +217,7 @@ class ExportCommandOptions:
                 "--clip-text": self.clip_text is not None,
                 "--text-vocabulary": self.text_vocabulary is not TokenSet.full,
                 "--task panoptic": self.task is ExportTask.panoptic,
+                "--batch": self.batch != 1,
                 "--trust-pickle": self.trust_pickle,
             }
             reason = "has no meaning with --clip: a plain CLIP has no masks and brings its text encoder"
@@ -244,6 +252,7 @@ class ExportCommandOptions:
             threshold=self.threshold,
             images=self.images,
             task=self.task.value,
+            batch=self.batch,
         )
 
     def clip_request(self) -> ClipExportRequest:

@@ -22,6 +22,9 @@ class SegmenterGraph(nn.Module):
     image uint8 (1, H, W, 3) BGR and text_embeddings float32 (K, S, D) become labels (1, H, W), int32 or uint8, and
     confidence float32 (1, H, W) in 0..1: the winner's score over the sum of all scores, or over 1 if the sum is less.
 
+    A model without queries may take several images at once, each with its own text vectors: image (N, H, W, 3) and
+    text_embeddings (N, K, S, D) become labels and confidence (N, H, W).
+
     `exact` upsamples every query's mask, then sums over queries and takes the argmax, as the published inference does.
     `fast` sums at stride 4 and upsamples the class scores: far less work with more queries than classes.
     """
@@ -52,7 +55,15 @@ class SegmenterGraph(nn.Module):
         pixels = pixels if self.reads_bgr else pixels.flip(1)
         if isinstance(self.model, DenseSegmenter):
             features = self.model.features(pixels)
-            labels, confidence = self.model.label(features, text_embeddings, size, exact=self.masks == "exact")
+            exact = self.masks == "exact"
+            if text_embeddings.ndim == 4:
+                each = [
+                    self.model.label((coarse[None], fine[None]), vectors, size, exact=exact)
+                    for coarse, fine, vectors in zip(*features, text_embeddings, strict=True)
+                ]
+                labels, confidence = (torch.cat(maps) for maps in zip(*each, strict=True))
+                return labels.to(self.label_dtype), confidence
+            labels, confidence = self.model.label(features, text_embeddings, size, exact=exact)
             labels = labels.to(self.label_dtype)
             return (labels, confidence, features[0]) if self.regions else (labels, confidence)
         output = self.model(pixels, text_embeddings, self.depth)

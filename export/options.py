@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..bundle.errors import UsageError
-from ..bundle.manifest import Task
+from ..bundle.manifest import MOST_BATCH, Task
 from ..segmenter.config import SegmenterConfig
 
 STRIDE = 32  # the input's sides are multiples of this
@@ -37,6 +37,7 @@ class ExportRequest:
     threshold: float | None = None  # the bundle's default confidence threshold, 0..1; None: the runtime's
     images: Path | None = None  # folder of photos for the parity check; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
+    batch: int = 1  # images that the graph takes at once, each with its own classes
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class ExportOptions:
     threshold: float | None = None  # the bundle's default confidence threshold, 0..1; None: the runtime's
     images: Path | None = None  # folder of photos for parity; None: those of scikit-image
     task: Task = "semantic"  # panoptic: the graph also gives every query's mask and class logits
+    batch: int = 1  # images that the graph takes at once, each with its own classes
 
 
 def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> ExportOptions:
@@ -72,6 +74,12 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
         raise UsageError(f"--decoder-layers is {depth}, {config.name} has no query decoder; leave it out")
     if layers and depth is not None and not 1 <= depth <= layers:
         raise UsageError(f"--decoder-layers is {depth}, this model has 1 to {layers}")
+    if not 1 <= request.batch <= MOST_BATCH:
+        raise UsageError(f"--batch is {request.batch}, expected 1 to {MOST_BATCH} images")
+    if request.batch > 1 and config.query_decoder.queries:
+        raise UsageError(
+            f"--batch is {request.batch}, {config.name} has queries and takes one image at a time; leave it out"
+        )
     if not 1 <= request.max_classes <= MAX_CLASSES:
         raise UsageError(f"--max-classes is {request.max_classes}, expected 1 to {MAX_CLASSES}")
     return ExportOptions(
@@ -86,6 +94,7 @@ def resolve(config: SegmenterConfig, request: ExportRequest | None = None) -> Ex
         threshold=request.threshold,
         images=request.images,
         task=request.task,
+        batch=request.batch,
     )
 
 

@@ -9,6 +9,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count as counter
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -141,7 +142,8 @@ def measure(
         vocabularies.append((TRAINING, trained))
     reference = Reference(model, options, photos)
     with OnnxSession(bundle, EngineOptions(provider="cpu")) as session:
-        rows = compare_segmenter(reference, session.run, vocabularies, tell)
+        run = session.run if options.batch == 1 else _places_in_turn(session.run, options.batch, photos)
+        rows = compare_segmenter(reference, run, vocabularies, tell)
         raw = None
         if options.task == "panoptic":
             tell("mask and class logits")
@@ -160,6 +162,21 @@ def measure(
         raw=raw,
         scores_bar=model.score_tolerance,
     )
+
+
+def _places_in_turn(run: Run, batch: int, photos: Sequence[npt.NDArray[np.uint8]]) -> Run:
+    """`run` of a batch as one of single images, each in the next place, beside other photos with their own classes."""
+    turns = counter()
+
+    def single(image: npt.NDArray[np.uint8], vectors: Floats) -> tuple[npt.NDArray[np.integer], Floats]:
+        place = next(turns) % batch
+        images = np.concatenate([photos[(place + other) % len(photos)] for other in range(batch)])
+        words = np.stack([np.roll(vectors, other + 1, 0) for other in range(batch)])
+        images[place], words[place] = image[0], vectors
+        labels, confidence = run(images, words)
+        return labels[place : place + 1], confidence[place : place + 1]
+
+    return single
 
 
 class LabelReference(Protocol):

@@ -22,8 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from .command_line import run_command
-from .engines.child_import import PATIENCE, import_in_child
-from .engines.engine import Finding
+from .engines.engine import PATIENCE, Finding, import_in_child
 from .engines.registry import engines
 
 _EXTRAS = {  # of the device, and what each is for

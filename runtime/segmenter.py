@@ -18,7 +18,7 @@ from ..bundle.errors import BundleError, UsageError
 from ..bundle.manifest import Manifest, Task
 from ..bundle.vocabulary import ClassNames
 from .engines.engine import EngineOptions
-from .engines.registry import resolve
+from .engines.registry import open_resolved, resolve
 from .engines.session import Session
 from .examples.class_archive import expanded
 from .examples.reader import RegionReader
@@ -139,7 +139,7 @@ class Segmenter(TakesExamples):
         chosen = SegmenterOptions(**rest)
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         found, resolved = resolve(opened, engine)
-        session, encoder = found.open(opened, resolved), TextEncoder(opened, threads)
+        session, encoder = open_resolved(opened, found, resolved), TextEncoder(opened, threads)
         segmenter = cls(opened.manifest, session, encoder, chosen, RegionReader(opened, threads))
         segmenter.precision = resolved.precision
         return segmenter

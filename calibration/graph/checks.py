@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, ValueInfoProto, numpy_helper
 
-from ...bundle.errors import BundleError
+from ...bundle.errors import BundleError, UsageError
 from ...bundle.manifest import Manifest, TensorSpec
 
 MAX_SIDE = 8192  # pixels of an input's side
@@ -23,15 +23,20 @@ _TYPES = {
 
 
 def check_graph(path: Path, manifest: Manifest) -> None:
-    """Raise `BundleError` unless the graph at `path` is valid ONNX with the manifest's inputs and outputs and finite
-    weights: known operators, each after what it reads.
+    """Raise unless the graph at `path` is valid ONNX with the manifest's inputs and outputs and finite weights.
 
-    A fixed size in the graph must be the manifest's. Weights outside the file are refused: they could be any file.
+    `UsageError` for a graph of several images; `BundleError` for anything else. Operators must be known, each after what
+    it reads. A fixed size in the graph must be the manifest's. Weights outside the file are refused: they could be any file.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises types of its own
         raise BundleError(f"{path} is no ONNX file ({_first_line(error)}); {_ADVICE}") from error
+    if manifest.batch > 1:
+        raise UsageError(
+            f"{path.parent} takes {manifest.batch} images at once and runs in ONNX Runtime in FP32 only; export it without "
+            "--batch to calibrate it or to build a plan"
+        )
     height, width = manifest.input_size
     if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         raise BundleError(

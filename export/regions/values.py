@@ -32,6 +32,8 @@ _STRIDE = 8  # of the places of a model without queries
 def region_spec(model: ImageModel, options: ExportOptions) -> RegionSpec | None:
     """Which values of the exported graph tell the vector of a region; None for a family that has none."""
     height, width = options.size
+    if options.batch > 1:  # they are read from graphs of one image
+        return None
     if isinstance(model, DenseSegmenter):
         config = model.config.dense
         assert config is not None

@@ -14,7 +14,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import UsageError
 from ...models import default_bundle
 from ..engines.engine import EngineOptions
-from ..engines.registry import resolve
+from ..engines.registry import open_resolved, resolve
 from ..engines.session import RawOutputs, Session
 from ..examples.reader import RegionReader
 from ..inference.refinement import Refinement
@@ -89,7 +89,7 @@ class SharedModel:
         side_by_side = config.sharing is not Sharing.ONE_AT_A_TIME
         options = EngineOptions(config.precision, config.threads, config.provider, config.plan, side_by_side)
         engine, resolved = resolve(bundle, options)
-        self._engine = engine.open(bundle, resolved)
+        self._engine = open_resolved(bundle, engine, resolved)
         self._session = _SharedSession(self._engine)
         self._encoder = _SharedEncoder(TextEncoder(bundle, config.threads))
         self._reader = RegionReader(bundle, config.threads)

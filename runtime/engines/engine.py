@@ -7,6 +7,8 @@ and one line in registry.py name it. See docs/extending.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...bundle.bundle import Bundle
     from .session import Session
+
+PATIENCE = 20.0  # seconds for a child process; the first import after an installation is slow
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,25 @@ class Engine:
     obstacle: Callable[[EngineOptions], Obstacle | None] = lambda options: Obstacle("only used when it is named")
     examine: Callable[[], Iterator[Finding]] = _nothing  # for ovs-doctor
     fastest: Callable[[Bundle, EngineOptions], str] = lambda bundle, options: "fp32"  # --precision auto
+
+
+def import_in_child(module: str, code: str = "") -> tuple[bool, str]:
+    """For `Engine.examine`: import `module`, which may crash or hang, in a child process and run `code`.
+
+    Returns whether that worked, and its output or the reason.
+    """
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import {module}\n{code}"],
+            capture_output=True, text=True, timeout=PATIENCE, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False, f"importing {module} takes longer than {PATIENCE:g} s"
+    except OSError as error:
+        return False, str(error)
+    if ran.returncode == 0:
+        return True, ran.stdout.strip()
+    if ran.returncode < 0:
+        return False, f"importing {module} crashes (signal {-ran.returncode})"
+    last = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.returncode}"]
+    return False, last[0][:300]

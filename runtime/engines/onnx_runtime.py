@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,8 +18,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, note, require
 from ...bundle.processor import usable_cores, usable_processors
 from .bound_session import BoundOnnxSession
-from .child_import import import_in_child
-from .engine import Engine, EngineOptions, Finding, Obstacle, fastest_of
+from .engine import Engine, EngineOptions, Finding, Obstacle, fastest_of, import_in_child
 from .session import RawOutputs, Session
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class OnnxSession:
     """A bundle's segmenter in ONNX Runtime."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        """`options.provider` is "cpu"; on a GPU, `BoundOnnxSession` runs the graph."""
+        """`options.provider` is "cpu"; on a GPU, `BoundOnnxSession` runs graphs of one image."""
         precision, threads, provider = options.precision, capped(options.threads), options.provider
         self._path = bundle.graph(precision)
         if not (bundle.fits_processor(precision) or bundle.force):
@@ -132,7 +132,7 @@ class OnnxSession:
                 "run over. Calibrate here or with --cpu x86, use fp32, or insist with --force"
             )
         self.at_once = 1
-        if options.side_by_side and provider == "cpu":
+        if options.side_by_side and provider == "cpu" and bundle.manifest.batch == 1:
             # Every caller's thread works on its own frame, and the engine's are shared by all of them.
             cores = threads or usable_cores()
             self.at_once = max(1, min(cores, _MOST_AT_ONCE))
@@ -175,6 +175,8 @@ class OnnxSession:
 
 
 def _open_cuda(bundle: Bundle, options: EngineOptions) -> Session:
+    if bundle.manifest.batch > 1:  # its images are gathered on the CPU
+        return OnnxSession(bundle, replace(options, provider="cuda", side_by_side=False))
     path = bundle.graph(options.precision)
     graphs = options.provider == _GRAPHS
     session = open_graph(path, options.threads, "cuda", exact=options.precision == "int8", graphs=graphs)

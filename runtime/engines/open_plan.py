@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ...bundle.bundle import Bundle
 from ...bundle.errors import PlanError, note
-from .child_import import import_in_child
 from .cuda import find_gpu
-from .engine import Engine, EngineOptions, Finding, fastest_of
+from .engine import Engine, EngineOptions, Finding, fastest_of, import_in_child
 from .onnx_runtime import cuda_frames, cuda_obstacle
 from .plan import Plan, Target, fitting
 from .tensorrt import TensorRTSession

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import UsageError, note
+from .batched_session import BatchedSession
 from .engine import Engine, EngineOptions
 
 if TYPE_CHECKING:
@@ -50,8 +51,13 @@ def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Sessio
     Raises `UsageError` for a precision or provider that is not there, `BundleError` for a graph that does not load,
     `PlanError` for a plan, `MissingExtraError` where the engine is not installed.
     """
-    engine, resolved = resolve(bundle, EngineOptions() if options is None else options)
-    return engine.open(bundle, resolved)
+    return open_resolved(bundle, *resolve(bundle, EngineOptions() if options is None else options))
+
+
+def open_resolved(bundle: Bundle, engine: Engine, options: EngineOptions) -> Session:
+    """Load the bundle's segmenter with what `resolve` found; callers give single images, whatever the graph takes."""
+    session = engine.open(bundle, options)
+    return session if bundle.manifest.batch == 1 else BatchedSession(session, bundle.manifest.batch)
 
 
 def resolve(bundle: Bundle, options: EngineOptions) -> tuple[Engine, EngineOptions]:

@@ -40,7 +40,7 @@ def test_modules_that_crash_fail_or_hang_are_told_not_suffered(tmp_path: Path) -
     (tmp_path / "cv2.py").write_text("import os; os.abort()")
     (tmp_path / "onnxruntime.py").write_text("raise OSError('libcudart.so.12: cannot open shared object file')")
     (tmp_path / "tensorrt.py").write_text("import time; time.sleep(60)")
-    code = "from ovs_edge.runtime import doctor; from ovs_edge.runtime.engines import child_import; doctor.PATIENCE = 1.0; child_import.PATIENCE = 1.0; doctor.main()"
+    code = "from ovs_edge.runtime import doctor; from ovs_edge.runtime.engines import engine; doctor.PATIENCE = 1.0; engine.PATIENCE = 1.0; doctor.main()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "DISPLAY": ":77", "PATH": str(tmp_path)}
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, env=environment
