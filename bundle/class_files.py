@@ -34,9 +34,16 @@ _MARKS = (  # the longer ones first: UTF-32's begins with UTF-16's
 )
 _NUMBERED = re.compile(r"\s*([0-9]{1,5})\s*(?:[:.),\t]\s*|\s)\s*(\S.*)")
 _ENTRY = re.compile(r'\s*"([^"]*)"\s*(?:,|$)|([^,]+)')
-_KEYS = ("names", "classes", "categories")  # under which a document lists its classes
+_KEYS = ("names", "classes", "categories", "id2label")  # under which a document lists its classes
 _YAML = re.compile(rf"^(?:{'|'.join(_KEYS)})[ \t]*:(?:[ \t]|$)", re.MULTILINE)
 _YAML_LIST = re.compile(r"-[ \t]+\S.*")
+_BULLET = re.compile(r"[*+•][ \t]+(\S.*)")
+_LAST_NUMBER = re.compile(r"(.*\S)[ \t]+([0-9]{1,5})")
+_SYNSET = re.compile(r"n[0-9]{8}")  # WordNet's number of a meaning, as lists of ImageNet have it before the names
+_COMMENT = re.compile(r"\s#(\s.*)?$")
+_NO_NAME = re.compile(r"[{}\[\]<>=;]|^//|^\||^[^\w\s]+$")  # what names do not hold: code, markup, rows of a table
+_SECTION = re.compile(r"\[{1,2}[\w.-]+\]{1,2}[ \t]*$", re.MULTILINE)
+_NOT_SHOWN = frozenset({"__ignore__", "_background_"})  # LabelMe's entries for what is no class
 _NAME_COLUMNS = frozenset({"name", "names", "class", "classes", "label", "labels", "category", "class_name"})
 _EXPECTED = "expected one class per line, a JSON or YAML list, or a table with a column called name"
 
@@ -66,20 +73,25 @@ def read_text(path: Path) -> str:
 
 def read_class_entries(path: Path) -> list[str]:
     """Entries of a class file, `"bike|bicycle"` each; raises `UsageError` that says what was found."""
-    text = read_text(path)
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
     if (kind := file_kind(text[:HEAD].encode())) is not None:
         raise UsageError(f"{path} is {kind}, not a list of classes; {_EXPECTED}")
     if text.lstrip()[:1] in ("[", "{"):
-        return _from_json(text, path)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        return _from_json(text.lstrip(), path)
+    lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     entries = [line for line in lines if line.strip() != "---"]
     if _YAML.search(text) is not None or (entries and all(_YAML_LIST.fullmatch(line) for line in entries)):
         return _from_yaml(text, path)
     if lines and (column := _name_column(lines)) is not None:
         return column
-    names = _without_numbers(lines)
-    _refuse_tables(names, path)
-    return [entry for line in names for entry in _split(line)]
+    lines = _without_numbers([_COMMENT.sub("", line) for line in lines])
+    for line in lines:
+        if (sign := _NO_NAME.search(line.strip())) is not None:
+            raise UsageError(
+                f"{path} holds the line {line.strip()[:40]!r}, where {sign[0][:9]!r} is no part of a name; {_EXPECTED}"
+            )
+    _refuse_tables(lines, path)
+    return [entry for line in lines for entry in _split(line) if entry.strip() not in _NOT_SHOWN]
 
 
 def _split(line: str) -> list[str]:
@@ -88,15 +100,23 @@ def _split(line: str) -> list[str]:
 
 
 def _without_numbers(lines: list[str]) -> list[str]:
-    """Lines that are numbered one after the other, from 0 or 1 on, lose their numbers."""
-    found = [_NUMBERED.fullmatch(line) for line in lines]
-    parts = [match for match in found if match is not None]
-    first = int(parts[0][1]) if parts else 0
-    if len(parts) < max(2, len(lines)) or first > 1:
+    """Lines that are numbered one after the other, from 0 or 1 on, lose their numbers; so do bullets and synsets."""
+    if len(lines) < 2:
         return lines
-    if [int(match[1]) for match in parts] != list(range(first, first + len(parts))):
-        return lines
-    return [match[2] for match in parts]
+    for pattern in (_BULLET, re.compile(_SYNSET.pattern + r"[\s,:]+(\S.*)")):
+        found = [pattern.fullmatch(line.strip()) for line in lines]
+        if all(found):
+            lines = [match[1] for match in found if match is not None]
+    for pattern, number, name in ((_NUMBERED, 1, 2), (_LAST_NUMBER, 2, 1)):
+        found = [pattern.fullmatch(line) for line in lines]
+        numbers = [int(match[number]) for match in found if match is not None]
+        if (
+            len(numbers) == len(lines)
+            and numbers[0] <= 1
+            and numbers == list(range(numbers[0], numbers[0] + len(lines)))
+        ):
+            return [match[name] for match in found if match is not None]
+    return lines
 
 
 def _name_column(lines: list[str]) -> list[str] | None:
@@ -125,17 +145,35 @@ def _refuse_tables(lines: list[str], path: Path) -> None:
 
 
 def _from_json(text: str, path: Path) -> list[str]:
+    if text.startswith("[") and _SECTION.match(text) is not None:
+        raise UsageError(f"{path} looks like TOML or INI ({text[:30].splitlines()[0]!r}); {_EXPECTED}")
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} begins like JSON and is none ({error}); {_EXPECTED}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} begins like JSON and is nested too deeply; {_EXPECTED}") from error
+    except ValueError as error:
+        value = _json_lines(text)
+        if value is None:
+            raise UsageError(f"{path} begins like JSON and is none ({error}); {_EXPECTED}") from error
     return _from_document(value, path)
 
 
-def _from_yaml(text: str, path: Path) -> list[str]:
+def _json_lines(text: str) -> list[Any] | None:
+    """The values of JSON lines, one a line; None for what is no such text."""
     try:
-        # Every scalar is text, so that "no" and "8" stay names; a tag makes no object.
-        value = yaml.load(text, yaml.BaseLoader)
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _from_yaml(text: str, path: Path) -> list[str]:
+    # Every scalar is text, so that "no" and "8" stay names.
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    try:
+        for event in yaml.parse(text, loader):
+            if (tag := getattr(event, "tag", None)) is not None:
+                raise UsageError(f"{path} holds the tag {tag[:40]!r}, expected plain names; {_EXPECTED}")
+        value = yaml.load(text, loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UsageError(f"{path} is written like YAML and does not parse ({reason}); {_EXPECTED}") from error
@@ -160,7 +198,7 @@ def _entry(item: Any, path: Path) -> str:
     if isinstance(named, str):
         return named
     if isinstance(named, list) and named and all(isinstance(name, str) for name in named):
-        return "|".join(named)
+        return "|".join([name for name in named if _SYNSET.fullmatch(name) is None] or named)
     raise UsageError(f"{path} holds {_shown(item)} as a class, expected a name or a list of synonyms; {_EXPECTED}")
 
 

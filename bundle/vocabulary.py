@@ -20,6 +20,8 @@ from .errors import UsageError
 MAX_NAME = 300  # characters; more than any encoder's context holds
 MAX_SYNONYMS = 64  # names of one class
 _MOST_STUFF = 10_000  # names of --stuff
+# Numbers that are no part of a name, as the whole ones in "apollo:13" may be.
+_NUMBER = re.compile(r"[-+][0-9.]+|[0-9]*\.[0-9]+|[0-9]+\.|[-+]?[0-9.]+[eE][-+]?[0-9]+|[0-9.]+ ?%|[-+]?(?:nan|inf)")
 _THRESHOLD = re.compile(r"(.*[^\s:].*):\s*(0|1|0?\.[0-9]{1,6}|[01]\.0{0,6}|0\.[0-9]{1,6})\s*", re.DOTALL)
 
 
@@ -63,7 +65,13 @@ def parse_classes(text: str, limit: int) -> tuple[ClassNames, ...]:
     differ in case only are one class, and so are repeated names.
     Raises `UsageError` for an empty list, more than `limit` classes, or a name that is too long.
     """
-    entries = read_class_entries(Path(text[1:])) if text.startswith("@") else text.split(",")
+    if text.startswith("@"):
+        return parse_class_entries(read_class_entries(Path(text[1:])), limit)
+    entries = text.split(",")
+    if files := [entry.strip() for entry in entries if entry.strip().startswith("@")]:
+        raise UsageError(
+            f"the list of classes holds the file {files[0][:80]!r} among names; give the file alone, or write its names here"
+        )
     return parse_class_entries(entries, limit)
 
 
@@ -110,9 +118,18 @@ def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames,
 
 
 def _split_threshold(entry: str) -> tuple[str, float | None]:
-    """`"cup:0.2"` is `"cup"` and 0.2; what follows the colon is part of the name unless it is a number from 0 to 1."""
+    """`"cup:0.2"` is `"cup"` and 0.2; "16:9" is a name. Raises `UsageError` for what can only be meant as a threshold."""
     found = _THRESHOLD.fullmatch(entry)
-    return (entry, None) if found is None else (found[1], float(found[2]))
+    if found is not None:
+        return found[1], float(found[2])
+    head, colon, tail = entry.rpartition(":")
+    if colon and not head.strip():
+        raise UsageError(f"the class {entry.strip()[:40]!r} has no name before the colon; expected one such as cup:0.2")
+    if colon and (not tail.strip() or (_NUMBER.fullmatch(tail.strip()) and not head.strip()[-1:].isdigit())):
+        raise UsageError(
+            f"the class {entry.strip()[:40]!r} ends in {tail.strip()[:20]!r}, expected a threshold from 0 to 1: cup:0.2"
+        )
+    return entry, None
 
 
 def stack_names(vectors: list[npt.NDArray[np.float32]], dim: int) -> npt.NDArray[np.float32]:

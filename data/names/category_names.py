@@ -8,6 +8,7 @@ by `ovs-synonyms`, gives many more names, some of them of kinds ("school bus"): 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -42,7 +43,7 @@ def _read(file: str) -> dict[str, Any]:
 
 def plain_name(category: str) -> str:
     """`wall-other-merged` -> `wall`, `wall-brick` -> `brick wall`, `door-stuff` -> `door`."""
-    name = category
+    name = unicodedata.normalize("NFC", category)
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     if name in _IRREGULAR:

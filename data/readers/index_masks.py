@@ -11,6 +11,8 @@ In `masks/` a pixel that shows none of the classes is 255, like an unlabelled on
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,13 @@ def open_index_masks(folder: Path, split: Split) -> PhotoSet:
     """The photos of a split; raises `DatasetError`."""
     path = folder / "classes.json"
     names = read_json(path)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise DatasetError(f"{path} must be a list of names, in the order of the mask's indices")
+    if not isinstance(names, list) or not names:
+        raise DatasetError(f"{path} holds {_shown(names)}, expected a list of names in the order of the masks' indices")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise DatasetError(f'{path} has {_shown(name)} as class {index}, expected a name such as "tree"')
     classes = named_classes(names, path)
+    _refuse_twins(classes, path)
     images = folder / "images" / split
     files, skipped = pair_folders(images, folder / "masks" / split, folder / "background" / split)
     if not images.is_dir() or not any(is_image_name(path) for path in images.iterdir()):
@@ -39,6 +45,21 @@ def open_index_masks(folder: Path, split: Split) -> PhotoSet:
     table = {IGNORE: VOID, **{index: index for index in range(len(classes))}}
     about = f"the class indices 0 to {len(classes) - 1} of classes.json, or {IGNORE}"
     return PhotoSet(folder.name, classes, files, IndexMask(tuple(table.items()), about), skipped)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:60]
+
+
+def _refuse_twins(classes: Sequence[CategoryNames], path: Path) -> None:
+    """Raise `DatasetError` for two classes of one name, whatever their case: no one could tell them apart by it."""
+    first: dict[str, int] = {}
+    for index, entry in enumerate(classes):
+        if (other := first.setdefault(entry.names[0].casefold(), index)) != index:
+            raise DatasetError(
+                f"{path} has the name {entry.names[0]!r} twice, as classes {other} and {index}; rename one of them, or give "
+                "the regions of both one index"
+            )
 
 
 def _nothing_in(images: Path) -> str:

@@ -33,7 +33,7 @@ def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
     """
     try:
         if not path.is_file():
-            raise SourceError(f"{path} is {_no_file(path)}; expected a photo")
+            raise SourceError(f"cannot read {path} ({_no_file(path)}); expected a photo")
         data = read_bounded(path, MOST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -44,10 +44,10 @@ def read_photo(path: Path, warn: Callable[[str], None] | None = None) -> Image:
 def _no_file(path: Path) -> str:
     """What stands at `path` in place of a file."""
     if path.is_symlink() and not path.exists():
-        return f"a link to nothing ({os.readlink(path)})"
+        return f"it is a link to nothing, {os.readlink(path)}"
     if path.is_dir():
-        return "a folder"
-    return "a pipe, a device or a socket" if path.exists() else "not there"
+        return "it is a folder"
+    return "it is a pipe, a device or a socket" if path.exists() else "it is not there"
 
 
 def decode_photo(data: bytes, name: str, warn: Callable[[str], None] | None = None) -> Image:

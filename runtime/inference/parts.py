@@ -28,15 +28,19 @@ class Part:
     mask: Mask  # (h, w) of the box: which of its pixels belong to the part
 
 
-def connected_parts(prediction: Prediction, label: str) -> tuple[Part, ...]:
-    """The parts of the class `label`, largest first, without specks. Raises `UsageError` for a label not in use."""
+def connected_parts(prediction: Prediction, label: str, *, complete: bool = False) -> tuple[Part, ...]:
+    """The parts of the class `label`, largest first. Raises `UsageError` for a label not in use.
+
+    Specks, below 0.0002 of the frame, and all beyond the hundred largest are left out, unless it is to be `complete`: then
+    the parts together are the class's mask.
+    """
     mask = prediction.mask(label)
     _, numbers, stats, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     parts = []
-    for index in np.argsort(-areas, kind="stable")[:_MOST] + 1:
+    for index in np.argsort(-areas, kind="stable")[: None if complete else _MOST] + 1:
         x, y, width, height, area = (int(value) for value in stats[index])
-        if area < _LEAST * mask.size:
+        if area < _LEAST * mask.size and not complete:
             break
         inside = numbers[y : y + height, x : x + width] == index
         scores = prediction.confidence[y : y + height, x : x + width][inside]

@@ -193,6 +193,7 @@ def _part(part: Part, size: tuple[int, int], masks: MaskForm) -> dict[str, Any]:
 def describe(frame: Frame, prediction: Prediction, masks: MaskForm = MaskForm.NONE) -> dict[str, Any]:
     """What `JsonSink` writes of a frame, as plain values."""
     height, width = prediction.labels.shape
+    complete = masks is not MaskForm.NONE
     line: dict[str, Any] = {
         "index": frame.index,
         "time": round(frame.time, 6),
@@ -205,7 +206,10 @@ def describe(frame: Frame, prediction: Prediction, masks: MaskForm = MaskForm.NO
                 "share": round(region.share, 6),
                 "box": list(region.box),
                 "confidence": round(region.confidence, 4),
-                "parts": [_part(part, (height, width), masks) for part in connected_parts(prediction, region.label)],
+                "parts": [
+                    _part(part, (height, width), masks)
+                    for part in connected_parts(prediction, region.label, complete=complete)
+                ],
             }
             for region in prediction.regions()
         ],

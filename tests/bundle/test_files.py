@@ -84,7 +84,7 @@ def test_a_device_is_not_read_for_ever(
 ) -> None:
     for module in (photos, class_archive, images, places):
         monkeypatch.setattr(module, "_MOST_BYTES" if module is class_archive else "MOST_BYTES", 2**20)
-    with pytest.raises(error, match="larger than 1 MiB"):
+    with pytest.raises(error, match="larger than 1 MiB|it is a pipe, a device"):
         read(Path("/dev/zero"))
 
 

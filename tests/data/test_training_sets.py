@@ -134,7 +134,7 @@ def test_headers_that_claim_too_much_are_files_that_cannot_be_read(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "expected JSON"), ("{}", "list of names"), ("[]", "list of names"), ("[1]", "list of names"),
+    [("{", "expected JSON"), ('{"0": "a"}', "holds {\"0\": \"a\"}, expected a list of names"), ("[]", "list of names"), ("[1]", "has 1 as class 0"), ('["a", "A"]', "'A' twice, as classes 0 and 1"),
      ('["|"]', "classes.json: the category '|' has no word"), (json.dumps(["a"] * 256), "256 names, at most 255")],
 )  # fmt: skip
 def test_class_lists_that_are_none(tmp_path: Path, content: str, words: str) -> None:

@@ -86,11 +86,11 @@ def test_damaged_unreadable_and_hidden_photos_do_not_end_a_folder(tmp_path: Path
     assert "b.jpg is cut short" in told[1]
     assert "c.png" in told[2]
     assert "a web page" in told[2]
-    assert "f.jpg is a pipe" in told[3]
-    assert "g.jpg is a link to nothing (gone.jpg)" in told[4]
+    assert "f.jpg (it is a pipe" in told[3]
+    assert "g.jpg (it is a link to nothing, gone.jpg)" in told[4]
     named = open_source(str(tmp_path / "*.jpg"), warn=told.append)
     assert ([frame.name for frame in named], named.skipped) == (["a"], 3)
-    with pytest.raises(SourceError, match=r"f\.jpg is a pipe, a device or a socket; expected a photo"):
+    with pytest.raises(SourceError, match=r"f\.jpg \(it is a pipe, a device or a socket\); expected a photo"):
         open_source(str(tmp_path / "f.jpg"))
     for name in ("a.jpg", "d.jfif", "e.bin"):
         (tmp_path / name).unlink()

@@ -85,6 +85,12 @@ def test_a_class_may_have_its_own_threshold() -> None:
     ]  # fmt: skip
     assert parse_class_entries([str(entry) for entry in parsed], 9) == parsed
     assert str(ClassNames("d", ("d", "e"), 0.5)) == "d|e:0.5"
+    for wrong, says in (
+        ("cat:1e400", "threshold from 0 to 1"), ("cat:-1", "threshold"), ("cat: 1.5", "threshold"), ("cat:", "threshold"),
+        ("cat:20%", "threshold"), ("dog,cat:nan", "threshold"), (":0.2", "no name before"), ("cat,@more.txt", "give the file alone"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            parse_classes(wrong, 9)
 
 
 def test_the_own_threshold_holds(tiny_bundle: object) -> None:
