@@ -122,7 +122,7 @@ def _without_numbers(lines: list[str]) -> list[str]:
 def _name_column(lines: list[str]) -> list[str] | None:
     """The names in a table whose first line says which column they are in; None for what is no such table."""
     for separator in (",", "\t", ";"):
-        head = [field.strip().strip('"').lower() for field in lines[0].split(separator)]
+        head = [field.strip().strip('"').lower().replace(" ", "_") for field in lines[0].split(separator)]
         named = [place for place, field in enumerate(head) if field in _NAME_COLUMNS]
         if len(head) < 2 or len(named) != 1:
             continue

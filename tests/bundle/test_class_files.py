@@ -48,6 +48,7 @@ def labels(path: Path) -> list[str]:
         ("classes:\n  - cat\n  - name: dog\n    id: 2\n", ["cat", "dog"]),
         ("names: {0: cat, 1: dog}\ntrain: images\n", ["cat", "dog"]),
         ("id,name\n0,cat\n7,traffic light\n", ["cat", "traffic light"]),
+        ("Class Name,Index\ncat,0\ndog,1\n", ["cat", "dog"]),
         ('label;colour\n"cat, small";red\ndog;blue\n', ["cat, small", "dog"]),
         ("name\tid\ncat\t1\ndog\t2\n", ["cat", "dog"]),
         ("0,cat\n1,dog\n", ["cat", "dog"]),
