@@ -58,6 +58,7 @@ class Sound:
     file: Path | None  # where it can be read; None where a source can only be read once
     start: float  # seconds on the file's clock at which the first picture is shown
     framed: bool = False  # AAC as MPEG-TS holds it, each packet behind a header of its own (ADTS)
+    tracks: int = 1  # how many the recording has; this is the first
 
 
 @dataclass(frozen=True)

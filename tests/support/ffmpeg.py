@@ -24,6 +24,12 @@ def ffmpeg_program() -> str:
         pytest.skip(reason)
 
 
+def ffmpeg(*words: object) -> None:
+    """Run an ffmpeg to its end; it may replace files."""
+    arguments = ["-loglevel", "error", "-y", *map(str, words)]
+    subprocess.run([ffmpeg_program(), *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ....bundle.errors import SourceError
 from ..source import Sound
 from .decoder import STDIN, Image
 from .failures import CONVERT, why_unreadable
+from .frame_times import FIRST_PACKETS, FrameTimes, rise
 
 _PATIENCE = 15.0  # seconds that a server may send nothing
 _USUAL_FPS = 25.0
@@ -104,13 +106,11 @@ class PyavDecoder:
         if not tracks:
             return None
         codec = _codec_name(tracks[0])
-        return Sound(codec, self._file, start, codec == "aac" and not tracks[0].codec_context.extradata)
+        framed = codec == "aac" and not tracks[0].codec_context.extradata
+        return Sound(codec, self._file, start, framed, len(tracks))
 
     def _decoded(self) -> Iterator[tuple[Image, float]]:
-        last = -1 / self.fps
-        for frame in self._raw_frames():
-            time = float(frame.time) if frame.time is not None else last + 1 / self.fps
-            last = time
+        for frame, time in self._raw_frames():
             try:
                 image = frame.to_ndarray(format="bgr24")
             except (ValueError, self._av.error.FFmpegError):
@@ -119,27 +119,43 @@ class PyavDecoder:
             turns = round(frame.rotation / 90) % 4
             yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image, time
 
-    def _raw_frames(self) -> Iterator[Any]:
+    def _raw_frames(self) -> Iterator[tuple[Any, float]]:
+        packets = self._packets()
+        reorders = bool(self._stream.codec_context.has_b_frames)
+        first: list[Any] = []
+        while reorders and len(first) < FIRST_PACKETS and rise(first):
+            packet = next(packets, None)
+            if packet is None:
+                break
+            first.append(packet)
+        times = FrameTimes(self.fps, decoding=reorders and len(first) > 1 and rise(first))
+        for packet in chain(first, packets):
+            times.sent(packet)
+            for frame in self._decode(packet, times):
+                yield frame, times.of(frame)
+
+    def _packets(self) -> Iterator[Any]:
+        """Up to the end or an error, the last one empty: what the decoder still holds comes out with it."""
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
             except (self._av.error.FFmpegError, OSError) as error:
                 self.broken = str(getattr(error, "strerror", None) or error)
-                packet = None
-            if packet is None:
-                break
-            yield from self._decode(packet)
-        if self.broken is not None:
-            yield from self._decode(None)  # what the decoder still holds
+                packet = self._av.Packet()
+            if packet is not None:
+                yield packet
+            if packet is None or self.broken is not None:
+                return
 
-    def _decode(self, packet: Any) -> list[Any]:
+    def _decode(self, packet: Any, times: FrameTimes) -> list[Any]:
         try:
             frames: list[Any] = self._stream.codec_context.decode(packet)
         except self._av.error.EOFError:
             return []
         except self._av.error.FFmpegError:
             self.skipped += 1
+            times.failed(packet)
             return []
         return frames
 

@@ -51,8 +51,10 @@ class PyavEncoder:
         kind = _CONTAINERS.get(video.suffix, "mp4")
         hybrid = self._av.library_versions["libavformat"] >= (61, 5)
         options = _CLUSTERS if kind == "matroska" else _MOVFLAGS if hybrid else _OLD_MOVFLAGS
+        if video.sound is not None and kind != "matroska":
+            options = {**options, "use_editlist": "1"}  # without, sound that starts late starts with the picture
         if SoundCopy.needs_late_index(video):
-            options = {"movflags": options["movflags"] + "+delay_moov"}
+            options = {**options, "movflags": options["movflags"] + "+delay_moov"}
         self._container = self._av.open(self._file, "w", format=kind, options=options)
         self._container.metadata["comment"] = MARK
         try:

@@ -59,6 +59,8 @@ class SoundCopy:
         except (av.error.FFmpegError, ValueError, IndexError) as error:
             video.warn(f"the sound is not copied ({error})")
             return None
+        if sound.tracks > 1:
+            video.warn(f"1 of {sound.tracks} sound tracks is copied: the first")
         return cls(source, track, container, stream, sound.start, rewritten)
 
     def copy_until(self, time: float) -> None:

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from support.clips import cut, damage, write_clip
-from support.ffmpeg import ffmpeg_program
+from support.ffmpeg import ffmpeg, ffmpeg_program
 
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.capture.interruptible import interruptible
@@ -51,6 +51,22 @@ def test_times_are_the_containers(tmp_path: Path, times: list[float], library: s
     source.close()
     assert [frame.time for frame in frames] == pytest.approx([at - times[0] for at in times], abs=0.002)
     assert (source.skipped, source.truncated) == (0, None)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_containers_that_know_the_order_of_decoding_only(tmp_path: Path, codec: str) -> None:
+    """An AVI with B-frames, and what was copied out of it."""
+    made, copied = tmp_path / "made.avi", tmp_path / "copied.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=3", "-c:v", codec, "-bf", "3", "-pix_fmt", "yuv420p", made)
+    paths = [made]
+    if codec == "libx264":
+        ffmpeg("-i", made, "-c", "copy", copied)
+        paths.append(copied)
+    for path in paths:
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.has_b_frames
+        source = VideoSource(path)
+        assert [frame.time for frame in source] == pytest.approx([index / 10 for index in range(30)])
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.avi", "mjpeg"), ("a.mov", "png")])

@@ -173,22 +173,23 @@ def test_without_pyav_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: py
     assert "ovs-edge[video]" in told[0]
 
 
-def _with_sound(path: Path, codec: str, seconds: float = 2.0) -> Path:
-    """A clip of 10 frames a second, with a tone."""
+def _with_sound(path: Path, codec: str, seconds: float = 2.0, late: float = 0.0, tracks: int = 1) -> Path:
+    """A clip of 10 frames a second, with a tone that starts `late` in every sound track."""
     rate = 8000 if codec in ("aac", "pcm_s16le") else 44100
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=10)
         picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        sound = container.add_stream(codec, rate=rate, layout="mono")
+        sounds = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(tracks)]
         for index in range(int(10 * seconds)):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index, np.uint8), format="bgr24")
             container.mux(picture.encode(frame))
-        tone = (np.sin(np.arange(int(rate * seconds)) * 0.3) * 8000).astype(np.int16)
-        frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-        frame.rate = rate
-        container.mux(sound.encode(frame))
+        tone = (np.sin(np.arange(int(rate * (seconds - late))) * 0.3) * 8000).astype(np.int16)
+        for sound in sounds:
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.rate, frame.pts = rate, round(rate * late)
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
         container.mux(picture.encode(None))
-        container.mux(sound.encode(None))
     return path
 
 
@@ -207,6 +208,35 @@ def test_sound_is_copied(tmp_path: Path) -> None:
         assert samples / 8000 == pytest.approx(frames / 10, abs=0.3)
         assert len(played(tmp_path / name)) == frames
     assert told == []
+
+
+@pytest.mark.parametrize("encoder", ["aac", "libmp3lame"])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_sound_that_starts_late_stays_late(tmp_path: Path, encoder: str, name: str) -> None:
+    video = VideoSource(_with_sound(tmp_path / "in.mkv", encoder, late=1.2))
+    video.close()
+    sink = VideoSink(tmp_path / name, 10, sound=video.sound)
+    for index in range(20):
+        feed(sink, index)
+    sink.finish()
+    with av.open(str(tmp_path / name)) as container:
+        times = [float(packet.pts * packet.time_base) for packet in container.demux(audio=0) if packet.size]
+    assert times[0] == pytest.approx(1.2, abs=0.15)  # an encoder may start a little before
+    assert times[1] - times[0] < 0.15
+    assert [time for time, _ in played(tmp_path / name)][:2] == pytest.approx([0, 0.1], abs=0.002)
+
+
+def test_sound_tracks_that_are_left_out_are_told(tmp_path: Path) -> None:
+    video = VideoSource(_with_sound(tmp_path / "in.mkv", "aac", tracks=2))
+    video.close()
+    told: list[str] = []
+    sink = VideoSink(tmp_path / "out.mkv", 10, sound=video.sound, warn=told.append)
+    for index in range(20):
+        feed(sink, index)
+    sink.finish()
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert len(container.streams.audio) == 1
+    assert told == ["1 of 2 sound tracks is copied: the first"]
 
 
 @pytest.mark.parametrize(
