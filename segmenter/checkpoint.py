@@ -15,7 +15,7 @@ from .layouts.registry import build_model
 from .model import ImageModel
 from .weights.files import read_weights, write_torch
 from .weights.load import load_weights
-from .weights.unwrap import find_state
+from .weights.unwrap import find_checkpoint, find_state
 
 FORMAT = "ovs-edge segmenter"
 
@@ -60,9 +60,10 @@ def load_checkpoint(path: Path, *, trust_pickle: bool = False) -> tuple[ImageMod
 
     Reads our own files and the published ones, see `load_published`. Raises `CheckpointError`.
     """
-    raw = read_weights(path, trust_pickle=trust_pickle)
-    if raw.get("format") != FORMAT:
-        return from_published(raw, path)
+    content = read_weights(path, trust_pickle=trust_pickle)
+    raw = find_checkpoint(content, lambda found: found.get("format") == FORMAT)  # a tool may have put it under a key
+    if raw is None:
+        return from_published(content, path)
     if not isinstance(raw.get("config"), dict) or not isinstance(raw.get("model"), dict):
         found = ", ".join(sorted(map(str, raw))[:5])
         raise CheckpointError(f"{path} lacks its config or weights (it holds: {found}); copy it again")

@@ -25,7 +25,7 @@ from ...bundle.errors import CheckpointError, OvsError, UsageError
 from ..config import TextConfig
 from ..quiet import no_logs_or_warnings
 from ..text.clip_text import ClipText, text_state
-from ..weights.checks import check_weights
+from ..weights.checks import check_dense, check_weights
 from ..weights.files import read_weights
 from ..weights.torchscript import is_torchscript
 from ..weights.unwrap import find_state
@@ -145,6 +145,7 @@ def clip_state(path: Path) -> tuple[dict[str, Tensor], bool]:
 def _checked(
     name: str, vision: ClipVisionConfig, text: TextConfig, state: Mapping[str, Tensor], origin: str, assumed: str | None
 ) -> ClipWeights:
+    check_dense(state, origin)
     seen = {key.removeprefix("visual."): value.float() for key, value in state.items() if key.startswith("visual.")}
     read = {key: value.float() for key, value in text_state(dict(state)).items()}
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Refuses weights that no model can compute with: NaN, infinities, complex numbers."""
+"""Refuses weights that no model can compute with: NaN, infinities, complex numbers, tensors that are not dense."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ...bundle.errors import CheckpointError
 
 
 def check_weights(state: Mapping[str, Any], origin: str) -> None:
-    """Raise `CheckpointError` that names the first weight with NaN, an infinity or complex numbers.
+    """Raise `CheckpointError` that names the first weight with NaN, an infinity or complex numbers, or not dense.
 
     `state` maps names to tensors; `origin` is the file, for the message.
     """
+    check_dense(state, origin)
     for name, value in state.items():
         if not isinstance(value, Tensor):
             continue
@@ -37,6 +38,24 @@ def check_weights(state: Mapping[str, Any], origin: str) -> None:
             f"{origin}: the checkpoint holds {bad} in {name}{more}: training diverged; use an earlier checkpoint, or "
             "train again with a smaller learning rate"
         )
+
+
+def check_dense(state: Mapping[str, Any], origin: str) -> None:
+    """Raise `CheckpointError` that names the first tensor that is sparse, quantised or without values."""
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        if value.is_meta:
+            found = "tensors without values (meta device)"
+        elif value.is_quantized:
+            found = f"quantised tensors ({_type(value)})"
+        elif value.layout is not torch.strided:
+            found = "sparse tensors"
+        elif value.device.type != "cpu":
+            found = f"tensors on {value.device}"
+        else:
+            continue
+        raise CheckpointError(f"{origin} holds {found}, such as {name}; save dense CPU tensors")
 
 
 def _type(value: Tensor) -> str:

@@ -9,6 +9,7 @@ TORCH_MAGIC = (
     b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # of a file by torch before 1.6; later ones are zip archives
 )
 _LOOKED_AT = 1024  # bytes at the start of a file
+_BLOCK = 2**20  # bytes read at a time
 
 _ARCHIVES = {
     b"\x1f\x8b": "gzip",
@@ -40,6 +41,8 @@ def file_kind(path: Path) -> str | None:
         return f"not readable ({error.strerror}); check its permissions"
     if not start:
         return "empty: the download or the copy failed; fetch it again"
+    if not any(start) and _only_zeros(path):
+        return "not a checkpoint (it holds only zero bytes: the copy failed); copy it again"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file it stands for; run: git lfs pull"
@@ -70,13 +73,25 @@ def file_kind(path: Path) -> str | None:
 
 
 def _zip_kind(path: Path) -> str | None:
-    """A zip archive that torch did not write; None for one of torch's, or one that cannot be listed."""
+    """A zip archive that torch did not write, or one that is damaged; None for one of torch's."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return None  # truncated: torch says more about it
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return f"cut short or damaged (a zip archive without its table of contents, {_size(path)}); copy it again"
     if any(name.rpartition("/")[2] in ("data.pkl", "constants.pkl") for name in names):
         return None
     inside = ", ".join(names[:3])
     return f"a zip archive of other files ({inside}…); unpack it and give the checkpoint in it"
+
+
+def _only_zeros(path: Path) -> bool:
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            if block.count(0) < len(block):
+                return False
+    return True
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size:,} bytes"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+import warnings
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,6 @@ _NUMPY_GLOBALS: list[Any] = [
     *(type(np.dtype(code)) for code in "?bBhHiIlLqQefdFD"),
 ]
 _TRUST = "If you trust where the file comes from, say so with --trust-pickle (trust_pickle=True)"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # The class or function that torch's restricted reader refuses; other messages of it tell of damaged files.
 _FOREIGN_CLASS = re.compile(r"GLOBAL ([\w.]+)")
 
@@ -77,28 +78,25 @@ def _read_safetensors(path: Path) -> dict[Any, Any]:
     try:
         return dict(load_file(path))
     except Exception as error:  # the binding raises its own types
-        raise CheckpointError(f"{path} cannot be read as safetensors ({_reason(error)}); copy it again") from error
+        raise _unreadable(path, "safetensors") from error
 
 
 def _read_torch(path: Path, trust: str, *, trust_pickle: bool) -> Any:
     """`trust` ends the message about a file that holds more than tensors."""
     try:
-        with torch.serialization.safe_globals(_NUMPY_GLOBALS):
+        with torch.serialization.safe_globals(_NUMPY_GLOBALS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about kinds of tensors: those that cannot be used are refused by name
             return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         foreign = _FOREIGN_CLASS.search(str(error))
         if foreign is None:
-            raise CheckpointError(
-                f"{path} cannot be read as a checkpoint ({_reason(error)}); it is damaged or not one: copy it again"
-            ) from error
+            raise _unreadable(path, "a checkpoint") from error
         raise CheckpointError(
             f"{path} holds more than tensors and was not loaded (it holds a {foreign[1]}); save the weights alone, as "
             f"torch.save(model.state_dict(), path) does{trust}"
         ) from error
     except Exception as error:  # on bytes that are no checkpoint torch's readers raise whatever they trip over
-        raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({_reason(error)}); it is truncated or not one: copy it again"
-        ) from error
+        raise _unreadable(path, "a checkpoint") from error
 
 
 def _is_plain_pickle(start: bytes, suffix: str) -> bool:
@@ -113,11 +111,15 @@ def _unpickle(path: Path) -> Any:
         with path.open("rb") as stream:
             return pickle.load(stream, encoding="latin1")  # model zoos hold files from Python 2
     except Exception as error:  # a pickle may raise anything
-        raise CheckpointError(f"{path} cannot be unpickled ({_reason(error)}); copy it again") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} cannot be unpickled ({shorten(reason, 160, placeholder=' …')}); copy it again"
+        ) from error
 
 
-def _reason(error: Exception) -> str:
-    """What torch or a pickle says is wrong, on one line without its advice and colours."""
-    text = _COLOUR.sub("", str(error))
-    found = re.search(r"WeightsUnpickler error:\s*(.+)", text)
-    return (found[1] if found else (text.splitlines() or [type(error).__name__])[0])[:160]
+def _unreadable(path: Path, form: str) -> CheckpointError:
+    """What torch says of damaged bytes is about its own internals and helps nobody with the file; it is the cause."""
+    size = path.stat().st_size
+    return CheckpointError(
+        f"{path} cannot be read as {form}: it is cut short, damaged or something else ({size:,} bytes); copy it again"
+    )

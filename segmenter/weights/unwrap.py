@@ -3,6 +3,7 @@
 Tools keep the state under a key (`model`, Lightning's `state_dict`), put a prefix before every name (`module.` of
 DataParallel, `_orig_mod.` of torch.compile, the attribute of a LightningModule), and save a moving average of the
 weights (EMA) beside them. The average is what such a training validates with, so it is taken where there is one.
+Sub-modules may be wrapped too: `backbone._orig_mod.stages`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ _EMA_KEYS = ("ema", "ema_model", "model_ema", "ema_state", "ema_state_dict", "st
 _KEYS = ("model", "state_dict", "model_state_dict", "model_state", "module", "network", "net", "weights", "params")
 _EMA_PREFIXES = ("ema_model.", "model_ema.", "ema.")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+_INFIXES = frozenset({"_orig_mod", "module"})  # no parameter of a model that is read here has one of them in its name
 _DEEPEST = 4  # keys and prefixes in one another
 
 
@@ -33,6 +35,20 @@ def find_state(raw: Mapping[Any, Any], accepts: Callable[[AbstractSet[str]], boo
     return next((state for state in _states(raw, "", 0) if accepts(state.values.keys())), None)
 
 
+def find_checkpoint(raw: Mapping[Any, Any], is_one: Callable[[Mapping[Any, Any]], bool]) -> Mapping[Any, Any] | None:
+    """The first whole checkpoint within `raw`, by `is_one`; the file itself comes first, then averages, see above."""
+    return _checkpoint(raw, is_one, 0)
+
+
+def _checkpoint(
+    raw: Mapping[Any, Any], is_one: Callable[[Mapping[Any, Any]], bool], depth: int
+) -> Mapping[Any, Any] | None:
+    if is_one(raw):
+        return raw
+    inner = (raw[key] for key in (*_EMA_KEYS, *_KEYS) if depth < _DEEPEST and isinstance(raw.get(key), Mapping))
+    return next((one for found in inner if (one := _checkpoint(found, is_one, depth + 1)) is not None), None)
+
+
 def _states(raw: Mapping[Any, Any], where: str, depth: int) -> Iterator[FoundState]:
     if depth < _DEEPEST:
         for key in (*_EMA_KEYS, *_KEYS):
@@ -47,4 +63,15 @@ def _stripped(values: dict[str, Any], where: str, depth: int) -> Iterator[FoundS
             inner = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
             if inner:
                 yield from _stripped(inner, where + prefix, depth + 1)
-    yield FoundState(where.removesuffix("/"), values, nested=bool(where))
+    yield FoundState(where.removesuffix("/"), _without_infixes(values), nested=bool(where))
+
+
+def _without_infixes(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` without the wrappers of sub-modules in their names; as they are if two would get one name."""
+    plain = {_without_infix(name): value for name, value in values.items()}
+    return plain if len(plain) == len(values) else values
+
+
+def _without_infix(name: str) -> str:
+    first, *rest = name.split(".")  # what a name starts with is a prefix, taken off of all names or of none
+    return ".".join((first, *(part for part in rest if part not in _INFIXES)))

@@ -56,6 +56,7 @@ def _same(found: MaskModel, model: MaskModel, scale: float = 1.0) -> bool:
         (b"\xff\xd8\xff\xe0", "picture"),
         (b"GGUF\x03", "GGUF"),
         (b"\0" * 257 + b"ustar" + b"\0" * 99, "tar archive"),
+        (b"\0" * 2000, "holds only zero bytes: the copy failed"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pt", ".pkl", ".safetensors"])
@@ -66,6 +67,26 @@ def test_what_is_no_checkpoint_is_named(content: bytes, told: str, suffix: str, 
         load_checkpoint(path)
     assert told in str(caught.value)
     assert "pickle" not in str(caught.value)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_checkpoint_cut_short(share: float, *, legacy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"model": {"weight": torch.ones(1000)}}, path, _use_new_zipfile_serialization=not legacy)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(CheckpointError, match=r"cut short.* bytes\); copy it again") as caught:
+        load_checkpoint(path)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert not any(word in told for word in ("Pytorch", "miniz", "weights_only", "Unpickler", "Ran out"))
+
+
+def test_zeros_before_something_else_are_not_called_zeros_only(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(bytes(2**20 + 5000) + b"end")
+    with pytest.raises(CheckpointError, match="cut short, damaged or something else"):
+        load_checkpoint(path)
 
 
 def test_a_zip_of_other_files_is_named(tmp_path: Path) -> None:
@@ -100,6 +121,12 @@ WRAPPED: dict[str, Any] = {
         "state_dict": {**{f"model.{name}": value for name, value in state.items()}, "loss.weight": torch.ones(3)},
         "epoch": 3,
         "pytorch-lightning_version": "2.4",
+    },
+    "sub-modules": lambda state: {
+        "model": {
+            name.replace(".", "._orig_mod.", 1) if at % 2 else name.replace(".", ".module._orig_mod.", 1): value
+            for at, (name, value) in enumerate(state.items())
+        }
     },
     "nested": lambda state: {"state": 1, "model": {"state_dict": state}},
 }
@@ -159,6 +186,53 @@ def test_safetensors(gkc: tuple[MaskModel, dict[str, Tensor]], tmp_path: Path) -
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
         load_checkpoint(path)
+
+
+def _own_file(path: Path) -> tuple[MaskModel, dict[str, Any]]:
+    model = small_model("gkc")
+    save_checkpoint(path, model, [["cat"]], {})
+    return model, torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("keys", [("ema",), ("model",), ("state_dict_ema",), ("ema", "module")])
+def test_a_whole_checkpoint_under_a_key(keys: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    model, content = _own_file(path)
+    for key in reversed(keys):
+        content = {key: content, "epoch": 3}
+    torch.save(content, path)
+    found, extras = load_checkpoint(path)
+    assert _same(found, model)
+    assert extras["training_vocabulary"] == [["cat"]]
+
+
+def test_the_average_of_two_whole_checkpoints_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    model, content = _own_file(path)
+    half = {name: value / 2 if value.is_floating_point() else value for name, value in content["model"].items()}
+    torch.save({"model": content, "ema": {**content, "model": half}}, path)
+    found, _ = load_checkpoint(path)
+    assert torch.equal(found.get_parameter("class_embed.weight"), model.get_parameter("class_embed.weight") / 2)
+
+
+@pytest.mark.parametrize("infix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_wrapped_sub_modules_of_our_own_file(infix: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    model, content = _own_file(path)
+    wrapped = {
+        name.replace(".", f".{infix}", 1) if name.startswith("backbone.") else name: value
+        for name, value in content["model"].items()
+    }
+    assert wrapped.keys() != content["model"].keys()
+    torch.save({**content, "model": wrapped}, path)
+    assert _same(load_checkpoint(path)[0], model)
+
+
+def test_names_that_would_collide_are_kept() -> None:
+    values = {"a.module.b": 1, "a.b": 2}
+    found = find_state(values, lambda names: True)
+    assert found is not None
+    assert found.values == values
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
