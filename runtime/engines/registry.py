@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ...bundle.errors import UsageError, note
-from .batched_session import BatchedSession
 from .engine import Engine, EngineOptions
 
 if TYPE_CHECKING:
@@ -57,7 +56,11 @@ def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Sessio
 def open_resolved(bundle: Bundle, engine: Engine, options: EngineOptions) -> Session:
     """Load the bundle's segmenter with what `resolve` found; callers give single images, whatever the graph takes."""
     session = engine.open(bundle, options)
-    return session if bundle.manifest.batch == 1 else BatchedSession(session, bundle.manifest.batch)
+    if bundle.manifest.batch == 1:
+        return session
+    from .batched_session import BatchedSession  # not above: --help must not wait for NumPy
+
+    return BatchedSession(session, bundle.manifest.batch)
 
 
 def resolve(bundle: Bundle, options: EngineOptions) -> tuple[Engine, EngineOptions]:
