@@ -43,13 +43,6 @@ class FrameTimes:
         if packet.is_keyframe and packet.pts is not None:
             self._keys[packet.pts] = float(stamp * packet.time_base)
 
-    def failed(self, packet: Any) -> None:
-        """The packet did not decode, so its stamp is that of no frame."""
-        stamp = packet.dts if packet.dts is not None else packet.pts
-        if self._decoding and stamp is not None and (time := float(stamp * packet.time_base)) in self._free:
-            self._free.remove(time)
-            self._free.sort()
-
     def of(self, frame: Any) -> float:
         """The time of the next frame."""
         if self._decoding:

@@ -25,6 +25,7 @@ class OpencvDecoder:
 
     sound: Sound | None = None
     broken: str | None = None
+    damaged = missing = 0  # it does not tell
 
     def __init__(self, place: str) -> None:
         self.skipped = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
@@ -18,9 +18,13 @@ from ..source import Sound
 from .decoder import STDIN, Image
 from .failures import CONVERT, why_unreadable
 from .frame_times import FIRST_PACKETS, FrameTimes, rise
+from .losses import Losses
+from .matroska import is_broken
+from .packet_decoder import PacketDecoder
 
 _PATIENCE = 15.0  # seconds that a server may send nothing
 _USUAL_FPS = 25.0
+_MOST_SHORT = 1.0  # seconds that a track may end before its stated end
 
 
 class PyavDecoder:
@@ -30,7 +34,6 @@ class PyavDecoder:
         self._av = av
         self._web = scheme_of(place) is not None
         self._shown = "standard input" if place == STDIN else redact_address(place)
-        self.skipped = 0
         self.broken: str | None = None
         # An absolute path, since FFmpeg takes what stands before a colon for a protocol.
         name = "pipe:0" if place == STDIN else place if self._web else os.path.abspath(place)
@@ -39,12 +42,18 @@ class PyavDecoder:
         self._stream.thread_type = "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate and 0 < rate <= 1000 else _USUAL_FPS
-        self.promised: int | None = self._stream.frames or None
+        # Of a GIF it is what was found in the file.
+        self.promised: int | None = self._stream.frames or None if self._container.format.name != "gif" else None
         self.total = self.promised or self._estimated_total()
         self.sound: Sound | None = None
         self._file = Path(name) if not self._web and place != STDIN and os.path.isfile(name) else None
+        self._decoder = PacketDecoder(av, self._stream.codec_context, self._another)
+        self._losses = Losses(self.fps)
+        self._unreadable = 0  # decoded frames of a kind that has no pixels
+        self._read = 0  # packets
+        self._end = 0.0  # of the last packet, in seconds on the file's clock
+        self._ended = False
         self._frames = self._decoded()
-        self._ready: deque[tuple[Image, float]] = deque()
         self._first_time: float | None = None
 
     def _opened(self, name: str, place: str) -> Any:
@@ -88,6 +97,24 @@ class PyavDecoder:
         duration = self._container.duration  # microseconds
         return max(1, round(duration / 1e6 * self.fps)) if duration and duration > 0 else None
 
+    @property
+    def skipped(self) -> int:
+        """Frames that did not decode, so far."""
+        return self._decoder.skipped + self._unreadable
+
+    @property
+    def damaged(self) -> int:
+        """Frames that came with errors, so far."""
+        return self._losses.damaged
+
+    @property
+    def missing(self) -> int:
+        """Frames that are known to be lost, beside those that did not decode."""
+        within = self._losses.missing
+        if self._ended and self._losses.unexplained and self._file is not None and is_broken(self._file):
+            within += self._losses.unexplained
+        return max(0, within - self.skipped) + (self._missing_at_the_end() if self._ended else 0)
+
     def read(self) -> tuple[Image, float] | None:
         """The next frame that decodes and its time."""
         found = next(self._frames, None)
@@ -114,7 +141,7 @@ class PyavDecoder:
             try:
                 image = frame.to_ndarray(format="bgr24")
             except (ValueError, self._av.error.FFmpegError):
-                self.skipped += 1
+                self._unreadable += 1
                 continue
             turns = round(frame.rotation / 90) % 4
             yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image, time
@@ -131,8 +158,26 @@ class PyavDecoder:
         times = FrameTimes(self.fps, decoding=reorders and len(first) > 1 and rise(first))
         for packet in chain(first, packets):
             times.sent(packet)
-            for frame in self._decode(packet, times):
-                yield frame, times.of(frame)
+            failed = self._decoder.skipped
+            for frame in self._decoder.decode(packet):
+                time = times.of(frame)
+                self._losses.frame(time, self._seconds(frame), corrupt=frame.is_corrupt)
+                yield frame, time
+            if packet.is_corrupt or self._decoder.skipped > failed:
+                self._losses.fault()
+        self._ended = True
+
+    def _note(self, packet: Any) -> None:
+        """Count a packet, and how far the file goes with it."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if packet.size:
+            self._read += 1
+            if stamp is not None:
+                self._end = max(self._end, float(stamp * self._stream.time_base) + self._seconds(packet))
+
+    def _seconds(self, frame: Any) -> float:
+        """How long a frame or packet lasts; 0 where that is not told."""
+        return float(frame.duration * self._stream.time_base) if frame.duration else 0.0
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end or an error, the last one empty: what the decoder still holds comes out with it."""
@@ -144,20 +189,39 @@ class PyavDecoder:
                 self.broken = str(getattr(error, "strerror", None) or error)
                 packet = self._av.Packet()
             if packet is not None:
+                self._note(packet)
                 yield packet
             if packet is None or self.broken is not None:
                 return
 
-    def _decode(self, packet: Any, times: FrameTimes) -> list[Any]:
+    def _another(self) -> Any | None:
+        """A decoder of the same track that works on one packet after the other; None where there is no file."""
+        if self._file is None:
+            return None
         try:
-            frames: list[Any] = self._stream.codec_context.decode(packet)
-        except self._av.error.EOFError:
-            return []
-        except self._av.error.FFmpegError:
-            self.skipped += 1
-            times.failed(packet)
-            return []
-        return frames
+            with self._av.open(os.fspath(self._file), metadata_errors="replace") as container:
+                context = container.streams[self._stream.index].codec_context
+                context.thread_type = "NONE"
+                context.open(strict=False)
+                return context
+        except (self._av.error.FFmpegError, OSError, IndexError):
+            return None
+
+    def _missing_at_the_end(self) -> int:
+        """Frames between the last packet and the end that the container states."""
+        stream, container = self._stream, self._container
+        if self.promised is not None:
+            if not stream.duration:
+                return 0
+            end = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+            # Some frames of an index need not be in a file: an edit list leaves them out, an AVI repeats the last one.
+            return max(0, min(self.promised - self._read, round((end - self._end) * self.fps)))
+        if "matroska" not in container.format.name or not container.duration or not self._losses.constant:
+            return 0
+        end = container.duration / 1e6
+        if len(container.streams) > 1:  # of which the longest may be another
+            end = min(end, _clock(stream.metadata.get("DURATION", "")))
+        return round((end - self._end) * self.fps) if end - self._end > _MOST_SHORT else 0
 
 
 def _is_cover(av: Any, track: Any) -> bool:
@@ -167,3 +231,9 @@ def _is_cover(av: Any, track: Any) -> bool:
 def _codec_name(track: Any) -> str:
     """Of the format, such as "mp3", not of the decoder, such as "mp3float"."""
     return str(track.codec_context.codec.canonical_name) if track.codec_context is not None else "of an unknown codec"
+
+
+def _clock(text: str) -> float:
+    """The seconds of "00:01:42.5"; 0 for what is no time."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text.strip())
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else 0.0

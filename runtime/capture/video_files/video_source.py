@@ -15,9 +15,10 @@ from ..interruptible import interruptible
 from ..names import safe_name
 from ..options import refuse_live_options, refuse_photo_options
 from ..source import SourceRequest
+from .completeness import cut_short, lost_track_at
 from .decoder import STDIN, Image, VideoDecoder
 from .decoders import open_decoder
-from .failures import cut_short, why_unreadable
+from .failures import why_unreadable
 
 _LEAVE = 1.0  # seconds that `close` waits for a read under way
 
@@ -82,20 +83,35 @@ class VideoSource:
         decoder = self._decoder
         if decoder is None:
             return
-        if decoder.skipped:
+        fault = self._fault(decoder, had)
+        if fault is not None:
+            skipped = f"; {decoder.skipped} did not decode" if decoder.skipped else ""
+            self.truncated = f"{self.name} {fault}{skipped}"
+            self._warn(self.truncated)
+        elif decoder.skipped:
             plural = "s" if decoder.skipped > 1 else ""
             self._warn(f"skipped: {decoder.skipped} frame{plural} of {self.name} did not decode")
+
+    def _fault(self, decoder: VideoDecoder, had: int) -> str | None:
+        """What is wrong with the video beside frames that do not decode."""
         promised, seen = decoder.promised, had + decoder.skipped
-        of = f"{had} of {promised} frames" if promised else f"{had} frames"
-        missing = cut_short(self.files[0]) if self.files and self.files[0].is_file() else None
-        if missing is not None and (promised is None or seen < promised):
-            self.truncated = f"{self.name} is cut short: {of} were read, {missing}"
-        elif decoder.broken is not None and (promised is None or seen < promised):
-            self.truncated = f"{self.name} breaks off: {of} were read ({decoder.broken})"
-        elif self._web and promised is not None and seen < promised:
-            self.truncated = f"{self.name} breaks off: {of} were read"
-        if self.truncated is not None:
-            self._warn(self.truncated)
+        of = f"{had} of {promised} frames" if promised else f"{had} frame{'s' if had > 1 else ''}"
+        file = self.files[0] if self.files and self.files[0].is_file() else None
+        absent = cut_short(file) if file is not None else None
+        if absent is not None and (promised is None or had < promised):
+            return f"is cut short: {of} read, {absent}"
+        if file is not None and (place := lost_track_at(file)) is not None:
+            return f"is damaged: {of} read, what follows byte {place:,} is no part of a video"
+        if decoder.broken is not None and (promised is None or seen < promised):
+            return f"breaks off: {of} read ({decoder.broken})"
+        if self._web and promised is not None and seen < promised:
+            return f"breaks off: {of} read"
+        missing = decoder.missing
+        if missing or decoder.damaged:
+            lost = f", {missing} missing" if missing else ""
+            bad = f", {decoder.damaged} with errors" if decoder.damaged else ""
+            return f"is damaged: {of} read{bad}{lost}"
+        return None
 
     def close(self) -> None:
         """Free the decoder. One that waits for a pipe is left to the end of the process."""

@@ -20,7 +20,7 @@ from support.ffmpeg import ffmpeg, ffmpeg_program
 from ovs_edge.bundle.errors import SourceError
 from ovs_edge.runtime.capture.interruptible import interruptible
 from ovs_edge.runtime.capture.registry import open_source
-from ovs_edge.runtime.capture.video_files.failures import cut_short
+from ovs_edge.runtime.capture.video_files.completeness import cut_short
 from ovs_edge.runtime.capture.video_files.video_source import VideoSource
 
 
@@ -90,7 +90,7 @@ def test_a_video_that_is_cut_short_is_told(tmp_path: Path, name: str, options: d
     had = len(list(source))
     assert 2 < had < 20
     assert source.truncated is not None
-    assert f"is cut short: {had} of 20 frames were read" in source.truncated or name == "a.mkv"
+    assert f"is cut short: {had} of 20 frames read" in source.truncated or name == "a.mkv"
     assert "bytes are there" in source.truncated
     assert told[-1] == source.truncated
 
