@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from .errors import UsageError
+from .files import told_while_waiting
 from .image_files import HEAD, file_kind
 
 _LIMIT = 4 * 2**20  # bytes; ten thousand names have some hundred thousand
@@ -49,9 +50,12 @@ _EXPECTED = "expected one class per line, a JSON or YAML list, or a table with a
 
 
 def read_text(path: Path) -> str:
-    """Text of a file of at most 4 MiB; raises `UsageError`. A device or pipe is read no further than that."""
+    """Text of a file of at most 4 MiB; raises `UsageError`. A device or pipe is read no further than that.
+
+    While a pipe has no writer, it is waited for, and a note says so.
+    """
     try:
-        with path.open("rb") as stream:
+        with told_while_waiting(path, "writes to"), path.open("rb") as stream:
             data = stream.read(_LIMIT + 1)
     except (OSError, ValueError) as error:
         raise UsageError(

@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from .addresses import redact_address
-from .errors import BundleError, UsageError
+from .errors import BundleError, UsageError, note
 
 try:
     import fcntl
@@ -25,6 +26,7 @@ except ImportError:  # not on Windows, where stale folders stay
 
 _BEGIN = 65536  # bytes in which a result's mark stands
 _YOUNG = 5.0  # seconds: an unlocked folder may be one that its owner is just about to lock
+_QUIET = 2.0  # seconds that a pipe is waited for without a word
 _RETIRED = ".old"  # ends the name of a folder that is about to be replaced
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
@@ -177,6 +179,40 @@ def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes; a device or pipe is read no further. Raises `OSError` (EFBIG)."""
     with path.open("rb") as stream:
         return at_most(stream.read(most + 1), most)
+
+
+def is_named_pipe(path: str | Path) -> bool:
+    """Whether a pipe stands at `path`, which hangs whoever opens it until another program opens its other end.
+
+    The pipe of a process substitution, `<(command)`, has its program already and is none.
+    """
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode) and os.path.exists(os.path.realpath(path))
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_pipe(path: str | Path, what: str) -> None:
+    """Raise `UsageError` for a named pipe at `path`; `what` is the option or the file, for the message."""
+    if is_named_pipe(path):
+        raise UsageError(f"{what}: {str(path)!r} is a pipe, expected a file; give a file's path")
+
+
+@contextmanager
+def told_while_waiting(path: Path, does: str) -> Iterator[None]:
+    """A note, if opening and reading a named pipe at `path` takes long; `does` is what its other end is waited for."""
+    if not is_named_pipe(path):
+        yield
+        return
+    timer = threading.Timer(
+        _QUIET, note, (f"waiting for a program that {does} the pipe {str(path)!r}; Ctrl-C ends it",)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def at_most(content: bytes, most: int) -> bytes:

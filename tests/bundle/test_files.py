@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ovs_edge.benchmarks.cli import main as bench
+from ovs_edge.bundle import files as bundle_files
+from ovs_edge.bundle.class_files import read_class_entries
 from ovs_edge.bundle.errors import DatasetError, SourceError, UsageError
 from ovs_edge.bundle.files import (
     _private_folder,
     cache_folder,
+    is_named_pipe,
     read_bounded,
     refuse_address,
     refuse_other_file,
+    refuse_pipe,
     replacing_folder,
+    told_while_waiting,
 )
 from ovs_edge.data import images
 from ovs_edge.data.cli import main as data
@@ -51,6 +58,39 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     other = cache_folder("x").parent
     assert other.parent == tmp_path and other.name != f"ovs-edge-{os.getuid()}" and other.stat().st_mode & 0o077 == 0
     _private_folder.cache_clear()
+
+
+def test_a_pipe_is_told_from_files_and_from_process_substitution(tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    reading, writing = os.pipe()
+    assert is_named_pipe(pipe)
+    assert not any(map(is_named_pipe, (tmp_path, tmp_path / "none", f"/dev/fd/{reading}", "a\0b")))
+    os.close(reading)
+    os.close(writing)
+    with pytest.raises(UsageError, match=r"^--zones: '.*pipe' is a pipe, expected a file"):
+        refuse_pipe(pipe, "--zones")
+    refuse_pipe(tmp_path / "none", "--zones")
+
+
+def test_who_waits_for_a_pipe_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundle_files, "_QUIET", 0.05)
+    os.mkfifo(pipe := tmp_path / "pipe")
+
+    def write() -> None:
+        time.sleep(0.5)
+        pipe.write_text("cat\ndog\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_class_entries(pipe) == ["cat", "dog"]
+    writer.join()
+    told = capsys.readouterr().err
+    assert told.count("waiting for a program that writes to the pipe") == 1
+    with told_while_waiting(tmp_path, "writes to"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe", "file"])
