@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import UsageError, require
+from ...bundle.files import refuse_pipe
 from .grammar import parse_rule, rule_text
 from .places import FRAME, Anchor, Line, Places, Point, Zone
 from .rules import Condition, Rule
@@ -116,7 +117,8 @@ def places_toml(places: Places) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises `UsageError` for one that cannot be read, is too large, or is no TOML."""
+    """The tables of a TOML file. Raises `UsageError` for one that cannot be read, is too large, a pipe, or no TOML."""
+    refuse_pipe(path, "the file of zones or cameras")
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from ...bundle.class_files import read_class_entries
 from ...bundle.errors import BundleError, UsageError
-from ...bundle.files import read_bounded, refuse_address, replacing
+from ...bundle.files import read_bounded, refuse_address, refuse_pipe, replacing
 from ...bundle.strict import parse
 from ...bundle.vocabulary import MAX_NAME, ClassNames
 from ..vocabulary.cache import read_array
@@ -163,6 +163,7 @@ def save(path: Path, contents: bytes) -> None:
 
 def load(path: Path, identity: str, dim: int) -> Archive:
     """Read a file for a bundle of this `identity` and text vectors of length `dim`. Raises `UsageError`."""
+    refuse_pipe(path, "the file of saved classes")
     try:
         contents = read_bounded(path, _MOST_BYTES)
     except (OSError, ValueError) as error:

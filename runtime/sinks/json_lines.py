@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ...bundle.files import told_while_waiting
 from ..frame import Frame
 from ..inference.interop import encode_rle
 from ..inference.parts import Part, connected_parts, frame_mask, polygons
@@ -140,7 +141,8 @@ class _LineFile:
             if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
                 self._file = InPlace(path)
                 self._size = 0
-            self._handle = os.open(self._file.work if self._file else path, os.O_WRONLY)
+            with told_while_waiting(path, "reads"):
+                self._handle = os.open(self._file.work if self._file else path, os.O_WRONLY)
         except (OSError, ValueError) as error:
             raise cannot_write(path, error) from error
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ...bundle.errors import UsageError
-from ...bundle.files import refuse_address
+from ...bundle.files import refuse_address, refuse_pipe
 from ...bundle.image_files import IMAGE_SUFFIXES
 from .json_lines import JsonSink
 from .mask_form import MaskForm
@@ -52,8 +52,10 @@ def open_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
     if suffix in _UNWRITTEN:
         known = " ".join(suffix for suffix, entry in SUFFIXES.items() if entry == _VIDEO)
         raise UsageError(f"{suffix} videos are not written; expected one of: {known}")
-    _guard(request, inputs, "--save")
     entry = SUFFIXES.get(suffix, FOLDER)
+    if entry != ".json_lines":  # lines may go through a pipe
+        refuse_pipe(path, "--save")
+    _guard(request, inputs, "--save")
     opener: Opener = entry if callable(entry) else import_module(entry, __package__).open_sink
     return opener(request)
 
@@ -74,6 +76,7 @@ def open_mask_sink(request: SinkRequest, inputs: Sequence[Path] = ()) -> Sink:
     """The sink of `--save-masks`, a folder; `inputs` and errors as for `open_sink`."""
     if not request.target:
         raise UsageError("--save-masks is empty; give a folder, such as --save-masks masks")
+    refuse_pipe(request.target, "--save-masks")
     _guard(request, inputs, "--save-masks")
     return MaskSink(Path(request.target), overwrite=request.overwrite)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...bundle.class_files import read_text
 from ...bundle.errors import UsageError
+from ...bundle.files import refuse_pipe
 from ...bundle.vocabulary import ClassNames
 from ..inference.frame_processor import ActiveClasses
 from ..segmenter import Segmenter
@@ -167,6 +168,7 @@ def read_presets(entries: Sequence[str]) -> tuple[str, ...]:
         if not entry.startswith("@"):
             presets.append(entry)
             continue
+        refuse_pipe(entry[1:], "--preset")
         lines = read_text(Path(entry[1:])).splitlines()
         presets += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if len(presets) > MOST_PRESETS:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ...bundle.errors import CheckpointError, require
-from ...bundle.files import replacing
+from ...bundle.files import is_named_pipe, replacing
 from .file_kinds import TORCH_MAGIC, file_kind
 from .torchscript import is_torchscript, read_torchscript
 
@@ -49,6 +49,8 @@ def read_weights(path: Path, *, trust_pickle: bool = False, offer_trust: bool = 
     and so may run code when it is loaded. Without `offer_trust` the messages do not name that option: the caller has none.
     """
     trust = f". {_TRUST}" if offer_trust else ""
+    if is_named_pipe(path):
+        raise CheckpointError(f"{path} is a pipe, expected a file; write the checkpoint to a file first")
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}; expected a model.pt from ovs-train, or a published file")
     kind = file_kind(path)

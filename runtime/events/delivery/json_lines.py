@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ....bundle.errors import UsageError
-from ....bundle.files import refuse_address
+from ....bundle.files import refuse_address, refuse_pipe
 from .options import JsonLinesOptions
 from .receiver import Undelivered
 from .spool import SpooledEvent
@@ -52,6 +52,7 @@ class JsonLinesReceiver:
 def _refuse_other(path: str) -> None:
     """A file is added to that begins with an event, whole or cut by a kill, or is empty; nothing else is touched."""
     refuse_address(path, "the file of events")
+    refuse_pipe(path, "the file of events")
     try:
         if os.path.isdir(path):
             raise UsageError(f"events cannot be written to {path}, a folder; give a name such as events.jsonl")
