@@ -96,7 +96,7 @@ def test_a_truncated_photo_does_not_pass_for_a_whole_one(tmp_path: Path) -> None
 def test_photos_almost_without_labels_train_without_harm(tmp_path: Path, encoder: TorchTextEncoder) -> None:
     folder = write_index_masks(tmp_path / "shapes", photos=2)
     labels = np.full((80, 112), 255, np.uint8)
-    labels[-1, -1] = 0  # a set without one label is refused when it is opened
+    labels[-1, -1] = 1  # a set without one label, or with 0 and 255 alone, is refused when it is opened
     for path in (folder / "masks/train").iterdir():
         cv2.imwrite(str(path), labels)
     options = replace(OPTIONS, names="draw")

@@ -176,7 +176,7 @@ def test_resume_refuses_another_recipe_and_a_broken_state(shapes: Path, tmp_path
     _trainer(shapes, tmp_path, replace(OPTIONS, workers=3)).resume()  # how photos are read decides nothing
     state = tmp_path / STATE
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="truncated"):
+    with pytest.raises(CheckpointError, match="cut short or damaged"):
         trainer.resume()
 
 
