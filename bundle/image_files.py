@@ -32,7 +32,7 @@ IMAGE_SUFFIXES = frozenset(
     ]
 )
 MOST_BYTES = 2**29  # of a photo's file
-HEAD = 64  # bytes that `image_kind` and `file_kind` look at
+HEAD = 512  # bytes that `image_kind` and `file_kind` look at
 
 _IMAGES = (  # where, what stands there, name of the format
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -49,6 +49,7 @@ _IMAGES = (  # where, what stands there, name of the format
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
 )
+PLAYLIST = "a playlist"
 _OTHERS = (
     (0, b"version https://git-lfs", "a Git LFS pointer (run: git lfs pull)"),
     (0, b"<!DOCTYPE html", "a web page"),
@@ -56,7 +57,14 @@ _OTHERS = (
     (0, b"<html", "a web page"),
     (0, b"<?xml", "XML"),
     (0, b"<svg", "SVG, which has no pixels"),
+    (0, b"<MPD", f"{PLAYLIST} (DASH)"),
     (0, b"%PDF", "PDF"),
+    (0, b"8BPS", "a Photoshop file (PSD)"),
+    (0, b"#EXTM3U", f"{PLAYLIST} (M3U)"),
+    (0, b"[playlist]", f"{PLAYLIST} (PLS)"),
+    (0, b"ffconcat", "a list of files (ffconcat)"),
+    (0, b"v=0\r\n", "a session description (SDP)"),
+    (0, b"v=0\n", "a session description (SDP)"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (4, b"ftyp", "a video (MP4 or MOV)"),
     (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)"),
@@ -83,7 +91,9 @@ def file_kind(head: bytes) -> str | None:
     """What a file that begins with `head` is, for messages; None where that is not known."""
     if (image := image_kind(head)) is not None:
         return image
-    start = head.lstrip()
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<?xml"):  # what kind of XML stands behind declarations
+        start = next((start[start.index(tag) :] for tag in (b"<svg", b"<MPD", b"<html") if tag in start), start)
     return next((name for at, magic, name in _OTHERS if start[at : at + len(magic)] == magic), None)
 
 

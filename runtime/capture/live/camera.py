@@ -14,6 +14,7 @@ from ....bundle.errors import SourceError, UsageError
 from ...opencv import cv2
 from ..options import CaptureOptions, refuse_photo_options
 from ..source import SourceRequest
+from ..video_files.failures import refuse_lists
 from . import gstreamer
 from .device import Way, check_granted, open_capture
 from .live_source import LiveSource
@@ -36,6 +37,8 @@ def open_source(request: SourceRequest) -> LiveSource:
     number = device.isascii() and device.isdigit() and len(device) < 6
     if not number and not os.path.exists(device):
         raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
+    if os.path.isfile(device):
+        refuse_lists(Path(device))
     ways = _device_ways(int(device) if number else device, options)
     opened = partial(_open, name, ways, options)
     return LiveSource(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ....bundle.image_files import HEAD, file_kind
+from ....bundle.errors import SourceError
+from ....bundle.image_files import HEAD, PLAYLIST, file_kind, image_kind
 from .completeness import boxes, cut_short
 
 CONVERT = "convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
@@ -36,10 +37,37 @@ def why_unreadable(shown: str, file: str | None, place: str) -> str:
         return f"{shown} has no picture track; give a video"
     if (missing := cut_short(Path(file))) is not None:
         return f"{shown} is cut short before its first frame ends: {missing}; copy it again"
-    kind = file_kind(head)
-    if kind is not None and not kind.startswith("a video"):
-        return f"{shown} does not decode as a video: it is {kind}; {_EXPECTED}"
+    if (kind := _other_kind(head)) is not None:
+        return _kind_message(shown, kind)
+    if not any(head):
+        return f"{shown} does not decode as a video: it begins with zeros, as after a failed copy; copy it again"
     return f"{shown} does not decode as a video; {_EXPECTED}"
+
+
+def refuse_lists(file: Path) -> None:
+    """Raise `SourceError` for a file that is text or a document.
+
+    FFmpeg would open the files and addresses that a playlist names, and wait for them.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError:
+        return
+    if image_kind(head) is None and (kind := _other_kind(head)) is not None:
+        raise SourceError(_kind_message(str(file), kind))
+
+
+def _other_kind(head: bytes) -> str | None:
+    kind = file_kind(head)
+    return None if kind is None or kind.startswith("a video") else kind
+
+
+def _kind_message(shown: str, kind: str) -> str:
+    """The message for a file of a `kind` that is no video."""
+    if kind.startswith(PLAYLIST):
+        return f"{shown} is {kind}; give the address of its stream with --camera or --source"
+    return f"{shown} does not decode as a video: it is {kind}; {_EXPECTED}"
 
 
 def _has_pictures(file: str, found: list[tuple[bytes, int, int]]) -> bool:

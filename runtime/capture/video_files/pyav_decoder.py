@@ -58,8 +58,10 @@ class PyavDecoder:
 
     def _opened(self, name: str, place: str) -> Any:
         timeout = (_PATIENCE, _PATIENCE) if self._web else None
+        # What comes through a pipe may be a playlist of addresses and other files.
+        options = {} if self._web else {"protocol_whitelist": "pipe" if place == STDIN else "file"}
         try:
-            return self._av.open(name, timeout=timeout, metadata_errors="replace")
+            return self._av.open(name, options=options, timeout=timeout, metadata_errors="replace")
         except self._av.error.ExitError as error:
             raise SourceError(
                 f"{self._shown} accepts the connection and sends nothing for {_PATIENCE:g} s; check that the sender "
@@ -143,8 +145,7 @@ class PyavDecoder:
             except (ValueError, self._av.error.FFmpegError):
                 self._unreadable += 1
                 continue
-            turns = round(frame.rotation / 90) % 4
-            yield np.ascontiguousarray(np.rot90(image, turns)) if turns else image, time
+            yield _upright(image, frame.side_data.get("DISPLAYMATRIX")), time
 
     def _raw_frames(self) -> Iterator[tuple[Any, float]]:
         packets = self._packets()
@@ -231,6 +232,16 @@ def _is_cover(av: Any, track: Any) -> bool:
 def _codec_name(track: Any) -> str:
     """Of the format, such as "mp3", not of the decoder, such as "mp3float"."""
     return str(track.codec_context.codec.canonical_name) if track.codec_context is not None else "of an unknown codec"
+
+
+def _upright(image: Image, matrix: Any | None) -> Image:
+    """The image turned by quarters and mirrored as the display matrix (ISO 14496-12, 8.3.2) of its frame says."""
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()  # x' = a x + c y, y' = b x + d y
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _clock(text: str) -> float:

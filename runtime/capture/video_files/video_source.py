@@ -18,7 +18,7 @@ from ..source import SourceRequest
 from .completeness import cut_short, lost_track_at
 from .decoder import STDIN, Image, VideoDecoder
 from .decoders import open_decoder
-from .failures import why_unreadable
+from .failures import refuse_lists, why_unreadable
 
 _LEAVE = 1.0  # seconds that `close` waits for a read under way
 
@@ -46,6 +46,8 @@ class VideoSource:
         self.files: tuple[Path, ...] = () if self._web or place == STDIN else (Path(place),)
         if self.files:
             _check_readable(self.files[0])
+            if self.files[0].is_file():
+                refuse_lists(self.files[0])
         self._busy = threading.Lock()  # a decoder must not be freed under a read
         # A pipe that nobody writes to and a server that sends nothing block: Ctrl-C must work all the same.
         decoder = interruptible(lambda: _started(place), lambda late: late[0].close())

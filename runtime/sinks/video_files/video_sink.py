@@ -56,6 +56,7 @@ class VideoSink:
         self._file: OutputFile = InPlace(path) if live else Staged(path)
         self._encoder: VideoEncoder | None = None
         self._size = (0, 0)  # height, width
+        self._fits = True  # whether every picture had the size of the first
         self._time = 0.0  # in the video, of the last picture
         self._last: float | None = None  # time of its frame
         self._failed = False  # whether the disk is full
@@ -75,6 +76,12 @@ class VideoSink:
             if self._last is not None:
                 passed = max(0.0, frame.time - self._last)
                 self._time += min(passed, _LONGEST_GAP) if self._live else passed
+            if self._fits and not _only_padded(picture, self._size):
+                self._fits = False
+                self._warn(
+                    f"{self.place} keeps the size of its first frame, {self._size[1]}x{self._size[0]}: frames of other "
+                    "sizes are scaled into it; boxes in JSON are of each frame's own size"
+                )
             self._encoder.add(_fitted(picture, self._size), self._time)
         except OSError as error:
             self._failed = True
@@ -155,12 +162,18 @@ def _plays(path: Path) -> bool:
     return bool(read)
 
 
+def _only_padded(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> bool:
+    """Whether a picture has the size of the video but for the pixel that makes a side even."""
+    height, width = picture.shape[:2]
+    return size[0] - height in (0, 1) and size[1] - width in (0, 1)
+
+
 def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """`picture` centred in black (height, width, 3), scaled only if it differs by more than the even-size pixel."""
     if picture.shape[:2] == size:
         return picture
     height, width = picture.shape[:2]
-    if not (size[0] - 1 <= height <= size[0] and size[1] - 1 <= width <= size[1]):
+    if not _only_padded(picture, size):
         height, width = Letterbox.fit((height, width), size).scaled
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         top, left = (size[0] - height) // 2, (size[1] - width) // 2

@@ -22,6 +22,7 @@ from ovs_edge.runtime.capture.interruptible import interruptible
 from ovs_edge.runtime.capture.registry import open_source
 from ovs_edge.runtime.capture.video_files.completeness import cut_short
 from ovs_edge.runtime.capture.video_files.video_source import VideoSource
+from ovs_edge.runtime.opencv import cv2
 
 
 @pytest.fixture(params=["pyav", "opencv"])
@@ -128,6 +129,34 @@ def test_a_turned_video_is_read_upright(tmp_path: Path, degrees: int, corner: st
     assert image.mean() < 150
 
 
+@pytest.mark.parametrize(
+    ("flags", "white"),
+    [
+        (["-display_rotation", "0", "-display_hflip"], "right"),
+        (["-display_rotation", "0", "-display_vflip"], "left"),
+        (["-display_rotation", "90", "-display_hflip"], "bottom"),
+        (["-display_rotation", "90", "-display_vflip"], "top"),
+    ],
+)
+def test_a_mirrored_video_is_read_as_players_show_it(tmp_path: Path, flags: list[str], white: str) -> None:
+    """The left half is white as stored, which a quarter turn to the left brings to the bottom."""
+    flat, turned = tmp_path / "flat.mp4", tmp_path / "turned.mp4"
+    ffmpeg("-f", "lavfi", "-i", "color=black:s=64x48:r=10:d=1", "-vf", "drawbox=0:0:32:48:white:fill", flat)
+    words = ["-loglevel", "error", *flags, "-i", str(flat), "-c", "copy", str(turned)]
+    if subprocess.run([ffmpeg_program(), *words], capture_output=True, check=False).returncode:
+        pytest.skip("this ffmpeg cannot set a display matrix (needs 6.0)")
+    shown = tmp_path / "shown.png"
+    ffmpeg("-i", turned, "-frames:v", "1", shown)
+    image = next(iter(VideoSource(turned))).image
+    assert image.shape[:2] == ((48, 64) if "0" in flags else (64, 48))
+    assert np.abs(image.astype(int) - cv2.imread(str(shown)).astype(int)).mean() < 4
+    height, width = image.shape[:2]
+    parts = {"left": image[:, : width // 2], "right": image[:, width // 2 :]}
+    parts |= {"top": image[: height // 2], "bottom": image[height // 2 :]}
+    assert parts[white].mean() > 200
+    assert image.mean() < 150
+
+
 @pytest.mark.parametrize("name", ["2026-11-26T10:00:00.mp4", "a%03d.mp4", "https:.mp4", b"caf\xe9\xff.mp4", "-x.mp4"])
 def test_names_that_libraries_misread(
     tmp_path: Path, name: str | bytes, library: str, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +189,11 @@ def test_an_address_that_is_not_utf_8(address: str, library: str) -> None:
         (lambda path: path.write_text("<!DOCTYPE html><p>Not found"), "it is a web page"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
         (lambda path: path.write_bytes(b"%PDF-1.7"), "it is PDF"),
+        (lambda path: path.write_bytes(bytes(5000)), "it begins with zeros"),
+        (lambda path: path.write_bytes(b"8BPS\0\1"), "it is a Photoshop file"),
+        (lambda path: path.write_text("ffconcat version 1.0\nfile a.mp4"), "it is a list of files"),
+        (lambda path: path.write_text("v=0\no=- 0 0 IN IP4 0.0.0.0\nm=video 5004 RTP/AVP 96"), "it is a session desc"),
+        (lambda path: path.write_text("<?xml version='1.0'?>\n<!DOCTYPE svg>\n<svg xmlns='x'/>"), "it is SVG"),
         (lambda path: path.write_bytes(b"PK\x03\x04" + b"x" * 99), "it is a ZIP archive"),
     ],
 )
@@ -167,6 +201,38 @@ def test_why_a_file_is_no_video(tmp_path: Path, make: object, says: str, library
     make(tmp_path / "clip.mp4")  # type: ignore[operator]
     with pytest.raises(SourceError, match=says):
         VideoSource(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("#EXTM3U\n#EXTINF:3,\nhttp://127.0.0.1:9/a.ts\n", "M3U"),
+        ("\ufeff#EXTM3U\na.ts\n", "M3U"),
+        ("<?xml version='1.0'?><MPD/>", "DASH"),
+        ("[playlist]\n", "PLS"),
+    ],
+)
+@pytest.mark.parametrize("name", ["live.m3u8", "clip.mp4"])
+def test_a_playlist_is_not_followed(tmp_path: Path, text: str, kind: str, name: str, library: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    message = rf"is a playlist \({kind}\); give the address of its stream with --camera or --source"
+    with pytest.raises(SourceError, match=message):
+        open_source(str(path))
+    with pytest.raises(SourceError, match=message):
+        open_source(camera=str(path))
+
+
+def test_a_playlist_on_standard_input_opens_no_address(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nhttp://127.0.0.1:{server.getsockname()[1]}/a.ts\n"
+        code = "from ovs_edge.runtime.capture.registry import open_source; open_source('-')"
+        words = [sys.executable, "-c", code]
+        ran = subprocess.run(words, input=text * 2, text=True, capture_output=True, timeout=60, check=False)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert "SourceError" in ran.stderr
 
 
 def test_a_file_without_a_picture_track(tmp_path: Path, library: str) -> None:

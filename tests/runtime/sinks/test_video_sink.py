@@ -50,6 +50,20 @@ def test_a_video_plays_back(tmp_path: Path, suffix: str, size: tuple[int, int], 
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
+def test_a_change_of_size_is_told_once(tmp_path: Path, size: tuple[int, int]) -> None:
+    told: list[str] = []
+    sink = VideoSink(tmp_path / "out.mp4", 10, warn=told.append)
+    feed(sink, 0, size)
+    feed(sink, 1, size)
+    assert told == []  # a side made even is none
+    for index in range(2, 6):
+        feed(sink, index, (100, 40) if index % 2 else (48, 64))
+    sink.finish()
+    said = "frames of other sizes are scaled into it; boxes in JSON are of each frame's own size"
+    assert told == [f"{tmp_path}/out.mp4 keeps the size of its first frame, 64x48: {said}"]
+
+
 TIMES = [
     [0.0, 0.2, 0.4, 0.6],
     [0.0, 0.1, 0.2, 0.3],
