@@ -18,7 +18,7 @@ try:
 except ImportError:  # not on Windows, where stale partial files stay
     fcntl = None  # type: ignore[assignment]
 
-_YOUNG = 5.0  # seconds: a partial file without a lock may be one whose owner is just about to lock it
+_YOUNG = 5.0  # seconds in which, on file systems without locks, a partial file may be in use
 
 
 def cannot_write(target: Path, error: OSError | ValueError, kept: str = "") -> SinkError:
@@ -67,9 +67,9 @@ class Staged:
             stem = self._place.stem[:80]
             if clean:
                 remove_stale(self._place.parent, stem, self._place.suffix)
-            self.work = self._place.with_name(f".{stem}.{secrets.token_hex(4)}.partial{self._place.suffix}")
-            self._lock = os.open(self.work, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            _try_lock(self._lock)
+            while self._lock is None:
+                self.work = self._place.with_name(f".{stem}.{secrets.token_hex(4)}.partial{self._place.suffix}")
+                self._lock = _create_locked(self.work)
         except (OSError, ValueError) as error:
             self._parents.remove()
             raise cannot_write(target, error) from error
@@ -111,7 +111,7 @@ class InPlace:
             self._parents.make(self.work.parent)
             self._made = not self.work.exists()
             self._lock = os.open(self.work, os.O_CREAT | os.O_WRONLY, 0o666)
-            if not _try_lock(self._lock):
+            if _try_lock(self._lock) is False:
                 os.close(self._lock)
                 self._lock = None
                 raise SinkError(f"{target} is being written by another process; choose another name")
@@ -156,25 +156,38 @@ def remove_stale(folder: Path, stem: str = "", suffix: str = "") -> None:
 
 
 def _remove_if_stale(path: Path) -> None:
+    if fcntl is None:
+        return
     with suppress(OSError):
-        if fcntl is None or time.time() - path.stat().st_mtime < _YOUNG:
-            return
         handle = os.open(path, os.O_WRONLY)
         try:
-            if _try_lock(handle):
+            locked = _try_lock(handle)
+            if locked or (locked is None and time.time() - path.stat().st_mtime >= _YOUNG):
                 path.unlink()
         finally:
             os.close(handle)
 
 
-def _try_lock(handle: int) -> bool:
-    """Lock an open file; False if another process has locked it. File systems without locks lock nothing."""
+def _create_locked(path: Path) -> int | None:
+    """A new file, open and locked; None if another process took it for a stale one before it was locked."""
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    locked = _try_lock(handle)
+    if locked is None or (locked and os.fstat(handle).st_nlink):
+        return handle
+    os.close(handle)
+    with suppress(OSError):
+        path.unlink()
+    return None
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Lock an open file; False if another process has locked it, None on file systems without locks."""
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
     return True
 
 

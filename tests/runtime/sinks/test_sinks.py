@@ -255,7 +255,6 @@ def test_partial_files_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_
     unrelated = tmp_path / ".out.partial.png"
     for path in (*left, unrelated, living.work):
         path.touch()
-        os.utime(path, (time.time() - 60,) * 2)
     again = Staged(tmp_path / "out.png")
     assert [path.exists() for path in (*left, unrelated, living.work, other.work)] == [
         False,
@@ -281,15 +280,32 @@ def test_a_process_that_is_killed_blocks_no_other(tmp_path: Path) -> None:
         "from ovs_edge.runtime.sinks.staging import Staged\n"
         "Staged(Path(sys.argv[1])); os.kill(os.getppid() and __import__('posix').getpid(), 9)"
     )
-    for _ in range(2):
+    for _ in range(2):  # the second removes what the first left, however young
         ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cam.mp4")], capture_output=True, check=False)
         assert ran.returncode == -9, ran.stderr
-    stale = list(tmp_path.iterdir())
-    assert len(stale) == 2  # both so young that their owners might still be about to lock them
-    for path in stale:
-        os.utime(path, (time.time() - 60,) * 2)
+        assert len(list(tmp_path.iterdir())) == 1
     Staged(tmp_path / "cam.mp4").discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_taken_for_a_stale_one_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removes stale files between the two steps."""
+    real, calls = fcntl.flock, 0
+
+    def late(handle: int, how: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            for path in tmp_path.iterdir():
+                path.unlink()
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    staged = Staged(tmp_path / "out.png")
+    staged.work.write_bytes(b"x")
+    staged.commit()
+    assert calls == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
 
 def test_two_writers_of_one_live_file(tmp_path: Path) -> None:
@@ -306,10 +322,15 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
+    young, old = tmp_path / ".out.1.partial.png", tmp_path / ".out.2.partial.png"
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (time.time() - 60,) * 2)
     staged = Staged(tmp_path / "out.png")
     staged.work.write_bytes(b"x")
     staged.commit()
     assert (tmp_path / "out.png").read_bytes() == b"x"
+    assert (young.exists(), old.exists()) == (True, False)  # only its age tells that nobody writes it
 
 
 def test_no_window_without_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
