@@ -252,7 +252,7 @@ class Segmenter(TakesExamples):
         self._encoder.preload()
 
     def predict(self, image: ImageLike, *, rgb: bool = False) -> Prediction:
-        """Segment one picture of any size and aspect.
+        """Segment one picture of any aspect, of at most 2**27 pixels (134 million) and 32,767 pixels a side.
 
         `image` is (H, W, 3) uint8 BGR as OpenCV reads it, or RGB with `rgb`; a path, a PIL.Image, a grey, 16-bit or
         float picture is converted as inference/input_image.py says. Raises `TypeError` or `ValueError` for anything

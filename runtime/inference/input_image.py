@@ -8,7 +8,8 @@
     PIL.Image                  converted to RGB; its EXIF orientation is not applied
     str or Path                a photo file, turned upright by its EXIF orientation
 
-Everything else raises `TypeError` (the wrong kind of thing) or `ValueError` (the wrong shape or range).
+Arrays may have either byte order. A picture has at most 2**27 pixels (134 million) and 32,767 pixels a side.
+Everything else raises `TypeError` (the wrong kind of thing) or `ValueError` (the wrong shape, size or range).
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from ...bundle.errors import note
 from ..capture.photos import read_photo
 from ..opencv import cv2
 
+# On one core 2**27 pixels take a few seconds, and maps of 1.1 GB; OpenCV's functions take no longer sides.
+MOST_PIXELS, MOST_SIDE = 2**27, 32767
 _NARROW = 0.25  # of uint16's range: a picture that uses less shows next to nothing in 8 bits
+_FAINT = 16 / 255  # as much of floats from 0 to 1, which may well be dark; 12 bits of 16 use less
+_OVERSHOOT = 0.1  # by which resizing and filters leave 0 to 1
+_NORMALISED = 10.0  # larger numbers than come of subtracting a mean and dividing by a standard deviation
 _ALPHA_MODES = ("LA", "PA", "La", "RGBA", "RGBa")  # Pillow's
 
 Bgr = npt.NDArray[np.uint8]
@@ -32,8 +38,11 @@ Bgr = npt.NDArray[np.uint8]
 def as_bgr(image: Any, *, rgb: bool = False) -> Bgr:
     """`image` as (H, W, 3) uint8 BGR; see the module. Raises `TypeError`, `ValueError`, and for a file `SourceError`."""
     if isinstance(image, (str, Path)):
-        return read_photo(Path(image), note)
+        photo = read_photo(Path(image), note)
+        _refuse_size(*photo.shape[:2])
+        return photo
     if hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL.Image, without importing Pillow
+        _refuse_size(image.height, image.width)
         image, rgb = _from_pillow(image), True
     if not isinstance(image, np.ndarray):
         raise TypeError(
@@ -51,12 +60,21 @@ def as_bgr(image: Any, *, rgb: bool = False) -> Bgr:
         raise ValueError(
             f"the picture has shape {list(image.shape)}, expected [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]{advice}"
         )
+    _refuse_size(*image.shape[:2])
     pixels = np.ascontiguousarray(_to_uint8(image))
     if pixels.shape[2] == 1:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
     if pixels.shape[2] == 4:
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGR if rgb else cv2.COLOR_BGRA2BGR))
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)) if rgb else pixels
+
+
+def _refuse_size(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS or max(height, width) > MOST_SIDE:
+        raise ValueError(
+            f"the picture has {width}x{height} pixels, expected at most {MOST_PIXELS:,} in all and {MOST_SIDE:,} a side; "
+            "scale it down, or cut it into parts"
+        )
 
 
 def _from_pillow(image: Any) -> npt.NDArray[Any]:
@@ -70,7 +88,8 @@ def _from_pillow(image: Any) -> npt.NDArray[Any]:
 
 
 def _to_uint8(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    kind = image.dtype
+    kind = image.dtype.newbyteorder("=")
+    image = image.astype(kind, copy=False)  # the same numbers in this machine's byte order
     if kind == np.uint8:
         return image
     if kind == np.uint16:
@@ -87,8 +106,25 @@ def _to_uint8(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         least, most = float(image.min()), float(image.max())
         if least < 0 or most > 1:
             raise ValueError(
-                f"the picture holds floats from {least:g} to {most:g}, expected 0 to 1; for 0 to 255 use "
-                "image.astype(numpy.uint8)"
+                f"the picture holds floats from {least:g} to {most:g}, expected 0 to 1; {_advice(least, most)}"
+            )
+        if 0 < most - least <= _FAINT:
+            raise ValueError(
+                f"the picture uses floats from {least:g} to {most:g} only, of 0 to 1, and would show next to nothing; "
+                "scale it to the range that matters first, for instance with cv2.normalize"
             )
         return np.asarray(np.rint(image.astype(np.float32) * 255), np.uint8)
     raise TypeError(f"the picture holds {kind} values, expected uint8, uint16 or floats from 0 to 1")
+
+
+def _advice(least: float, most: float) -> str:
+    """How floats beyond 0 to 1 get there, by what they most likely are."""
+    if least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT:
+        return "use numpy.clip(image, 0, 1)"
+    if least < 0 and max(-least, most) <= _NORMALISED:
+        return "it looks normalised; undo it, e.g. image * std + mean, or image / 2 + 0.5 for -1 to 1"
+    if least < 0:
+        return "shift and scale it to 0 to 1"
+    if most > 255:
+        return "divide it by the largest value that a pixel can have, such as 65535"
+    return "for 0 to 255 use image.astype(numpy.uint8)"
