@@ -54,6 +54,20 @@ _SECRET_IN_TEXT = re.compile(
 )
 
 
+_UNDECODED = re.compile(r"[\udc80-\udcff]|\\udc[89a-f][0-9a-f]")  # a byte that is not UTF-8, and the same after repr()
+
+
+def shown_text(text: str) -> str:
+    """`text`, a path say, as it may be printed anywhere: each byte that is not UTF-8 as `\\xff`."""
+    return _UNDECODED.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    bad = found[0]
+    number = ord(bad) if len(bad) == 1 else int(bad.removeprefix("\\u"), 16)
+    return f"\\x{number & 0xFF:02x}"
+
+
 def scheme_of(text: str) -> str | None:
     """The scheme of a URL in lower case, or None for what is no URL."""
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text)

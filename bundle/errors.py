@@ -14,6 +14,7 @@ OvsError                    one line on the terminal, exit code 2
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import io
@@ -22,10 +23,11 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import ModuleType
-from typing import ClassVar, NoReturn
+from typing import ClassVar, NoReturn, TextIO
 
-from .addresses import redact
+from .addresses import redact, shown_text
 
 
 class OvsError(Exception):
@@ -35,7 +37,7 @@ class OvsError(Exception):
 
     def __init__(self, message: str) -> None:
         # Drivers and libraries quote addresses, too: no password gets into a message.
-        super().__init__(redact(" ".join(message.split())))
+        super().__init__(shown_text(redact(" ".join(message.split()))))
 
 
 class UsageError(OvsError):
@@ -108,11 +110,21 @@ def was_interrupted(error: BaseException) -> bool:
 def exit_on_error(command: Callable[[], object]) -> None:
     """Run a console command; an `OvsError` becomes one line on stderr and its exit code.
 
-    Whatever becomes of standard output (a pipe whose reader left, a full disk, another character set, closed), there is
-    no traceback.
+    Whatever becomes of standard output or standard error (a pipe whose reader left, a full disk, another character set,
+    closed), there is no traceback, and the exit code is the same.
     """
     Terminated.latest = 0  # of an earlier command in this process
     _prepare_streams()
+    try:
+        _run(command)
+    finally:
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            _abandon(sys.stderr)
+
+
+def _run(command: Callable[[], object]) -> None:
     try:
         try:
             command()
@@ -121,13 +133,13 @@ def exit_on_error(command: Callable[[], object]) -> None:
                 sys.stdout.flush()  # here, where a failure can still be told in one line
     except OvsError as error:
         _end_if_stopped(error)
-        print(f"error: {error}", file=sys.stderr)
+        _tell(f"error: {error}")
         sys.exit(error.exit_code)
     except Terminated:
-        print("stopped by a signal", file=sys.stderr)
+        _tell("stopped by a signal")
         raise
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         sys.exit(130)
     except BrokenPipeError:
         end_quietly()
@@ -135,25 +147,31 @@ def exit_on_error(command: Callable[[], object]) -> None:
         _end_if_stopped(error)
         if not isinstance(error, OSError) or not _is_stdout_failure(error):
             raise
-        _abandon_stdout()
-        print(f"error: cannot write to standard output ({error.strerror}); free some space", file=sys.stderr)
+        _abandon(sys.stdout)
+        _tell(f"error: cannot write to standard output ({error.strerror}); free some space")
         sys.exit(2)
 
 
 def _end_if_stopped(error: Exception) -> None:
     """Exit as a signal's exception would, where a library written in C has made an error of its own of it."""
     if was_interrupted(error) or Terminated.latest == signal.SIGINT:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         sys.exit(130)
     if Terminated.latest:
-        print("stopped by a signal", file=sys.stderr)
+        _tell("stopped by a signal")
         sys.exit(128 + Terminated.latest)
 
 
 def end_quietly() -> NoReturn:
     """Exit as a program that SIGPIPE ends: the reader of standard output has closed the pipe (`| head`)."""
-    _abandon_stdout()
+    _abandon(sys.stdout)
     sys.exit(141)
+
+
+def _tell(text: str) -> None:
+    """Print a line on standard error; where that is not possible, the exit code has to do."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _prepare_streams() -> None:
@@ -165,15 +183,30 @@ def _prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
-    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+    for stream, errors in ((sys.stdout, codecs.replace_errors), (sys.stderr, codecs.backslashreplace_errors)):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            name = f"ovs_edge.{errors.__name__}"
+            codecs.register_error(name, partial(_unprintable, errors))
+            stream.reconfigure(errors=name)
 
 
-def _abandon_stdout() -> None:
+def _unprintable(
+    others: Callable[[UnicodeError], tuple[str | bytes, int]], error: UnicodeError
+) -> tuple[str | bytes, int]:
+    """Bytes that are not UTF-8 as `shown_text` has them; what the stream's character set lacks by `others`."""
+    if not isinstance(error, UnicodeEncodeError):
+        return others(error)
+    letter = error.object[error.start]
+    shown = shown_text(letter)
+    if shown != letter:
+        return shown, error.start + 1
+    return others(UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason))
+
+
+def _abandon(stream: TextIO) -> None:
     """Silence Python's own flush at exit."""
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_stdout_failure(error: OSError) -> bool:
@@ -183,4 +216,4 @@ def _is_stdout_failure(error: OSError) -> bool:
 
 def note(text: str) -> None:
     """Print one line for the user on standard error: something works otherwise than might be expected."""
-    print(f"note: {redact(' '.join(text.split()))}", file=sys.stderr, flush=True)
+    _tell(f"note: {shown_text(redact(' '.join(text.split())))}")

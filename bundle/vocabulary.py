@@ -96,6 +96,8 @@ def parse_class_entries(entries: Iterable[str], limit: int) -> tuple[ClassNames,
                 raise UsageError(
                     f"the class name {name[:20]!r}… has {len(name)} characters, at most {MAX_NAME} are read; shorten it"
                 )
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise UsageError(f"the class name {name[:40]!r} is not UTF-8 text; write it in UTF-8")
             if not name.isprintable():
                 raise UsageError(f"the class name {name[:40]!r} holds control characters; remove them")
             key = name.casefold()

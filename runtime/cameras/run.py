@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ...bundle.addresses import shown_text
 from ...bundle.errors import OvsError, UsageError, note
 from ...bundle.vocabulary import parse_stuff
 from ..events.opening import WatchRequest, read_watch
@@ -181,6 +182,8 @@ def _named_sources(given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         name, source = (found[1], found[2]) if found else (f"camera{number}", text)
         if not is_name(name) or name in seen:
             problem = "is given twice" if name in seen else "is no name; expected letters, digits, - and _"
+            if shown_text(name) != name:
+                problem = "is not UTF-8; expected letters, digits, - and _"
             raise UsageError(f"the camera {name[:80]!r} {problem}: --camera NAME=SOURCE")
         seen.add(name)
         yield name, source

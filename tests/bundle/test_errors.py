@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
+from functools import partial
 from typing import NoReturn
 
 import pytest
 
-from ovs_edge.bundle.errors import BundleError, MissingExtraError, Terminated, exit_on_error, require
+from ovs_edge.bundle.addresses import shown_text
+from ovs_edge.bundle.errors import BundleError, MissingExtraError, Terminated, _unprintable, exit_on_error, require
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,28 @@ def test_an_interrupted_import_is_no_missing_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(importlib, "import_module", lambda name: _converted(OSError("no such library")))
     with pytest.raises(MissingExtraError, match="initialization failed"):
         require("onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("out\udcff/", "out\\xff/"),
+        (repr("m\udc80\udcfe.png"), "'m\\x80\\xfe.png'"),
+        ("猫 \\ué", "猫 \\ué"),
+        ("half \ud83d", "half \ud83d"),
+    ],
+)
+def test_bytes_that_are_not_utf8_are_shown_in_one_way(text: str, shown: str) -> None:
+    assert shown_text(text) == shown
+    assert str(BundleError(text)) == shown
+    assert shown_text(shown) == shown
+
+
+@pytest.mark.parametrize(("others", "shown"), [("replace", "?"), ("backslashreplace", "\\u732b")])
+def test_streams_show_such_bytes_alike(others: str, shown: str) -> None:
+    handler = partial(_unprintable, codecs.lookup_error(others))
+    codecs.register_error(f"test.{others}", handler)
+    assert "a猫\udcff\udc80b".encode("latin-1", f"test.{others}").decode() == f"a{shown}\\xff\\x80b"
 
 
 def test_other_errors_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:

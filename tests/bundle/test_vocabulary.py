@@ -43,6 +43,7 @@ def test_a_list_in_a_file(tmp_path: Path) -> None:
         (",".join(f"name {n}" for n in range(10_000)), "10000 classes"),
         ("|".join(f"name {n}" for n in range(100)), "100 names"),
         ("per\x07son", "control characters"),
+        ("per\udcffson", r"'per\\xffson' is not UTF-8 text"),
         ("@no/such/file", "cannot read"),
     ],
 )

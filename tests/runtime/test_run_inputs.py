@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from support.clips import cut, damage, write_clip
 
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import SourceError, UsageError
+from ovs_edge.runtime.cameras.run import from_options
+from ovs_edge.runtime.capture.registry import open_source
 from ovs_edge.runtime.cli import main
 from ovs_edge.runtime.options import RunOptions
 
@@ -169,6 +171,47 @@ def test_whatever_becomes_of_standard_output(tiny_bundle: Path, tmp_path: Path, 
         assert json.loads(ran.stdout.decode("utf-8"))["name"] == "猫_000059"
     else:
         assert ran.returncode in (0, 141)
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>/dev/null"])
+@pytest.mark.parametrize(
+    "arguments", ["photo.png --classes red --json out.jsonl", "none.png --classes red", "--no-such"]
+)
+def test_the_exit_code_does_not_depend_on_standard_error(
+    tiny_bundle: Path, tmp_path: Path, arguments: str, stderr: str
+) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((20, 20, 3), np.uint8))
+    line = " ".join(f"'{word}'" for word in [*COMMAND, "--model", str(tiny_bundle)])
+    shell = f"{line} {arguments} >/dev/full {stderr}"
+    assert subprocess.run(["bash", "-c", shell], cwd=tmp_path, check=False, timeout=120).returncode == 2
+
+
+@pytest.mark.parametrize("output", [b"out\xff/", b"out\xff.png", b"out\xff.jsonl"])
+def test_a_name_that_is_not_utf8_is_shown_in_one_way(tiny_bundle: Path, tmp_path: Path, output: bytes) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((20, 20, 3), np.uint8))
+    line = [*COMMAND, "photo.png", "--model", str(tiny_bundle), "--classes", "red"]
+    option = "--json" if output.endswith(b"jsonl") else "--save"
+    ran = subprocess.run([*line, option, output], cwd=tmp_path, capture_output=True, check=False, timeout=120)
+    shown = output.decode("ascii", "backslashreplace")
+    assert ran.returncode == 0
+    assert ran.stdout.decode().rstrip().endswith(f": {shown}")
+    assert os.path.exists(os.path.join(os.fsencode(tmp_path), output))
+    mine = b"mine" + output.rstrip(b"/")
+    with open(os.path.join(os.fsencode(tmp_path), mine), "wb") as stream:
+        stream.write(b"of the user")
+    ran = subprocess.run([*line, option, mine], cwd=tmp_path, capture_output=True, check=False, timeout=120)
+    assert ran.returncode == 2
+    assert f"mine{shown.rstrip('/')}" in ran.stderr.decode()
+
+
+def test_a_camera_whose_name_is_not_utf8() -> None:
+    source = "http://127.0.0.1:1/x"
+    with pytest.raises(UsageError, match=r"the camera 'do\\xffor' is not UTF-8"):
+        from_options(RunOptions(classes="cat", camera=(f"do\udcffor={source}", f"b={source}")))
+    with pytest.raises(SourceError, match=r"the camera's name 'do\\xffor' is not UTF-8; leave it out"):
+        open_source(None, f"do\udcffor={source}")
+    with pytest.raises(SourceError, match="the camera's name 'door' is not needed"):
+        open_source(None, "door=0")
 
 
 def test_a_source_beside_several_cameras_is_refused() -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ....bundle.addresses import redact_address
+from ....bundle.addresses import redact_address, shown_text
 from ....bundle.errors import SourceError, UsageError
 from ...opencv import cv2
 from ..options import CaptureOptions, refuse_photo_options
@@ -36,6 +36,10 @@ def open_source(request: SourceRequest) -> LiveSource:
         )
     number = device.isascii() and device.isdigit() and len(device) < 6
     if not number and not os.path.exists(device):
+        called, equals, source = device.partition("=")
+        if equals and source and not {":", "/"} & set(called):
+            why = "is not UTF-8" if shown_text(called) != called else "is not needed: there is one camera"
+            raise SourceError(f"the camera's name {called[:80]!r} {why}; leave it out: --camera SOURCE")
         raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
     if os.path.isfile(device):
         refuse_lists(Path(device))
