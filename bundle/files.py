@@ -177,7 +177,7 @@ def refuse_other_file(output: Path, mark: bytes, option: str = "-o") -> None:
 
 def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes; a device or pipe is read no further. Raises `OSError` (EFBIG)."""
-    with path.open("rb") as stream:
+    with told_while_waiting(path, "writes to"), path.open("rb") as stream:
         return at_most(stream.read(most + 1), most)
 
 
@@ -199,7 +199,7 @@ def refuse_pipe(path: str | Path, what: str) -> None:
 
 
 @contextmanager
-def told_while_waiting(path: Path, does: str) -> Iterator[None]:
+def told_while_waiting(path: str | Path, does: str) -> Iterator[None]:
     """A note, if opening and reading a named pipe at `path` takes long; `does` is what its other end is waited for."""
     if not is_named_pipe(path):
         yield

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ...bundle.addresses import redact_address, scheme_of
 from ...bundle.errors import SourceError, UsageError, note
+from ...bundle.files import told_while_waiting
 from ...bundle.image_files import HEAD, IMAGE_SUFFIXES, image_kind
 from .options import CaptureOptions
 from .photo_source import open_photos
@@ -70,7 +71,8 @@ def open_source(
     address = camera if camera is not None else source
     assert address is not None
     request = SourceRequest(address, camera is not None, options, warn)
-    return _load(_opener(request))(request)
+    with told_while_waiting(address, "writes to"):
+        return _load(_opener(request))(request)
 
 
 def _opener(request: SourceRequest) -> str | Opener:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.clips import write_clip
 from support.sink_parts import Clip, feed
 
 from ovs_edge.bundle import files
 from ovs_edge.bundle.errors import CheckpointError, UsageError
 from ovs_edge.runtime.cameras.config import read_config
+from ovs_edge.runtime.capture.registry import open_source
 from ovs_edge.runtime.events.config import read_toml
 from ovs_edge.runtime.events.delivery.json_lines import JsonLinesReceiver
 from ovs_edge.runtime.events.delivery.options import JsonLinesOptions
@@ -51,6 +53,26 @@ def test_process_substitution_is_read() -> None:
     os.close(writing)
     assert read_toml(Path(f"/dev/fd/{reading}")) == {"zones": {"door": {"points": []}}}
     os.close(reading)
+
+
+def test_a_video_through_a_pipe_is_waited_for_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "_QUIET", 0.05)
+    os.mkfifo(pipe := tmp_path / "pipe.mkv")
+    clip = write_clip(tmp_path / "clip.mkv").read_bytes()
+
+    def write() -> None:
+        time.sleep(0.4)
+        pipe.write_bytes(clip)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    source = open_source(str(pipe))
+    assert len(list(source)) == 20
+    source.close()
+    writer.join()
+    assert "waiting for a program that writes to the pipe" in capsys.readouterr().err
 
 
 def test_json_lines_wait_for_a_reader_with_a_note(
