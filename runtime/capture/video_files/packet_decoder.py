@@ -79,15 +79,22 @@ class PacketDecoder:
         first = self._sent - len(self._kept)
         self.skipped -= sum(number > first for number in self._errors)
         new = self._last is None
+        failed = 0
         for packet in (*self._kept, self._av.Packet()):
             try:
                 frames = context.decode(packet)
             except self._av.error.EOFError:
                 continue
             except self._av.error.FFmpegError:
-                self.skipped += bool(packet.size)
+                failed += bool(packet.size)
                 continue
             for frame in frames:
                 if new:
+                    self._reached = max(self._reached, _BEFORE if frame.pts is None else frame.pts)
                     yield frame
                 new = new or frame.pts == self._last
+        # The last one may be left out without an error, as MPEG-2 does with half a frame.
+        left = sum(
+            packet.pts is not None and packet.pts > self._reached for packet in self._kept if not packet.is_discard
+        )
+        self.skipped += max(failed, left)

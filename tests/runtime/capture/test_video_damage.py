@@ -22,6 +22,7 @@ INTACT = {  # file -> how it is made
     "open_gop.mkv": ("-c:v", "libx264", "-x264-params", "open-gop=1:keyint=8"),
     "alt_ref.webm": ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "300k"),
     "field.ts": ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-bf", "2", "-r", "25"),
+    "a.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-r", "25"),
     "variable.mkv": ("-vf", "select='not(mod(n,7)*lt(n,20))'", "-fps_mode", "vfr", "-c:v", "libx264"),
     "repeated.avi": ("-vf", "select='not(mod(n,7)*lt(n,20))'", "-fps_mode", "vfr", "-c:v", "mjpeg"),
     "cut.mp4": ("-c:v", "libx264", "-g", "5", "-movflags", "frag_keyframe+empty_moov"),
@@ -141,6 +142,19 @@ def test_all_that_decodes_before_a_break_is_read(tmp_path: Path, share: float) -
     assert had == decodable(path)
     assert source.truncated == told[0]
     assert f"is cut short: {had} frames read" in told[0]
+
+
+@pytest.mark.parametrize(("more", "says"), [(6, "skipped: 1 frame of"), (60, "1 with errors")])
+def test_half_a_frame_at_the_end_is_told(tmp_path: Path, more: int, says: str) -> None:
+    """MPEG-PS promises nothing. Of a picture that has a header only, the decoder makes nothing, without an error."""
+    path = made(tmp_path / "a.mpg")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"\0\0\1\0", 0, len(data) // 2) + more])
+    had, source, told = read(path)
+    assert had == decodable(path)
+    assert had + source.skipped == len(packets(path))
+    assert len(told) == 1
+    assert says in told[0]
 
 
 def test_damage_between_the_boxes_of_an_mp4(tmp_path: Path) -> None:
