@@ -13,9 +13,9 @@ r"""The language of rules, one rule a line.
     TIME      = NUMBER ("ms" | "s" | "min" | "h")
     NAME      = words, or text in "double quotes" with \" and \\ inside
 
-A name may be several words: `traffic light in front yard`. One that holds a word of this language, or a sign, is
-quoted: `"man in black" in door`. The first name is a class, the second a zone or line; `frame` is the whole picture,
-and the zone where none is named.
+A name may be several words: `traffic light in front yard`. One that holds a word of this language, a sign, a comma, `|`
+or a threshold is quoted: `"man in black" in door`. The first name is a class, the second a zone or line; `frame` is the
+whole picture, and the zone where none is named.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _TOKEN = re.compile(
     r"""\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<sign>[()%]|[<>!]=|[<>=])|(?P<word>[^\s"()%<>=!]+)|(?P<bad>\S))"""
 )
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
+_LIST_SYNTAX = re.compile(r"[|,]|:\s*[0-9.]+$")  # of class lists, where a rule takes one name
 _TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|min|h)", re.ASCII)
 
 
@@ -88,7 +89,9 @@ def rule_text(rule: Rule) -> str:
 
 
 def _named(name: str) -> str:
-    bare = all(re.fullmatch(r"[^\s\"()%<>=!\\]+", word) and word.lower() not in _KEYWORDS for word in name.split(" "))
+    bare = _LIST_SYNTAX.search(name) is None and all(
+        re.fullmatch(r"[^\s\"()%<>=!\\]+", word) and word.lower() not in _KEYWORDS for word in name.split(" ")
+    )
     return name if bare else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -149,6 +152,7 @@ class _Parser:
 
     def _name(self, what: str) -> str:
         words: list[str] = []
+        quoted = (first := self._peek()) is not None and first.quoted
         while (token := self._peek()) is not None and not token.keyword and not token.sign:
             if token.quoted and words:
                 break
@@ -157,6 +161,11 @@ class _Parser:
             if token.quoted:
                 break
         name = " ".join(" ".join(words).split())
+        if not quoted and (syntax := _LIST_SYNTAX.search(name)) is not None:
+            raise self.error(
+                f"{syntax[0]!r} in {name[:40]!r} belongs to a class list",
+                f'one name alone; in double quotes if it is one: "{name[:40]}"',
+            )
         if not name or not name.isprintable() or len(name) > MAX_NAME:
             found = self._found() if not words else f"the name has {len(name)} characters"
             raise self.error(found, f'{what}; one that holds a word of the language is quoted: "man in black"')
@@ -168,7 +177,7 @@ class _Parser:
         """Everything up to the options."""
         first, second = self._peek(), self._peek(1)
         if first is None:
-            raise self.error("it is empty", "such as: person in door for 2s")
+            raise self.error("it is empty", "one such as: person in door for 2s")
         if first.keyword in ("count", "coverage") and second is not None and second.sign == "(":
             return self._measured(Condition(first.keyword))
         if self._take_keyword("no"):
@@ -183,6 +192,8 @@ class _Parser:
         if word == "stays" and not self._take_keyword("in"):
             raise self.error(self._found(), "`stays in` and a zone")
         rule = Rule(Condition(word), label, self._name("a line" if word == "crosses" else "a zone"))
+        if rule.condition is Condition.CROSSES and rule.place == FRAME:
+            raise self.error(f"`{FRAME}` is the whole picture", f"a line, or: {label} enters {FRAME}")
         if rule.condition is Condition.CROSSES and self._take_keyword("to"):
             side = self._peek()
             if side is None or side.text.lower() not in ("left", "right"):
@@ -205,7 +216,7 @@ class _Parser:
             raise self.error(self._found(), f"a comparison, one of {' '.join(OPERATORS)}")
         token = self._peek()
         if token is None or token.quoted or not _NUMBER.fullmatch(token.text):
-            raise self.error(self._found(), "a number after the comparison")
+            raise self.error(self._found(), "a number after the comparison, 0 or more and in digits such as 3 or 0.5")
         self._at += 1
         number = float(token.text)
         if condition is Condition.COVERAGE:
@@ -216,6 +227,20 @@ class _Parser:
         elif number > _MOST_COUNT or number != int(number):
             raise self.error(f"the count is {number:g}", f"a whole number up to {_MOST_COUNT}")
         return Limit(sign, number)
+
+    def _until(self, condition: Condition, limit: Limit) -> Limit:
+        """The comparison that ends a state; raises `UsageError` for one that may hold where the state begins."""
+        until = self._limit(condition)
+        step = 1.0 if condition is Condition.COUNT else 1e-6
+        edges = [0.0, *(number + by for number in (limit.number, until.number) for by in (-step, 0.0, step))]
+        most = _MOST_COUNT if condition is Condition.COUNT else 100.0
+        both = [value for value in (*edges, most) if 0 <= value <= most and limit.holds(value) and until.holds(value)]
+        if both:
+            raise self.error(
+                f"at {_plain(both[-1])} the state would begin and end",
+                "an `until` that begins where the condition fails",
+            )
+        return until
 
     def options(self, rule: Rule) -> Rule:
         """`rule` with what follows its condition."""
@@ -230,7 +255,7 @@ class _Parser:
             if word == "until":
                 if rule.limit is None:
                     raise self.error("`until` is for counts and coverages", "it after count(…) or coverage(…)")
-                rule = replace(rule, until=self._limit(rule.condition))
+                rule = replace(rule, until=self._until(rule.condition, rule.limit))
             elif word == "cooldown":
                 rule = replace(rule, cooldown=self._time(word))
             elif word == "gap" and not rule.condition.lasting:
@@ -250,6 +275,8 @@ class _Parser:
             text += unit.text.lower()
             self._at += 1
         found = _TIME.fullmatch(text)
+        if found is None and re.fullmatch(r"[0-9.]+(ms|s|min|h)", text):
+            raise self.error(f"the time after `{word}` is {text[:20]}", "more than none, and a week at most")
         if found is None:
             raise self.error(self._found(), f"a time after `{word}`, such as 500ms, 2s, 5min or 1h")
         self._at += 1

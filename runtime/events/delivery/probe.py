@@ -6,9 +6,10 @@ import socket
 import threading
 from urllib.parse import unquote, urlsplit
 
-from ....bundle.errors import OvsError, require
+from ....bundle.errors import OvsError, UsageError, require
 from .mqtt import tls_context
 from .options import MqttOptions, WebhookOptions
+from .webhook import WebhookReceiver
 
 PATIENCE = 8.0  # seconds for an answer
 
@@ -46,8 +47,12 @@ def broker_problem(options: MqttOptions) -> str | None:
 
 
 def webhook_problem(options: WebhookOptions) -> str | None:
-    """Connect to the host and leave, without a request; None, or why that fails."""
+    """Look at the secret, connect to the host and leave, without a request; None, or why that fails."""
     parts = urlsplit(options.url)
+    try:
+        WebhookReceiver(options)
+    except UsageError as error:
+        return str(error)
     try:
         socket.create_connection(
             (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), PATIENCE

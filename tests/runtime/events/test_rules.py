@@ -54,7 +54,20 @@ def test_rules_as_people_write_them(text: str, rule: Rule | None) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it is empty, expected such as: person in door for 2s"),
+        ("", "it is empty, expected one such as: person in door for 2s"),
+        ("count(car) > 3 until > 5", "at 10000 the state would begin and end, expected an `until` that begins where"),
+        ("count(car in yard) > 3 until > 1", "the state would begin and end"),
+        ("count(car in yard) < 3 until < 1", "at 0 the state would begin and end"),
+        ("coverage(a in b) >= 5% until <= 5%", "at 5 the state would begin and end"),
+        ("person:0.7 in door", "':0.7' in 'person:0.7' belongs to a class list, expected one name alone"),
+        ("count(car|van in yard) > 3", "'|' in 'car|van' belongs to a class list"),
+        ("person, car in door", "',' in 'person, car' belongs to a class list"),
+        ("person crosses frame", "`frame` is the whole picture, expected a line, or: person enters frame"),
+        (
+            "person in door for 99999999999999999999h",
+            "the time after `for` is 99999999999999999999, expected more than none",
+        ),
+        ("count(car in yard) > 1e3", "a number after the comparison, 0 or more and in digits"),
         ("person", "it ends, expected in, enters, leaves, stays in or crosses after the class"),
         ("person in", "it ends, expected a zone"),
         ("in door", "there is 'in', expected a class"),
@@ -101,6 +114,13 @@ words = st.sampled_from(
 times = st.integers(1, 10**8).map(lambda ms: ms / 1000) | st.just(0.0)
 
 
+def _near(limit: Limit, until: Limit, top: float) -> list[float]:
+    """Where the two may hold together, if they do anywhere."""
+    step = 1.0 if top > 100 else 1e-6
+    near = [number + by for number in (limit.number, until.number) for by in (-step, 0.0, step)]
+    return [value for value in (0.0, *near, top) if 0 <= value <= top]
+
+
 @st.composite
 def rules(draw: st.DrawFn) -> Rule:
     condition = draw(st.sampled_from(list(Condition)))
@@ -113,9 +133,14 @@ def rules(draw: st.DrawFn) -> Rule:
             numbers = st.integers(0, top) if top > 100 else st.integers(0, 10**8).map(lambda value: value / 10**6)
             limits = st.builds(Limit, st.sampled_from(OPERATORS), numbers.map(float))
             limit, until = draw(limits), draw(st.none() | limits)
+            if until is not None and any(
+                limit.holds(value) and until.holds(value) for value in _near(limit, until, top)
+            ):
+                until = None
         return Rule(condition, label, place, limit, until, draw(times), draw(times), cooldown)
     if condition is Condition.STAYS:
         return Rule(condition, label, place, seconds=draw(times.filter(bool)), cooldown=cooldown)
+    place = "line_a" if condition is Condition.CROSSES and place == FRAME else place
     direction = draw(st.sampled_from([None, "left", "right"])) if condition is Condition.CROSSES else None
     return Rule(condition, label, place, cooldown=cooldown, direction=direction)
 
