@@ -23,7 +23,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import ClassVar, NoReturn, TextIO
 
@@ -217,3 +217,9 @@ def _is_stdout_failure(error: OSError) -> bool:
 def note(text: str) -> None:
     """Print one line for the user on standard error: something works otherwise than might be expected."""
     _tell(f"note: {shown_text(redact(' '.join(text.split())))}")
+
+
+@cache
+def note_once(text: str) -> None:
+    """`note`, unless it has been said before."""
+    note(text)

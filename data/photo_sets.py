@@ -19,10 +19,9 @@ cityscapes        leftImg8bit/val, gtFine/val (labelIds or labelTrainIds)       
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
-from ..bundle.errors import DatasetError, UsageError, note
+from ..bundle.errors import DatasetError, UsageError, note_once
 from .labelled import PhotoSet
 from .readers.ade20k import ADE20K_150, ADE20K_847
 from .readers.cityscapes import CITYSCAPES
@@ -96,13 +95,8 @@ def read_with(reader: PhotoReader, folder: Path, split: Split) -> PhotoSet:
             f"skipped{why}); expected the layout in which it is published"
         )
     if (doubt := require_labels(photos)) is not None:
-        _note_once(doubt)
+        note_once(doubt)  # the splits of a set say the same
     return photos
-
-
-@cache
-def _note_once(text: str) -> None:
-    note(text)  # the splits of a set say the same
 
 
 def _names() -> str:

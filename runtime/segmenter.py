@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
-from ..bundle.errors import BundleError, UsageError
+from ..bundle.errors import BundleError, UsageError, note_once
 from ..bundle.manifest import Manifest, Task
 from ..bundle.vocabulary import ClassNames
 from .engines.engine import EngineOptions
@@ -139,6 +139,11 @@ class Segmenter(TakesExamples):
         chosen = SegmenterOptions(**rest)
         opened = Bundle.open(default_bundle() if bundle is None else bundle, force=force)
         found, resolved = resolve(opened, engine)
+        if opened.manifest.batch > 1:
+            note_once(
+                f"{opened.path.name} takes {opened.manifest.batch} images at once; for one camera, photo or video export it "
+                "without --batch"
+            )
         session, encoder = open_resolved(opened, found, resolved), TextEncoder(opened, threads)
         segmenter = cls(opened.manifest, session, encoder, chosen, RegionReader(opened, threads))
         segmenter.precision = resolved.precision

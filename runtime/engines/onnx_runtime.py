@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
-from ...bundle.errors import BundleError, UsageError, note, require
+from ...bundle.errors import BundleError, UsageError, note_once, require
 from ...bundle.processor import usable_cores, usable_processors
 from .bound_session import BoundOnnxSession
 from .engine import Engine, EngineOptions, Finding, Obstacle, fastest_of, import_in_child
@@ -88,13 +88,8 @@ def capped(threads: int) -> int:
         raise UsageError(f"{threads} threads were asked for, expected 1 or more, or 0 for one per core")
     most = len(usable_processors())
     if threads > most:
-        _note_once(f"{threads} threads were asked for, this process may use {most} processors; using {most}")
+        note_once(f"{threads} threads were asked for, this process may use {most} processors; using {most}")
     return min(threads, most)
-
-
-@cache
-def _note_once(text: str) -> None:
-    note(text)
 
 
 @cache
@@ -192,7 +187,7 @@ def cuda_frames() -> DeviceFrames:
     try:
         empty = PinnedMemory().empty
     except (OSError, AttributeError) as error:
-        _note_once(f"copies to the GPU go through ordinary memory ({error})")
+        note_once(f"copies to the GPU go through ordinary memory ({error})")
     return DeviceFrames(lambda path: open_graph(path, 1, "cuda"), "cuda", empty)
 
 

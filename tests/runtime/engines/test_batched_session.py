@@ -211,7 +211,9 @@ def test_cameras_with_other_classes_share_runs_of_the_network(exported: dict[int
             assert np.array_equal(single, batched)
 
 
-def test_a_photo_alone_and_what_such_a_bundle_is_not_for(exported: dict[int, Path]) -> None:
+def test_a_photo_alone_and_what_such_a_bundle_is_not_for(
+    exported: dict[int, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     from skimage import data
 
     found = []
@@ -220,6 +222,7 @@ def test_a_photo_alone_and_what_such_a_bundle_is_not_for(exported: dict[int, Pat
             segmenter.set_classes("person,cat")
             found.append(segmenter.predict(data.astronaut()).labels)
     assert np.array_equal(*found)
+    assert capsys.readouterr().err.count("note: b2.ovs takes 2 images at once; for one camera") == 1
     opened = Bundle.open(exported[2])
     assert [list(spec.shape) for spec in opened.manifest.graph.inputs] == [[2, 64, 64, 3], [2, "K", "S", 384]]
     with pytest.raises(UsageError, match="takes 2 images at once.*without --batch"):

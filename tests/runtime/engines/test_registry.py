@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ovs_edge.bundle.bundle import Bundle
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import UsageError, note_once
 from ovs_edge.bundle.manifest import Verdict
 from ovs_edge.runtime.engines import onnx_runtime, registry
 from ovs_edge.runtime.engines.engine import Engine, EngineOptions, Finding, Obstacle
@@ -65,7 +65,7 @@ def test_more_threads_than_processors_are_capped_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(onnx_runtime, "usable_processors", lambda: [0, 1, 4])
-    onnx_runtime._note_once.cache_clear()
+    note_once.cache_clear()
     assert [onnx_runtime.capped(count) for count in (0, 1, 3, 4, 10**30, 4)] == [0, 1, 3, 3, 3, 3]
     assert capsys.readouterr().err.count("note: 4 threads were asked for, this process may use 3") == 1
     with pytest.raises(UsageError, match="-1 threads"):
