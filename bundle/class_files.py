@@ -19,8 +19,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import UsageError
 from .files import told_while_waiting
 from .image_files import HEAD, file_kind
@@ -41,6 +39,7 @@ _YAML_LIST = re.compile(r"-[ \t]+\S.*")
 _BULLET = re.compile(r"[*+•][ \t]+(\S.*)")
 _LAST_NUMBER = re.compile(r"(.*\S)[ \t]+([0-9]{1,5})")
 _SYNSET = re.compile(r"n[0-9]{8}")  # WordNet's number of a meaning, as lists of ImageNet have it before the names
+_BEFORE_NAMES = re.compile(_SYNSET.pattern + r"[\s,:]+(\S.*)")
 _COMMENT = re.compile(r"\s#(\s.*)?$")
 _NO_NAME = re.compile(r"[{}\[\]<>=;]|^//|^\||^[^\w\s]+$")  # what names do not hold: code, markup, rows of a table
 _SECTION = re.compile(r"\[{1,2}[\w.-]+\]{1,2}[ \t]*$", re.MULTILINE)
@@ -107,7 +106,7 @@ def _without_numbers(lines: list[str]) -> list[str]:
     """Lines that are numbered one after the other, from 0 or 1 on, lose their numbers; so do bullets and synsets."""
     if len(lines) < 2:
         return lines
-    for pattern in (_BULLET, re.compile(_SYNSET.pattern + r"[\s,:]+(\S.*)")):
+    for pattern in (_BULLET, _BEFORE_NAMES):
         found = [pattern.fullmatch(line.strip()) for line in lines]
         if all(found):
             lines = [match[1] for match in found if match is not None]
@@ -171,6 +170,8 @@ def _json_lines(text: str) -> list[Any] | None:
 
 
 def _from_yaml(text: str, path: Path) -> list[str]:
+    import yaml  # not above: it would take 8 ms of every start, and most class lists are not YAML
+
     # Every scalar is text, so that "no" and "8" stay names.
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:

@@ -13,8 +13,6 @@ _FITS = {  # container -> codecs that players expect in it; Matroska takes any
     ".m4v": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_f32le", "pcm_mulaw"},
 }
-
-
 _IN_PACKETS = {"ac3", "eac3"}  # the index of an MP4 holds what their first packet tells
 
 
