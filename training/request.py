@@ -31,7 +31,9 @@ class TrainRequest:
             "dense (a model without queries, for several datasets); paper. Sets the defaults below. [default: plain]"
         ),
     ] = None
-    preset: Annotated[str | None, typer.Option(help="Model: mini, dense_mini, gkc_r50 or gkc_r101.")] = None
+    preset: Annotated[str | None, typer.Option(help="Model: mini, dense_mini, dense_small, gkc_r50 or gkc_r101.")] = (
+        None
+    )
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None
     until: Annotated[
         int | None,

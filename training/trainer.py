@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..bundle.errors import CheckpointError, DatasetError, UsageError
 from ..data.datasets import SegmentationDataset
-from ..segmenter.backbone import EfficientNetLite0
+from ..segmenter.backbone import EfficientNetLite
 from ..segmenter.checkpoint import save_checkpoint
 from ..segmenter.text.encoder import TorchTextEncoder
 from ..segmenter.weights.files import read_weights, write_torch
@@ -391,7 +391,7 @@ def freeze(model: TrainableModel, stages: int) -> None:
     if not stages:
         return
     backbone = model.backbone
-    if not isinstance(backbone, EfficientNetLite0):
+    if not isinstance(backbone, EfficientNetLite):
         raise UsageError(f"frozen stages are of EfficientNet, this backbone is {type(backbone).__name__}; use 0")
     for part in (backbone.stem, *backbone.stages[:stages]):
         part.requires_grad_(requires_grad=False)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ...bundle.errors import UsageError, require
-from ...segmenter.backbone import EfficientNetLite0, imagenet_state
+from ...segmenter.backbone import build_backbone, imagenet_state
 from ...segmenter.clip_dense.background import BACKGROUND_NAMES
-from ...segmenter.config import TextConfig
+from ...segmenter.config import BackboneConfig, TextConfig
 from ...segmenter.text.encoder import TorchTextEncoder
-from ..pretrained import open_clip_model, packaged_lite0
+from ..pretrained import open_clip_model, packaged_lite
 from .clip_dense import PREFIX, ClipDenseTeacher, clip_dense_teacher
 
 
@@ -79,7 +79,7 @@ class Lite0Classifier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = EfficientNetLite0()
+        self.trunk = build_backbone(BackboneConfig("efficientnet_lite0"))
         self.head = nn.Conv2d(320, 1280, 1, bias=False)
         self.norm = nn.BatchNorm2d(1280, eps=1e-3)
         self.classifier = nn.Linear(1280, 1000)
@@ -148,7 +148,7 @@ def imagenet_names() -> list[str]:
 
 
 def _imagenet_teacher(encoder: TorchTextEncoder) -> ImageNetTeacher:
-    packaged = packaged_lite0()
+    packaged = packaged_lite()
     network = Lite0Classifier()
     network.trunk.load_state_dict(imagenet_state(packaged))
     for part, origin in ((network.head, "_conv_head"), (network.norm, "_bn1"), (network.classifier, "_fc")):
