@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Interrupted(Exception):
@@ -100,3 +105,14 @@ def leave_signals_to_the_main_process(worker: int) -> None:
     for number in _SIGNALS:
         if number != signal.SIGTERM:  # with which torch ends them
             signal.signal(number, signal.SIG_IGN)
+    _end_with_the_main_process()
+
+
+def _end_with_the_main_process() -> None:
+    """Have Linux end this process when the main process is killed, else it fails with a traceback at its next batch."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    main = multiprocessing.parent_process()
+    if main is not None and os.getppid() != main.pid:  # it was killed before that
+        os._exit(1)

@@ -183,3 +183,39 @@ def test_a_command_told_to_stop_saves_first(shapes: Path, tmp_path: Path, number
     state = torch.load(tmp_path / "run" / STATE)
     assert state["step"] > 0
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [LOG, "model.pt", "run.json", STATE]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process of the end of its parent")
+def test_a_process_that_reads_photos_ends_with_a_main_process_that_is_killed() -> None:
+    code = (
+        "import multiprocessing, time\n"
+        "from ovs_edge.training.interrupts import leave_signals_to_the_main_process\n"
+        "def read(ready):\n"
+        "    leave_signals_to_the_main_process(0)\n"
+        "    ready.set()\n"
+        "    time.sleep(60)\n"
+        "context = multiprocessing.get_context('fork')\n"
+        "ready = context.Event()\n"
+        "reader = context.Process(target=read, args=(ready,))\n"
+        "reader.start()\n"
+        "ready.wait()\n"
+        "print(reader.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as main:
+        assert main.stdout is not None
+        reader = int(main.stdout.readline())
+        main.kill()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and _runs(reader):
+        time.sleep(0.05)
+    assert not _runs(reader)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process is there and no zombie, which it stays where nothing reaps it."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] not in {"Z", "X"}
