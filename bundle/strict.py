@@ -1,13 +1,37 @@
-"""JSON that may come from anywhere, into frozen dataclasses: nothing unknown, nothing missing, no wrong type."""
+"""Values that may come from anywhere: JSON into frozen dataclasses (nothing unknown or missing, no wrong type), numbers."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import BundleError
 
 T = TypeVar("T")
+
+_LONGEST_SHOWN = 60  # characters
+
+
+def is_integer(value: object) -> bool:
+    """Whether `value` is an integer of at most 64 bits, as JSON and TOML may expect them; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def finite(value: object) -> float | None:
+    """`value` as a float where it is an integer of at most 64 bits or a finite float; None for anything else."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return float(value) if isinstance(value, int) and is_integer(value) else None
+
+
+def shown(value: object) -> str:
+    """`value` as Python writes it, cut off where it is long, for messages."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer with more digits than Python writes, or lists nested too deeply
+        text = type(value).__name__
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def parse(kind: type[T], value: Any, where: str, advice: str) -> T:

@@ -14,6 +14,7 @@ from ..runtime.engines.registry import providers
 from ..runtime.vocabulary.sensitivity import Sensitivity
 
 MIB = 2**20
+_MOST_GPUS = 1024
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class ServeOptions:
                 raise UsageError(f"--{name} is {value:g}, expected more than 0 and at most {most}")
         if not 0 <= self.cache <= 2**16:
             raise UsageError(f"--cache is {self.cache:g}, expected MiB from 0 to {2**16}")
+        if not 0 <= self.gpus <= _MOST_GPUS:
+            raise UsageError(f"--gpus is {self.gpus:g}, expected GPUs of each replica from 0 to {_MOST_GPUS}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:  # Option's bounds let nan pass
+            raise UsageError(f"--threshold is {self.threshold:g}, expected a confidence from 0 to 1")
 
     @property
     def threads_each(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import os
 import re
 import types
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...bundle.errors import UsageError
+from ...bundle.strict import finite, is_integer, shown
 
 Options = TypeVar("Options")
 
@@ -135,10 +135,9 @@ def _as(kind: Any, value: object) -> Any:
     if issubclass(kind, Enum):
         return next((member for member in kind if member.value == value), None)
     if kind is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return float(value) if number and abs(value) < 2**63 and math.isfinite(value) else None  # type: ignore[arg-type]
+        return finite(value)
     if kind is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if is_integer(value) else None
     if kind is Path:
         return Path(value) if isinstance(value, str) and value and "\0" not in value else None
     return value if isinstance(value, kind) else None
@@ -156,8 +155,10 @@ def _shown(value: object) -> str:
     """A value as in the file, short."""
     names: list[tuple[type, Callable[[Any], str]]] = [
         (bool, lambda flag: str(flag).lower()),
+        (int, shown),
         (str, lambda text: f'"{text[:40]}"'),
         (dict, lambda table: "a table"),
         (list, lambda entries: "a list"),
+        (object, lambda other: str(other)[:40]),
     ]
-    return next((show(value) for kind, show in names if isinstance(value, kind)), str(value)[:40])
+    return next(show(value) for kind, show in names if isinstance(value, kind))

@@ -88,7 +88,7 @@ def _downloaded(address: str) -> bytes:
     try:
         with closing(_opened(address)) as reply:
             data: bytes = reply.read(_LARGEST + 1)
-            promised = reply.headers.get("Content-Length")
+            promised = reply.headers.get("Content-Length", "")
     except TimeoutError as error:
         raise _silent(address) from error
     except urllib.error.HTTPError as error:
@@ -99,7 +99,7 @@ def _downloaded(address: str) -> bytes:
         raise SourceError(f"{shown} cannot be read ({reason}); check the address and that the server runs") from error
     if len(data) > _LARGEST:
         raise SourceError(f"{shown} is larger than {_LARGEST >> 20} MiB; expected a photo")
-    if promised is not None and promised.isdigit() and len(data) < int(promised):
+    if promised.isascii() and promised.isdigit() and len(promised) < 19 and len(data) < int(promised):
         raise SourceError(f"{shown} breaks off after {len(data)} of {promised} bytes; try again")
     return data
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from ...bundle.errors import UsageError, require
 from ...bundle.files import refuse_pipe
+from ...bundle.strict import finite, is_integer, shown
 from .grammar import parse_rule, rule_text
 from .places import FRAME, Anchor, Line, Places, Point, Zone
 from .rules import Condition, Rule
@@ -32,6 +33,7 @@ TABLES = ("zones", "lines", "rules")  # that `parse_watch` reads; others in the 
 MOST_RULES = 200  # of one camera
 _MOST_BYTES = 2**20  # of a file
 _LONGEST_NAME = 120  # characters of a rule's name
+_WIDE = "an integer of more than 64 bits, which is no TOML; expected a smaller number"
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ def parse_rules(entry: object) -> dict[str, Rule]:
         parsed = [parse_rule(text) for text in entry]
         return {rule_text(rule): rule for rule in parsed}
     if not isinstance(entry, Mapping):
-        raise UsageError(f'rules is {entry!r}, expected a list ["person in door"] or a table of name = "rule"')
+        raise UsageError(f'rules is {shown(entry)}, expected a list ["person in door"] or a table of name = "rule"')
     found = {}
     for name, text in entry.items():
         if not isinstance(text, str):
-            raise UsageError(f'the rule {name!r} is {text!r}, expected text: {name} = "person in door for 2s"')
+            raise UsageError(f'the rule {name!r} is {shown(text)}, expected text: {name} = "person in door for 2s"')
         if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
             raise UsageError(f"a rule is called {name[:70]!r}, expected 1 to {_LONGEST_NAME} printable characters")
         found[name] = parse_rule(text)
@@ -134,19 +136,37 @@ def parse_toml(data: bytes, where: str) -> dict[str, Any]:
     tomllib = require("tomllib" if sys.version_info >= (3, 11) else "tomli", "events")
     try:
         found: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
+        _refuse_wide(found, where, ())
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = str(error) or "nested too deeply"
-        raise UsageError(f"{where} is no TOML: {reason}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is no TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is no TOML: nested too deeply") from error
+    except ValueError as error:  # of int(), for more than 4300 digits
+        raise UsageError(f"{where}: it holds {_WIDE}") from error
     return found
+
+
+def _refuse_wide(value: object, where: str, keys: tuple[str, ...]) -> None:
+    """Raise `UsageError` where an integer has more than the 64 bits of TOML, which `tomllib` does not check."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            _refuse_wide(entry, where, (*keys, key))
+    elif isinstance(value, list):
+        for entry in value:
+            _refuse_wide(entry, where, keys)
+    elif isinstance(value, int) and not isinstance(value, bool) and not is_integer(value):
+        *tables, key = keys
+        table = f"[{'.'.join(tables)[:80]}] " if tables else ""
+        raise UsageError(f"{where}: {table}{key[:80]} is or holds {_WIDE}")
 
 
 def unknown_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     """Raise `UsageError` for a key of `table` that nothing reads: most likely it is misspelt."""
     for key in table:
         if key not in known:
-            raise UsageError(f"{where}: there is {key!r}, expected one of: {', '.join(known)}")
+            raise UsageError(f"{where}: there is {shown(key)}, expected one of: {', '.join(known)}")
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -165,26 +185,31 @@ def _line(name: str, entry: object) -> Line:
 
 
 def _points(name: str, entry: object, what: str) -> tuple[tuple[Point, ...], Anchor]:
+    called = f"the {what} {shown(name)}"
     if not isinstance(entry, Mapping):
-        raise UsageError(f"the {what} {name!r} is {entry!r}, expected a table with points = [[0.1, 0.2], …]")
-    unknown_keys(entry, ("points", "anchor"), f"the {what} {name!r}")
-    points = entry.get("points")
-    if not isinstance(points, list) or not all(_is_point(point) for point in points):
-        raise UsageError(f"the {what} {name!r} has no list of points, expected points = [[0.1, 0.2], …]")
+        raise UsageError(f"{called} is {shown(entry)}, expected a table with points = [[0.1, 0.2], …]")
+    unknown_keys(entry, ("points", "anchor"), called)
+    points = _listed(entry.get("points"))
+    if points is None:
+        raise UsageError(f"{called} has no list of points, expected points = [[0.1, 0.2], …]")
     try:
-        anchor = Anchor(entry.get("anchor", Anchor.FOOT.value))
+        return points, Anchor(entry.get("anchor", Anchor.FOOT.value))
     except ValueError as error:
         known = ", ".join(anchor.value for anchor in Anchor)
-        raise UsageError(f"the {what} {name!r} has the anchor {entry['anchor']!r}, expected one of: {known}") from error
-    return tuple((float(x), float(y)) for x, y in points), anchor
+        raise UsageError(f"{called} has the anchor {shown(entry['anchor'])}, expected one of: {known}") from error
 
 
-def _is_point(point: object) -> bool:
-    return (
-        isinstance(point, list)
-        and len(point) == 2
-        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in point)
-    )
+def _listed(entry: object) -> tuple[Point, ...] | None:
+    """The points that `entry` lists, or None where it is no list of pairs of finite numbers."""
+    if not isinstance(entry, list):
+        return None
+    points = []
+    for pair in entry:
+        x, y = map(finite, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if x is None or y is None:
+            return None
+        points.append((x, y))
+    return tuple(points)
 
 
 def _key(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.errors import UsageError
+from ...bundle.strict import shown
 from . import config
 from .config import WatchConfig, parse_watch, read_toml, unknown_keys
 from .delivery import options as delivery
@@ -43,7 +44,7 @@ def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]
     watch = parse_watch(table, where, request.rules)
     camera = table.get(_CAMERA, _CAMERA)
     if not isinstance(camera, str) or not camera.strip() or not camera.isprintable() or len(camera) > 64:
-        raise UsageError(f"{where}: camera is {camera!r}, expected a name of 1 to 64 printable characters")
+        raise UsageError(f"{where}: camera is {shown(camera)}, expected a name of 1 to 64 printable characters")
     return watch, parse_delivery({**table, **_given(request, table)}, where), camera
 
 

@@ -156,7 +156,7 @@ class ExampleRequests:
         """The frozen frame of a number, or the latest."""
         if number is None:
             return self._latest()
-        image = self._frozen.get(number) if isinstance(number, int) else None
+        image = self._frozen.get(number) if isinstance(number, int) and not isinstance(number, bool) else None
         if image is None:
             raise UsageError("this frame is kept no longer; freeze another")
         return image

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
-from contextlib import suppress
 from typing import Any
 
 from ...bundle.errors import UsageError
+from ...bundle.strict import finite
 from ..controls import Bgr
 from ..draw.colour_map import class_colours
 from ..inference.inspector import RegionInfo
@@ -102,11 +101,10 @@ def parse_colour(text: object) -> Bgr | None:
 
 def parse_number(value: object, name: str) -> float:
     """A finite number. Raises `UsageError`, which names it `name`."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            if math.isfinite(value):
-                return float(value)
-    raise UsageError(f"expected a number as {name!r}")
+    number = finite(value)
+    if number is None:
+        raise UsageError(f"expected a number as {name!r}")
+    return number
 
 
 def parse_flag(value: object, name: str) -> bool:

@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 from ....bundle.addresses import redact
 from ....bundle.errors import UsageError
 from ....bundle.files import read_bounded
+from ....bundle.strict import is_integer
 from ..config import unknown_keys
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
@@ -200,6 +201,8 @@ def _made(kind: type[Options], entry: Mapping[str, Any] | None, name: str, neede
         if not isinstance(value, known[key]) or (isinstance(value, bool) and bool not in known[key]):
             expected = known[key][-1].__name__
             raise UsageError(f"[{name}] {key} is {type(value).__name__}, expected {expected}")
+        if isinstance(value, int) and not isinstance(value, bool) and not is_integer(value):
+            raise UsageError(f"[{name}] {key} is an integer of more than 64 bits, expected a smaller number")
     return kind(**{key: float(value) if known[key] == (int, float) else value for key, value in entry.items()})
 
 

@@ -76,7 +76,7 @@ def _x11_places(display: str) -> Iterator[tuple[int, object]]:
     if display.startswith("/"):  # macOS: the socket's path
         yield socket.AF_UNIX, display
         return
-    found = re.fullmatch(r"(?:(?:unix|tcp|inet6?)/)?(.*):(\d+)(?:\.\d+)?", display)
+    found = re.fullmatch(r"(?:(?:unix|tcp|inet6?)/)?(.*):([0-9]{1,5})(?:\.[0-9]+)?", display)
     if found is None:
         return
     host, number = found[1], int(found[2])
