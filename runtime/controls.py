@@ -68,23 +68,29 @@ class Controls:
         `hidden` replaces the set of hidden labels. `colours` (BGR) adds to those chosen before; None gives a label its
         own colour back. Raises `UsageError` for a value out of range; then nothing changes.
         """
-        given = {"opacity": opacity, "outlines": outlines, "names": names, "legend": legend, "places": places}
-        changes = {name: value for name, value in given.items() if value is not None}
-        with self._lock:
-            before = self._settings
+
+        def merged(before: Settings) -> Settings:
             style = replace(before.style, **changes)  # type: ignore[arg-type]
             if hidden is not None:
                 style = replace(style, hidden=frozenset(_sound(hidden)))
             if colours is not None:
-                merged = {**style.colours, **{label: colours[label] for label in _sound(colours)}}
-                kept = {label: colour for label, colour in merged.items() if colour is not None}
+                chosen = {**style.colours, **{label: colours[label] for label in _sound(colours)}}
+                kept = {label: colour for label, colour in chosen.items() if colour is not None}
                 # Labels come and go; the colours chosen last are those that still matter.
                 style = replace(style, colours=dict(list(kept.items())[-_MOST_LABELS:]))
-            after = Settings(before.threshold if threshold is None else threshold, style)
-            self._settings = after
+            return Settings(before.threshold if threshold is None else threshold, style)
+
+        given = {"opacity": opacity, "outlines": outlines, "names": names, "legend": legend, "places": places}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return self.update(merged)
+
+    def update(self, change: Callable[[Settings], Settings]) -> Settings:
+        """Replace the settings by what `change` makes of them, from the next frame on; it must not take long."""
+        with self._lock:
+            self._settings = change(self._settings)
             if self._apply is not None:
-                self._apply(after)
-        return after
+                self._apply(self._settings)
+            return self._settings
 
 
 def _sound(labels: Iterable[str]) -> list[str]:

@@ -41,7 +41,7 @@ def run_serve(options: ServeOptions) -> int:
     most = round(options.max_body * MIB)
     limits = ServerLimits(most, options.queue, _BODIES * most)
     cluster = ClusterOptions(options.replicas, float(options.threads_each), options.gpus, options.ray)
-    with bound_socket(address, "ovs-serve", "--address") as listener:
+    with bound_socket(address, "ovs-serve", "--address {}") as listener:
         url = address.url(listener.getsockname()[1], guard.token)
         print(f"starting {options.replicas} replicas of {bundle.manifest.name}", flush=True)
         with ray_replicas(cluster, worker) as replicas:

@@ -13,12 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import OvsError, SourceError
 from ..capture.source import Source
+from ..controls import Settings
 from ..draw.overlay import Style, draw
 from ..events.watch import EventWatch
 from ..frame import Frame
@@ -33,13 +35,14 @@ from ..threads.channel import Channel, Ended
 from .config import CameraConfig
 from .counts import CameraCounts, CameraState
 from .events import EventOutlet
-from .opening import open_camera, open_outputs
-from .shared_model import apply_settings
+from .opening import class_digest, open_camera, open_outputs
+from .shared_model import refinement, threshold
 from .turns import Slot, Turns
 
 _TICK = 0.2  # seconds after which sinks and figures hear that no frame came
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a camera that failed is opened again: doubled each time
 _PATIENCE = 5.0  # seconds for the threads to end; one that hangs in a driver is left behind
+_LIVE_STYLE = ("opacity", "names", "legend", "figures")  # parts of a picture's style that a configuration has
 
 Tell = Callable[[str], None]
 Turn = tuple["Camera", Frame]
@@ -56,13 +59,15 @@ class Camera:
         turns: Turns[Turn],
         outlet: EventOutlet,
         tell: Tell,
+        digest: str,
     ) -> None:
         """`segmenter` is the camera's own, with its classes; `outlet` takes events.
 
-        `tell` is told of losses and failures, one line each.
+        `tell` is told of losses and failures, one line each. `digest` is that of its class files as they were read.
         """
         self.name = name
         self.config = config
+        self.class_digest = digest
         self.segmenter = segmenter
         # Without zones and rules there is nothing to follow.
         watch = EventWatch(config.watch, name, outlet) if config.watches else None
@@ -113,27 +118,62 @@ class Camera:
         self.interaction.close()
         self.segmenter.close()
 
-    def change(self, config: CameraConfig) -> None:
-        """Take over what `config` says of classes, labels and pictures; the rest of it is as it was.
+    def change(self, config: CameraConfig) -> Callable[[], None]:
+        """Take over what `config`, or a file of classes, has otherwise than when it was last read.
 
-        Raises `UsageError` for impossible classes; then nothing has changed.
+        Only classes, labels, pictures, zones and rules are. What was set on the page and is in the file as it was stays.
+        Returns what takes the change back. Raises `UsageError` for what is impossible; then nothing has changed.
         """
-        if config.classes != self.config.classes or _is_file(config.classes):
+        undo = self._restorer()
+        try:
+            self._take_over(config)
+        except BaseException:
+            undo()
+            raise
+        return undo
+
+    def _take_over(self, config: CameraConfig) -> None:
+        before, digest = self.config, class_digest(config)
+        watch = self.interaction.watch
+        if watch is not None and config.watch != before.watch:
+            watch.take_over(before.watch, config.watch)
+        if config.classes != before.classes or digest != self.class_digest:
             self.segmenter.set_classes(config.classes)
-        apply_settings(self.segmenter, config)
-        style, now = _style(config), self.interaction.controls
-        now.change(
-            threshold=self.segmenter.threshold,
-            opacity=style.opacity,
-            outlines=style.outlines,
-            names=style.names,
-            legend=style.legend,
-            places=style.places,
+        if config.sensitivity is not before.sensitivity:
+            self.segmenter.sensitivity = config.sensitivity.value
+        self.segmenter.refinement = refinement(config)
+        style, old = _style(config), _style(before)
+        changes = {name: getattr(style, name) for name in _LIVE_STYLE if getattr(style, name) != getattr(old, name)}
+        if watch is not None and style.places is not None:
+            changes["places"] = watch.places
+        least = None if config.threshold == before.threshold else threshold(self.segmenter, config)
+        self.interaction.controls.update(
+            lambda now: Settings(now.threshold if least is None else least, replace(now.style, **changes))
         )
-        self.interaction.vocabulary.presets = config.presets
-        if self.interaction.watch is not None:
-            self.interaction.watch.engine.reconfigure(config.watch)
-        self.config = config
+        if config.presets != before.presets:
+            self.interaction.vocabulary.presets = config.presets
+        self.config, self.class_digest = config, digest
+
+    def _restorer(self) -> Callable[[], None]:
+        """What brings back the settings of this moment."""
+        segmenter, handles = self.segmenter, self.interaction
+        config, digest, active = self.config, self.class_digest, segmenter.active
+        shown, sensitivity, refined = segmenter.shown.all(), segmenter.sensitivity, segmenter.refinement
+        settings, watched = handles.controls.settings, None if handles.watch is None else handles.watch.engine.config
+
+        def restore() -> None:
+            if handles.watch is not None and watched is not None:
+                handles.watch.engine.reconfigure(watched)
+            if segmenter.active is not active:
+                segmenter.shown.put(shown)
+                segmenter.sensitivity = sensitivity
+                segmenter.set_classes(list(map(str, active.vocabulary.classes[: active.shown])))
+            segmenter.refinement = refined
+            handles.controls.update(lambda now: settings)
+            handles.vocabulary.presets = config.presets
+            self.config, self.class_digest = config, digest
+
+        return restore
 
     def infer(self, frame: Frame) -> None:
         """Run the network on `frame`; called in turn with the other cameras, in a thread of theirs."""
@@ -293,7 +333,3 @@ def _style(config: CameraConfig) -> Style:
     # The page draws zones itself; only a saved picture needs them drawn into it.
     places = config.watch.places if config.watches and config.save is not None else None
     return Style(opacity=config.opacity, names=config.names, legend=config.legend, figures=config.badge, places=places)
-
-
-def _is_file(classes: str | tuple[str, ...]) -> bool:
-    return isinstance(classes, str) and classes.startswith("@")

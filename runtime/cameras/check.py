@@ -90,7 +90,7 @@ def _web(web: WebConfig) -> Finding:
 
         address = parse_address(web.address)
         Guard(address, web.token)
-        bound_socket(address).close()
+        bound_socket(address, option='address = "{}"').close()
     except OvsError as error:
         return Finding(
             "page", "missing", str(error), "change address in [web]; a service that runs has the port already"

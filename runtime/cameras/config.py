@@ -21,7 +21,8 @@
     [mqtt]                          # where events of all cameras go
     url = "mqtt://broker"
 
-Paths are relative to the file's folder. docs/guides/cameras.md lists all keys.
+Paths are relative to the file's folder, those of certificates, passwords and programs included. docs/guides/cameras.md
+lists all keys.
 """
 
 from __future__ import annotations
@@ -45,12 +46,20 @@ from ..events.delivery.options import DeliveryConfig, parse_delivery
 from ..options import TASKS
 from ..sinks.mask_form import MaskForm
 from ..sinks.output_files import refuse_inputs
+from ..vocabulary.live import MOST_PRESETS
 from ..vocabulary.sensitivity import Sensitivity
-from .tables import Between, Place, read_table, table_of
+from .tables import Between, Place, expanded, read_table, table_of
 
 MOST_CAMERAS = 64
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _TABLES = ("model", "web", "defaults", "cameras", *DELIVERY_TABLES)
+_CERTIFICATES = ("ca_file", "cert_file", "key_file")
+_PATHS = {  # keys of the ways of delivery that are paths
+    "mqtt": (*_CERTIFICATES, "password_file"),
+    "webhook": ("secret_file",),
+    "json_lines": ("path",),
+    "spool": ("folder",),
+}
 
 
 class Sharing(str, Enum):
@@ -130,6 +139,13 @@ class CameraConfig:
             raise UsageError('source is empty, expected a camera such as "0" or "rtsp://host/stream"')
         if not self.classes or not str(self.classes).strip():
             raise UsageError('classes is empty, expected names such as "person, bike|bicycle"')
+        listed = () if isinstance(self.classes, str) else self.classes
+        if files := [name for name in listed if name.strip().startswith("@")]:
+            raise UsageError(f"classes is a list with the file {files[0][:80]!r}; give it as a text, not in a list")
+        if len(self.presets) > MOST_PRESETS:
+            raise UsageError(
+                f"presets has {len(self.presets)} lists, expected at most {MOST_PRESETS}: one for each key"
+            )
         self.capture  # noqa: B018 - raises for a size that is none
         if self.masks is not MaskForm.NONE and self.json is None:
             raise UsageError("masks is for JSON lines; add json, or use save_masks")
@@ -147,9 +163,20 @@ class CameraConfig:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files that are read, as far as they are there."""
-        lists = (self.classes,) if isinstance(self.classes, str) else self.classes
-        names = (self.source, *(name[1:] for name in (*lists, *self.presets) if name.startswith("@")))
+        lists = [*self.class_lists, *self.presets]
+        names = (self.source, *(part[1:] for text in lists for part in _entries(text) if part.startswith("@")))
         return tuple(Path(name) for name in names if scheme_of(name) is None and os.path.exists(name))
+
+    @property
+    def class_files(self) -> tuple[Path, ...]:
+        """Files that hold its classes."""
+        parts = (part for text in self.class_lists for part in _entries(text))
+        return tuple(Path(part[1:]) for part in parts if part.startswith("@"))
+
+    @property
+    def class_lists(self) -> tuple[str, ...]:
+        """Texts of `classes` and `background` that may name files."""
+        return (self.classes, self.background) if isinstance(self.classes, str) else (self.background,)
 
     @property
     def writes(self) -> bool:
@@ -224,7 +251,7 @@ def read_config(path: Path) -> CamerasConfig:
     if "web" in tables:
         web = read_table(table_of(tables["web"], top, "web"), WebConfig, top.within("web"))
         web = replace(web, recordings=folder / web.recordings)
-    delivery = _delivery_in(folder, parse_delivery(tables, str(path)))
+    delivery = _delivery(tables, top, folder)
     cameras = dict(_cameras(tables, top, folder))
     try:
         return CamerasConfig(cameras, model, web, delivery, path)
@@ -266,24 +293,60 @@ def _relative_to(folder: Path, camera: CameraConfig) -> CameraConfig:
         if (value := getattr(camera, name)) is not None
     }
 
-    def listed(name: str) -> str:
-        return f"@{folder / name[1:]}" if name.startswith("@") else name
+    def listed(text: str) -> str:
+        if "@" not in text:
+            return text
+        entries = (f"@{folder / name[1:]}" if name.startswith("@") else name for name in _entries(text, folder))
+        return ", ".join(entries)
 
     classes, source = camera.classes, camera.source
-    classes = listed(classes) if isinstance(classes, str) else tuple(map(listed, classes))
-    if scheme_of(source) is None and (folder / source).is_file():
+    classes = listed(classes) if isinstance(classes, str) else classes
+    if scheme_of(source) is None and not (source.isascii() and source.isdigit()):
         source = str(folder / source)
-    return replace(camera, classes=classes, source=source, presets=tuple(map(listed, camera.presets)), **outputs)
+    lists: dict[str, Any] = {"background": listed(camera.background), "presets": tuple(map(listed, camera.presets))}
+    return replace(camera, classes=classes, source=source, **lists, **outputs)
 
 
-def _delivery_in(folder: Path, delivery: DeliveryConfig) -> DeliveryConfig:
-    """`delivery` with the paths of a file in `folder`."""
-    lines, spool = delivery.json_lines, delivery.spool
-    if lines is not None and lines.path != "-":
-        lines = replace(lines, path=str(folder / lines.path))
-    if spool.folder is not None:
-        spool = replace(spool, folder=str(folder / spool.folder))
-    return replace(delivery, json_lines=lines, spool=spool)
+def _entries(text: str, folder: Path = Path()) -> list[str]:
+    """Entries of a class list, each of which may be the "@FILE" of a file in `folder`; a file's name may hold commas."""
+    whole = text.strip()
+    if whole.startswith("@") and os.path.isfile(folder / whole[1:]):
+        return [whole]
+    return [entry.strip() for entry in text.split(",")]
+
+
+def _delivery(tables: Mapping[str, Any], top: Place, folder: Path) -> DeliveryConfig:
+    """The ways of delivery, with the paths of a file in `folder` and the environment's values in their texts."""
+    ways = {name: tables[name] for name in DELIVERY_TABLES if name in tables}
+    for name, paths in _PATHS.items():
+        if isinstance(way := ways.get(name), dict):
+            way = {key: _expanded(value, top.within(name), key) for key, value in way.items()}
+            given = {key: way[key] for key in paths if isinstance(way.get(key), str) and way[key] not in ("", "-")}
+            ways[name] = {**way, **{key: str(folder / value) for key, value in given.items()}}
+    delivery = parse_delivery(ways, top.file)
+    for key in _CERTIFICATES:
+        _refuse_unreadable(getattr(delivery.mqtt, key, None), top.within("mqtt"), key)
+    if (command := delivery.command) is not None and "/" in command.run[0]:
+        command = replace(command, run=(str(folder / command.run[0]), *command.run[1:]))
+    return replace(delivery, command=command)
+
+
+def _expanded(value: Any, place: Place, key: str) -> Any:
+    """`value` with the environment's values in it, if it is a text or a table of texts."""
+    if isinstance(value, dict):
+        return {name: _expanded(entry, place, key) for name, entry in value.items()}
+    return expanded(value, place, key) if isinstance(value, str) else value
+
+
+def _refuse_unreadable(path: str | None, place: Place, key: str) -> None:
+    if path is None:
+        return
+    try:
+        with open(path, "rb"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise place.error(key, f"is a file that cannot be read: {path} ({reason})") from error
 
 
 def _absolute(folder: Path, **paths: Path | None) -> dict[str, Any]:

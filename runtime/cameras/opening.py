@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,12 +10,15 @@ from pathlib import Path
 
 from ...bundle.addresses import scheme_of
 from ...bundle.errors import UsageError
+from ...bundle.files import read_bounded
 from ..capture.live.clip import open_clip
 from ..capture.registry import open_source
 from ..capture.source import Source
 from ..sinks.registry import open_json_sink, open_mask_sink, open_sink
 from ..sinks.sink import Sink, SinkRequest
 from .config import CameraConfig
+
+_MOST_BYTES = 64 * 2**20  # of a file of classes; larger ones are refused where they are read
 
 
 def open_camera(config: CameraConfig) -> Source:
@@ -46,6 +50,18 @@ def open_outputs(name: str, config: CameraConfig, source: Source) -> list[Sink]:
             add(open_mask_sink(request(config.save_masks)))
         undo.pop_all()
     return sinks
+
+
+def class_digest(config: CameraConfig) -> str:
+    """What changes with the contents of the camera's class files. A pipe is not read: that would take its contents."""
+    digest = hashlib.sha256()
+    for path in config.class_files:
+        try:
+            contents = read_bounded(path, _MOST_BYTES) if path.is_file() else b""
+        except OSError:
+            contents = b""
+        digest.update(b"%d:" % len(contents) + contents)
+    return digest.hexdigest()
 
 
 def dated(target: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...bundle.errors import OvsError, UsageError
-from ..segmenter import Segmenter
+from ...bundle.errors import OvsError
 from ..sinks.output_files import refuse_foreign
 from ..sinks.video_files.recorder import Recorder
 from ..threads.channel import Ended
@@ -20,7 +20,7 @@ from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
 from .events import EventOutlet, Rules
 from .metrics import exposition
-from .opening import dated
+from .opening import class_digest, dated
 from .shared_model import SharedModel
 from .turns import Turns
 
@@ -49,13 +49,16 @@ class CameraService:
         self.error: BaseException | None = None
         self.url: str | None = None  # of the page
         with ExitStack() as undo:
-            self._model = SharedModel(config.model)
+            with self._located("model"):
+                self._model = SharedModel(config.model)
             undo.callback(self._model.close)
-            self._outlet = EventOutlet(config.delivery, _rules(config))
+            with self._located():
+                self._outlet = EventOutlet(config.delivery, _rules(config))
             undo.callback(self._outlet.close)
             for name, camera in config.cameras.items():
                 self._cameras[name] = self._made(name, camera)
-            self._server = None if config.web is None else self._serve(config.web)
+            with self._located("web"):
+                self._server = None if config.web is None else self._serve(config.web)
             undo.pop_all()
         # While one frame is in the network another one is prepared; where several are, that happens anyway.
         workers = max(2, self._model.at_once)
@@ -83,24 +86,27 @@ class CameraService:
         """Take over `config`: what it changes, line by line for people. Cameras that it leaves as they are go on.
 
         A camera whose classes and settings of labels and pictures alone are others goes on, too, with them from its
-        next frame on. The model and the page stay as they are. Raises `OvsError` for what is impossible; then nothing
-        has changed.
+        next frame on; what was set on its page and is the same in `config` as before stays. Files of classes are read
+        again. The model and the page stay as they are. Raises `OvsError` for what is impossible; then nothing has
+        changed.
         """
         with self._changing:
             before = self._config
             config = replace(config, model=before.model, web=before.web, path=before.path)
             changed = {name: camera for name, camera in config.cameras.items() if camera != before.cameras.get(name)}
             live = [name for name in changed if _goes_on(before.cameras.get(name), changed[name])]
-            reread = [name for name in config.cameras if name not in changed and _reads_file(config.cameras[name])]
+            reads = [name for name in config.cameras if name not in changed and config.cameras[name].class_files]
+            digests = {name: self._cameras[name].class_digest for name in reads}
             with ExitStack() as undo:
                 fresh = {}
                 for name in [name for name in changed if name not in live]:
                     fresh[name] = self._made(name, changed[name])
                     undo.callback(fresh[name].stop)
-                for name in (*live, *reread):
-                    self._change(name, config.cameras[name])
-                    undo.callback(self._change, name, before.cameras[name])
-                moved = self._outlet.reconfigure(config.delivery, _rules(config))
+                for name in (*live, *reads):
+                    with self._located(f"cameras.{name}"):
+                        undo.callback(self._cameras[name].change(config.cameras[name]))
+                with self._located():
+                    moved = self._outlet.reconfigure(config.delivery, _rules(config))
                 undo.pop_all()
             for name in before.cameras:
                 if name not in config.cameras or name in fresh:
@@ -115,13 +121,10 @@ class CameraService:
         for name in changed:
             what = "changed" if name in live else "opened again" if name in before.cameras else "added"
             said.append(f"{name}: {what}")
+        for name in (name for name in reads if self._cameras[name].class_digest != digests[name]):
+            files = ", ".join(path.name for path in config.cameras[name].class_files)
+            said.append(f"{name}: the classes in {files} have changed")
         return [*said, *(["events: their ways have changed"] if moved else [])]
-
-    def _change(self, name: str, config: CameraConfig) -> None:
-        try:
-            self._cameras[name].change(config)
-        except UsageError as error:
-            raise self._located(name, error) from error
 
     def overview(self) -> list[dict[str, Any]]:
         """What the grid shows of each camera."""
@@ -170,22 +173,25 @@ class CameraService:
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def _made(self, name: str, config: CameraConfig) -> Camera:
-        try:
+        with self._located(f"cameras.{name}"):
             for output in config.outputs:  # told now, not whenever the camera is there
                 refuse_foreign(Path(dated(output)), "the output", overwrite=config.overwrite)
-        except UsageError as error:
-            raise self._located(name, error) from error
-        return Camera(name, config, self._made_segmenter(name, config), self._turns, self._outlet, self._tell)
+            digest = class_digest(config)  # before they are read: what changes meanwhile is found out later
+            segmenter = self._model.segmenter(config)
+            return Camera(name, config, segmenter, self._turns, self._outlet, self._tell, digest)
 
-    def _made_segmenter(self, name: str, config: CameraConfig) -> Segmenter:
+    @contextmanager
+    def _located(self, table: str = "") -> Iterator[None]:
+        """What is wrong is told with the file, and the `table` in it, that it comes from; else with the camera."""
         try:
-            return self._model.segmenter(config)
-        except UsageError as error:
-            raise self._located(name, error) from error
-
-    def _located(self, name: str, error: UsageError) -> UsageError:
-        path = self._config.path
-        return UsageError(f"{path}: [cameras.{name}] {error}" if path is not None else f"camera {name}: {error}")
+            yield
+        except OvsError as error:
+            path, (kind, _, camera) = self._config.path, table.partition(".")
+            if path is not None:
+                place = f"{path}: [{table}] " if table else f"{path}: "
+            else:
+                place = f"camera {camera}: " if kind == "cameras" else ""
+            raise type(error)(f"{place}{error}") from error
 
     def _serve(self, config: WebConfig) -> Any:
         from ..viewer.server import Overview, WebServer
@@ -193,7 +199,8 @@ class CameraService:
         address = parse_address(config.address)
         guard = Guard(address, config.token)
         overview = Overview(self.overview, lambda: exposition(self.cameras, self._outlet.states, self._begun))
-        server = WebServer(address, guard, overview)
+        option = "--web {}" if self._config.path is None else 'address = "{}"'
+        server = WebServer(address, guard, overview, option)
         self.url = address.url(server.port, guard.token)
         return server
 
@@ -244,11 +251,6 @@ def _rules(config: CamerasConfig) -> Rules:
 def _goes_on(before: CameraConfig | None, after: CameraConfig) -> bool:
     """Whether a running camera can take over `after`."""
     return before is not None and (before.kept, before.watches) == (after.kept, after.watches)
-
-
-def _reads_file(config: CameraConfig) -> bool:
-    """Whether its classes are in a file, which may hold others now."""
-    return isinstance(config.classes, str) and config.classes.startswith("@")
 
 
 def said_of(error: BaseException) -> str:

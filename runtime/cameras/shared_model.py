@@ -109,7 +109,9 @@ class SharedModel:
         )
         segmenter = Segmenter(self.manifest, self._session, self._encoder, options, self._reader)
         segmenter.precision = self.precision
-        apply_settings(segmenter, camera)
+        segmenter.threshold = threshold(segmenter, camera)
+        segmenter.sensitivity = camera.sensitivity.value
+        segmenter.refinement = refinement(camera)
         segmenter.set_classes(camera.classes)
         if camera.keyframes > 1 and segmenter.task != "semantic":
             raise UsageError("keyframes is for semantic segmentation; use task = semantic, or leave it out")
@@ -125,9 +127,11 @@ class SharedModel:
         self._engine.__exit__(None, None, None)
 
 
-def apply_settings(segmenter: Segmenter, camera: CameraConfig) -> None:
-    """Have `segmenter` label as `camera` says, from its next frame on."""
-    segmenter.threshold = segmenter.default_threshold if camera.threshold is None else camera.threshold
-    if segmenter.sensitivity != camera.sensitivity.value:
-        segmenter.sensitivity = camera.sensitivity.value
-    segmenter.refinement = Refinement(edges=camera.refine_edges, least_region=camera.min_region)
+def threshold(segmenter: Segmenter, camera: CameraConfig) -> float:
+    """The confidence threshold of `camera`: its own, or the bundle's."""
+    return segmenter.default_threshold if camera.threshold is None else camera.threshold
+
+
+def refinement(camera: CameraConfig) -> Refinement:
+    """What is done to the labels of `camera` at the end."""
+    return Refinement(edges=camera.refine_edges, least_region=camera.min_region)

@@ -20,7 +20,7 @@ from .engine import EventEngine
 from .event import Event
 from .grammar import rule_text
 from .occupancy import ZoneState
-from .places import Places
+from .places import Line, Places, Zone
 from .places_file import write_places
 
 _SHOWN = 20  # events that the page lists
@@ -110,6 +110,15 @@ class EventWatch:
             self.engine.reconfigure(config)
         return self._places_file is not None
 
+    def take_over(self, before: WatchConfig, after: WatchConfig) -> None:
+        """Watch for what `after` has otherwise than `before`, a file's earlier contents, from the next frame on.
+
+        Zones and lines that both have alike stay as they are now, drawn on the page or not; what a rule needs is there.
+        From any thread. Raises `UsageError` for more zones and lines than there may be; then nothing has changed.
+        """
+        with self._lock:
+            self.engine.reconfigure(WatchConfig(_merged(self.places, before.places, after), after.rules))
+
     def message(self) -> dict[str, Any]:
         """For the page, as plain values."""
         state = self.state
@@ -138,3 +147,22 @@ class EventWatch:
         state = self.state
         counts = {name: (dict(zone.counts), dict(zone.entries)) for name, zone in state.zones.items()}
         return state.total, str(counts), self.places
+
+
+def _merged(now: Places, before: Places, after: WatchConfig) -> Places:
+    """`now` with the differences between `before` and `after`."""
+    needed = {rule.place for rule in after.rules.values()}
+    old, new, found = _by_name(before), _by_name(after.places), _by_name(now)
+    for name in {**old, **new}:
+        place = new.get(name)
+        if place is None:
+            found.pop(name, None)
+        elif place != old.get(name) or (name in needed and type(found.get(name)) is not type(place)):
+            found[name] = place
+    zones = tuple(place for place in found.values() if isinstance(place, Zone))
+    return Places(zones, tuple(place for place in found.values() if isinstance(place, Line)))
+
+
+def _by_name(places: Places) -> dict[str, Zone | Line]:
+    both: tuple[Zone | Line, ...] = (*places.zones, *places.lines)
+    return {place.name: place for place in both}

@@ -131,8 +131,9 @@ class ConnectionLimiter:
             connection.abort()
 
 
-def bound_socket(address: Address, program: str = "the web viewer", option: str = "--web") -> socket.socket:
-    """A socket that listens at `address`; raises `SinkError`, with names of the program and its option, otherwise."""
+def bound_socket(address: Address, program: str = "the web viewer", option: str = "--web {}") -> socket.socket:
+    """A socket that listens at `address`; raises `SinkError`, with the program's name and how `option` is given,
+    otherwise."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -147,8 +148,9 @@ def bound_socket(address: Address, program: str = "the web viewer", option: str 
             raise
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        other = option.format(f"{host}:{address.port + 1 if 0 < address.port < 65535 else 8080}")
         raise SinkError(
-            f"{program} cannot listen at {address.host}:{address.port} ({reason}); "
-            f"choose another port: {option} {address.host}:{address.port + 1 if address.port else 8080}"
+            f"{program} cannot listen at {host}:{address.port} ({reason}); choose another port: {other}"
         ) from error
     return bound

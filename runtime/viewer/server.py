@@ -76,8 +76,10 @@ class Overview:
 class WebServer:
     """Listens from the moment it is made until `close`."""
 
-    def __init__(self, address: Address, guard: Guard, overview: Overview | None = None) -> None:
-        """With an `overview` it serves several cameras, else one stream.
+    def __init__(
+        self, address: Address, guard: Guard, overview: Overview | None = None, option: str = "--web {}"
+    ) -> None:
+        """With an `overview` it serves several cameras, else one stream. `option` is how the address is given.
 
         Raises `SinkError` when nothing can listen at `address`.
         """
@@ -88,7 +90,7 @@ class WebServer:
         folder = Path(__file__).with_name("page")
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._pages = {name: (folder / name).read_bytes() for name in _PAGES}
-        self._socket = bound_socket(address)
+        self._socket = bound_socket(address, option=option)
         self.port: int = self._socket.getsockname()[1]
         self._cookie = f"ovs-edge-{self.port}"  # cookies know no ports: two viewers on one machine need two names
         self._loop = asyncio.new_event_loop()

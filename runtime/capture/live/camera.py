@@ -20,6 +20,7 @@ from .device import Way, check_granted, open_capture
 from .live_source import LiveSource
 
 CSI = "csi://"
+_EXPECTED = "expected a camera's number, a device, csi://0, the URL of a stream or a video file"
 
 
 def open_source(request: SourceRequest) -> LiveSource:
@@ -40,7 +41,11 @@ def open_source(request: SourceRequest) -> LiveSource:
         if equals and source and not {":", "/"} & set(called):
             why = "is not UTF-8" if shown_text(called) != called else "is not needed: there is one camera"
             raise SourceError(f"the camera's name {called[:80]!r} {why}; leave it out: --camera SOURCE")
+        if not device.startswith("/dev/") and (os.sep in device or Path(device).suffix):
+            raise SourceError(f"there is no file {redact_address(device)[:200]!r}; {_EXPECTED}")
         raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
+    if os.path.isdir(device):
+        raise SourceError(f"{redact_address(device)[:200]!r} is a folder; {_EXPECTED}")
     if os.path.isfile(device):
         refuse_lists(Path(device))
     ways = _device_ways(int(device) if number else device, options)

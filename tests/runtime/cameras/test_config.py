@@ -107,6 +107,10 @@ LINES = {  # what is written beside a sound configuration -> the table and key t
     'cameras.a.classes = ""': "[cameras.a] classes is empty",
     'cameras.a.json = "${}.jsonl"': "[cameras.a] json holds a ${…} that names no environment variable",
     'cameras.a.save = "a${b"': "[cameras.a] save holds a ${…} that names no environment variable",
+    'cameras.a.classes = ["cat", "@a.txt"]': "[cameras.a] classes is a list with the file '@a.txt'",
+    f"cameras.a.presets = {['x'] * 10}": "[cameras.a] presets has 10 lists, expected at most 9",
+    'mqtt.url = "mqtt://${OVS_NOT_SET}"': "[mqtt] url names the environment variable OVS_NOT_SET, which is not set",
+    'webhook = {url = "http://h/", headers = {A = "${X Y}"}}': "[webhook] headers holds a ${…} that names no environment",
 }
 
 
@@ -118,6 +122,75 @@ def test_every_mistake_is_told_with_file_table_and_key(tmp_path: Path, line: str
     with pytest.raises(UsageError) as refused:
         read_config(path)
     assert str(refused.value).startswith(f"{path}: {LINES[line]}")
+
+
+def test_every_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OVS_TEST_HOST", "broker")
+    for name in ("ca.pem", "cert.pem", "key.pem", "a,b.txt"):
+        (folder / name).touch()
+    (folder / "password").write_text("of the broker\n")
+    (folder / "secret").write_text("of the webhook\n")
+    text = """
+model = {bundle = "a.ovs", plan = "a.plan"}
+web.recordings = "videos"
+mqtt = {url = "mqtts://${OVS_TEST_HOST}", ca_file = "ca.pem", cert_file = "cert.pem", key_file = "key.pem", password_file = "password"}
+webhook = {url = "http://host/", secret_file = "secret"}
+command.run = ["./bin/do", "./kept", "${kept}"]
+json_lines.path = "events.jsonl"
+spool.folder = "spool"
+[cameras.a]
+source = "clip.avi"
+classes = "person, @mugs.npz"
+background = "@walls.txt"
+presets = ["@a,b.txt", "cat, dog"]
+save = "all.mp4"
+json = "-"
+save_masks = "masks/"
+[cameras.b]
+source = "/dev/video3"
+classes = "@a,b.txt"
+"""
+    config = read_config(written(folder, text))
+    assert (config.model.bundle, config.model.plan) == (folder / "a.ovs", folder / "a.plan")
+    assert config.web is not None
+    assert config.web.recordings == folder / "videos"
+    mqtt, webhook, command, lines = (
+        getattr(config.delivery, name) for name in ("mqtt", "webhook", "command", "json_lines")
+    )
+    assert [mqtt.url, mqtt.password, webhook.secret] == ["mqtts://broker", "of the broker", "of the webhook"]
+    assert [mqtt.ca_file, mqtt.cert_file, mqtt.key_file, lines.path, config.delivery.spool.folder] == [
+        f"{folder}/{name}" for name in ("ca.pem", "cert.pem", "key.pem", "events.jsonl", "spool")
+    ]
+    assert command.run == (f"{folder}/bin/do", "./kept", "${kept}")
+    a, b = config.cameras.values()
+    assert (a.source, b.source) == (f"{folder}/clip.avi", "/dev/video3")
+    assert (a.classes, b.classes) == (f"person, @{folder}/mugs.npz", f"@{folder}/a,b.txt")
+    assert (a.background, a.presets) == (f"@{folder}/walls.txt", (f"@{folder}/a,b.txt", "cat, dog"))
+    assert (a.save, a.json, a.save_masks) == (f"{folder}/all.mp4", "-", f"{folder}/masks/")
+    assert b.class_files == (folder / "a,b.txt",)
+
+
+def test_a_program_by_its_name_is_looked_for_on_the_path(tmp_path: Path) -> None:
+    config = read_config(
+        written(tmp_path, 'command.run = "notify-send hello"\ncameras.a = {source = "0", classes = "x"}')
+    )
+    assert config.delivery.command is not None
+    assert config.delivery.command.run == ("notify-send", "hello")
+
+
+@pytest.mark.parametrize("key", ["ca_file", "password_file"])
+def test_a_file_that_is_not_there_is_told_with_its_whole_name(tmp_path: Path, key: str) -> None:
+    path = written(
+        tmp_path, f'mqtt = {{url = "mqtts://h", {key} = "none"}}\ncameras.a = {{source = "0", classes = "x"}}'
+    )
+    with pytest.raises(UsageError) as refused:
+        read_config(path)
+    assert str(refused.value).startswith(f"{path}: [mqtt] {key}")
+    assert str(tmp_path / "none") in str(refused.value)
+    assert "No such file" in str(refused.value)
 
 
 def test_two_cameras_do_not_write_one_file(tmp_path: Path) -> None:

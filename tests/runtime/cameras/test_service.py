@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ import pytest
 from support.cameras import clip, config, until
 
 from ovs_edge.benchmarks.live.synthetic_cameras import CameraMode, SyntheticCameras
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
 from ovs_edge.runtime.cameras.config import CameraConfig
 from ovs_edge.runtime.cameras.counts import CameraState
+from ovs_edge.runtime.cameras.opening import open_camera
 from ovs_edge.runtime.cameras.service import CameraService
-from ovs_edge.runtime.events.config import parse_watch
+from ovs_edge.runtime.events.config import WatchConfig, parse_watch
 from ovs_edge.runtime.events.delivery.options import parse_delivery
+from ovs_edge.runtime.events.places import Line, Places, Zone
+from ovs_edge.runtime.vocabulary.sensitivity import Sensitivity
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,110 @@ def test_a_new_configuration_leaves_the_other_cameras_alone(tiny_bundle: Path, s
             service.reload(replace(third, cameras={"new2": CameraConfig("0", "red", background="red")}))
         assert [camera.name for camera in service.cameras] == ["new", "kept", "live"]
         more(service, "kept", "live")
+
+
+def test_what_was_set_on_the_page_stays_until_the_file_has_it_otherwise(
+    tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras
+) -> None:
+    zone = {"points": [[0, 0], [1, 0], [1, 1]]}
+    table = {"rules": ["red in door"], "zones": {"door": zone, "yard": zone}}
+    (tmp_path / "classes.txt").write_text("red\n")
+    a = CameraConfig(
+        streams.address(0), f"@{tmp_path}/classes.txt", threshold=0.4, presets=("blue",), watch=parse_watch(table, "")
+    )
+    drawn = Places(
+        (Zone("door", ((0, 0), (0.5, 0), (0.5, 1))), Zone("drawn", ((0, 0), (0.1, 0), (0.1, 1)))),
+        (Line("yards", ((0, 0), (1, 1))),),
+    )
+    first = config(tiny_bundle, a=a)
+    with CameraService(first, print) as service:
+        (camera,) = service.cameras
+        handles = camera.interaction
+        assert handles.watch is not None
+
+        def page() -> tuple[object, ...]:
+            settings, watch = handles.controls.settings, handles.watch
+            assert watch is not None
+            style, segmenter = settings.style, camera.segmenter
+            labels, found = segmenter.active.labels, {*watch.places.names, *watch.engine.config.rules}
+            return (
+                labels,
+                segmenter.threshold,
+                segmenter.sensitivity,
+                style.opacity,
+                style.outlines,
+                style.figures,
+                found,
+            )
+
+        def reload(changed: CameraConfig) -> list[str]:
+            return service.reload(replace(first, cameras={"a": changed}))
+
+        handles.vocabulary.request("green").result()
+        handles.controls.change(threshold=0.9, opacity=0.7, outlines=False)
+        handles.vocabulary.set_sensitivity("high")
+        handles.set_places(drawn)
+        of_page = (("green",), 0.9, "high", 0.7, False, False, {"door", "drawn", "yards", "red in door"})
+        assert reload(a) == []
+        assert page() == of_page
+        # A value that the file has otherwise now is taken over, and no other.
+        table = {"rules": ["red in yard", "green enters new"], "zones": {"door": zone, "yard": zone, "new": zone}}
+        b = replace(a, opacity=0.2, badge=True, watch=parse_watch(table, ""))
+        assert reload(b) == ["a: changed"]
+        places = {"door", "drawn", "yards", "yard", "new"}
+        changed = (*of_page[:3], 0.2, False, True, {*places, "red in yard", "green enters new"})
+        assert page() == changed
+        assert handles.watch.places.zones[0] == drawn.zones[0]
+        # What is impossible takes nothing back, of whatever camera.
+        (tmp_path / "classes.txt").write_text("blue\n")
+        odd = {"a": replace(b, threshold=0.5, watch=a.watch), "z": replace(b, watch=WatchConfig(), background="blue")}
+        with pytest.raises(UsageError, match=r"camera z: .*as background"):
+            service.reload(replace(first, cameras=odd))
+        ways = parse_delivery({"command": {"run": [f"{tmp_path}/none"]}}, "")
+        green = {"a": replace(b, classes="green,red", opacity=0.1, threshold=0.5, sensitivity=Sensitivity.LOW)}
+        with pytest.raises(UsageError, match=r"^there is no program"):
+            service.reload(replace(first, cameras=green, delivery=ways))
+        assert page() == changed
+        (tmp_path / "red.npz").touch()
+        with pytest.raises(UsageError, match=r"camera a: .*red\.npz"):
+            reload(replace(b, threshold=0.5, watch=a.watch, classes=f"@{tmp_path}/red.npz"))
+        assert page() == changed
+        # A file of classes counts as part of the file.
+        assert reload(b) == ["a: the classes in classes.txt have changed"]
+        assert page() == (("blue",), *changed[1:])
+        assert reload(replace(b, threshold=None, sensitivity=Sensitivity.LOW)) == ["a: changed"]
+        assert page()[:3] == (("blue",), camera.segmenter.default_threshold, "low")
+        assert reload(replace(b, watch=replace(b.watch, places=Places(b.watch.places.zones[1:])))) == ["a: changed"]
+        assert handles.watch.places.names == places - {"door"}
+
+
+def test_a_port_in_use_is_told_with_the_file_and_its_key(tiny_bundle: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = config(tiny_bundle, f"127.0.0.1:{port}", a=CameraConfig("0", "red"))
+        with pytest.raises(SinkError) as refused:
+            CameraService(replace(found, path=tmp_path / "c.toml"), print)
+        with pytest.raises(SinkError, match=r"^the web viewer .* choose another port: --web "):
+            CameraService(found, print)
+    assert str(refused.value).startswith(f"{tmp_path}/c.toml: [web] the web viewer cannot listen at 127.0.0.1:{port}")
+    assert 'choose another port: address = "127.0.0.1:' in str(refused.value)
+
+
+def test_a_program_that_is_not_there_is_told_with_the_file(tiny_bundle: Path, tmp_path: Path) -> None:
+    ways = parse_delivery({"command": {"run": [f"{tmp_path}/none"]}}, "")
+    first = replace(config(tiny_bundle, a=CameraConfig("0", "red")), path=tmp_path / "c.toml")
+    with CameraService(first, print) as service, pytest.raises(UsageError) as refused:
+        service.reload(replace(first, delivery=ways))
+    assert str(refused.value).startswith(f"{tmp_path}/c.toml: there is no program '{tmp_path}/none'")
+
+
+@pytest.mark.parametrize(("source", "said"), [("none.avi", "there is no file '{}'"), ("folder", "'{}' is a folder")])
+def test_a_source_that_is_not_there_is_told_as_such(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / source
+    with pytest.raises(SourceError) as refused:
+        open_camera(CameraConfig(str(path), "red"))
+    assert str(refused.value).startswith(f"{said.format(path)}; expected a camera's number")
 
 
 def test_impossible_classes_are_told_before_anything_starts(tiny_bundle: Path) -> None:
