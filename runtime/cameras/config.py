@@ -251,7 +251,7 @@ def read_config(path: Path) -> CamerasConfig:
     if "web" in tables:
         web = read_table(table_of(tables["web"], top, "web"), WebConfig, top.within("web"))
         web = replace(web, recordings=folder / web.recordings)
-    delivery = _delivery(tables, top, folder)
+    delivery = replace(_delivery(tables, top, folder), origin=str(path.absolute()))
     cameras = dict(_cameras(tables, top, folder))
     try:
         return CamerasConfig(cameras, model, web, delivery, path)

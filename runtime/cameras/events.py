@@ -12,6 +12,7 @@ from ...bundle.errors import OvsError
 from ..events.delivery.dispatcher import DeliveryState, EventDispatcher
 from ..events.delivery.options import DeliveryConfig
 from ..events.event import Event
+from ..events.rule_states import RuleStates
 from ..events.rules import Rule
 
 Rules = Mapping[str, Mapping[str, Rule]]  # of each camera, by their names
@@ -24,7 +25,8 @@ class EventOutlet:
         """Raises `SinkError` where events cannot be kept, `MissingExtraError`."""
         self._lock = threading.Lock()
         self._config = config
-        self._dispatcher = EventDispatcher(config, rules)
+        self._rule_states = RuleStates()
+        self._dispatcher = self._opened(config, rules)
 
     @property
     def snapshots(self) -> bool:
@@ -42,6 +44,10 @@ class EventOutlet:
         with self._lock:
             self._dispatcher.publish(events, picture)
 
+    def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+        """Which rules' states are on, of all rules of `camera`."""
+        self._rule_states.set(camera, active)
+
     def reconfigure(self, config: DeliveryConfig, rules: Rules) -> bool:
         """Other ways, or other rules; whether the ways are others. What waits on disk stays there meanwhile.
 
@@ -53,9 +59,9 @@ class EventOutlet:
                 return False
             self._dispatcher.close(drain=0)
             try:
-                self._dispatcher = EventDispatcher(config, rules)
+                self._dispatcher = self._opened(config, rules)
             except OvsError:
-                self._dispatcher = EventDispatcher(self._config, rules)
+                self._dispatcher = self._opened(self._config, rules)
                 raise
             self._config = config
             return True
@@ -64,3 +70,6 @@ class EventOutlet:
         """Deliver what waits for some seconds, and end."""
         with self._lock:
             self._dispatcher.close()
+
+    def _opened(self, config: DeliveryConfig, rules: Rules) -> EventDispatcher:
+        return EventDispatcher(config, rules, states=self._rule_states)

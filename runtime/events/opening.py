@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def open_watch(request: WatchRequest, closing: ExitStack) -> EventWatch:
     watch, ways, camera = read_watch(request)
     dispatcher = None
     if ways.any:
-        dispatcher = EventDispatcher(ways, {camera: watch.rules})
+        origin = None if request.zones is None else os.path.abspath(request.zones)
+        dispatcher = EventDispatcher(replace(ways, origin=origin), {camera: watch.rules})
         closing.callback(dispatcher.close)
     return EventWatch(watch, camera, dispatcher, request.zones)
 

@@ -48,6 +48,10 @@ class Publisher(Protocol):
         """See `EventDispatcher.publish`."""
         ...
 
+    def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+        """See `EventDispatcher.set_states`."""
+        ...
+
 
 class EventWatch:
     """Called by the pipeline with each frame in order: `observe`, then `deliver` with the picture if one was drawn."""
@@ -67,6 +71,7 @@ class EventWatch:
         self._dispatcher = dispatcher
         self._places_file = places_file
         self._waiting: tuple[Event, ...] = ()
+        self._told: Mapping[str, bool] = {}  # the states that the dispatcher was told last
         self._recent: deque[Event] = deque(maxlen=_SHOWN)
         self._lock = threading.Lock()
         self.state = WatchState()
@@ -92,10 +97,15 @@ class EventWatch:
         return seen.prediction
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
-        """Send the events of the last frame; `picture` (H, W, 3) BGR may go along. Raises `SinkError`."""
+        """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along. Raises `SinkError`."""
+        self._tell_states(self.state.active)
         events, self._waiting = self._waiting, ()
         if events and self._dispatcher is not None:
             self._dispatcher.publish(events, picture)
+
+    def end(self) -> None:
+        """The camera is watched no more: all states are off."""
+        self._tell_states({})
 
     def set_places(self, places: Places) -> bool:
         """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.
@@ -118,6 +128,11 @@ class EventWatch:
         """
         with self._lock:
             self.engine.reconfigure(WatchConfig(_merged(self.places, before.places, after), after.rules))
+
+    def _tell_states(self, active: Mapping[str, bool]) -> None:
+        if active != self._told and self._dispatcher is not None:
+            self._told = active
+            self._dispatcher.set_states(self.engine.camera, active)
 
     def message(self) -> dict[str, Any]:
         """For the page, as plain values."""

@@ -103,6 +103,15 @@ class Subscriber:
         """Payloads that came on `topic`."""
         return [payload for found, payload, _ in list(self.messages) if found == topic]
 
+    def statuses(self) -> list[bytes]:
+        """Payloads of all processes' `ovs-edge/status/PROCESS`, in their order."""
+        return [payload for found, payload, _ in list(self.messages) if found.startswith("ovs-edge/status/")]
+
+    def retained(self) -> dict[str, bytes]:
+        """What a new subscriber would get now, if this one has heard everything: the last payloads that are not empty."""
+        last = {topic: payload for topic, payload, _ in list(self.messages)}
+        return {topic: payload for topic, payload in last.items() if payload}
+
     def close(self) -> None:
         """Disconnect."""
         self._client.disconnect()

@@ -6,13 +6,14 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery, /binary_sensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from ..event import EventKind
 from ..rules import Condition, Rule
-from .topics import slug
+from .topics import Rules, Topics
 
 _TYPES = {
     Condition.ENTERS: EventKind.ENTERED,
@@ -22,47 +23,48 @@ _TYPES = {
 }
 
 
-def discovery_messages(
-    discovery: str, prefix: str, cameras: Mapping[str, Mapping[str, Rule]]
-) -> dict[str, dict[str, Any]]:
-    """Topic -> payload of every rule; the messages are retained."""
-    found = {}
-    for camera, rules in cameras.items():
-        node = slug(f"{prefix}_{camera}") if slug(prefix) else slug(camera)
-        for name, rule in rules.items():
-            kind = "binary_sensor" if rule.condition.lasting else "event"
-            found[f"{discovery}/{kind}/{node}/{slug(name)}/config"] = _payload(prefix, camera, node, name, rule)
-    return found
+@dataclass(frozen=True)
+class Discovery:
+    """What the discovery of every rule says alike."""
 
+    prefix: str  # of the topics that Home Assistant listens to: "homeassistant"
+    topics: Topics
+    status: str  # topic that is "online" while the process runs
 
-def rule_topic(prefix: str, camera: str, rule: str) -> str:
-    """Topic of a rule's state, or of its events."""
-    return f"{prefix}/{slug(camera)}/rules/{slug(rule)}"
+    def messages(self, cameras: Rules) -> dict[str, dict[str, Any]]:
+        """Topic -> payload of every rule; the messages are retained."""
+        return dict(self._messages(cameras))
 
+    def _messages(self, cameras: Rules) -> Iterator[tuple[str, dict[str, Any]]]:
+        for camera, rules in cameras.items():
+            node = self.topics.node(camera)
+            for name, rule in rules.items():
+                kind = "binary_sensor" if rule.condition.lasting else "event"
+                topic = f"{self.prefix}/{kind}/{node}/{self.topics.entity(camera, name)}/config"
+                yield topic, self._payload(camera, name, rule)
 
-def _payload(prefix: str, camera: str, node: str, name: str, rule: Rule) -> dict[str, Any]:
-    payload: dict[str, Any] = {
-        "name": name,
-        "unique_id": f"{node}_{slug(name)}",
-        "state_topic": rule_topic(prefix, camera, name),
-        "availability_topic": f"{prefix}/status",
-        "payload_available": "online",
-        "payload_not_available": "offline",
-        "qos": 1,
-        "device": {
-            "identifiers": [node],
-            "name": camera,
-            "manufacturer": "ovs-edge",
-            "model": "camera",
-            "sw_version": _version(),
-        },
-        "origin": {"name": "ovs-edge", "sw_version": _version()},
-    }
-    if rule.condition.lasting:
-        payload |= {"payload_on": "ON", "payload_off": "OFF"}
-    else:
-        payload |= {"event_types": [_TYPES[rule.condition].value]}
-    return payload
+    def _payload(self, camera: str, name: str, rule: Rule) -> dict[str, Any]:
+        node = self.topics.node(camera)
+        payload: dict[str, Any] = {
+            "name": name,
+            "unique_id": f"{node}--{self.topics.entity(camera, name)}",
+            "state_topic": self.topics.rule(camera, name),
+            "availability_topic": self.status,
+            "payload_available": "online",
+            "payload_not_available": "offline",
+            "qos": 1,
+            "device": {
+                "identifiers": [node],
+                "name": camera,
+                "manufacturer": "ovs-edge",
+                "model": "camera",
+                "sw_version": _version(),
+            },
+            "origin": {"name": "ovs-edge", "sw_version": _version()},
+        }
+        if rule.condition.lasting:
+            return payload | {"payload_on": "ON", "payload_off": "OFF"}
+        return payload | {"event_types": [_TYPES[rule.condition].value]}
 
 
 def _version() -> str:

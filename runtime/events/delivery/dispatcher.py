@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ....bundle.errors import note
 from ...opencv import cv2
 from ..event import Event
+from ..rule_states import RuleStates
 from ..rules import Rule
 from .options import DeliveryConfig, SpoolOptions
 from .receiver import Receiver, Refused, Undelivered
@@ -46,16 +47,20 @@ class EventDispatcher:
         config: DeliveryConfig,
         cameras: Mapping[str, Mapping[str, Rule]] | None = None,
         tell: Callable[[str], None] = note,
+        states: RuleStates | None = None,
     ) -> None:
         """`cameras` are the rules of each camera by their names, for Home Assistant's discovery; `tell` takes notes.
+
+        `states` are the states of the rules, which may outlive this dispatcher; None: its own.
 
         Raises `UsageError` for a way that cannot be, `SinkError` where events cannot be kept, `MissingExtraError`
         without paho-mqtt.
         """
         self.snapshots = config.snapshots  # whether events go with a picture
+        self._rule_states = RuleStates() if states is None else states
         self._lines: list[_Lane] = []
         try:
-            for receiver in _receivers(config, cameras or {}):
+            for receiver in _receivers(config, cameras or {}, tell, self._rule_states):
                 self._lines.append(_Lane(receiver, config.spool, tell))
         except BaseException:
             self.close(drain=0)
@@ -79,6 +84,10 @@ class EventDispatcher:
             for line in self._lines:
                 line.append(text, event.snapshot or snapshot)
 
+    def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+        """Tell receivers that show states (MQTT) which rules' states are on, of all rules of `camera`."""
+        self._rule_states.set(camera, active)
+
     def reconfigure(self, cameras: Mapping[str, Mapping[str, Rule]]) -> None:
         """Tell receivers that list the rules (Home Assistant) of other ones."""
         for line in self._lines:
@@ -99,8 +108,7 @@ class _Lane:
     def __init__(self, receiver: Receiver, options: SpoolOptions, tell: Callable[[str], None]) -> None:
         self._receiver = receiver
         self._tell = tell
-        folder = _state_folder() if options.folder is None else Path(options.folder)
-        self._spool = Spool(folder, receiver.key, options.most_events, options.most_megabytes * 2**20)
+        self._spool = Spool(_folder(options), receiver.key, options.most_events, options.most_megabytes * 2**20)
         self._wake = threading.Event()
         self._deadline: float | None = None  # time.monotonic() from which nothing is attempted any more
         self._delivered = self._refused = 0
@@ -151,7 +159,7 @@ class _Lane:
                 try:
                     self._receiver.deliver(event, self._stopped)
                 except Undelivered as error:
-                    if self._error is None:
+                    if self._error is None and not error.told:
                         self._tell(f"{self._receiver.name}: {error}; events wait on disk")
                     self._error = str(error)
                     if error.wait:
@@ -187,7 +195,12 @@ class _Lane:
                 time.sleep(min(left, 0.05))
 
 
-def _receivers(config: DeliveryConfig, cameras: Mapping[str, Mapping[str, Rule]]) -> Iterable[Receiver]:
+def _receivers(
+    config: DeliveryConfig,
+    cameras: Mapping[str, Mapping[str, Rule]],
+    tell: Callable[[str], None],
+    states: RuleStates,
+) -> Iterable[Receiver]:
     if config.json_lines is not None:
         from .json_lines import JsonLinesReceiver
 
@@ -201,11 +214,17 @@ def _receivers(config: DeliveryConfig, cameras: Mapping[str, Mapping[str, Rule]]
 
         yield WebhookReceiver(config.webhook)
     if config.mqtt is not None:
+        from .announced import AnnouncedTopics
+        from .broker import address
         from .mqtt import MqttReceiver
 
-        yield MqttReceiver(config.mqtt, cameras)
+        origin = config.origin or json.dumps(sorted(cameras))
+        announced = AnnouncedTopics(_folder(config.spool), "{}:{}".format(*address(config.mqtt)), origin)
+        yield MqttReceiver(config.mqtt, cameras, announced, states, tell)
 
 
-def _state_folder() -> Path:
+def _folder(options: SpoolOptions) -> Path:
+    if options.folder is not None:
+        return Path(options.folder)
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ovs-edge" / "spool"

@@ -47,7 +47,7 @@ class MqttOptions:
     url: str  # mqtt://[user@]host[:port], or mqtts:// for TLS
     password: str | None = field(default=None, repr=False)
     prefix: str = "ovs-edge"  # first part of every topic
-    client_id: str | None = None  # None: made from the machine's name and the prefix
+    client_id: str | None = None  # None: another one in each run, which begins with the machine's name
     ca_file: str | None = None  # PEM file with the certificates that the broker's is checked by; None: the system's
     cert_file: str | None = None  # PEM files of this client's certificate and key, where the broker asks for one
     key_file: str | None = None
@@ -143,6 +143,9 @@ class DeliveryConfig:
     command: CommandOptions | None = None
     json_lines: JsonLinesOptions | None = None
     spool: SpoolOptions = field(default_factory=SpoolOptions)
+    origin: str | None = (
+        None  # absolute path of the file it is from, which tells one process from others; None: no file
+    )
 
     @property
     def any(self) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from ....bundle.errors import OvsError, UsageError, require
-from .mqtt import tls_context
+from ....bundle.errors import UsageError, require
+from .broker import address, cause, sign_in, unanswered
 from .options import MqttOptions, WebhookOptions
 from .webhook import WebhookReceiver
 
@@ -17,29 +17,28 @@ PATIENCE = 8.0  # seconds for an answer
 def broker_problem(options: MqttOptions) -> str | None:
     """Connect, sign in and leave; None, or why that fails. Raises `MissingExtraError` without paho-mqtt."""
     mqtt, enums = require("paho.mqtt.client", "events"), require("paho.mqtt.enums", "events")
-    parts = urlsplit(options.url)
-    answered, answers = threading.Event(), []
+    answered = threading.Event()
+    answers: list[str | None] = []
 
-    def on_connect(client: object, userdata: object, flags: object, reason: object, properties: object) -> None:
-        answers.append(reason)
+    def answer(problem: str | None) -> None:
+        answers.append(problem)
         answered.set()
 
     # Neither the service's name, which would end its connection, nor its last will.
     client = mqtt.Client(enums.CallbackAPIVersion.VERSION2)
-    client.on_connect = on_connect
-    if parts.username is not None:
-        inside = None if parts.password is None else unquote(parts.password)
-        client.username_pw_set(unquote(parts.username), options.password or inside)
+    client.on_connect = lambda client, userdata, flags, reason, *rest: answer(
+        f"it refuses the connection: {str(reason).lower()}" if reason.is_failure else None
+    )
+    client.on_disconnect = lambda *rest: answer(unanswered(options))
+    client.connect_timeout = PATIENCE
     try:
-        if parts.scheme == "mqtts":
-            client.tls_set_context(tls_context(options))
-        client.connect_timeout = PATIENCE
-        client.connect(parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883))
+        sign_in(client, options)
+        client.connect(*address(options))
         client.loop_start()
-        if not answered.wait(PATIENCE):
-            return f"no answer within {PATIENCE:g} s"
-        return str(answers[0]) if getattr(answers[0], "is_failure", False) else None
-    except (OSError, ValueError, OvsError) as error:
+        return answers[0] if answered.wait(PATIENCE) else unanswered(options, silent=True)
+    except OSError as error:
+        return cause(error, options)
+    except UsageError as error:
         return str(error)
     finally:
         client.disconnect()

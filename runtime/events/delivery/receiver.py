@@ -11,12 +11,14 @@ from .spool import SpooledEvent
 class Undelivered(Exception):
     """The receiver cannot be reached or is busy: the event is tried again.
 
-    `wait`: whether to wait longer and longer before that; False where the receiver has waited itself.
+    `wait`: whether to wait longer and longer before that; False where the receiver has waited itself. `told`: whether
+    the receiver has told the reason itself.
     """
 
-    def __init__(self, reason: str, *, wait: bool = True) -> None:
+    def __init__(self, reason: str, *, wait: bool = True, told: bool = False) -> None:
         super().__init__(reason)
         self.wait = wait
+        self.told = told
 
 
 class Refused(Exception):

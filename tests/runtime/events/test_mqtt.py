@@ -18,10 +18,10 @@ from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, until
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import parse_rules
-from ovs_edge.runtime.events.delivery.discovery import discovery_messages
+from ovs_edge.runtime.events.delivery.discovery import Discovery
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
-from ovs_edge.runtime.events.delivery.topics import slug
+from ovs_edge.runtime.events.delivery.topics import Topics, slug, slugs
 from ovs_edge.runtime.events.event import EventKind
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
@@ -53,7 +53,9 @@ def test_events_arrive_once_each_in_order_with_states_and_discovery(broker: Brok
     try:
         sender.publish([event(number) for number in range(1, 201)])
         state = "person in door for 2s"
+        sender.set_states("front door", {state: True})
         sender.publish([event(201, EventKind.STARTED, state, snapshot=b"jpeg")])
+        sender.set_states("front door", {state: False})
         sender.publish([event(202, EventKind.ENDED, state)])
         until(lambda: len(numbers(subscriber)) == 202)
         assert numbers(subscriber) == list(range(1, 203))
@@ -65,11 +67,11 @@ def test_events_arrive_once_each_in_order_with_states_and_discovery(broker: Brok
         until(lambda: subscriber.of("ovs-edge/front_door/snapshot") == [b"jpeg"])
         single = [json.loads(text) for text in subscriber.of("ovs-edge/front_door/rules/person_crosses_gate")]
         assert [entry["event_type"] for entry in single] == ["crossed"] * 200
-        assert subscriber.of("ovs-edge/status") == [b"online"]
+        assert subscriber.statuses() == [b"online"]
         assert sum(topic.startswith("homeassistant/") for topic, _, _ in subscriber.messages) == 2
     finally:
         sender.close()
-    until(lambda: subscriber.of("ovs-edge/status") == [b"online", b"offline"])
+    until(lambda: subscriber.statuses() == [b"online", b"offline"])
     assert sender.states[0].waiting == 0
     assert sender.states[0].delivered == 202
     subscriber.close()
@@ -176,11 +178,11 @@ def test_users_and_passwords(tmp_path: Path) -> None:
 def test_the_last_will_says_that_the_run_is_gone(broker: Broker, tmp_path: Path) -> None:
     subscriber = Subscriber(broker.port)
     sender = dispatcher(broker.port, tmp_path / "spool")
-    until(lambda: subscriber.of("ovs-edge/status") == [b"online"])
-    client = sender._lines[0]._receiver._client  # type: ignore[attr-defined]
+    until(lambda: subscriber.statuses() == [b"online"])
+    client = sender._lines[0]._receiver._broker._client  # type: ignore[attr-defined]
     client.socket().shutdown(2)  # as when the process is killed
-    until(lambda: b"offline" in subscriber.of("ovs-edge/status"))
-    until(lambda: subscriber.of("ovs-edge/status")[-1] == b"online")
+    until(lambda: b"offline" in subscriber.statuses())
+    until(lambda: subscriber.statuses()[-1] == b"online")
     sender.close()
     subscriber.close()
 
@@ -199,7 +201,8 @@ def test_discovery_payloads_have_the_documented_form() -> None:
         ["person in door for 2s", "count(car in yard) > 3", "no cat in yard", "coverage(water) > 5%",
          "person enters door", "person leaves door", "person stays in door for 1s", "cat crosses a", "猫 in door"]
     )  # fmt: skip
-    found = discovery_messages("homeassistant", "ovs-edge", {"front door": rules, "Hof": rules})
+    cameras = {"front door": rules, "Hof": rules}
+    found = Discovery("homeassistant", Topics("ovs-edge", cameras), "ovs-edge/status/here").messages(cameras)
     assert len(found) == 2 * len(rules)
     for topic, payload in found.items():
         match = _TOPIC.fullmatch(topic)
@@ -213,6 +216,30 @@ def test_discovery_payloads_have_the_documented_form() -> None:
     assert len({payload["unique_id"] for payload in found.values()}) == len(found)
     events = [payload["event_types"] for payload in found.values() if "event_types" in payload]
     assert events[:4] == [["entered"], ["left"], ["stayed"], ["crossed"]]
+
+
+def test_two_names_are_two_topics_and_plain_names_are_themselves() -> None:
+    assert [slug(name) for name in ("front door", "front_door", "cam-1", "yard")] == [
+        "front_door", "front_door", "cam-1", "yard",
+    ]  # fmt: skip
+    names = ["a-b", "a_b", "a b", "a  b", "a__b", "A b", "a b!", " a b", "a_b c", "a b_c", "猫", "犬", "-", "_"]
+    found = slugs(names)
+    assert len(set(found.values())) == len(names)
+    assert found == slugs(names[::-1])
+    assert (found["a_b"], found["a-b"]) == ("a_b", "a-b")
+    assert all(re.fullmatch("[a-z0-9_-]+", short) and "--" not in short for short in found.values())
+
+
+def test_no_two_rules_of_home_assistant_have_one_id() -> None:
+    rules = parse_rules(["person in frame", "person enters frame"])
+    one, two = rules.values()
+    cameras = {"a": {"b c": one, "b_c": two, "b-c": one}, "a b": {"c": one}, "a_b": {"c": one}, "a-b": {"c": two}}
+    ids = [
+        payload["unique_id"]
+        for prefix in ("ovs-edge", "ovs_edge", "ovs-edge/a")
+        for payload in Discovery("homeassistant", Topics(prefix, cameras), "s").messages(cameras).values()
+    ]
+    assert len(set(ids)) == len(ids) == 18
 
 
 @pytest.mark.parametrize(
