@@ -214,9 +214,9 @@ def _receivers(
 
         yield WebhookReceiver(config.webhook)
     if config.mqtt is not None:
-        from .announced import AnnouncedTopics
-        from .broker import address
-        from .mqtt import MqttReceiver
+        from .mqtt.announced import AnnouncedTopics
+        from .mqtt.broker import address
+        from .mqtt.receiver import MqttReceiver
 
         origin = config.origin or json.dumps(sorted(cameras))
         announced = AnnouncedTopics(_folder(config.spool), "{}:{}".format(*address(config.mqtt)), origin)

@@ -7,7 +7,7 @@ import threading
 from urllib.parse import urlsplit
 
 from ....bundle.errors import UsageError, require
-from .broker import address, cause, sign_in, unanswered
+from .mqtt.broker import address, cause, sign_in, unanswered
 from .options import MqttOptions, WebhookOptions
 from .webhook import WebhookReceiver
 

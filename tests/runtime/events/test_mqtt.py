@@ -18,10 +18,10 @@ from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, until
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import parse_rules
-from ovs_edge.runtime.events.delivery.discovery import Discovery
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
+from ovs_edge.runtime.events.delivery.mqtt.discovery import Discovery
+from ovs_edge.runtime.events.delivery.mqtt.topics import Topics, slug, slugs
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
-from ovs_edge.runtime.events.delivery.topics import Topics, slug, slugs
 from ovs_edge.runtime.events.event import EventKind
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ....bundle.errors import SinkError
-from ....bundle.files import read_bounded, replacing
+from .....bundle.errors import SinkError
+from .....bundle.files import read_bounded, replacing
 
 _MOST_PROCESSES = 16  # of one configuration at the same time
 _LONGEST = 2**22  # bytes of the file

@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..rules import Rule
+from ...rules import Rule
 
 Rules = Mapping[str, Mapping[str, Rule]]  # of each camera, by their names
 

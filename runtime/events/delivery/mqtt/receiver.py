@@ -22,15 +22,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..event import EventKind
-from ..rule_states import RuleStates
-from ..rules import Rule
+from ...event import EventKind
+from ...rule_states import RuleStates
+from ...rules import Rule
+from ..options import MqttOptions
+from ..receiver import Undelivered
+from ..spool import SpooledEvent
 from .announced import AnnouncedTopics
 from .broker import BrokerConnection
 from .discovery import Discovery
-from .options import MqttOptions
-from .receiver import Undelivered
-from .spool import SpooledEvent
 from .topics import Topics, slug
 
 if TYPE_CHECKING:

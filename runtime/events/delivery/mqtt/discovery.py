@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from ..event import EventKind
-from ..rules import Condition, Rule
+from ...event import EventKind
+from ...rules import Condition, Rule
 from .topics import Rules, Topics
 
 _TYPES = {

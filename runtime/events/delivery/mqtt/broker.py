@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ....bundle.addresses import redact
-from ....bundle.errors import UsageError, require
-from .options import MqttOptions
+from .....bundle.addresses import redact
+from .....bundle.errors import UsageError, require
+from ..options import MqttOptions
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo

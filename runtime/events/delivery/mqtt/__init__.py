@@ -1,0 +1,1 @@
+"""Events to an MQTT broker: the connection, the topics, Home Assistant's discovery."""
