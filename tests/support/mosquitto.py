@@ -107,12 +107,30 @@ class Subscriber:
         """Payloads of all processes' `ovs-edge/status/PROCESS`, in their order."""
         return [payload for found, payload, _ in list(self.messages) if found.startswith("ovs-edge/status/")]
 
-    def retained(self) -> dict[str, bytes]:
-        """What a new subscriber would get now, if this one has heard everything: the last payloads that are not empty."""
-        last = {topic: payload for topic, payload, _ in list(self.messages)}
-        return {topic: payload for topic, payload in last.items() if payload}
-
     def close(self) -> None:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def retained(port: int) -> dict[str, bytes]:
+    """What a broker holds for new subscribers, by topic."""
+    found: dict[str, bytes] = {}
+    complete = threading.Event()
+
+    def on_message(client: Client, userdata: object, message: MQTTMessage) -> None:
+        if message.topic == "end":
+            complete.set()
+        elif message.retain:
+            found[message.topic] = message.payload
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda client, *rest: client.subscribe("#", qos=1)
+    client.on_subscribe = lambda client, *rest: client.publish("end", qos=1)  # retained messages come before it
+    client.on_message = on_message
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert complete.wait(20)
+    client.disconnect()
+    client.loop_stop()
+    return found

@@ -7,26 +7,35 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed; it comes with the extra 'events'")
 from support.events import event
-from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, until
+from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, retained, until
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.events.config import parse_rules
+from ovs_edge.runtime.cameras.events import EventOutlet
+from ovs_edge.runtime.events.config import WatchConfig, parse_rules
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
+from ovs_edge.runtime.events.delivery.mqtt import broker as broker_module
 from ovs_edge.runtime.events.delivery.mqtt.discovery import Discovery
 from ovs_edge.runtime.events.delivery.mqtt.topics import Topics, slug, slugs
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
 from ovs_edge.runtime.events.event import EventKind
+from ovs_edge.runtime.events.watch import EventWatch, WatchState
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 RULES = {"front door": parse_rules(["person in door for 2s", "person crosses gate"])}
 EVENTS = "ovs-edge/front_door/events"
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "_RECONNECT", (0.05, 0.2))
 
 
 @pytest.fixture
@@ -143,6 +152,124 @@ def test_events_of_a_run_without_a_broker_are_delivered_by_the_next_run(broker: 
     sender.publish([event(6)])
     until(lambda: numbers(subscriber) == [1, 2, 3, 4, 5, 6])
     sender.close()
+    subscriber.close()
+
+
+STATE = "person in door for 2s"
+STATE_TOPIC = f"ovs-edge/front_door/rules/{slug(STATE)}"
+
+
+@needs_broker
+def test_a_state_is_that_of_this_run_whatever_events_wait(broker: Broker, tmp_path: Path) -> None:
+    broker.kill()
+    sender = dispatcher(broker.port, tmp_path / "spool")
+    sender.set_states("front door", {STATE: True})
+    sender.publish([event(1, EventKind.STARTED, STATE)])
+    sender.close(drain=0)
+    broker.start()
+    subscriber = Subscriber(broker.port)
+    sender = dispatcher(broker.port, tmp_path / "spool")
+    until(lambda: numbers(subscriber) == [1])
+    assert subscriber.of(STATE_TOPIC) == [b"OFF"]
+    sender.set_states("front door", {STATE: True})
+    sender.set_states("front door", {STATE: True})
+    until(lambda: subscriber.of(STATE_TOPIC) == [b"OFF", b"ON"])
+    sender.close()
+    subscriber.close()
+
+
+@needs_broker
+def test_other_options_announce_the_states_as_they_are(broker: Broker, tmp_path: Path) -> None:
+    subscriber = Subscriber(broker.port)
+    spool = SpoolOptions(folder=str(tmp_path / "spool"))
+    before = DeliveryConfig(mqtt=MqttOptions(f"mqtt://127.0.0.1:{broker.port}"), spool=spool)
+    outlet = EventOutlet(before, RULES)
+    outlet.set_states("front door", {STATE: True})
+    until(lambda: subscriber.of(STATE_TOPIC)[-1:] == [b"ON"])
+    seen = len(subscriber.of(STATE_TOPIC))
+    after = replace(before, mqtt=MqttOptions(f"mqtt://127.0.0.1:{broker.port}", snapshots=True))
+    assert outlet.reconfigure(after, RULES)
+    until(lambda: len(subscriber.of(STATE_TOPIC)) > seen)
+    assert set(subscriber.of(STATE_TOPIC)[seen:]) == {b"ON"}
+    outlet.close()
+    subscriber.close()
+
+
+def test_a_camera_tells_its_states_and_that_they_are_off_at_its_end() -> None:
+    class Publisher:
+        snapshots = False
+
+        def __init__(self) -> None:
+            self.states: list[tuple[str, dict[str, bool]]] = []
+
+        def publish(self, events: object, picture: object = None) -> None: ...
+
+        def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+            self.states.append((camera, dict(active)))
+
+    publisher = Publisher()
+    watch = EventWatch(WatchConfig(rules=parse_rules(["person in frame"])), "yard", publisher)
+    for on in (False, False, True, True):
+        watch.state = WatchState(active={"person in frame": on})
+        watch.deliver(None)
+    watch.end()
+    assert publisher.states == [
+        ("yard", {"person in frame": False}),
+        ("yard", {"person in frame": True}),
+        ("yard", {}),
+    ]
+
+
+@needs_broker
+def test_topics_of_what_is_gone_are_cleared_and_those_of_other_processes_stay(broker: Broker, tmp_path: Path) -> None:
+    options = MqttOptions(f"mqtt://127.0.0.1:{broker.port}", snapshots=True)
+    rules = parse_rules(["person in frame", "person enters frame"])
+
+    def run(origin: str, cameras: dict[str, list[str]], options: MqttOptions = options) -> EventDispatcher:
+        chosen = {camera: {name: rules[name] for name in names} for camera, names in cameras.items()}
+        config = DeliveryConfig(mqtt=options, spool=SpoolOptions(folder=str(tmp_path / "spool")), origin=origin)
+        return EventDispatcher(config, chosen)
+
+    def topics(*cameras: str) -> set[str]:
+        parts = [topic for topic in retained(broker.port) if "/status/" not in topic]
+        return {topic for topic in parts if any(f"/{name}/" in topic or f"--{name}/" in topic for name in cameras)}
+
+    first = run("one.toml", {"a": list(rules), "b": list(rules)})
+    other = run("two.toml", {"c": list(rules)})
+    until(lambda: len(topics("a")) == len(topics("b")) == len(topics("c")) == 3)
+    first.publish([event(1, camera="a", rule="person enters frame", snapshot=b"jpeg")])
+    until(lambda: len(topics("a")) == 4)
+    first.close()
+    kept = topics("c")
+
+    # While nothing ran, one camera lost a rule, and the other one was renamed.
+    first = run("one.toml", {"a": ["person in frame"], "yard": list(rules)})
+    until(lambda: topics("b") == set() and len(topics("a")) == len(topics("yard")) == 3)
+    assert all("enters" not in topic for topic in topics("a"))
+    first.reconfigure({"a": {}})
+    until(lambda: topics("yard") == set() and topics("a") == {"ovs-edge/a/snapshot"})
+    first.close()
+    first = run("one.toml", {"a": list(rules)}, replace(options, prefix="home", snapshots=False))
+    until(lambda: {topic.split("/")[0] for topic in topics("a")} == {"home", "homeassistant"})
+    assert topics("c") == kept
+    first.close()
+    other.close()
+    until(lambda: sum(payload == b"offline" for payload in retained(broker.port).values()) == 2)
+
+
+@needs_broker
+def test_the_end_of_one_process_leaves_the_cameras_of_another_available(broker: Broker, tmp_path: Path) -> None:
+    subscriber = Subscriber(broker.port)
+    senders = [dispatcher(broker.port, tmp_path / "spool") for _ in range(2)]
+    until(lambda: subscriber.statuses() == [b"online"] * 2)
+    senders[0].close()
+    until(lambda: b"offline" in subscriber.statuses())
+    last = {topic: payload for topic, payload in retained(broker.port).items() if "/status/" in topic}
+    assert sorted(last.values()) == [b"offline", b"online"]
+    (running,) = [topic for topic, payload in last.items() if payload == b"online"]
+    found = [json.loads(payload) for topic, payload in retained(broker.port).items() if topic.endswith("/config")]
+    assert {payload["availability_topic"] for payload in found} == {running}
+    senders[1].close()
     subscriber.close()
 
 
