@@ -54,6 +54,7 @@ _SECRET_IN_TEXT = re.compile(
 )
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _UNDECODED = re.compile(r"[\udc80-\udcff]|\\udc[89a-f][0-9a-f]")  # a byte that is not UTF-8, and the same after repr()
 
 
@@ -62,8 +63,20 @@ def shown_text(text: str) -> str:
     return _UNDECODED.sub(_escaped, text)
 
 
+def shown_line(text: str) -> str:
+    """`text`, which others may have written, as one line for a terminal: no address with a secret, nothing that the
+    terminal would obey.
+
+    White space becomes a blank each; control characters and those that change the direction of writing are escaped,
+    `\\x1b` say.
+    """
+    return _CONTROL.sub(_escaped, shown_text(redact(" ".join(text.split()))))
+
+
 def _escaped(found: re.Match[str]) -> str:
     bad = found[0]
+    if _CONTROL.fullmatch(bad):
+        return f"\\x{ord(bad):02x}" if ord(bad) < 256 else f"\\u{ord(bad):04x}"
     number = ord(bad) if len(bad) == 1 else int(bad.removeprefix("\\u"), 16)
     return f"\\x{number & 0xFF:02x}"
 

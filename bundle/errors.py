@@ -21,13 +21,16 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, partial
 from types import ModuleType
 from typing import ClassVar, NoReturn, TextIO
 
-from .addresses import redact, shown_text
+from .addresses import shown_line, shown_text
+
+_telling = threading.RLock()  # one that a signal's handler may take again
 
 
 class OvsError(Exception):
@@ -37,7 +40,7 @@ class OvsError(Exception):
 
     def __init__(self, message: str) -> None:
         # Drivers and libraries quote addresses, too: no password gets into a message.
-        super().__init__(shown_text(redact(" ".join(message.split()))))
+        super().__init__(shown_line(message))
 
 
 class UsageError(OvsError):
@@ -169,9 +172,13 @@ def end_quietly() -> NoReturn:
 
 
 def _tell(text: str) -> None:
-    """Print a line on standard error; where that is not possible, the exit code has to do."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+    """Print a line on standard error; where that is not possible, the exit code has to do.
+
+    Lines of several threads do not run into one another.
+    """
+    with _telling, suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def _prepare_streams() -> None:
@@ -216,7 +223,7 @@ def _is_stdout_failure(error: OSError) -> bool:
 
 def note(text: str) -> None:
     """Print one line for the user on standard error: something works otherwise than might be expected."""
-    _tell(f"note: {shown_text(redact(' '.join(text.split())))}")
+    _tell(f"note: {shown_line(text)}")
 
 
 @cache

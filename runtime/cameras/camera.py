@@ -305,6 +305,8 @@ class Camera:
         self.counts.events = watch.state.total
         try:
             watch.deliver(picture)
+        except BrokenPipeError:  # whoever read events on standard output
+            self.reader_left = True
         except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on
             reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
             self.counts.lost_events += 1

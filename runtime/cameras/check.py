@@ -15,7 +15,7 @@ from ...bundle.addresses import redact, redact_address
 from ...bundle.errors import OvsError
 from ..engines.engine import Finding
 from ..events.delivery.options import DeliveryConfig
-from ..events.delivery.probe import broker_problem, webhook_problem
+from ..events.delivery.probe import broker_problem, lines_problem, webhook_problem
 from ..viewer.access import Guard, parse_address
 from .config import CameraConfig, CamerasConfig, WebConfig, read_config
 from .opening import dated, open_camera
@@ -112,7 +112,12 @@ def _delivery(delivery: DeliveryConfig) -> Iterator[Finding]:
         state, text = ("missing", f"there is no program {program}") if found is None else ("ok", found)
         yield Finding("command", state, text, "change run in [command]" if found is None else None)
     if delivery.json_lines is not None and delivery.json_lines.path != "-":
-        yield _writable("events", delivery.json_lines.path)
+        problem = lines_problem(delivery.json_lines)
+        yield (
+            Finding("events", "ok", f"writes {delivery.json_lines.path}")
+            if problem is None
+            else Finding("events", "missing", problem, "change path in [json_lines]")
+        )
 
 
 def _answered(topic: str, shown: str, problem: Callable[[], str | None], table: str) -> Finding:

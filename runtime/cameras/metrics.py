@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..events.delivery.dispatcher import DeliveryState
+from ..events.delivery.lane import DeliveryState
 from .camera import Camera
 from .counts import CameraState
 
@@ -55,12 +55,14 @@ def exposition(cameras: Iterable[Camera], deliveries: Iterable[DeliveryState], s
     metric("ovs_camera_output_failures_total", "counter", "Outputs that failed and were given up.", outputs)
     events = [(label, counts.events) for label, _, counts in of]
     metric("ovs_camera_events_total", "counter", "Events of the rules.", events)
+    lost = [(label, counts.lost_events) for label, _, counts in of]
+    metric("ovs_camera_lost_event_frames_total", "counter", "Frames whose events could not be handed on.", lost)
     ways = [({"receiver": way.name}, way) for way in deliveries]
     delivered = [(label, way.delivered) for label, way in ways]
     metric("ovs_events_delivered_total", "counter", "Events that have arrived.", delivered)
-    metric("ovs_events_waiting", "gauge", "Events on disk.", [(label, way.waiting) for label, way in ways])
-    lost = [(label, way.dropped) for label, way in ways]
-    metric("ovs_events_dropped_total", "counter", "Events without room on disk, or refused.", lost)
+    metric("ovs_events_waiting", "gauge", "Events that wait.", [(label, way.waiting) for label, way in ways])
+    dropped = [(label, way.dropped) for label, way in ways]
+    metric("ovs_events_dropped_total", "counter", "Events without room, refused or unreadable.", dropped)
     for name, kind, text, value in _process(started):
         metric(name, kind, text, [({}, value)])
     return "\n".join(lines) + "\n"

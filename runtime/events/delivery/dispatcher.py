@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,211 +16,161 @@ from ...opencv import cv2
 from ..event import Event
 from ..rule_states import RuleStates
 from ..rules import Rule
-from .options import DeliveryConfig, SpoolOptions
-from .receiver import Receiver, Refused, Undelivered
-from .spool import Spool
+from .lane import DeliveryState, Lane
+from .options import CommandOptions, DeliveryConfig, JsonLinesOptions, MqttOptions, SpoolOptions, WebhookOptions
+from .receiver import Receiver
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between two attempts; each is twice the one before, within these
 _DRAIN = 3.0  # seconds that events on their way get when the run ends; what is left stays on disk
+_GRACE = 6.0  # seconds after these for a receiver to say goodbye
 _QUALITY = 85  # of a snapshot's JPEG
 
-
-@dataclass(frozen=True)
-class DeliveryState:
-    """One way of delivery at one moment."""
-
-    name: str
-    delivered: int  # since the start
-    waiting: int  # on disk
-    dropped: int  # that found no room on disk, or were refused
-    error: str | None  # why the last attempt failed; None if it did not
+Cameras = Mapping[str, Mapping[str, Rule]]  # the rules of each camera by their names
+Way = JsonLinesOptions | CommandOptions | WebhookOptions | MqttOptions
 
 
 class EventDispatcher:
     """All ways of delivery of a run; cameras may share one. `publish` may be called from any thread."""
 
     def __init__(
-        self,
-        config: DeliveryConfig,
-        cameras: Mapping[str, Mapping[str, Rule]] | None = None,
-        tell: Callable[[str], None] = note,
-        states: RuleStates | None = None,
+        self, config: DeliveryConfig, cameras: Cameras | None = None, tell: Callable[[str], None] = note
     ) -> None:
-        """`cameras` are the rules of each camera by their names, for Home Assistant's discovery; `tell` takes notes.
-
-        `states` are the states of the rules, which may outlive this dispatcher; None: its own.
+        """`cameras` are for Home Assistant's discovery; `tell` takes notes.
 
         Raises `UsageError` for a way that cannot be, `SinkError` where events cannot be kept, `MissingExtraError`
         without paho-mqtt.
         """
-        self.snapshots = config.snapshots  # whether events go with a picture
-        self._rule_states = RuleStates() if states is None else states
-        self._lines: list[_Lane] = []
+        self._config = config
+        self._tell = tell
+        self._rule_states = RuleStates()
+        self._lanes: dict[type[Way], Lane] = {}  # replaced as a whole
         try:
-            for receiver in _receivers(config, cameras or {}, tell, self._rule_states):
-                self._lines.append(_Lane(receiver, config.spool, tell))
+            for way in _ways(config):
+                self._lanes[type(way)] = self._opened(way, config, cameras or {})
         except BaseException:
             self.close(drain=0)
             raise
 
     @property
+    def snapshots(self) -> bool:
+        """Whether events go with a picture."""
+        return self._config.snapshots
+
+    @property
     def states(self) -> tuple[DeliveryState, ...]:
         """How each way of delivery is."""
-        return tuple(line.state for line in self._lines)
+        return tuple(lane.state for lane in self._lanes.values())
 
     def publish(self, events: Iterable[Event], picture: npt.NDArray[np.uint8] | None = None) -> None:
-        """Deliver `events` in this order; returns once they are on disk.
+        """Deliver `events` in this order; returns once they are on disk, or in memory where the disk takes none.
 
-        `picture` (H, W, 3) BGR goes along where snapshots are asked for. Raises `SinkError` where the disk is full.
+        `picture` (H, W, 3) BGR goes along where snapshots are asked for. Raises `BrokenPipeError` where events go to
+        standard output and its reader has left.
         """
         snapshot: bytes | None = None
+        lanes = list(self._lanes.values())
         for event in events:
             if self.snapshots and picture is not None and snapshot is None:
                 snapshot = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
             text = json.dumps(event.to_dict(), ensure_ascii=False)
-            for line in self._lines:
-                line.append(text, event.snapshot or snapshot)
+            for lane in lanes:
+                lane.append(text, event.snapshot or snapshot)
+        if any(lane.gone for lane in lanes):
+            raise BrokenPipeError
 
     def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
         """Tell receivers that show states (MQTT) which rules' states are on, of all rules of `camera`."""
         self._rule_states.set(camera, active)
 
-    def reconfigure(self, cameras: Mapping[str, Mapping[str, Rule]]) -> None:
+    def reconfigure(self, cameras: Cameras) -> None:
         """Tell receivers that list the rules (Home Assistant) of other ones."""
-        for line in self._lines:
-            line.reconfigure(cameras)
+        for lane in self._lanes.values():
+            lane.reconfigure(cameras)
+
+    def change(self, config: DeliveryConfig, cameras: Cameras) -> bool:
+        """Take over other ways, or other rules; whether the ways are others. Those that are as before go on.
+
+        `publish` does not wait meanwhile: events for a way that is replaced go to the new one. Not to be called by two
+        threads at once. Raises `UsageError`, `SinkError`, `MissingExtraError`; then the ways are as before.
+        """
+        before, after = ({type(way): way for way in _ways(one)} for one in (self._config, config))
+        moved = (config.spool, config.origin) != (self._config.spool, self._config.origin)
+        kept = {kind: lane for kind, lane in self._lanes.items() if not moved and before[kind] == after.get(kind)}
+        for lane in kept.values():
+            lane.reconfigure(cameras)
+        ended = {kind: lane for kind, lane in self._lanes.items() if kind not in kept}
+        if not ended and set(kept) == set(after):
+            return False
+        _end(ended.values(), time.monotonic(), hold=True)
+        lanes = dict(kept)
+        try:
+            for kind, way in after.items():
+                if kind not in kept:
+                    lanes[kind] = self._opened(way, config, cameras)
+        except BaseException:
+            _end([lane for kind, lane in lanes.items() if kind not in kept], time.monotonic())
+            lanes, config = dict(kept), self._config
+            for kind in ended:
+                lanes[kind] = self._opened(before[kind], config, cameras)
+            raise
+        finally:
+            self._lanes = {kind: lanes[kind] for kind in (*after, *before) if kind in lanes}
+            self._config = config
+            for kind, lane in ended.items():
+                lane.hand_over(lanes.get(kind))
+        return True
 
     def close(self, drain: float = _DRAIN) -> None:
         """Deliver what waits for up to `drain` seconds, then end the threads. May be called more than once."""
-        deadline = time.monotonic() + drain
-        for line in self._lines:
-            line.stop(deadline)
-        for line in self._lines:
-            line.join()
+        _end(self._lanes.values(), time.monotonic() + drain)
 
-
-class _Lane:
-    """One receiver, its spool and its thread."""
-
-    def __init__(self, receiver: Receiver, options: SpoolOptions, tell: Callable[[str], None]) -> None:
-        self._receiver = receiver
-        self._tell = tell
-        self._spool = Spool(_folder(options), receiver.key, options.most_events, options.most_megabytes * 2**20)
-        self._wake = threading.Event()
-        self._deadline: float | None = None  # time.monotonic() from which nothing is attempted any more
-        self._delivered = self._refused = 0
-        self._error: str | None = None
-        self._full = False
-        self._thread = threading.Thread(target=self._run, name=f"events to {receiver.key}", daemon=True)
-        self._thread.start()
-
-    @property
-    def state(self) -> DeliveryState:
-        dropped = self._spool.dropped + self._refused
-        return DeliveryState(self._receiver.name, self._delivered, len(self._spool), dropped, self._error)
-
-    def append(self, text: str, snapshot: bytes | None) -> None:
-        self._spool.append(text, snapshot)
-        if self._spool.dropped and not self._full:
-            self._full = True
-            self._tell(f"{self._receiver.name}: too many events wait; the oldest are dropped")
-        self._wake.set()
-
-    def reconfigure(self, cameras: Mapping[str, Mapping[str, Rule]]) -> None:
-        change = getattr(self._receiver, "reconfigure", None)
-        if change is not None:
-            change(cameras)
-
-    def stop(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._wake.set()
-
-    def join(self) -> None:
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _stopped(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
-    def _run(self) -> None:
-        wait = _FIRST_WAIT
+    def _opened(self, way: Way, config: DeliveryConfig, cameras: Cameras) -> Lane:
+        folder, spool = _folder(config.spool), config.spool
+        receiver = self._receiver(way, cameras, folder, config.origin)
+        limits = spool.most_events, spool.most_megabytes * 2**20
         try:
-            while not self._stopped():
-                event = self._spool.first()
-                if event is None:
-                    if self._deadline is not None:
-                        break
-                    self._wake.wait()
-                    self._wake.clear()
-                    continue
-                try:
-                    self._receiver.deliver(event, self._stopped)
-                except Undelivered as error:
-                    if self._error is None and not error.told:
-                        self._tell(f"{self._receiver.name}: {error}; events wait on disk")
-                    self._error = str(error)
-                    if error.wait:
-                        self._pause(wait * random.uniform(0.75, 1.25))
-                        wait = min(_LONGEST_WAIT, 2 * wait)
-                    continue
-                except Refused as error:
-                    self._refused += 1
-                    self._tell(f"{self._receiver.name}: an event is dropped: {error}")
-                else:
-                    self._delivered += 1
-                if self._error is not None:
-                    self._tell(f"{self._receiver.name}: events arrive again; {len(self._spool) - 1} still wait")
-                self._error, wait = None, _FIRST_WAIT
-                self._spool.remove(event)
-            if left := len(self._spool):
-                self._tell(f"{self._receiver.name}: {left} events wait on disk; the next run delivers them")
-        except Exception as error:  # noqa: BLE001 - one way fails, the run does not
-            self._error = f"{type(error).__name__}: {error}"
-            self._tell(f"{self._receiver.name} has stopped ({self._error})")
-        finally:
-            self._receiver.close()
-            self._spool.close()
+            return Lane(receiver, folder, limits, self._tell, snapshots=getattr(way, "snapshots", False))
+        except BaseException:
+            receiver.close()
+            raise
 
-    def _pause(self, seconds: float) -> None:
-        """Wait, though not past the end of the run."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._stopped():
-            if self._deadline is not None:
-                left = min(left, self._deadline - time.monotonic())
-                time.sleep(max(0.0, min(left, 0.05)))
-            else:
-                time.sleep(min(left, 0.05))
+    def _receiver(self, way: Way, cameras: Cameras, folder: Path, origin: str | None) -> Receiver:
+        """Modules are imported where they are needed."""
+        if isinstance(way, JsonLinesOptions):
+            from .json_lines import JsonLinesReceiver
 
+            return JsonLinesReceiver(way)
+        if isinstance(way, CommandOptions):
+            from .command import CommandReceiver
 
-def _receivers(
-    config: DeliveryConfig,
-    cameras: Mapping[str, Mapping[str, Rule]],
-    tell: Callable[[str], None],
-    states: RuleStates,
-) -> Iterable[Receiver]:
-    if config.json_lines is not None:
-        from .json_lines import JsonLinesReceiver
+            return CommandReceiver(way)
+        if isinstance(way, WebhookOptions):
+            from .webhook import WebhookReceiver
 
-        yield JsonLinesReceiver(config.json_lines)
-    if config.command is not None:
-        from .command import CommandReceiver
-
-        yield CommandReceiver(config.command)
-    if config.webhook is not None:
-        from .webhook import WebhookReceiver
-
-        yield WebhookReceiver(config.webhook)
-    if config.mqtt is not None:
+            return WebhookReceiver(way)
         from .mqtt.announced import AnnouncedTopics
         from .mqtt.broker import address
         from .mqtt.receiver import MqttReceiver
 
-        origin = config.origin or json.dumps(sorted(cameras))
-        announced = AnnouncedTopics(_folder(config.spool), "{}:{}".format(*address(config.mqtt)), origin)
-        yield MqttReceiver(config.mqtt, cameras, announced, states, tell)
+        name = origin or json.dumps(sorted(cameras))
+        announced = AnnouncedTopics(folder, "{}:{}".format(*address(way)), name)
+        return MqttReceiver(way, cameras, announced, self._rule_states, self._tell)
+
+
+def _end(lanes: Iterable[Lane], deadline: float, *, hold: bool = False) -> None:
+    """Stop all `lanes` at the same time, and wait for them, though not for ever."""
+    lanes = list(lanes)
+    for lane in lanes:
+        lane.stop(deadline, hold=hold)
+    for lane in lanes:
+        lane.join(max(0.0, deadline + _GRACE - time.monotonic()))
+
+
+def _ways(config: DeliveryConfig) -> list[Way]:
+    return [way for way in (config.json_lines, config.command, config.webhook, config.mqtt) if way is not None]
 
 
 def _folder(options: SpoolOptions) -> Path:
+    """Where events wait."""
     if options.folder is not None:
         return Path(options.folder)
     base = os.environ.get("XDG_STATE_HOME", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,31 +12,37 @@ from pathlib import Path
 from ....bundle.errors import UsageError
 from ....bundle.files import refuse_address, refuse_pipe
 from .options import JsonLinesOptions
-from .receiver import Undelivered
+from .receiver import ReceiverGone, Undelivered
 from .spool import SpooledEvent
 
 _BEGIN = b'{"id": "'  # of every event
+_TICK = 50  # milliseconds between two looks at whether the run has ended
 
 
 class JsonLinesReceiver:
     """One JSON object a line, appended to what is there. The file is opened for each event: it may be rotated."""
 
     def __init__(self, options: JsonLinesOptions) -> None:
-        """Raises `UsageError` for a file that holds something else, and for a folder."""
+        """Raises `UsageError` for a file that holds something else or cannot be written, and for a folder."""
         self._path = options.path
-        if options.path != "-":
-            _refuse_other(options.path)
-        place = options.path if options.path == "-" else str(Path(options.path).absolute())
+        self._half: tuple[int, memoryview] | None = None  # place of the event whose line is half written, and the rest
+        self.key: str | None = None
+        if options.path == "-":
+            if sys.stdout is None:  # closed by the shell: >&-
+                raise UsageError("events cannot be written to standard output, which is closed; give a file")
+            self.name = "events on standard output"
+            return
+        _refuse_other(options.path)
+        place = str(Path(options.path).absolute())
         self.key = "lines-" + hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        self.name = "events on standard output" if options.path == "-" else f"events in {options.path}"
+        self.name = f"events in {options.path}"
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
         """Append the event's line."""
         data = (event.text + "\n").encode("utf-8", "replace")
         try:
             if self._path == "-":
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                self._print(event.place, data, stopped)
                 return
             handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -48,6 +55,29 @@ class JsonLinesReceiver:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _print(self, place: int, data: bytes, stopped: Callable[[], bool]) -> None:
+        """Write a line on standard output, as fast as it is read. Raises `ReceiverGone` once nobody reads it."""
+        output, rest = sys.stdout.fileno(), memoryview(data)
+        if self._half is not None:
+            # Another event's half line is one that was dropped meanwhile.
+            rest = self._half[1] if self._half[0] == place else memoryview(b"\n" + data)
+        ready = select.poll()
+        ready.register(output, select.POLLOUT)
+        while rest:
+            if not ready.poll(_TICK):
+                if stopped():
+                    raise Undelivered("nobody reads it", wait=False)
+                continue
+            try:
+                # A pipe that is ready takes as many bytes at once.
+                rest = rest[os.write(output, rest[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError as error:
+                raise ReceiverGone from error
+            self._half = (place, rest)
+        self._half = None
+
 
 def _refuse_other(path: str) -> None:
     """A file is added to that begins with an event, whole or cut by a kill, or is empty; nothing else is touched."""
@@ -56,6 +86,16 @@ def _refuse_other(path: str) -> None:
     try:
         if os.path.isdir(path):
             raise UsageError(f"events cannot be written to {path}, a folder; give a name such as events.jsonl")
+        if not os.path.lexists(path):
+            folder = os.path.dirname(path) or "."
+            if not os.path.isdir(folder):
+                raise UsageError(
+                    f"events cannot be written to {path}: there is no folder {folder}; make it, or give another file"
+                )
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise UsageError(f"events cannot be written to {path}; let this user write in {folder}")
+        elif os.path.exists(path) and not os.access(path, os.W_OK):
+            raise UsageError(f"events cannot be written to {path}; let this user write it, or give another file")
         if not os.path.isfile(path):
             return
         with open(path, "rb") as stream:

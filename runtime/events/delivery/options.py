@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ....bundle.addresses import redact
 from ....bundle.errors import UsageError
@@ -37,7 +37,10 @@ from ..config import unknown_keys
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
 _LONGEST_SECRET = 4096  # bytes
-_SNAPSHOTS = "snapshots"
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
+_OWN_HEADERS = frozenset(
+    {"content-length", "transfer-encoding", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,27 @@ class WebhookOptions:
     snapshots: bool = False  # whether the picture is in the event, as "snapshot" in base64
 
     def __post_init__(self) -> None:
-        _address(self.url, ("http", "https"), "[webhook] url", "https://example.org/hook")
+        parts = _address(self.url, ("http", "https"), "[webhook] url", "https://example.org/hook")
         if not 0.1 <= self.timeout <= 600:
             raise UsageError(f"[webhook] timeout is {self.timeout:g}, expected 0.1 to 600 seconds")
+        for part in (parts.path, parts.query):
+            if not part.isascii():
+                found = re.search(r"[^\x00-\x7f]", part)
+                assert found is not None
+                raise UsageError(
+                    f"[webhook] url has {found[0]!r} after the host, expected ASCII; write {quote(found[0])} for it"
+                )
         for name, value in self.headers.items():
-            if not isinstance(value, str) or not name.isprintable() or not value.isprintable() or ":" in name:
-                raise UsageError(f"[webhook] headers has {name!r}, expected printable names and values")
+            if not isinstance(value, str) or not _HEADER.fullmatch(name) or not value.isprintable():
+                raise UsageError(f"[webhook] headers has {name!r}, expected names without blanks and printable values")
+            try:
+                value.encode("latin-1")
+            except UnicodeEncodeError as error:
+                raise UsageError(
+                    f"[webhook] the header {name} has {value[error.start]!r}, which HTTP cannot send; expected Latin-1"
+                ) from error
+            if name.lower() in _OWN_HEADERS:
+                raise UsageError(f"[webhook] headers has {name}, which every request gets by itself; leave it out")
 
     @property
     def shown(self) -> str:
@@ -256,6 +274,7 @@ def _address(url: str, schemes: tuple[str, ...], what: str, example: str) -> Any
     try:
         parts = urlsplit(url)
         sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        (parts.hostname or "").encode("idna")  # as it is looked up; ValueError for what no host is called
     except ValueError:
         sound = False
     if not sound or " " in url:

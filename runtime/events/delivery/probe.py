@@ -1,4 +1,4 @@
-"""Whether a broker or a webhook can be reached, found out without a message that others see."""
+"""Whether events can get to where they go, found out without a message that others see."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import threading
 from urllib.parse import urlsplit
 
 from ....bundle.errors import UsageError, require
+from .json_lines import JsonLinesReceiver
 from .mqtt.broker import address, cause, sign_in, unanswered
-from .options import MqttOptions, WebhookOptions
+from .options import JsonLinesOptions, MqttOptions, WebhookOptions
 from .webhook import WebhookReceiver
 
 PATIENCE = 8.0  # seconds for an answer
@@ -57,5 +58,14 @@ def webhook_problem(options: WebhookOptions) -> str | None:
             (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), PATIENCE
         ).close()
     except OSError as error:
+        return str(error)
+    return None
+
+
+def lines_problem(options: JsonLinesOptions) -> str | None:
+    """Look at the file and its folder, without writing; None, or why events cannot be written there."""
+    try:
+        JsonLinesReceiver(options)
+    except UsageError as error:
         return str(error)
     return None

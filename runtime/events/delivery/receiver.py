@@ -25,6 +25,10 @@ class Refused(Exception):
     """The receiver will never take this event: it is dropped, and the reason is told."""
 
 
+class ReceiverGone(Exception):
+    """There will never be a receiver again: standard output, whose reader has left."""
+
+
 class Receiver(Protocol):
     """One way of delivery. `deliver` and `close` are called by one thread, one event at a time."""
 
@@ -34,14 +38,20 @@ class Receiver(Protocol):
         ...
 
     @property
-    def key(self) -> str:
-        """What names the receiver on disk: events that wait for the same key go to the same receiver."""
+    def key(self) -> str | None:
+        """What names the receiver on disk: events that wait for the same key go to the same receiver.
+
+        None: it is there for this run alone, and so events for it wait in memory.
+        """
         ...
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
-        """Return once the receiver has the event. Raises `Undelivered`, also soon after `stopped` became true."""
+        """Return once the receiver has the event, whatever it does within a bounded time.
+
+        Raises `Undelivered`, also soon after `stopped` became true, `Refused`, `ReceiverGone`.
+        """
         ...
 
     def close(self) -> None:
-        """Free everything."""
+        """Free everything, within a bounded time."""
         ...

@@ -15,12 +15,12 @@ import hashlib
 import hmac
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ....bundle.errors import UsageError
+from .exchange import Exchange, HttpConnection
 from .options import WebhookOptions
 from .receiver import Refused, Undelivered
 from .spool import SpooledEvent
@@ -36,21 +36,21 @@ class WebhookReceiver:
         """Raises `UsageError` for a secret that is not what it says."""
         self._options = options
         parts = urlsplit(options.url)
-        self._secure = parts.scheme == "https"
-        assert parts.hostname is not None
-        self._host, self._port = parts.hostname, parts.port
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._headers = dict(options.headers)
         if parts.username is not None:
             login = f"{parts.username}:{parts.password or ''}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
         self._key = None if options.secret is None else _key(options.secret)
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: HttpConnection | None = None
         self.key = "webhook-" + hashlib.sha256(options.url.encode()).hexdigest()[:16]
         self.name = f"webhook {options.shown}"
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
-        """Send one request. Statuses 2xx are success; 5xx, 408, 409, 425 and 429 are tried again, others refused."""
+        """Send one request. Statuses 2xx are success; 5xx, 408, 409, 425 and 429 are tried again, others refused.
+
+        From the name server's answer to the last byte it takes at most `timeout` seconds.
+        """
         body = event.text
         if self._options.snapshots and event.snapshot is not None:
             picture = base64.b64encode(event.snapshot).decode()
@@ -67,13 +67,19 @@ class WebhookReceiver:
         }
         if self._key is not None:
             headers["webhook-signature"] = signature(self._key, number, moment, data)
-        try:
-            status = self._post(data, headers)
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        if self._connection is None:
+            self._connection = HttpConnection(self._options.url, self._options.timeout)
+        exchange = Exchange(self._connection, self._target, data, headers)
+        if not exchange.wait(self._options.timeout, stopped):
+            self._connection = None  # the exchange closes it once it can
+            if exchange.status is None:
+                raise Undelivered(self._reason(TimeoutError()))
+        if exchange.error is not None:
             self.close()
-            raise Undelivered(
-                f"no answer ({getattr(error, 'strerror', None) or error or type(error).__name__})"
-            ) from error
+            if exchange.status is None:
+                raise Undelivered(self._reason(exchange.error)) from exchange.error
+        status = exchange.status
+        assert status is not None
         if status >= 500 or status in _PASSING:
             raise Undelivered(f"status {status}")
         if not 200 <= status < 300:
@@ -85,31 +91,14 @@ class WebhookReceiver:
             self._connection.close()
             self._connection = None
 
-    def _post(self, data: bytes, headers: dict[str, str]) -> int:
-        reused = self._connection is not None
-        try:
-            return self._attempt(data, headers)
-        except (ConnectionError, http.client.BadStatusLine):
-            # A server closes a connection that was quiet for long; on a new one the request is the first.
-            self.close()
-            if not reused:
-                raise
-            return self._attempt(data, headers)
-
-    def _attempt(self, data: bytes, headers: dict[str, str]) -> int:
-        if self._connection is None:
-            timeout = self._options.timeout
-            if self._secure:
-                context = ssl.create_default_context()
-                self._connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
-            else:
-                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        self._connection.request("POST", self._target, data, headers)
-        answer = self._connection.getresponse()
-        answer.read(64 * 1024)
-        if answer.will_close or not answer.isclosed():
-            self.close()
-        return answer.status
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._options.timeout:g} s"
+        if isinstance(error, http.client.RemoteDisconnected):
+            return "no answer; it closes the connection"
+        if isinstance(error, http.client.HTTPException):
+            return f"its answer is not HTTP ({type(error).__name__})"
+        return f"no answer ({getattr(error, 'strerror', None) or error or type(error).__name__})"
 
 
 def signature(key: bytes, number: str, moment: str, data: bytes) -> str:
@@ -120,7 +109,7 @@ def signature(key: bytes, number: str, moment: str, data: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     if not secret.startswith(_PREFIX):
-        return secret.encode()
+        return secret.encode("utf-8", "surrogateescape")  # of the environment, which may hold any bytes
     try:
         return base64.b64decode(secret[len(_PREFIX) :], validate=True)
     except binascii.Error as error:

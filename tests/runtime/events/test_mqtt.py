@@ -306,7 +306,7 @@ def test_the_last_will_says_that_the_run_is_gone(broker: Broker, tmp_path: Path)
     subscriber = Subscriber(broker.port)
     sender = dispatcher(broker.port, tmp_path / "spool")
     until(lambda: subscriber.statuses() == [b"online"])
-    client = sender._lines[0]._receiver._broker._client  # type: ignore[attr-defined]
+    client = next(iter(sender._lanes.values()))._receiver._broker._client  # type: ignore[attr-defined]
     client.socket().shutdown(2)  # as when the process is killed
     until(lambda: b"offline" in subscriber.statuses())
     until(lambda: subscriber.statuses()[-1] == b"online")
