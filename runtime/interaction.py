@@ -40,16 +40,16 @@ class Interaction:
         controls = Controls(Settings(segmenter.threshold, style), apply)
         return cls(segmenter, controls, LiveVocabulary(segmenter, presets), Inspector(segmenter), watch)
 
-    def set_places(self, places: Places) -> bool:
+    def set_places(self, places: Places, base: Places | None = None) -> bool:
         """Watch other zones and lines, and draw them where they are drawn. Returns whether they were saved.
 
-        Raises `UsageError` where there is no watch, a rule needs a zone that is gone, or the file cannot be written.
+        See `EventWatch.set_places`. Raises `UsageError` also where there is no watch.
         """
         if self.watch is None:
             raise UsageError("this run has no zones; start it with --zones zones.toml")
-        saved = self.watch.set_places(places)
+        saved = self.watch.set_places(places, base)
         if self.controls.style.places is not None:
-            self.controls.change(places=places)
+            self.controls.change(places=self.watch.places)
         return saved
 
     def close(self) -> None:

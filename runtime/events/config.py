@@ -15,7 +15,6 @@ first three in each camera's table. Every function here takes plain tables, as `
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,18 +107,13 @@ def places_table(places: Places) -> dict[str, Any]:
     }
 
 
-def places_toml(places: Places) -> str:
-    """`places` as TOML."""
-    lines: list[str] = []
-    for kind, table in places_table(places).items():
-        for name, entry in table.items():
-            points = ", ".join(f"[{x:.4f}, {y:.4f}]" for x, y in entry["points"])
-            lines += [f"[{kind}.{_key(name)}]", f"points = [{points}]", f'anchor = "{entry["anchor"]}"', ""]
-    return "\n".join(lines)
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises `UsageError` for one that cannot be read, is too large, a pipe, or no TOML."""
+    return parse_toml(toml_bytes(path), str(path))
+
+
+def toml_bytes(path: Path) -> bytes:
+    """The bytes of a TOML file. Raises `UsageError` for one that cannot be read, is too large, or a pipe."""
     refuse_pipe(path, "the file of zones or cameras")
     try:
         with path.open("rb") as file:
@@ -128,7 +122,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
     if len(data) > _MOST_BYTES:
         raise UsageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB; it is no file of zones or cameras")
-    return parse_toml(data, str(path))
+    return data
 
 
 def parse_toml(data: bytes, where: str) -> dict[str, Any]:
@@ -210,9 +204,3 @@ def _listed(entry: object) -> tuple[Point, ...] | None:
             return None
         points.append((x, y))
     return tuple(points)
-
-
-def _key(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        return name
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -63,6 +64,19 @@ class Places:
     lines: tuple[Line, ...] = ()
     names: frozenset[str] = field(init=False)
 
+    @classmethod
+    def of(cls, places: Iterable[Zone | Line]) -> Places:
+        """`places` in their order. Raises `UsageError`."""
+        every = list(places)
+        zones = tuple(place for place in every if isinstance(place, Zone))
+        return cls(zones, tuple(place for place in every if isinstance(place, Line)))
+
+    @property
+    def by_name(self) -> dict[str, Zone | Line]:
+        """Zones, then lines."""
+        found: dict[str, Zone | Line] = {zone.name: zone for zone in self.zones}
+        return found | {line.name: line for line in self.lines}
+
     def __post_init__(self) -> None:
         names = [*(zone.name for zone in self.zones), *(line.name for line in self.lines)]
         if len(names) > MOST_PLACES:
@@ -71,6 +85,22 @@ class Places:
         if twice:
             raise UsageError(f"two zones or lines are called {twice[0]!r}; each needs a name of its own")
         object.__setattr__(self, "names", frozenset(names))
+
+
+def merge_places(base: Places, ours: Places, theirs: Places) -> tuple[Places, tuple[str, ...]]:
+    """What two sides made of `base`: each zone and line as the side has it that changed, added or removed it.
+
+    Also the names of those that both sides changed, and not to the same; they are as in `ours`. Raises `UsageError`.
+    """
+    before, mine, other = base.by_name, ours.by_name, theirs.by_name
+    merged, conflicts = {}, []
+    for name in {**mine, **other}:
+        was, one, two = before.get(name), mine.get(name), other.get(name)
+        if one not in (was, two) and two != was:
+            conflicts.append(name)
+        if (chosen := two if one == was else one) is not None:
+            merged[name] = chosen
+    return Places.of(merged.values()), tuple(conflicts)
 
 
 def _check(name: str, points: tuple[Point, ...], least: int, what: str) -> None:

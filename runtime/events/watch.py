@@ -13,15 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ...bundle.errors import UsageError
 from ..frame import Frame
 from ..inference.prediction import Prediction
+from ..threads.newest_task import Superseded
 from .config import WatchConfig, places_table
 from .engine import EventEngine
 from .event import Event
 from .grammar import rule_text
 from .occupancy import ZoneState
-from .places import Line, Places, Zone
-from .places_file import write_places
+from .places import Places, merge_places
+from .saving.places_file import PlacesFile
 
 _SHOWN = 20  # events that the page lists
 
@@ -65,11 +67,12 @@ class EventWatch:
     ) -> None:
         """`dispatcher` may be shared by cameras and is closed by whoever made it.
 
-        `places_file` is the TOML file that zones and lines drawn on the page are saved to.
+        `places_file` is the TOML file that zones and lines drawn on the page are saved to, and those of `config` came
+        from.
         """
         self.engine = EventEngine(config, camera)
         self._dispatcher = dispatcher
-        self._places_file = places_file
+        self._file = None if places_file is None else PlacesFile(places_file, config.places)
         self._waiting: tuple[Event, ...] = ()
         self._told: Mapping[str, bool] = {}  # the states that the dispatcher was told last
         self._recent: deque[Event] = deque(maxlen=_SHOWN)
@@ -107,18 +110,32 @@ class EventWatch:
         """The camera is watched no more: all states are off."""
         self._tell_states({})
 
-    def set_places(self, places: Places) -> bool:
+    def set_places(self, places: Places, base: Places | None = None) -> bool:
         """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.
 
-        Raises `UsageError` where a rule needs a zone or line that is gone, or the file cannot be written; then nothing
-        has changed.
+        `base` is what `places` was made from, on a page that may be one of several: what others have changed since is
+        kept, as is what was changed in the file. `self.places` is the result.
+        Raises `Superseded` where a zone or line was changed elsewhere, too, and `UsageError` where a rule needs one that
+        is gone, or the file cannot be written; then nothing has changed.
         """
         with self._lock:
+            if base is not None:
+                places, conflicts = merge_places(base, places, self.places)
+                if conflicts:
+                    names = ", ".join(map(repr, conflicts))
+                    raise Superseded(f"{names} was changed on another page in the meantime; make your change again")
             config = replace(self.engine.config, places=places)
-            if self._places_file is not None:
-                write_places(self._places_file, places)
+            if self._file is not None:
+                draft = self._file.draft(places)
+                try:
+                    config = replace(config, places=draft.places)
+                except UsageError as error:
+                    raise UsageError(
+                        f"{self._file.path.name} was changed in the meantime: {error}; start ovs-run again to use it"
+                    ) from error
+                self._file.write(draft)
             self.engine.reconfigure(config)
-        return self._places_file is not None
+        return self._file is not None
 
     def take_over(self, before: WatchConfig, after: WatchConfig) -> None:
         """Watch for what `after` has otherwise than `before`, a file's earlier contents, from the next frame on.
@@ -139,7 +156,7 @@ class EventWatch:
         state = self.state
         return {
             **places_table(self.places),
-            "file": None if self._places_file is None else self._places_file.name,
+            "file": None if self._file is None else self._file.path.name,
             "rules": [
                 {"name": name, "text": rule_text(rule), "active": state.active.get(name, False)}
                 for name, rule in self.engine.config.rules.items()
@@ -165,19 +182,10 @@ class EventWatch:
 
 
 def _merged(now: Places, before: Places, after: WatchConfig) -> Places:
-    """`now` with the differences between `before` and `after`."""
-    needed = {rule.place for rule in after.rules.values()}
-    old, new, found = _by_name(before), _by_name(after.places), _by_name(now)
-    for name in {**old, **new}:
-        place = new.get(name)
-        if place is None:
-            found.pop(name, None)
-        elif place != old.get(name) or (name in needed and type(found.get(name)) is not type(place)):
-            found[name] = place
-    zones = tuple(place for place in found.values() if isinstance(place, Zone))
-    return Places(zones, tuple(place for place in found.values() if isinstance(place, Line)))
-
-
-def _by_name(places: Places) -> dict[str, Zone | Line]:
-    both: tuple[Zone | Line, ...] = (*places.zones, *places.lines)
-    return {place.name: place for place in both}
+    """`now` with the differences between `before` and `after`, and what the rules of `after` need."""
+    merged, _ = merge_places(before, after.places, now)  # what is different in both is as in `after`
+    found, new = merged.by_name, after.places.by_name
+    for name in {rule.place for rule in after.rules.values()} & new.keys():
+        if type(found.get(name)) is not type(new[name]):
+            found[name] = new[name]
+    return Places.of(found.values())

@@ -11,7 +11,8 @@ The requests, relative to the stream's page:
   POST region    {"x": 0.5, "y": 0.5}, shares of width and height   the class there, and the other candidates
   POST record    {"on": true}
   POST places    {"zones": {"door": {"points": [[0.1, 0.2], …], "anchor": "foot"}}, "lines": {…}}       all of them, in
-                 shares of width and height; answers with them, and whether they were saved
+                 shares of width and height; answers with those in use then, and whether they were saved. With "base",
+                 those before the change, what others changed meanwhile is kept; 409 where it is the same zone or line
   GET  snapshot.jpg, recordings/NAME      files
 
 and those around classes that are shown, see example_requests.py.
@@ -261,14 +262,17 @@ class View:
         return web.json_response({"recorded": name})
 
     async def _post_places(self, request: web.Request) -> web.StreamResponse:
-        places = parse_places(await json_body(request))
+        body = await json_body(request)
+        places, base = parse_places(body), body.get("base")
+        if base is not None and not isinstance(base, dict):
+            raise UsageError('expected the zones and lines before the change as "base": {"zones": {…}, "lines": {…}}')
         change = self._interaction.set_places  # in a thread: it may write a file
-        saved = await asyncio.get_running_loop().run_in_executor(None, change, places)
+        made_from = None if base is None else parse_places(base)
+        saved = await asyncio.get_running_loop().run_in_executor(None, change, places, made_from)
         self._sending.state_changed()
         watch = self._interaction.watch
         assert watch is not None
-        file = watch.message()["file"]
-        return web.json_response({**places_table(places), "saved": saved, "file": file})
+        return web.json_response({**places_table(watch.places), "saved": saved, "file": watch.message()["file"]})
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

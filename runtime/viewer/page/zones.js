@@ -1,7 +1,8 @@
 // Zones and lines over the picture: drawn and changed by mouse, touch or keyboard, and listed with what is in them.
 //
-// Points are shares of the picture's width and height. Every change is sent as the whole set; the server validates it,
-// uses it from the next frame on, and saves it where the run has a file for it.
+// Points are shares of the picture's width and height. Every change is sent as the whole set, with the set that it was
+// made from; the server merges it with what other pages changed, uses it from the next frame on, and saves it where the
+// run has a file for it.
 
 import { post } from "./live.js";
 
@@ -37,6 +38,7 @@ export function zones({ say, fail, cross, moveCross }) {
   let dragged = null; // the set with a change that is not sent yet
   let hover = null; // where the pointer is while drawing
   let sending = 0;
+  let again = ""; // what to tell of a change that was made while one was sent
 
   const current = () => dragged ?? known;
   const copy = () => structuredClone(known);
@@ -52,15 +54,26 @@ export function zones({ say, fail, cross, moveCross }) {
     dragged = places;
     show();
     try {
-      const answer = await post("/places", places);
+      const answer = await post("/places", { ...places, base: known });
       known = { zones: answer.zones, lines: answer.lines };
       say(told + (answer.saved ? `, saved to ${answer.file}` : ""));
     } catch (error) {
       fail(error);
     }
     sending -= 1;
-    if (!sending) dragged = null;
+    if (!sending && again) {
+      const next = again;
+      again = "";
+      await send(dragged, next);
+    } else if (!sending) dragged = null;
     show();
+  }
+
+  // The points were dragged.
+  function drop() {
+    const told = `${chosen?.name ?? "A place"} changed`;
+    if (dragged && sending) again = told;
+    else if (dragged) send(dragged, told);
   }
 
   // -- drawing -------------------------------------------------------------------------------------------------------
@@ -165,12 +178,12 @@ export function zones({ say, fail, cross, moveCross }) {
       button.setPointerCapture(event.pointerId);
       const drag = (moved) => move(index, ...place(moved));
       button.addEventListener("pointermove", drag);
-      const drop = () => {
+      const end = () => {
         button.removeEventListener("pointermove", drag);
-        if (dragged && !sending) send(dragged, `${chosen.name} changed`);
+        drop();
       };
-      button.addEventListener("pointerup", drop, { once: true });
-      button.addEventListener("pointercancel", drop, { once: true });
+      button.addEventListener("pointerup", end, { once: true });
+      button.addEventListener("pointercancel", end, { once: true });
     });
     button.addEventListener("keydown", (event) => {
       const step = event.shiftKey ? 0.05 : 0.01;
@@ -197,7 +210,7 @@ export function zones({ say, fail, cross, moveCross }) {
   let settling = 0;
   function settle() { // keys repeat: send once they pause
     clearTimeout(settling);
-    settling = setTimeout(() => dragged && !sending && send(dragged, `${chosen.name} changed`), 250);
+    settling = setTimeout(drop, 250);
   }
 
   // -- the list ------------------------------------------------------------------------------------------------------

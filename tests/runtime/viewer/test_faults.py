@@ -230,7 +230,7 @@ known = st.sampled_from(["classes", "threshold", "opacity", "hidden", "colours",
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    path=st.sampled_from(["/classes", "/settings", "/region"]),
+    path=st.sampled_from(["/classes", "/settings", "/region", "/places"]),
     body=st.dictionaries(known, values, max_size=3) | values,
     raw=st.none() | st.binary(max_size=60),
 )

@@ -1,0 +1,1 @@
+"""Zones and lines saved to a TOML file that people edit, too."""
