@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ..bundle.bundle import Bundle
 from ..bundle.errors import UsageError, note
@@ -16,7 +17,7 @@ from .capture.options import CaptureOptions, parse_size
 from .capture.registry import open_source
 from .capture.source import Source
 from .draw.overlay import Style
-from .events.opening import WatchRequest, open_watch
+from .events.opening import EventOutputs, WatchRequest, open_watch
 from .events.watch import EventWatch
 from .examples.command_line import ExampleEntry, show_examples
 from .inference.explain import nothing_found, why
@@ -64,7 +65,7 @@ def run(options: RunOptions) -> int:
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
-        watch = _open_watch(options, frames, closing)
+        watch, events = _open_watch(options, frames, closing)
         style = Style(
             opacity=options.opacity,
             names=options.names,
@@ -76,7 +77,7 @@ def run(options: RunOptions) -> int:
         closing.callback(interaction.close)
         if options.watch_classes is not None:
             interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
-        sinks = _open_sinks(options, frames, web, interaction)
+        sinks = _open_sinks(options, frames, web, interaction, events)
         watched = LastFrame()
         summary = _process(options, frames, segmenter, [*sinks, watched], interaction)
         if watched.last is not None and not frames.live and not looped:
@@ -85,8 +86,8 @@ def run(options: RunOptions) -> int:
                 note(nothing_found(segmenter, frame.image))
             if options.why is not None:
                 for line in why(segmenter, frame.image, prediction, parse_point(options.why)):
-                    print(line, file=sys.stderr if options.json == "-" else sys.stdout)
-    _report(options, summary, frames)
+                    print(line, file=_text_output(options, events))
+    _report(options, summary, frames, events)
     # What was written is complete, but it is not all that was asked for.
     if summary.stopped and not frames.live and not looped:
         return 128 + summary.signal
@@ -94,15 +95,22 @@ def run(options: RunOptions) -> int:
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
 
 
-def _open_watch(options: RunOptions, source: Source, closing: ExitStack) -> EventWatch | None:
+def _open_watch(options: RunOptions, source: Source, closing: ExitStack) -> tuple[EventWatch | None, EventOutputs]:
     if not options.watches:
-        return None
+        return None, EventOutputs()
     events, command = options.events, options.on_event
     if events not in (None, "", "-"):
         refuse_inputs(Path(str(events)), (*source.files, *_read(options)), "--events")
-    return open_watch(
-        WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command), closing
-    )
+    request = WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command)
+    watch, outputs = open_watch(request, closing)
+    if outputs.standard_output and options.json == "-":
+        raise UsageError("events and --json are both standard output; give one of them a file")
+    return watch, outputs
+
+
+def _text_output(options: RunOptions, events: EventOutputs) -> TextIO:
+    """Where text for people goes: not between lines of JSON."""
+    return sys.stderr if options.json == "-" or events.standard_output else sys.stdout
 
 
 def _list_names(options: RunOptions) -> None:
@@ -193,7 +201,9 @@ def _read(options: RunOptions) -> list[Path]:
     return files + [path for entry in options.example for path in ExampleEntry.parse(entry).files]
 
 
-def _open_sinks(options: RunOptions, source: Source, web: str | None, interaction: Interaction) -> list[Sink]:
+def _open_sinks(
+    options: RunOptions, source: Source, web: str | None, interaction: Interaction, events: EventOutputs
+) -> list[Sink]:
     """Sinks in the order in which they get each frame; none is left open if one cannot be opened."""
     sinks: list[Sink] = []
     inputs = _read(options)
@@ -220,9 +230,9 @@ def _open_sinks(options: RunOptions, source: Source, web: str | None, interactio
             from .sinks.desktop.window import WindowSink
 
             add(WindowSink(interaction, wait=not source.moving))
-        if not sinks and not source.moving:
+        if not sinks and not source.moving and not events.standard_output:
             add(FoundSink())
-        elif not sinks:
+        elif not sinks and not events.names:
             note("no output is selected; add --web to see a page, --save out or --json out.jsonl to keep results")
         if source.live:
             add(LossNotes(note))
@@ -261,11 +271,10 @@ def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _report(options: RunOptions, summary: Summary, frames: Source) -> None:
-    if summary.places or options.json == "-":
-        where = ", ".join((*summary.places, *(["JSON lines on standard output"] if options.json == "-" else [])))
-    else:
-        where = "nothing saved (--save out, --json out.jsonl)"
+def _report(options: RunOptions, summary: Summary, frames: Source, events: EventOutputs) -> None:
+    printed = ["JSON lines on standard output"] if options.json == "-" else []
+    sent = [name if name.startswith("events ") else f"events to {name}" for name in events.names]
+    where = ", ".join((*summary.places, *printed, *sent)) or "nothing saved (--save out, --json out.jsonl)"
     plural = "" if summary.frames == 1 else "s"
     live = summary.age_ms is not None
     age = f", frame age {summary.age_ms:.0f} ms median, {summary.dropped} stale frames dropped" if live else ""
@@ -274,5 +283,5 @@ def _report(options: RunOptions, summary: Summary, frames: Source) -> None:
     print(
         f"{summary.frames} frame{plural}{skipped}, {summary.fps:.1f} FPS end to end, "
         f"model {summary.model_ms:.1f} ms median{together}{age}: {where}",
-        file=sys.stderr if options.json == "-" else sys.stdout,
+        file=_text_output(options, events),
     )

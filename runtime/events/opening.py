@@ -34,6 +34,14 @@ class WatchRequest:
     command: str | None = None
 
 
+@dataclass(frozen=True)
+class EventOutputs:
+    """Where the events of a run go."""
+
+    names: tuple[str, ...] = ()  # of the ways, for people
+    standard_output: bool = False  # whether it is taken by events
+
+
 def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]:
     """Zones and rules, ways of delivery, and the name of the camera. Raises `UsageError`."""
     table: dict[str, Any] = {}
@@ -48,7 +56,7 @@ def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]
     return watch, parse_delivery({**table, **_given(request, table)}, where), camera
 
 
-def open_watch(request: WatchRequest, closing: ExitStack) -> EventWatch:
+def open_watch(request: WatchRequest, closing: ExitStack) -> tuple[EventWatch, EventOutputs]:
     """The watch; its ways of delivery are closed with `closing`. Raises `UsageError`, `SinkError`."""
     watch, ways, camera = read_watch(request)
     dispatcher = None
@@ -56,7 +64,9 @@ def open_watch(request: WatchRequest, closing: ExitStack) -> EventWatch:
         origin = None if request.zones is None else os.path.abspath(request.zones)
         dispatcher = EventDispatcher(replace(ways, origin=origin), {camera: watch.rules})
         closing.callback(dispatcher.close)
-    return EventWatch(watch, camera, dispatcher, request.zones)
+    names = () if dispatcher is None else tuple(state.name for state in dispatcher.states)
+    standard_output = ways.json_lines is not None and ways.json_lines.path == "-"
+    return EventWatch(watch, camera, dispatcher, request.zones), EventOutputs(names, standard_output)
 
 
 def _given(request: WatchRequest, table: Mapping[str, Any]) -> dict[str, Any]:

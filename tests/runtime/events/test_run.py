@@ -68,3 +68,33 @@ def test_bad_options_are_one_clear_line(
     with pytest.raises(UsageError) as refused:
         run(RunOptions(classes="red", source=clip(tmp_path / "clip.avi", 2), model=tiny_bundle, **changes))  # type: ignore[arg-type]
     assert said in str(refused.value)
+
+
+def test_events_are_an_output(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    zones = tmp_path / "zones.toml"
+    zones.write_text(f'[json_lines]\npath = "{tmp_path / "in_file.jsonl"}"\n')
+    source, rule = clip(tmp_path / "clip.avi"), ("red in frame",)
+
+    def told(**options: object) -> tuple[str, str]:
+        made = RunOptions(classes="red", source=source, model=tiny_bundle, rule=rule, show=False, **options)  # type: ignore[arg-type]
+        assert run(made) == 0
+        captured = capfd.readouterr()
+        return captured.out, captured.err
+
+    out, err = told(events=str(tmp_path / "events.jsonl"))
+    assert out.endswith(f": events in {tmp_path / 'events.jsonl'}\n")
+    assert "no output" not in err
+    out, err = told(zones=zones, json=str(tmp_path / "out.jsonl"))
+    assert out.endswith(f": {tmp_path / 'out.jsonl'}, events in {tmp_path / 'in_file.jsonl'}\n")
+    out, err = told(events="-")
+    assert [json.loads(line)["rule"] for line in out.splitlines()] == ["red in frame"]  # and nothing for people
+    assert err.endswith(": events on standard output\n")
+    out, err = told(track=True)
+    assert out.endswith(": nothing saved (--save out, --json out.jsonl)\n")
+    assert "note: no output is selected" in err
+    zones.write_text('[json_lines]\npath = "-"\n')
+    with pytest.raises(UsageError, match="events and --json are both standard output"):
+        told(zones=zones, json="-")
