@@ -115,8 +115,6 @@ class Camera:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
-        if self.interaction.watch is not None:
-            self.interaction.watch.end()
         self.interaction.close()
         self.segmenter.close()
 

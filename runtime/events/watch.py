@@ -101,14 +101,13 @@ class EventWatch:
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
         """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along. Raises `SinkError`."""
-        self._tell_states(self.state.active)
+        active = self.state.active
+        if active != self._told and self._dispatcher is not None:
+            self._told = active
+            self._dispatcher.set_states(self.engine.camera, active)
         events, self._waiting = self._waiting, ()
         if events and self._dispatcher is not None:
             self._dispatcher.publish(events, picture)
-
-    def end(self) -> None:
-        """The camera is watched no more: all states are off."""
-        self._tell_states({})
 
     def set_places(self, places: Places, base: Places | None = None) -> bool:
         """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.
@@ -145,11 +144,6 @@ class EventWatch:
         """
         with self._lock:
             self.engine.reconfigure(WatchConfig(_merged(self.places, before.places, after), after.rules))
-
-    def _tell_states(self, active: Mapping[str, bool]) -> None:
-        if active != self._told and self._dispatcher is not None:
-            self._told = active
-            self._dispatcher.set_states(self.engine.camera, active)
 
     def message(self) -> dict[str, Any]:
         """For the page, as plain values."""

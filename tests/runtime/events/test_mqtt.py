@@ -188,14 +188,18 @@ def test_other_options_announce_the_states_as_they_are(broker: Broker, tmp_path:
     until(lambda: subscriber.of(STATE_TOPIC)[-1:] == [b"ON"])
     seen = len(subscriber.of(STATE_TOPIC))
     after = replace(before, mqtt=MqttOptions(f"mqtt://127.0.0.1:{broker.port}", snapshots=True))
+    wrong = MqttOptions("mqtts://127.0.0.1", ca_file=str(tmp_path / "missing.pem"))
+    with pytest.raises(UsageError, match="ca_file"):
+        outlet.reconfigure(replace(before, mqtt=wrong), RULES)
     assert outlet.reconfigure(after, RULES)
     until(lambda: len(subscriber.of(STATE_TOPIC)) > seen)
     assert set(subscriber.of(STATE_TOPIC)[seen:]) == {b"ON"}
+    assert len({topic for topic in retained(broker.port) if "/status/" in topic}) == 1
     outlet.close()
     subscriber.close()
 
 
-def test_a_camera_tells_its_states_and_that_they_are_off_at_its_end() -> None:
+def test_a_camera_tells_its_states_when_they_change() -> None:
     class Publisher:
         snapshots = False
 
@@ -212,12 +216,7 @@ def test_a_camera_tells_its_states_and_that_they_are_off_at_its_end() -> None:
     for on in (False, False, True, True):
         watch.state = WatchState(active={"person in frame": on})
         watch.deliver(None)
-    watch.end()
-    assert publisher.states == [
-        ("yard", {"person in frame": False}),
-        ("yard", {"person in frame": True}),
-        ("yard", {}),
-    ]
+    assert publisher.states == [("yard", {"person in frame": False}), ("yard", {"person in frame": True})]
 
 
 @needs_broker

