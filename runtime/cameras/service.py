@@ -16,6 +16,7 @@ from ..sinks.video_files.recorder import Recorder
 from ..threads.channel import Ended
 from ..viewer.access import Guard, parse_address
 from ..viewer.sink import ViewSink
+from .allocator import give_back
 from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
 from .events import EventOutlet, Rules
@@ -118,6 +119,8 @@ class CameraService:
                 camera.start()
             self._cameras = {name: self._cameras[name] for name in config.cameras}
             self._config = config
+        if before.cameras.keys() - config.cameras.keys() or fresh:
+            give_back()
         said = [f"{name}: removed" for name in before.cameras if name not in config.cameras]
         for name in changed:
             what = "changed" if name in live else "opened again" if name in before.cameras else "added"
