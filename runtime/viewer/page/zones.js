@@ -38,6 +38,7 @@ export function zones({ say, fail, cross, moveCross }) {
   let dragged = null; // the set with a change that is not sent yet
   let hover = null; // where the pointer is while drawing
   let sending = 0;
+  let refused = false; // whether the server's refusal of the last change is shown
   let again = ""; // what to tell of a change that was made while one was sent
 
   const current = () => dragged ?? known;
@@ -56,8 +57,11 @@ export function zones({ say, fail, cross, moveCross }) {
     try {
       const answer = await post("/places", { ...places, base: known });
       known = { zones: answer.zones, lines: answer.lines };
+      if (refused) fail({ message: "" });
+      refused = false;
       say(told + (answer.saved ? `, saved to ${answer.file}` : ""));
     } catch (error) {
+      refused = true;
       fail(error);
     }
     sending -= 1;

@@ -121,10 +121,22 @@ def test_a_zone_by_mouse_is_drawn_dragged_renamed_and_saved(tiny_bundle: Path, t
         await page.press("Escape")
         await click(page, 0.1, 0.9)
         await page.until("document.querySelector('#card-title').textContent === 'red'")
+        # What is written by hand meanwhile is kept, and shown; where both changed it, that is said once.
+        with (tmp_path / "zones.toml").open("a") as file:
+            file.write("[zones.byhand]  # mine\npoints = [[0, 0], [0.2, 0], [0.2, 0.2]]\n")
         await page.value("document.querySelector('[aria-label=\"Remove zone door step\"]').click()")
-        await page.until(f"{PLACES} === '' && {SHAPES} === 0")
+        await page.until(f"{PLACES} === 'byhand' && {SHAPES} === 1")
+        assert [zone.name for zone in watch.places.zones] == ["byhand"]
+        text = (tmp_path / "zones.toml").read_text()
+        (tmp_path / "zones.toml").write_text(text.replace("[0.2, 0.2]", "[0.2, 0.3]"))
+        remove = "document.querySelector('[aria-label=\"Remove zone byhand\"]').click()"
+        await page.value(remove)
+        await page.until("document.querySelector('#problem').textContent.includes(\"'byhand' is another one there\")")
+        assert "# mine" in (tmp_path / "zones.toml").read_text()
+        await page.value(remove)
+        await page.until(f"{PLACES} === '' && {SHAPES} === 0 && document.querySelector('#problem').textContent === ''")
         assert watch.places.zones == ()
-        assert page.errors == []
+        assert [error for error in page.errors if "409" not in error] == []
 
     run(tiny_bundle, tmp_path, work)
 
