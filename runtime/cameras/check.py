@@ -18,7 +18,7 @@ from ..events.delivery.options import DeliveryConfig
 from ..events.delivery.probe import broker_problem, lines_problem, webhook_problem
 from ..viewer.access import Guard, parse_address
 from .config import CameraConfig, CamerasConfig, WebConfig, read_config
-from .opening import dated, open_camera
+from .opening import dated, open_camera, refuse_foreign_outputs
 from .shared_model import SharedModel
 
 _MOST_AT_ONCE = 16  # cameras that are tried at the same time
@@ -36,7 +36,7 @@ def check_config(path: Path) -> Iterator[Finding]:
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
         yield from pool.map(_camera, config.cameras, config.cameras.values())
     for name, camera in config.cameras.items():
-        yield from (_writable(f"camera {name}", dated(output)) for output in camera.outputs)
+        yield from _outputs(name, camera)
     if config.web is not None:
         yield _web(config.web)
     yield from _delivery(config.delivery)
@@ -58,11 +58,24 @@ def _model(config: CamerasConfig) -> Iterator[Finding]:
 
 
 def _classes(name: str, camera: CameraConfig, model: SharedModel) -> Finding:
+    key = "classes"
     try:
-        labels = model.segmenter(camera).active.labels
+        segmenter = model.segmenter(camera)
+        labels, key = segmenter.active.labels, "presets"
+        for preset in camera.presets:
+            segmenter.set_classes(preset)
     except OvsError as error:
-        return Finding(f"camera {name}", "missing", str(error), f"change classes in [cameras.{name}]")
+        return Finding(f"camera {name}", "missing", str(error), f"change {key} in [cameras.{name}]")
     return Finding(f"camera {name}", "ok", f"classes {', '.join(labels)}")
+
+
+def _outputs(name: str, camera: CameraConfig) -> Iterator[Finding]:
+    try:
+        refuse_foreign_outputs(camera, "overwrite = true")
+    except OvsError as error:
+        yield Finding(f"camera {name}", "missing", str(error), f"change [cameras.{name}]")
+        return
+    yield from (_writable(f"camera {name}", dated(output)) for output in camera.outputs)
 
 
 def _camera(name: str, camera: CameraConfig) -> Finding:
@@ -85,16 +98,16 @@ def _camera(name: str, camera: CameraConfig) -> Finding:
 
 
 def _web(web: WebConfig) -> Finding:
+    hint = "change [web]"
     try:
         from ..viewer.connections import bound_socket
 
         address = parse_address(web.address)
         Guard(address, web.token)
+        hint = "change address in [web]; a service that runs has the port already"
         bound_socket(address, option='address = "{}"').close()
     except OvsError as error:
-        return Finding(
-            "page", "missing", str(error), "change address in [web]; a service that runs has the port already"
-        )
+        return Finding("page", "missing", str(error), hint)
     others = "" if address.loopback else ", which other machines reach with the token"
     return Finding("page", "ok", f"{web.address}{others}")
 
@@ -119,6 +132,9 @@ def _delivery(delivery: DeliveryConfig) -> Iterator[Finding]:
             else Finding("events", "missing", problem, "change path in [json_lines]")
         )
 
+    if delivery.any and delivery.spool.folder is not None:
+        yield _writable("spool", delivery.spool.folder)
+
 
 def _answered(topic: str, shown: str, problem: Callable[[], str | None], table: str) -> Finding:
     try:
@@ -136,6 +152,6 @@ def _writable(topic: str, output: str) -> Finding:
     folder = path if path.is_dir() else path.parent
     while not folder.exists() and folder != folder.parent:  # it is made when it is needed
         folder = folder.parent
-    if os.access(folder, os.W_OK | os.X_OK) and (not path.is_file() or os.access(path, os.W_OK)):
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and (not path.is_file() or os.access(path, os.W_OK)):
         return Finding(topic, "ok", f"writes {output}")
     return Finding(topic, "missing", f"{output} cannot be written", f"let this user write in {folder}")

@@ -14,6 +14,7 @@ from ...bundle.files import read_bounded
 from ..capture.live.clip import open_clip
 from ..capture.registry import open_source
 from ..capture.source import Source
+from ..sinks.output_files import refuse_foreign
 from ..sinks.registry import open_json_sink, open_mask_sink, open_sink
 from ..sinks.sink import Sink, SinkRequest
 from .config import CameraConfig
@@ -50,6 +51,12 @@ def open_outputs(name: str, config: CameraConfig, source: Source) -> list[Sink]:
             add(open_mask_sink(request(config.save_masks)))
         undo.pop_all()
     return sinks
+
+
+def refuse_foreign_outputs(config: CameraConfig, allow: str) -> None:
+    """Raise `UsageError` where a file of others stands in the place of an output; `allow` is how it may be replaced."""
+    for output in config.outputs:
+        refuse_foreign(Path(dated(output)), "the output", overwrite=config.overwrite, allow=allow)
 
 
 def class_digest(config: CameraConfig) -> str:

@@ -7,11 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.errors import OvsError
-from ..sinks.output_files import refuse_foreign
 from ..sinks.video_files.recorder import Recorder
 from ..threads.channel import Ended
 from ..viewer.access import Guard, parse_address
@@ -21,7 +19,7 @@ from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
 from .events import EventOutlet, Rules
 from .metrics import exposition
-from .opening import class_digest, dated
+from .opening import class_digest, refuse_foreign_outputs
 from .shared_model import SharedModel
 from .turns import Turns
 
@@ -178,8 +176,8 @@ class CameraService:
 
     def _made(self, name: str, config: CameraConfig) -> Camera:
         with self._located(f"cameras.{name}"):
-            for output in config.outputs:  # told now, not whenever the camera is there
-                refuse_foreign(Path(dated(output)), "the output", overwrite=config.overwrite)
+            # Told now, not whenever the camera is there.
+            refuse_foreign_outputs(config, "--overwrite" if self._config.path is None else "overwrite = true")
             digest = class_digest(config)  # before they are read: what changes meanwhile is found out later
             segmenter = self._model.segmenter(config)
             return Camera(name, config, segmenter, self._turns, self._outlet, self._tell, digest)

@@ -37,8 +37,11 @@ def refuse_inputs(target: Path, inputs: Iterable[Path], option: str) -> None:
             )
 
 
-def refuse_foreign(target: Path, option: str, *, overwrite: bool) -> None:
-    """Raise `UsageError` if something stands at `target` that no earlier run wrote, unless it may be overwritten."""
+def refuse_foreign(target: Path, option: str, *, overwrite: bool, allow: str = "--overwrite") -> None:
+    """Raise `UsageError` if something stands at `target` that no earlier run wrote, unless it may be overwritten.
+
+    `allow` is how the user says that it may.
+    """
     if overwrite:
         return
     try:
@@ -49,7 +52,7 @@ def refuse_foreign(target: Path, option: str, *, overwrite: bool) -> None:
     except (OSError, ValueError):
         return  # the sink says what is wrong with the name
     if foreign:
-        raise UsageError(f"{target} {what}; add --overwrite to use it all the same, or choose another name: "
+        raise UsageError(f"{target} {what}; add {allow} to use it all the same, or choose another name: "
                          f"{option} {_beside(target)}")  # fmt: skip
 
 

@@ -91,7 +91,7 @@ class Guard:
         if token is not None and not (len(token) >= _SHORTEST_TOKEN and re.fullmatch(r"[\w.~-]+", token, re.ASCII)):
             raise UsageError(
                 f"the token has {len(token)} characters, expected {_SHORTEST_TOKEN} or more, each of "
-                "a-z A-Z 0-9 . _ ~ -; leave --token out and one is generated"
+                "a-z A-Z 0-9 . _ ~ -; leave it out and one is generated"
             )
         self.token = token if token is not None or address.loopback else secrets.token_urlsafe(16)
         name = socket.gethostname().lower()

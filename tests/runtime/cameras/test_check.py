@@ -53,6 +53,27 @@ def test_everything_is_tried(tiny_bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "lines").exists()  # nothing is written
 
 
+def test_what_would_be_refused_at_the_start_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    clip(tmp_path)
+    (tmp_path / "letter.jsonl").write_text("Dear reader")
+    findings = found(
+        tmp_path,
+        f"""
+        model.bundle = "{tiny_bundle}"
+        web.token = "short"
+        json_lines.path = "events.jsonl"
+        spool.folder = "letter.jsonl/spool"
+        defaults.source = "halves.avi"
+        cameras.letter = {{classes = "red", json = "letter.jsonl"}}
+        cameras.preset = {{classes = "red", presets = ["green", "@none.txt"]}}
+        """,
+    )
+    assert "add overwrite = true to use it all the same" in findings["camera letter", "missing"].text
+    assert findings["camera preset", "missing"].remedy == "change presets in [cameras.preset]"
+    assert "the token has 5 characters" in findings["page", "missing"].text
+    assert "letter.jsonl/spool cannot be written" in findings["spool", "missing"].text
+
+
 def test_a_configuration_that_is_none(tmp_path: Path) -> None:
     findings = found(tmp_path, "[cameras.a]\nsource = 1\n")
     assert list(findings) == [("configuration", "missing")]
