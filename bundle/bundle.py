@@ -12,6 +12,7 @@ NAME.ovs/
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,9 +40,9 @@ class Bundle:
     def open(cls, path: str | Path, *, verify: bool = True, force: bool = False) -> Bundle:
         """Read the manifest and compare every file's digest. Raises `BundleError`."""
         path = Path(path)
-        if not path.exists():
+        if not os.path.exists(path):  # also of a name that the system does not take
             raise BundleError(f"no bundle at {path}; make one with: ovs-export model.pt -o {path.stem}.ovs")
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise BundleError(f"{path} is a file, expected a bundle folder (NAME.ovs); make one with ovs-export")
         manifest_path = path / MANIFEST
         try:

@@ -112,6 +112,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     return parse_toml(toml_bytes(path), str(path))
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`; what cannot be looked at counts, for reading it says what is wrong."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        pass
+    return True
+
+
 def toml_bytes(path: Path) -> bytes:
     """The bytes of a TOML file. Raises `UsageError` for one that cannot be read, is too large, or a pipe."""
     refuse_pipe(path, "the file of zones or cameras")

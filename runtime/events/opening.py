@@ -12,7 +12,7 @@ from typing import Any
 from ...bundle.errors import UsageError
 from ...bundle.strict import shown
 from . import config
-from .config import WatchConfig, parse_watch, read_toml, unknown_keys
+from .config import WatchConfig, is_there, parse_watch, read_toml, unknown_keys
 from .delivery import options as delivery
 from .delivery.dispatcher import EventDispatcher
 from .delivery.options import DeliveryConfig, parse_delivery
@@ -46,9 +46,13 @@ def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]
     """Zones and rules, ways of delivery, and the name of the camera. Raises `UsageError`."""
     table: dict[str, Any] = {}
     where = "the command line"
-    if request.zones is not None and request.zones.exists():
+    if request.zones is not None and is_there(request.zones):
         table, where = read_toml(request.zones), str(request.zones)
         unknown_keys(table, (_CAMERA, *config.TABLES, *delivery.TABLES), where)
+    elif request.zones is not None and not os.path.isdir(os.path.dirname(os.path.realpath(request.zones))):
+        raise UsageError(
+            f"--zones {request.zones} can neither be read nor made: its folder is not there; check the name"
+        )
     watch = parse_watch(table, where, request.rules)
     camera = table.get(_CAMERA, _CAMERA)
     if not isinstance(camera, str) or not camera.strip() or not camera.isprintable() or len(camera) > 64:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.errors import UsageError
+from ...bundle.strict import is_integer, shown
 from ..capture.photos import read_photo
 from ..opencv import cv2
 
@@ -42,9 +44,13 @@ class ShownRegion:
         if len(given) != 1:
             raise UsageError(f"{' and '.join(given) or 'no region'} given, expected one of mask, box or point")
         for name, value, parts in (("box", self.box, "x, y, width, height"), ("point", self.point, "x, y")):
-            numbers = isinstance(value, Sequence | np.ndarray) and all(isinstance(one, Real) for one in value)
+            numbers = isinstance(value, Sequence | np.ndarray) and all(map(_is_number, value))
             if value is not None and not (numbers and len(value) == parts.count(",") + 1):
-                raise UsageError(f"the {name} is {str(value)[:60]!r}, expected {parts} in pixels")
+                raise UsageError(f"the {name} is {shown(value)}, expected {parts} in pixels")
+
+
+def _is_number(value: object) -> bool:
+    return is_integer(value) if isinstance(value, int) else isinstance(value, Real)
 
 
 def parse_region(text: str, photo: Path) -> ShownRegion:
@@ -59,9 +65,9 @@ def parse_region(text: str, photo: Path) -> ShownRegion:
             return ShownRegion(point=(numbers[0], numbers[1]))
         return ShownRegion(box=(numbers[0], numbers[1], numbers[2], numbers[3]))
     path = Path(text)
-    if not path.is_file() and (photo.parent / text).is_file():
+    if not os.path.isfile(path) and os.path.isfile(photo.parent / text):
         path = photo.parent / text
-    if not path.is_file():
+    if not os.path.isfile(path):  # also of a name that the system does not take
         raise UsageError(f"the region {text[:80]!r} is no file and no numbers; expected #mask.png, #x,y,w,h or #x,y")
     mask = read_photo(path).max(axis=2)
     if mask.max() <= 127:

@@ -28,7 +28,7 @@ def refuse_inputs(target: Path, inputs: Iterable[Path], option: str) -> None:
     real = Path(os.path.realpath(target))
     for path in inputs:
         same = os.path.realpath(path) == str(real) or (place is not None and place == _identity(path))
-        holds = real.is_dir() and Path(os.path.realpath(path)).parent == real and not path.is_dir()
+        holds = os.path.isdir(real) and Path(os.path.realpath(path)).parent == real and not os.path.isdir(path)
         if same or holds:
             what = f"is the input {path}" if same else f"holds the input {path.name}"
             raise UsageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ....bundle.errors import UsageError
 from ...threads.newest_task import Superseded
-from ..config import parse_places, parse_toml, toml_bytes
+from ..config import is_there, parse_places, parse_toml, toml_bytes
 from ..places import Places, merge_places
 from .places_toml import replace_places
 
@@ -48,7 +48,7 @@ class PlacesFile:
         Raises `UsageError` for a file that cannot be read, or cannot be changed without a loss.
         """
         where = str(self.path)
-        before = toml_bytes(self.path) if os.path.exists(self.path) else None
+        before = toml_bytes(self.path) if is_there(self.path) else None
         if before is None:  # not there yet, or removed
             return PlacesDraft(places, None, replace_places("", places, where).encode())
         table = parse_toml(before, where)

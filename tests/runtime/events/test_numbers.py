@@ -16,6 +16,7 @@ from ovs_edge.runtime.cameras.tables import Place, read_table
 from ovs_edge.runtime.events.config import parse_places, parse_rules, parse_toml, parse_watch
 from ovs_edge.runtime.events.delivery.options import parse_delivery
 from ovs_edge.runtime.events.places import Places
+from ovs_edge.runtime.examples.region import ShownRegion
 from ovs_edge.runtime.options import RunOptions, parse_point
 from ovs_edge.runtime.viewer.messages import parse_number
 from ovs_edge.serving.options import ServeOptions
@@ -141,6 +142,14 @@ def test_an_integer_of_more_than_64_bits_is_no_toml(number: str) -> None:
     with pytest.raises(UsageError, match="nested too deeply"):
         parse_toml(b".".join([b"a"] * 5000) + b" = 1", "zones.toml")
     assert parse_toml(b"n = [9223372036854775807, -9223372036854775808]", "zones.toml")
+
+
+@pytest.mark.parametrize("number", [10**400, pytest.param(10**5000, id="5000 digits"), True, "1"])
+def test_a_region_in_numbers_that_are_none(number: Any) -> None:
+    for region in ({"point": (number, 1)}, {"box": (0, 1, number, 3)}):
+        with pytest.raises(UsageError, match="expected x, y") as caught:
+            ShownRegion(**region)
+        refused(caught.value)
 
 
 @pytest.mark.parametrize("text", ["9" * 5000 + ",1", "1e9,1", "²,1", "nan,1"])

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from support.endless import halves
 
-from ovs_edge.bundle.errors import UsageError
+from ovs_edge.bundle.errors import OvsError, UsageError
 from ovs_edge.runtime.options import RunOptions
 from ovs_edge.runtime.run import run
+
+LONG = "n" * 300
 
 
 def clip(path: Path, frames: int = 20) -> str:
@@ -60,13 +62,19 @@ def test_events_tracks_and_zones_of_a_clip(tiny_bundle: Path, tmp_path: Path, mo
         ({"rule": ("red",)}, "the command line: rule 'red': it ends"),
         ({"mqtt": "broker"}, "the command line: [mqtt] url is"),
         ({"events": "-", "json": "-"}, "--events and --json are both standard output"),
+        ({"zones": Path("no/where/zones.toml")}, "can neither be read nor made: its folder is not there"),
+        ({"zones": Path(LONG)}, "cannot read"),  # a name that the system does not take
+        ({"json": LONG}, "cannot write"),
+        ({"model": Path(LONG)}, "no bundle at"),
+        ({"example": (f"cup=photo.jpg#{LONG}",)}, "is no file and no numbers"),
     ],
 )
 def test_bad_options_are_one_clear_line(
     tiny_bundle: Path, tmp_path: Path, changes: dict[str, object], said: str
 ) -> None:
-    with pytest.raises(UsageError) as refused:
-        run(RunOptions(classes="red", source=clip(tmp_path / "clip.avi", 2), model=tiny_bundle, **changes))  # type: ignore[arg-type]
+    given = {"classes": "red", "source": clip(tmp_path / "clip.avi", 2), "model": tiny_bundle, **changes}
+    with pytest.raises(OvsError) as refused:
+        run(RunOptions(**given))  # type: ignore[arg-type]
     assert said in str(refused.value)
 
 
