@@ -131,7 +131,6 @@ def _delivery(delivery: DeliveryConfig) -> Iterator[Finding]:
             if problem is None
             else Finding("events", "missing", problem, "change path in [json_lines]")
         )
-
     if delivery.any and delivery.spool.folder is not None:
         yield _writable("spool", delivery.spool.folder)
 

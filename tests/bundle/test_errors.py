@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import codecs
 import importlib
+import io
+import sys
+import threading
+import time
 from functools import partial
 from typing import NoReturn
 
 import pytest
 
 from ovs_edge.bundle.addresses import shown_text
-from ovs_edge.bundle.errors import BundleError, MissingExtraError, Terminated, _unprintable, exit_on_error, require
+from ovs_edge.bundle.errors import (
+    BundleError,
+    MissingExtraError,
+    Terminated,
+    _unprintable,
+    exit_on_error,
+    note,
+    require,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +88,40 @@ def test_bytes_that_are_not_utf8_are_shown_in_one_way(text: str, shown: str) -> 
     assert shown_text(text) == shown
     assert str(BundleError(text)) == shown
     assert shown_text(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a \x1b[31mred\x00\x07", "a \\x1b[31mred\\x00\\x07"),
+        ("two\r\nlines\x85and\u2028more", "two lines and more"),
+        ("c1 \x9b2J, del \x7f", "c1 \\x9b2J, del \\x7f"),
+        ("turned \u202egpj.exe", "turned \\u202egpj.exe"),
+        ("猫 ‍é", "猫 ‍é"),
+    ],
+)
+def test_what_others_wrote_cannot_steer_the_terminal(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    note(text)
+    assert capsys.readouterr().err == f"note: {shown}\n"
+    assert str(BundleError(text)) == shown
+    assert str(BundleError(shown)) == shown
+
+
+def test_notes_of_several_threads_are_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            found = super().write(text[: len(text) // 2])
+            time.sleep(0.001)  # another thread's turn
+            return found + super().write(text[len(text) // 2 :])
+
+    stream = Stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    threads = [threading.Thread(target=lambda word=word: [note(word) for _ in range(5)]) for word in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(stream.getvalue().splitlines()) == ["note: one"] * 5 + ["note: two"] * 5
 
 
 @pytest.mark.parametrize(("others", "shown"), [("replace", "?"), ("backslashreplace", "\\u732b")])

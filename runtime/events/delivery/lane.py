@@ -20,6 +20,7 @@ from .spool import Spool, SpooledEvent
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds between two attempts; each is twice the one before, within these
 _ATTEMPTS = 5  # at an event whose delivery fails in a way that nobody has foreseen
 _ADOPT = 60.0  # seconds between two looks at what runs that are gone have left
+_AGAIN = 1.0  # seconds between two attempts to bring the disk up to date, while nothing else is to do
 _TICK = 0.05  # seconds between two looks at whether the run has ended
 _FIELDS = ("id", "camera", "rule")  # text, in every event
 
@@ -61,6 +62,7 @@ class Lane:
         self._lock = threading.Lock()  # of what follows
         self._held: deque[tuple[str, bytes | None]] | None = None  # events that come while the lane is replaced
         self._successor: Lane | None = None
+        self._left = 0  # events on disk when it ended, until that is told
         self._full = self._troubled = False  # what was told
         self._wake = threading.Event()
         self._deadline: float | None = None  # time.monotonic() from which nothing is attempted any more
@@ -119,6 +121,8 @@ class Lane:
         """Give events that came since `stop`, and those that still come, to `successor`; None: nobody wants them."""
         with self._lock:
             held, self._held, self._successor = self._held, None, successor
+            if successor is None or successor._receiver.key != self._receiver.key:
+                self._tell_left()
             for text, snapshot in held or ():
                 if successor is not None:
                     successor.append(text, snapshot)
@@ -144,7 +148,7 @@ class Lane:
                 elif self._deadline is not None:
                     break
                 else:
-                    self._wake.wait(_ADOPT)
+                    self._wake.wait(_ADOPT if self._spool.trouble is None else _AGAIN)
                     self._wake.clear()
         finally:
             self._end()
@@ -193,13 +197,20 @@ class Lane:
             self._wait = min(_LONGEST_WAIT, 2 * self._wait)
 
     def _end(self) -> None:
-        """Close what waits, and tell how much that is."""
-        lost, persistent, trouble = self._spool.close(), self._spool.persistent, self._spool.trouble
-        left, name = len(self._spool) - lost, self._receiver.name
-        if left:
-            self._tell(f"{name}: {left} events wait on disk; the next run delivers them")
+        """Close what waits, and tell how much that is; a successor that delivers it need not be told."""
+        lost = self._spool.close()
+        reason = self._spool.trouble if self._spool.persistent else "they were not taken in time"
         if lost and not self.gone:
-            self._tell(f"{name}: {lost} events are lost: {trouble if persistent else 'they were not taken in time'}")
+            self._tell(f"{self._receiver.name}: {lost} events are lost: {reason}")
+        with self._lock:
+            self._left = len(self._spool) - lost
+            if self._held is None:
+                self._tell_left()
+
+    def _tell_left(self) -> None:
+        if self._left:
+            self._tell(f"{self._receiver.name}: {self._left} events wait on disk; the next run delivers them")
+        self._left = 0
 
     def _stopped(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline

@@ -74,6 +74,22 @@ def test_what_would_be_refused_at_the_start_is_told(tiny_bundle: Path, tmp_path:
     assert "letter.jsonl/spool cannot be written" in findings["spool", "missing"].text
 
 
+def test_a_file_of_events_in_a_folder_that_is_not_there(tiny_bundle: Path, tmp_path: Path) -> None:
+    clip(tmp_path)
+    findings = found(
+        tmp_path,
+        f"""
+        model.bundle = "{tiny_bundle}"
+        json_lines.path = "nodir/events.jsonl"
+        [cameras.good]
+        source = "halves.avi"
+        classes = "red"
+        """,
+    )
+    assert "there is no folder" in findings["events", "missing"].text
+    assert not (tmp_path / "nodir").exists()
+
+
 def test_a_configuration_that_is_none(tmp_path: Path) -> None:
     findings = found(tmp_path, "[cameras.a]\nsource = 1\n")
     assert list(findings) == [("configuration", "missing")]

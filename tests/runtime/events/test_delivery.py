@@ -11,7 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from support.events import event
 from support.mosquitto import until
 
 from ovs_edge.bundle.errors import SinkError, UsageError
+from ovs_edge.runtime.events.delivery import lane
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, parse_delivery
 from ovs_edge.runtime.events.delivery.spool import Spool
@@ -95,7 +99,10 @@ def test_a_webhook_gets_every_event_once_in_order_and_signed(hook: Hook, tmp_pat
     assert headers["webhook-signature"] == f"v1,{expected}"
 
 
-def test_a_webhook_that_is_busy_is_asked_again_and_one_that_refuses_is_not(hook: Hook, tmp_path: Path) -> None:
+def test_a_webhook_that_is_busy_is_asked_again_and_one_that_refuses_is_not(
+    hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "_FIRST_WAIT", 0.05)
     hook.statuses = [503, 429, 204, 400, 204]
     told: list[str] = []
     sender = EventDispatcher(config(tmp_path, webhook={"url": address(hook)}), tell=told.append)
@@ -195,30 +202,92 @@ def test_a_command_that_fails_is_told(tmp_path: Path, run: list[str], said: str)
     assert said in told[0]
 
 
-def test_the_queue_is_bounded_and_drops_the_oldest(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "x", most_events=3, most_bytes=100)
-    for number in range(5):
-        spool.append(str(number))
-    assert (len(spool), spool.dropped) == (3, 2)
-    first = spool.first()
-    assert first is not None and first.text == "2"
-    spool.append("6", b"p" * 99)  # by size now
-    assert (len(spool), spool.dropped) == (1, 5)
-    spool.close()
-    spool.close()
+def test_a_command_that_goes_on_in_the_background_has_ended(tmp_path: Path) -> None:
+    sender = EventDispatcher(config(tmp_path, command={"run": ["sh", "-c", "sleep 5 & exit 0"]}))
+    start = time.monotonic()
+    sender.publish([event(1), event(2)])
+    sender.close(drain=4)
+    assert sender.states[0].delivered == 2
+    assert time.monotonic() - start < 4
 
 
-def test_two_runs_with_one_receiver_do_not_share_a_queue(tmp_path: Path) -> None:
-    one, two = Spool(tmp_path, "x", 10, 1000), Spool(tmp_path, "x", 10, 1000)
-    one.append("1")
-    two.append("2")
-    assert (len(one), len(two)) == (1, 1)
-    one.close()
-    again = Spool(tmp_path, "x", 10, 1000)
-    first = again.first()
-    assert first is not None and first.text == "1"
-    again.close()
-    two.close()
+def test_a_command_is_ended_with_the_run_and_all_that_it_has_started(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    told: list[str] = []
+    run = ["sh", "-c", f"sleep 60 & echo $! > {started}.part && mv {started}.part {started}; wait"]
+    sender = EventDispatcher(config(tmp_path, command={"run": run}), tell=told.append)
+    sender.publish([event(1)])
+    until(started.exists)
+    sender.close(drain=0)
+    state = Path(f"/proc/{started.read_text().strip()}/stat")
+    until(lambda: not state.exists() or state.read_text().split(") ")[1][0] in "ZX")
+    assert told == ["command sh: 1 events wait on disk; the next run delivers them"]
+
+
+def test_of_what_a_command_says_the_end_alone_is_kept(tmp_path: Path) -> None:
+    told: list[str] = []
+    flood = "import os, sys\nfor _ in range(500): os.write(2, b'x' * 65536)\nsys.exit('\\nthe end')"
+    sender = EventDispatcher(config(tmp_path, command={"run": [sys.executable, "-c", flood]}), tell=told.append)
+    tracemalloc.start()
+    try:
+        sender.publish([event(1)])
+        until(lambda: bool(told))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    sender.close(drain=0)
+    assert told == [f"command {sys.executable}: an event is dropped: exit code 1: the end"]
+    assert peak < 2**21
+
+
+@contextmanager
+def piped() -> Iterator[int]:
+    """Standard output is a pipe, of which this is the reading end."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as output, redirect_stdout(output):
+        yield reading
+
+
+def test_standard_output_that_nobody_reads_does_not_hold_the_end(tmp_path: Path) -> None:
+    told: list[str] = []
+    tables = config(tmp_path, json_lines={"path": "-"})
+    with piped() as reading:
+        sender = EventDispatcher(tables, tell=told.append)
+        sender.publish([event(number) for number in range(1, 1001)])
+        until(lambda: sender.states[0].delivered > 100)
+        start = time.monotonic()
+        sender.close(drain=0.1)
+        assert time.monotonic() - start < 2
+        (left,) = (state.waiting for state in sender.states)
+        again = EventDispatcher(tables)  # what was for another reader is gone
+        assert again.states[0].waiting == 0
+        again.close()
+        os.set_blocking(reading, False)
+        lines = os.read(reading, 1 << 20).splitlines()
+        os.close(reading)
+    assert told == [f"events on standard output: {left} events are lost: they were not taken in time"]
+    assert [json.loads(line)["number"] for line in lines[: 1000 - left]] == list(range(1, 1001 - left))
+    assert len(lines) <= 1001 - left
+
+
+def test_a_reader_of_standard_output_that_leaves_ends_the_run(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "events.jsonl"
+    tables = {"json_lines": {"path": "-"}, "command": {"run": ["sh", "-c", f"cat >> {path}"]}}
+    with piped() as reading:
+        sender = EventDispatcher(config(tmp_path, **tables), tell=told.append)
+        sender.publish([event(1)])
+        assert json.loads(os.read(reading, 1 << 16)) == event(1).to_dict()
+        os.close(reading)
+        number = 1
+        with pytest.raises(BrokenPipeError):  # soon, though an event may come before that is seen
+            while number < 1000:
+                number += 1
+                sender.publish([event(number)])
+                time.sleep(0.01)
+        sender.close(drain=20)
+    assert path.read_text().count('"id"') == number  # the other way has all
+    assert told == []
 
 
 def test_what_was_published_outlives_a_kill(hook: Hook, tmp_path: Path) -> None:
@@ -260,6 +329,13 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
         ({"json_lines": {}}, "[json_lines] has no path"),
         ({"json_lines": "x"}, "json_lines is str, expected a table [json_lines]"),
         ({"webhook": {"url": "http://x", "timeout": True}}, "[webhook] timeout is bool, expected float"),
+        ({"webhook": {"url": "http://x/tür"}}, "[webhook] url has 'ü' after the host, expected ASCII; write %C3%BC"),
+        ({"webhook": {"url": f"http://{'a' * 64}.org/S3cret"}}, f"[webhook] url is 'http://{'a' * 64}.org/', expected"),
+        ({"webhook": {"url": "http://x", "headers": {"X Y": "a"}}}, "[webhook] headers has 'X Y', expected names"),
+        ({"webhook": {"url": "http://x", "headers": {"X-Y": "é😀"}}}, "[webhook] the header X-Y has '😀'"),
+        ({"webhook": {"url": "http://x", "headers": {"Content-length": "3"}}}, "leave it out"),
+        ({"mqtt": {"url": "mqtt://a..b"}}, "[mqtt] url is 'mqtt://a..b', expected such as"),
+        ({"json_lines": {"path": "nodir/e.jsonl"}}, "nodir/e.jsonl: there is no folder nodir; make it"),
     ],
 )
 def test_options_that_cannot_be_are_refused(tables: dict[str, Any], said: str, tmp_path: Path) -> None:

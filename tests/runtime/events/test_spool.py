@@ -1,0 +1,168 @@
+"""The queue on disk: its bounds, a disk that takes nothing, and what other runs have left."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ovs_edge.runtime.events.delivery import spool as module
+from ovs_edge.runtime.events.delivery.spool import Spool, SpooledEvent
+
+LIMITS = 100, 10**6
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that took nothing is tried again soon."""
+    monkeypatch.setattr(module, "_AGAIN", 0.1)
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+
+
+def texts(spool: Spool) -> list[str]:
+    """All that waits, which is taken out."""
+    found = []
+    while (event := spool.first()) is not None:
+        found.append(event.text)
+        spool.remove(event)
+    return found
+
+
+def first(spool: Spool) -> SpooledEvent:
+    event = spool.first()
+    assert event is not None
+    return event
+
+
+def fill_disk(spool: Spool, *, full: bool = True) -> None:
+    """As if there was no space left; what SQLite does is the same."""
+    base = spool._base
+    assert base is not None
+    (pages,) = base.execute("PRAGMA page_count").fetchone()
+    base.execute(f"PRAGMA max_page_count={pages if full else 1 << 20}")
+
+
+def on_disk(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as base:
+        return [text for (text,) in base.execute("SELECT text FROM events ORDER BY place")]
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_the_queue_is_bounded_and_drops_the_oldest(tmp_path: Path, persistent: bool) -> None:
+    spool = Spool(tmp_path if persistent else None, "x", most_events=3, most_bytes=100)
+    for number in range(5):
+        spool.append(str(number))
+    assert (len(spool), spool.dropped) == (3, 2)
+    event = first(spool)
+    assert event.text == "2"
+    spool.append("6", b"p" * 99)  # by size now
+    assert (len(spool), spool.dropped) == (1, 5)
+    spool.remove(event)  # which was dropped while it was on its way
+    assert (len(spool), texts(spool)) == (1, ["6"])
+    spool.append("7")
+    assert spool.close() == (0 if persistent else 1)
+    assert list(tmp_path.glob("*.sqlite3")) == ([tmp_path / "x-0.sqlite3"] if persistent else [])
+    spool.close()
+
+
+def test_events_of_a_full_disk_wait_in_memory(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", most_events=5, most_bytes=10**6)
+    spool.append("0")
+    fill_disk(spool)
+    long = "x" * 5000
+    for number in range(1, 4):
+        spool.append(f"{number}{long}")
+    assert spool.trouble == "database or disk is full"
+    assert (len(spool), spool.dropped, on_disk(tmp_path / "x-0.sqlite3")) == (4, 0, ["0"])
+    event = first(spool)
+    assert event.text == "0"
+    spool.remove(event)
+    held = first(spool)
+    assert held.text[0] == "1"
+    for number in range(4, 8):
+        spool.append(f"{number}{long}")
+    assert (len(spool), spool.dropped) == (5, 2)
+    fill_disk(spool, full=False)
+    time.sleep(0.12)
+    spool.store()
+    assert spool.trouble is None
+    assert [text[0] for text in on_disk(tmp_path / "x-0.sqlite3")] == ["3", "4", "5", "6", "7"]
+    spool.remove(held)  # dropped meanwhile
+    assert [text[0] for text in texts(spool)] == ["3", "4", "5", "6", "7"]
+    assert (len(spool), spool.close()) == (0, 0)
+
+
+def test_what_is_delivered_does_not_come_again_even_if_the_disk_keeps_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    spool.append("1")
+    spool.append("2")
+    path = tmp_path / "x-0.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        event = first(spool)
+        spool.remove(event)
+        assert spool.trouble == "database is locked"
+        assert (first(spool).text, len(spool)) == ("2", 1)
+        other.execute("ROLLBACK")
+    assert on_disk(path) == ["1", "2"]
+    time.sleep(0.12)
+    spool.store()
+    assert (spool.trouble, on_disk(path)) == (None, ["2"])
+    assert spool.close() == 0
+
+
+def test_what_cannot_be_kept_is_counted_at_the_end(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    spool.append("1")
+    fill_disk(spool)
+    spool.append("2" * 9000)
+    assert (spool.close(), len(spool)) == (1, 2)
+    spool = Spool(tmp_path, "x", *LIMITS)
+    assert texts(spool) == ["1"]
+    spool.close()
+
+
+def test_two_runs_with_one_receiver_do_not_share_a_queue(tmp_path: Path) -> None:
+    one, two = Spool(tmp_path, "x", *LIMITS), Spool(tmp_path, "x", *LIMITS)
+    one.append("1")
+    two.append("2")
+    assert (len(one), len(two)) == (1, 1)
+    assert one.adopt() == 0  # the other run is there
+    one.close()
+    again = Spool(tmp_path, "x", *LIMITS)
+    assert first(again).text == "1"
+    again.close()
+    two.close()
+
+
+def test_what_a_second_run_has_left_is_taken_over(tmp_path: Path) -> None:
+    one, two, other = (Spool(tmp_path, name, 1000, 10**6) for name in ("x", "x", "y"))
+    one.append("first")
+    for number in range(250):
+        two.append(str(number), b"picture")
+    other.append("of another receiver")
+    for spool in (one, two, other):
+        spool.close()
+    again = Spool(tmp_path, "x", 1000, 10**6)
+    assert (again.adopt(), len(again)) == (250, 251)
+    event = first(again)
+    again.remove(event)
+    assert first(again).snapshot == b"picture"
+    assert [event.text, *texts(again)] == ["first", *map(str, range(250))]
+    assert (on_disk(tmp_path / "x-1.sqlite3"), on_disk(tmp_path / "y-0.sqlite3")) == ([], ["of another receiver"])
+    again.close()
+
+
+def test_a_disk_without_room_leaves_what_others_have_left(tmp_path: Path) -> None:
+    one, two = Spool(tmp_path, "x", *LIMITS), Spool(tmp_path, "x", *LIMITS)
+    two.append("2" * 9000)
+    two.close()
+    fill_disk(one)
+    assert (one.adopt(), len(one), len(on_disk(tmp_path / "x-1.sqlite3"))) == (0, 0, 1)
+    fill_disk(one, full=False)
+    time.sleep(0.12)
+    assert (one.adopt(), len(one)) == (1, 1)
+    one.close()
