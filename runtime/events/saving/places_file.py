@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +15,8 @@ from ..places import Places, merge_places
 from .places_toml import replace_places
 
 _BOM = b"\xef\xbb\xbf"
-_IN_PLACE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EBUSY,
-)  # the folder is read-only, or the file is a mount point
+# The folder is read-only, the file is another user's, or it is a mount point.
+_IN_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
 @dataclass(frozen=True)
@@ -106,14 +101,10 @@ def _replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            mode, owner = 0o644, None
-            if path.exists():
-                status = path.stat()
-                mode, owner = status.st_mode & 0o7777, (status.st_uid, status.st_gid)
-            if owner is not None and hasattr(os, "fchown"):
-                with suppress(PermissionError):  # of another user: it becomes ours, as with most editors
-                    os.fchown(file.fileno(), *owner)
-            os.chmod(temporary, mode)
+            status = path.stat() if path.exists() else None
+            if status is not None and hasattr(os, "fchown"):
+                os.fchown(file.fileno(), status.st_uid, status.st_gid)
+            os.chmod(temporary, 0o644 if status is None else status.st_mode & 0o7777)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -214,12 +214,13 @@ def test_a_file_with_two_names_stays_one_file(path: Path, tmp_path: Path) -> Non
         assert path.samefile(tmp_path / "other.toml")
 
 
-@pytest.mark.parametrize("refusal", [errno.EBUSY, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("refusal", [errno.EBUSY, errno.EACCES, errno.EROFS, errno.EPERM])
 def test_a_file_beside_which_none_can_be_made(path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
     def refuse(*arguments: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
 
-    monkeypatch.setattr(os, "replace", refuse)  # EBUSY: the file is the mount point of a container
+    # EBUSY: the file is the mount point of a container; EPERM: it is another user's.
+    monkeypatch.setattr(os, "fchown" if refusal == errno.EPERM else "replace", refuse)
     watching(path).set_places(Places((DOOR,)))
     assert places_of(path) == {"door": DOOR}
     assert os.listdir(path.parent) == ["zones.toml"]
