@@ -13,7 +13,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.errors import BundleError, UsageError, require
 from ...runtime.engines.bound_session import BoundOnnxSession
 from ...runtime.engines.engine import EngineOptions
-from ...runtime.engines.registry import open_session
+from ...runtime.engines.registry import of_single_images, open_session
 from ...runtime.engines.session import RawOutputs, Session
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def open_bound(bundle: Bundle, precision: str, provider: str) -> Session:
         raise BundleError(f"onnxruntime cannot load {path} with {provider} ({error})") from error
     if provider not in session.get_providers():
         raise UsageError(f"onnxruntime has {provider}, but found no device that it can use; check nvidia-smi")
-    return BoundOnnxSession(session, path, bundle.manifest.graph)
+    return of_single_images(BoundOnnxSession(session, path, bundle.manifest.graph), bundle)
 
 
 class TorchSession:

@@ -55,11 +55,15 @@ class LayerProfile:
 
 
 def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, runs: int) -> LayerProfile:
-    """Profile ONNX Runtime on the CPU, with random pictures and vectors. Needs the `onnx` package."""
+    """Profile ONNX Runtime on the CPU, with random pictures and vectors, as many as the graph takes in a run.
+
+    Needs the `onnx` package.
+    """
     ort, onnx = require("onnxruntime", "cpu"), require("onnx", "calibrate")
     path, (height, width) = bundle.graph(precision), bundle.manifest.input_size
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((classes, 1, bundle.manifest.text.dim)).astype(np.float32)
+    batch, shape = bundle.manifest.batch, (classes, 1, bundle.manifest.text.dim)
+    vectors = rng.standard_normal(shape if batch == 1 else (batch, *shape)).astype(np.float32)
     with TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -72,7 +76,7 @@ def measure_profile(bundle: Bundle, precision: str, classes: int, threads: int, 
         watch = ConditionMonitor()
         with watch:
             for _ in range(warm + runs):
-                image = rng.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+                image = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
                 session.run(["labels", "confidence"], {"image": image, "text_embeddings": vectors})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(f"{folder}/optimized.onnx", load_external_data=False).graph

@@ -55,7 +55,11 @@ def open_session(bundle: Bundle, options: EngineOptions | None = None) -> Sessio
 
 def open_resolved(bundle: Bundle, engine: Engine, options: EngineOptions) -> Session:
     """Load the bundle's segmenter with what `resolve` found; callers give single images, whatever the graph takes."""
-    session = engine.open(bundle, options)
+    return of_single_images(engine.open(bundle, options), bundle)
+
+
+def of_single_images(session: Session, bundle: Bundle) -> Session:
+    """The `session` of the bundle's graph as one that takes single images, if it takes several at once."""
     if bundle.manifest.batch == 1:
         return session
     from .batched_session import BatchedSession  # not above: --help must not wait for NumPy

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from ovs_edge.benchmarks.speed.profile import measure_profile
 from ovs_edge.bundle.bundle import MANIFEST, Bundle, sha256
 from ovs_edge.bundle.errors import BundleError, UsageError
 from ovs_edge.bundle.manifest import SEGMENTER, Manifest, TensorSpec
@@ -232,3 +233,8 @@ def test_a_photo_alone_and_what_such_a_bundle_is_not_for(
         assert wrong != text
         with pytest.raises(BundleError, match="expected"):
             Manifest.from_json(wrong)
+
+
+def test_layers_of_a_run_of_several_images_are_timed(exported: dict[int, Path]) -> None:
+    profile = measure_profile(Bundle.open(exported[2]), "fp32", classes=2, threads=1, runs=1)
+    assert any("backbone" in layer.module for layer in profile.layers)
