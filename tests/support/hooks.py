@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,14 +15,18 @@ _PERIOD = 0.02  # seconds between two pieces of an answer
 
 
 class SlowHook:
-    """Answers every request with `before`, then with `again` for ever; silent where that is empty."""
+    """Answers every request with `before`, then with `again` for ever; silent where that is empty.
 
-    def __init__(self, before: bytes, again: bytes) -> None:
+    `context` is that of TLS.
+    """
+
+    def __init__(self, before: bytes, again: bytes, context: ssl.SSLContext | None = None) -> None:
         self.requests = 0
         self._before, self._again = before, again
         self._ended = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self._context = context
+        self.url = f"http{'' if context is None else 's'}://127.0.0.1:{self._server.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._serve)]
 
     def __enter__(self) -> Self:
@@ -44,9 +50,13 @@ class SlowHook:
             self._threads[-1].start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection:
+        with ExitStack() as closing:
+            closing.enter_context(connection)
             try:
-                connection.recv(1 << 20)
+                if self._context is not None:
+                    connection = closing.enter_context(self._context.wrap_socket(connection, server_side=True))
+                if not connection.recv(1 << 20):
+                    return
                 self.requests += 1
                 connection.sendall(self._before)
                 while not self._ended.wait(_PERIOD):

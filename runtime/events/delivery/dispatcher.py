@@ -21,7 +21,7 @@ from .options import CommandOptions, DeliveryConfig, JsonLinesOptions, MqttOptio
 from .receiver import Receiver
 
 _DRAIN = 3.0  # seconds that events on their way get when the run ends; what is left stays on disk
-_GRACE = 6.0  # seconds after these for a receiver to say goodbye
+_GRACE = 4.0  # seconds after these for a receiver to say goodbye
 _QUALITY = 85  # of a snapshot's JPEG
 
 Cameras = Mapping[str, Mapping[str, Rule]]  # the rules of each camera by their names
@@ -95,10 +95,9 @@ class EventDispatcher:
         before, after = ({type(way): way for way in _ways(one)} for one in (self._config, config))
         moved = (config.spool, config.origin) != (self._config.spool, self._config.origin)
         kept = {kind: lane for kind, lane in self._lanes.items() if not moved and before[kind] == after.get(kind)}
-        for lane in kept.values():
-            lane.reconfigure(cameras)
         ended = {kind: lane for kind, lane in self._lanes.items() if kind not in kept}
         if not ended and set(kept) == set(after):
+            self.reconfigure(cameras)
             return False
         _end(ended.values(), time.monotonic(), hold=True)
         lanes = dict(kept)
@@ -117,6 +116,8 @@ class EventDispatcher:
             self._config = config
             for kind, lane in ended.items():
                 lane.hand_over(lanes.get(kind))
+        for lane in kept.values():
+            lane.reconfigure(cameras)
         return True
 
     def close(self, drain: float = _DRAIN) -> None:

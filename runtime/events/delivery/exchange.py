@@ -128,4 +128,5 @@ class Exchange:
                 self._connection.close()
 
     def _answered(self, status: int) -> None:
-        self.status = status
+        if not self._given_up:  # else it is half an answer, which ends where the connection was cut
+            self.status = status

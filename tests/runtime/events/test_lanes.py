@@ -158,11 +158,12 @@ def test_a_webhook_that_answers_for_ever_neither_holds_the_end_nor_exceeds_its_t
     with SlowHook(before, again) as hook:
         sender = EventDispatcher(config(tmp_path, webhook={"url": hook.url, "timeout": 0.3}), tell=told.append)
         sender.publish([event(1)])
-        until(lambda: hook.requests == 2)
+        until(lambda: hook.requests >= 2)
         assert told == [f"webhook {hook.url}: no answer within 0.3 s; events wait on disk"]
         sender.close(drain=0)
+        count = hook.requests
         patient = EventDispatcher(config(tmp_path, webhook={"url": hook.url, "timeout": 600}), tell=told.append)
-        until(lambda: hook.requests == 3)
+        until(lambda: hook.requests > count)
         start = time.monotonic()
         patient.close(drain=0.1)
         assert time.monotonic() - start < 2
