@@ -69,15 +69,20 @@ def test_several_cameras_by_options(tiny_bundle: Path, tmp_path: Path) -> None:
     assert (run.returncode, said.endswith("2 cameras\n")) == (0, True), said
 
 
-def test_a_reader_that_leaves_ends_the_run(tiny_bundle: Path, tmp_path: Path) -> None:
+_EVENTS = [word for time in ("100ms", "400ms", "700ms") for word in ("--rule", f"red in frame for {time}")]
+
+
+@pytest.mark.parametrize("output", [["--json", "-"], ["--web", "127.0.0.1:0", "--events", "-", *_EVENTS]])
+def test_a_reader_that_leaves_ends_the_run(tiny_bundle: Path, tmp_path: Path, output: list[str]) -> None:
     source = clip(tmp_path)
-    run = ovs_run("--camera", source, "--camera", source, "--model", tiny_bundle, "--classes", "red", "--json", "-")
+    run = ovs_run("--camera", source, "--camera", source, "--model", tiny_bundle, "--classes", "red", *output)
     assert run.stdout is not None
     assert run.stderr is not None
     found = json.loads(run.stdout.readline())
     run.stdout.close()
     assert found["camera"] in ("camera1", "camera2")
-    assert (run.wait(60), run.stderr.read()) == (141, "")
+    code, said = run.wait(60), run.stderr.read()
+    assert (code, [line for line in said.splitlines() if not line.startswith("viewer: ")]) == (141, [])
     run.stderr.close()
 
 
