@@ -100,7 +100,7 @@ class EventWatch:
         return seen.prediction
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
-        """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along. Raises `SinkError`."""
+        """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along."""
         active = self.state.active
         if active != self._told and self._dispatcher is not None:
             self._told = active

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,9 @@ class Lane:
         self._receiver = receiver
         self._tell = tell
         key = receiver.key
+        self._place = folder, key  # where events wait
         self._spool = Spool(None if key is None else folder, key or "", *limits)
+        self._unreadable: set[str] = set()  # what was told of files that cannot be taken over
         self._adopt()
         self._lock = threading.Lock()  # of what follows
         self._held: deque[tuple[str, bytes | None]] | None = None  # events that come while the lane is replaced
@@ -121,8 +124,8 @@ class Lane:
         """Give events that came since `stop`, and those that still come, to `successor`; None: nobody wants them."""
         with self._lock:
             held, self._held, self._successor = self._held, None, successor
-            if successor is None or successor._receiver.key != self._receiver.key:
-                self._tell_left()
+            if successor is None or successor._place != self._place:
+                self._tell_left("a run with the configuration of before delivers them")
             for text, snapshot in held or ():
                 if successor is not None:
                     successor.append(text, snapshot)
@@ -130,29 +133,32 @@ class Lane:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            look = time.monotonic() + _ADOPT
-            while not self._stopped() and not self.gone:
-                self._spool.store()
-                self._tell_room()
-                if time.monotonic() >= look:
-                    self._adopt()
-                    look = time.monotonic() + _ADOPT
-                try:
-                    event = self._spool.first()
-                except SinkError as error:
-                    self._failed(str(error))
-                    continue
-                if event is not None:
-                    self._attempt(event)
-                elif self._deadline is not None:
-                    break
-                else:
-                    self._wake.wait(_ADOPT if self._spool.trouble is None else _AGAIN)
-                    self._wake.clear()
-        finally:
-            self._end()
-            self._receiver.close()
+        with closing(self._receiver):
+            try:
+                self._work()
+            finally:
+                self._end()
+
+    def _work(self) -> None:
+        look = time.monotonic() + _ADOPT
+        while not self._stopped() and not self.gone:
+            self._spool.store()
+            self._tell_room()
+            if time.monotonic() >= look:
+                self._adopt()
+                look = time.monotonic() + _ADOPT
+            try:
+                event = self._spool.first()
+            except SinkError as error:
+                self._failed(str(error))
+                continue
+            if event is not None:
+                self._attempt(event)
+            elif self._deadline is not None:
+                break
+            else:
+                self._wake.wait(_ADOPT if self._spool.trouble is None else _AGAIN)
+                self._wake.clear()
 
     def _attempt(self, event: SpooledEvent) -> None:
         """Deliver `event` and take it out; or drop it; or leave it for the next attempt."""
@@ -205,11 +211,11 @@ class Lane:
         with self._lock:
             self._left = len(self._spool) - lost
             if self._held is None:
-                self._tell_left()
+                self._tell_left("the next run delivers them")
 
-    def _tell_left(self) -> None:
+    def _tell_left(self, when: str) -> None:
         if self._left:
-            self._tell(f"{self._receiver.name}: {self._left} events wait on disk; the next run delivers them")
+            self._tell(f"{self._receiver.name}: {self._left} events wait on disk; {when}")
         self._left = 0
 
     def _stopped(self) -> bool:
@@ -227,7 +233,9 @@ class Lane:
         try:
             self._spool.adopt()
         except SinkError as error:
-            self._tell(f"{self._receiver.name}: {error}")
+            if str(error) not in self._unreadable:
+                self._unreadable.add(str(error))
+                self._tell(f"{self._receiver.name}: {error}")
 
     def _tell_room(self) -> None:
         """Tell, once, that the oldest events are dropped, and when events wait in memory alone."""
@@ -256,5 +264,6 @@ def _refuse_foreign(text: str) -> None:
         not isinstance(event, dict)
         or not all(isinstance(event.get(name), str) for name in _FIELDS)
         or event.get("kind") not in kinds
+        or not (event["id"].isascii() and event["id"].isprintable())
     ):
         raise Refused("what waited on disk is no event")

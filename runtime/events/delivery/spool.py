@@ -176,6 +176,8 @@ class Spool:
                 raise SinkError(f"events on disk cannot be read ({error})") from error
             if row is not None:
                 return SpooledEvent(row[0], row[1], row[2] if isinstance(row[2], bytes) else None)
+            # Somebody else has taken events out.
+            self._count, self._bytes = len(self._memory), sum(event.size for event in self._memory)
         return self._memory[0] if self._memory else None
 
     def _store(self) -> None:
@@ -183,7 +185,8 @@ class Spool:
         base = self._base
         if base is None or not (self._memory or self._unremoved) or time.monotonic() < self._retry_at:
             return
-        gone, count, size, dropped = self._gone, self._count, self._bytes, 0
+        gone, count, size, dropped, sure = self._gone, self._count, self._bytes, 0, False
+        new = self._memory[0].place if self._memory else self._next
         try:
             if self._unremoved:
                 base.execute("DELETE FROM events WHERE place <= ?", (gone,))
@@ -194,10 +197,13 @@ class Spool:
                 [(event.place, event.text, event.snapshot) for event in self._memory],
             )
             while count > 1 and self._too_much(count, size):
-                place, length = base.execute(
+                row = base.execute(
                     f"SELECT place, {_SIZE} FROM events WHERE place > ? ORDER BY place LIMIT 1", (gone,)
                 ).fetchone()
-                gone, count, size, dropped = place, count - 1, size - length, dropped + 1
+                if not sure and (row is None or row[0] >= new):
+                    (count, size), sure = _waiting(base, gone), True  # somebody else may have taken events out
+                    continue
+                gone, count, size, dropped = row[0], count - 1, size - row[1], dropped + 1
             base.execute("DELETE FROM events WHERE place <= ?", (gone,))
             base.execute("COMMIT")
         except sqlite3.Error as error:
@@ -279,8 +285,11 @@ def _opened(path: Path) -> sqlite3.Connection:
     return base
 
 
-def _waiting(base: sqlite3.Connection) -> tuple[int, int]:
-    count, size = base.execute(f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM events").fetchone()
+def _waiting(base: sqlite3.Connection, gone: int = 0) -> tuple[int, int]:
+    """Number and size of the events behind the place `gone`."""
+    count, size = base.execute(
+        f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM events WHERE place > ?", (gone,)
+    ).fetchone()
     return int(count), int(size)
 
 

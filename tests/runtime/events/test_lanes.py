@@ -67,16 +67,17 @@ def test_an_unreadable_event_is_dropped_and_no_other(tmp_path: Path) -> None:
     tables = config(tmp_path, json_lines={"path": str(path)}, webhook={"url": "http://127.0.0.1:9/"})
     EventDispatcher(tables).close(drain=0)
     with closing(sqlite3.connect(next((tmp_path / "spool").glob("lines-*.sqlite3")), isolation_level=None)) as base:
-        for bad in ("not json", "[" * 50_000, '{"id": "a"}', b"\xff\x00", 7):
+        odd = json.dumps({**event(2).to_dict(), "id": "a\nb"})
+        for bad in ("not json", "[" * 50_000, '{"id": "a"}', b"\xff\x00", 7, odd):
             base.execute("INSERT INTO events(text, snapshot) VALUES (?, 'picture')", (bad,))
     told: list[str] = []
     sender = EventDispatcher(tables, tell=told.append)
     sender.publish([event(1)])
     until(lambda: lines(path) == [1])
-    assert [state.dropped for state in sender.states] == [5, 0]
+    assert [state.dropped for state in sender.states] == [6, 0]
     assert len(sender.states) == 2
     sender.close(drain=0)
-    assert told.count(f"events in {path}: an event is dropped: what waited on disk is no event") == 5
+    assert told.count(f"events in {path}: an event is dropped: what waited on disk is no event") == 6
 
 
 def test_an_event_that_fails_strangely_is_dropped_after_some_attempts(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_a_way_is_replaced_while_its_receiver_hangs_and_nobody_waits(hook: SlowH
     sender.close(drain=0)
     assert longest < 0.5
     assert webhook == number - 1  # the first one is for the address of before
-    assert told[0] == f"webhook {hook.url}: 1 events wait on disk; the next run delivers them"
+    assert told[0] == f"webhook {hook.url}: 1 events wait on disk; a run with the configuration of before delivers them"
 
 
 def test_ways_that_cannot_be_changed_are_as_before(hook: SlowHook, tmp_path: Path) -> None:

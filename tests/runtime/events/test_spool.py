@@ -166,3 +166,30 @@ def test_a_disk_without_room_leaves_what_others_have_left(tmp_path: Path) -> Non
     time.sleep(0.12)
     assert (one.adopt(), len(one)) == (1, 1)
     one.close()
+
+
+def test_events_that_somebody_else_took_out_do_not_wait(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", most_events=2, most_bytes=10**6)
+    spool.append("1")
+    spool.append("2")
+    with closing(sqlite3.connect(tmp_path / "x-0.sqlite3", isolation_level=None)) as other:
+        other.execute("DELETE FROM events")
+    spool.append("3")
+    assert (len(spool), texts(spool), spool.dropped) == (1, ["3"], 0)
+    spool.append("4")
+    with closing(sqlite3.connect(tmp_path / "x-0.sqlite3", isolation_level=None)) as other:
+        other.execute("DELETE FROM events")
+    assert (spool.first(), len(spool)) == (None, 0)
+    spool.close()
+
+
+def test_a_later_run_may_have_narrower_bounds(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    for number in range(6):
+        spool.append(str(number))
+    spool.close()
+    spool = Spool(tmp_path, "x", most_events=2, most_bytes=10**6)
+    assert len(spool) == 6
+    spool.remove(first(spool))
+    assert (len(spool), spool.dropped, texts(spool)) == (2, 3, ["4", "5"])
+    spool.close()
