@@ -6,6 +6,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -192,4 +193,48 @@ def test_a_later_run_may_have_narrower_bounds(tmp_path: Path) -> None:
     assert len(spool) == 6
     spool.remove(first(spool))
     assert (len(spool), spool.dropped, texts(spool)) == (2, 3, ["4", "5"])
+    spool.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_lost_or_comes_twice_whatever_the_disk_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    random = Random(seed)
+    most = random.choice([3, 12, 1000])
+    spool, number, full = Spool(tmp_path, "x", most, 10**7), 0, False
+    taken: list[int] = []
+    dropped, held = 0, None
+    for _ in range(300):
+        action = random.random()
+        if action < 0.45:
+            number += 1
+            spool.append(f"{number} {'x' * random.choice([1, 3000])}")
+        elif action < 0.75:
+            held = held or spool.first()
+        elif action < 0.92:
+            if held is not None:
+                before = len(spool)
+                spool.remove(held)
+                if len(spool) < before:
+                    taken.append(int(held.text.split()[0]))
+                held = None
+        elif action < 0.97:
+            full = not full
+            fill_disk(spool, full=full)
+        else:
+            lost = spool.close()
+            waited, held, full = len(spool), None, False
+            dropped += spool.dropped + lost
+            spool = Spool(tmp_path, "x", most, 10**7)
+            assert len(spool) == waited - lost
+    dropped += spool.dropped
+    fill_disk(spool, full=False)
+    spool.store()
+    assert spool.trouble is None
+    taken += [int(text.split()[0]) for text in texts(spool)]
+    assert taken == sorted(set(taken))
+    assert len(taken) == number - dropped
+    assert (len(spool), on_disk(tmp_path / "x-0.sqlite3")) == (0, [])
     spool.close()
