@@ -84,17 +84,15 @@ class Lane:
 
     def append(self, text: str, snapshot: bytes | None) -> None:
         """Add an event; it is on disk afterwards, or in memory where the disk takes none."""
-        with self._lock:
-            successor = self._successor
+        with self._lock:  # so that the lane is not ended between the look and the act
             if self._held is not None:
                 self._held.append((text, snapshot))
-                return
-        if successor is not None:
-            successor.append(text, snapshot)
-        elif not self.gone:
-            self._spool.append(text, snapshot if self.snapshots else None)
-            self._tell_room()
-            self._wake.set()
+            elif self._successor is not None:
+                self._successor.append(text, snapshot)
+            elif not self.gone:
+                self._spool.append(text, snapshot if self.snapshots else None)
+                self._tell_room()
+                self._wake.set()
 
     def reconfigure(self, cameras: Mapping[str, Mapping[str, Rule]]) -> None:
         """Tell a receiver that lists the rules (Home Assistant) of other ones."""
@@ -143,7 +141,8 @@ class Lane:
         look = time.monotonic() + _ADOPT
         while not self._stopped() and not self.gone:
             self._spool.store()
-            self._tell_room()
+            with self._lock:
+                self._tell_room()
             if time.monotonic() >= look:
                 self._adopt()
                 look = time.monotonic() + _ADOPT
@@ -238,19 +237,18 @@ class Lane:
                 self._tell(f"{self._receiver.name}: {error}")
 
     def _tell_room(self) -> None:
-        """Tell, once, that the oldest events are dropped, and when events wait in memory alone."""
-        with self._lock:
-            trouble, name = self._spool.trouble, self._receiver.name
-            if self._spool.dropped and not self._full:
-                self._full = True
-                self._tell(f"{name}: too many events wait; the oldest are dropped")
-            if (trouble is not None) != self._troubled:
-                self._troubled = trouble is not None
-                self._tell(
-                    f"{name}: events are on disk again"
-                    if trouble is None
-                    else f"{name}: events cannot be kept on disk ({trouble}) and wait in memory; free some space"
-                )
+        """Tell, once, that the oldest events are dropped, and when events wait in memory alone; called with the lock."""
+        trouble, name = self._spool.trouble, self._receiver.name
+        if self._spool.dropped and not self._full:
+            self._full = True
+            self._tell(f"{name}: too many events wait; the oldest are dropped")
+        if (trouble is not None) != self._troubled:
+            self._troubled = trouble is not None
+            self._tell(
+                f"{name}: events are on disk again"
+                if trouble is None
+                else f"{name}: events cannot be kept on disk ({trouble}) and wait in memory; free some space"
+            )
 
 
 def _refuse_foreign(text: str) -> None:

@@ -213,6 +213,33 @@ def test_a_way_is_replaced_while_its_receiver_hangs_and_nobody_waits(hook: SlowH
     assert told[0] == f"webhook {hook.url}: 1 events wait on disk; a run with the configuration of before delivers them"
 
 
+def test_no_event_is_lost_between_ways_that_replace_one_another(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    tables = [config(tmp_path, json_lines={"path": str(path)}) for path in paths]
+    sender = EventDispatcher(tables[0], tell=lambda text: None)
+    ended = threading.Event()
+    counts = [0, 0]
+
+    def publish(camera: int) -> None:
+        while not ended.is_set():
+            counts[camera] += 1
+            sender.publish([event(counts[camera], id=f"{camera}-{counts[camera]}")])
+
+    threads = [threading.Thread(target=publish, args=(camera,)) for camera in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 9):
+        assert sender.change(tables[number % 2], {})
+    ended.set()
+    for thread in threads:
+        thread.join()
+    sender.close(drain=20)
+    for table in tables:  # what waits for either
+        EventDispatcher(table).close(drain=20)
+    found = [json.loads(line)["id"] for path in paths for line in path.read_text().splitlines()]
+    assert sorted(found) == sorted(f"{camera}-{number}" for camera in (0, 1) for number in range(1, counts[camera] + 1))
+
+
 def test_ways_that_cannot_be_changed_are_as_before(hook: SlowHook, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     tables = {"json_lines": {"path": str(path)}}
