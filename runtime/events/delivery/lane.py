@@ -60,6 +60,8 @@ class Lane:
         key = receiver.key
         self._place = folder, key  # where events wait
         self._spool = Spool(None if key is None else folder, key or "", *limits)
+        if self._spool.damage is not None:
+            tell(f"{receiver.name}: {self._spool.damage}")
         self._unreadable: set[str] = set()  # what was told of files that cannot be taken over
         self._adopt()
         self._lock = threading.Lock()  # of what follows

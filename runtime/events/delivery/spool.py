@@ -54,6 +54,7 @@ class Spool:
         self._most_events, self._most_bytes = most_events, most_bytes
         self._lock = threading.Lock()
         self.dropped = 0  # events that found no room, since the start
+        self.damage: str | None = None  # what happened to a file that was no good at the start
         self.trouble: str | None = None  # why events cannot be kept on disk, while they cannot
         self._retry_at = 0.0  # time.monotonic() from which the disk is tried again after trouble
         self._memory: deque[SpooledEvent] = deque()  # behind all that are on disk
@@ -71,10 +72,13 @@ class Spool:
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._handle, self._path = _locked(folder, receiver)
-            self._base = _opened(self._path)
-            self._count, self._bytes = _waiting(self._base)
-            row = self._base.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-            self._next = 1 + (0 if row is None else int(row[0]))
+            try:
+                self._open(self._path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):  # such as a full disk; the file is sound
+                    raise
+                self.damage = f"{self._path} cannot be read ({error}) and is kept as {_set_aside(self._path)}"
+                self._open(self._path)
         except (OSError, ValueError, sqlite3.Error) as error:
             self.close()
             raise SinkError(
@@ -164,6 +168,16 @@ class Spool:
             return len(self._memory)
 
     # -- called with the lock held -----------------------------------------------------------------------------------
+
+    def _open(self, path: Path) -> None:
+        base = _opened(path)
+        try:
+            self._count, self._bytes = _waiting(base)
+            row = base.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        except BaseException:
+            base.close()
+            raise
+        self._base, self._next = base, 1 + (0 if row is None else int(row[0]))
 
     def _oldest(self) -> SpooledEvent | None:
         if self._base is not None and self._count > len(self._memory):
@@ -283,6 +297,15 @@ def _opened(path: Path) -> sqlite3.Connection:
         base.close()
         raise
     return base
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename a damaged file, with its write-ahead log; the name that it has now."""
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
 
 
 def _waiting(base: sqlite3.Connection, gone: int = 0) -> tuple[int, int]:

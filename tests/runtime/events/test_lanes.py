@@ -224,6 +224,7 @@ def test_no_event_is_lost_between_ways_that_replace_one_another(tmp_path: Path) 
         while not ended.is_set():
             counts[camera] += 1
             sender.publish([event(counts[camera], id=f"{camera}-{counts[camera]}")])
+            time.sleep(0.001)  # fewer events than the queue holds
 
     threads = [threading.Thread(target=publish, args=(camera,)) for camera in (0, 1)]
     for thread in threads:

@@ -184,6 +184,26 @@ def test_events_that_somebody_else_took_out_do_not_wait(tmp_path: Path) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize("cut", [0, 5000])
+def test_a_damaged_file_is_set_aside(tmp_path: Path, cut: int) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    for number in range(100):
+        spool.append(f"{number} {'x' * 500}")
+    spool.close()
+    path = tmp_path / "x-0.sqlite3"
+    data = path.read_bytes()
+    damaged = data[:cut] + b"damaged!" * 2000 + data[cut + 16000 :]
+    path.write_bytes(damaged)
+    spool = Spool(tmp_path, "x", *LIMITS)
+    (aside,) = tmp_path.glob("x-0.sqlite3.damaged-*")
+    assert spool.damage is not None
+    assert spool.damage.endswith(f" and is kept as {aside}")
+    assert aside.read_bytes() == damaged
+    spool.append("new")
+    assert texts(spool) == ["new"]
+    spool.close()
+
+
 def test_a_later_run_may_have_narrower_bounds(tmp_path: Path) -> None:
     spool = Spool(tmp_path, "x", *LIMITS)
     for number in range(6):
