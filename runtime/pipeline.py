@@ -247,7 +247,7 @@ def run(
         start = time.perf_counter()
         recent.append(start)
         line.start()
-        while not stop.is_set() and line.error is None:
+        while not stop.number and line.error is None:
             held = any(sink.holds for sink in holders)
             if frames == max_frames and not held:
                 break
@@ -296,31 +296,34 @@ def run(
     places = tuple(sink.place for sink in sinks if sink.place)
     model, age = statistics.median(model_ms or [0.0]), statistics.median(ages) if ages else None
     dropped = line.status({}, None).dropped
-    return Summary(frames, seconds, model, places, stop.is_set(), age, dropped, line.at_once, stop.number)
+    return Summary(frames, seconds, model, places, bool(stop.number), age, dropped, line.at_once, stop.number)
 
 
-class _StopEvent(threading.Event):
-    """Set by a signal, whose number it keeps."""
+class _Stop:
+    """What the first signal sets.
 
-    number = 0
+    Without a lock, as one of `threading.Event` is: a handler runs between any two instructions of the main thread, which
+    may hold it.
+    """
+
+    number = 0  # of the signal; 0: none has come
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[_StopEvent]:
-    """An event that the first SIGINT, SIGTERM or SIGHUP sets, so that the current frame is finished; a second interrupts.
+def _stop_on_signal() -> Iterator[_Stop]:
+    """Takes the first SIGINT, SIGTERM or SIGHUP, so that the current frame is finished; a second interrupts.
 
-    Python lets only the main thread take signals; elsewhere the event is simply never set.
+    Python lets only the main thread take signals; elsewhere none is taken.
     """
-    stop = _StopEvent()
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handle(number: int, stack: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.number:
             raise KeyboardInterrupt
         stop.number = number
-        stop.set()
 
     # A terminal that is closed sends SIGHUP; `nohup` has it ignored, and so it stays.
     signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -43,13 +46,11 @@ def run_cameras(options: RunOptions) -> int:
             print(f"viewer: {service.url}", file=sys.stderr, flush=True)
         elif not config.delivery.any and not any(camera.writes for camera in config.cameras.values()):
             note("no output is selected; add [web] to see a page, or save or json to a camera to keep results")
-        while not signals.stop.is_set() and not service.failed.is_set():
-            signals.changed.wait(_TICK)
-            if signals.changed.is_set():
-                signals.changed.clear()
-                if signals.reload.is_set():
-                    signals.reload.clear()
-                    _reload(service, config, lambda: _config(options))
+        while not signals.stop and not service.failed.is_set():
+            signals.wait(_TICK)
+            if signals.reload:
+                signals.reload = False
+                _reload(service, config, lambda: _config(options))
             if any(camera.reader_left for camera in service.cameras):
                 raise BrokenPipeError
         if service.failed.is_set() and service.error is not None:
@@ -76,16 +77,27 @@ def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], Ca
 
 class _Signals:
     """SIGINT and SIGTERM set `stop`, SIGHUP sets `reload`, or `stop` where nothing can be read again; a second SIGINT
-    interrupts."""
+    interrupts.
+
+    Without a lock, as those of `threading.Event` are: a handler runs between any two instructions of the main thread,
+    those of another handler among them, and would wait for ever for what it holds itself.
+    """
 
     def __init__(self, *, reloads: bool) -> None:
-        self.stop = threading.Event()
-        self.reload = threading.Event()
-        self.changed = threading.Event()
+        self.stop = False
+        self.reload = False
         self._reloads = reloads
+        self._before: dict[int, object] = {}
+        self._woken, self._waker = socket.socketpair()
+        self._woken.settimeout(0)
+        self._waker.settimeout(0)
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or as soon as a signal has come."""
+        if select.select([self._woken], [], [], seconds)[0]:
+            self._woken.recv(4096)
 
     def __enter__(self) -> Self:
-        self._before: dict[int, object] = {}
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
@@ -97,16 +109,19 @@ class _Signals:
 
     def _handle(self, number: int, stack: FrameType | None) -> None:
         if self._reloads and number == getattr(signal, "SIGHUP", None):
-            self.reload.set()
-        elif self.stop.is_set():
+            self.reload = True
+        elif self.stop:
             raise KeyboardInterrupt
         else:
-            self.stop.set()
-        self.changed.set()
+            self.stop = True
+        with suppress(BlockingIOError):  # it is full of earlier ones
+            self._waker.send(b"\0")
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        self._woken.close()
+        self._waker.close()
 
 
 def _config(options: RunOptions) -> CamerasConfig:

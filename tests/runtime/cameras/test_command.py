@@ -6,10 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cameras import clip, until
+
+from ovs_edge.runtime.cameras.run import _Signals
 
 _RUN = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
 
@@ -17,6 +21,15 @@ _RUN = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
 def ovs_run(*arguments: object) -> subprocess.Popen[str]:
     command = [*_RUN, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(run: subprocess.Popen[str]) -> str:
+    """What a run says on its way out, which SIGTERM begins."""
+    run.send_signal(signal.SIGTERM)
+    try:
+        return run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
 
 
 def lines(path: Path) -> int:
@@ -43,9 +56,10 @@ def test_sighup_reads_the_file_again_and_sigterm_ends(tiny_bundle: Path, tmp_pat
         assert run.stderr.readline() == f"note: the configuration is as before: {path}: {problem}\n"
         before = lines(tmp_path / "a.jsonl"), lines(tmp_path / "b.jsonl")
         until(lambda: lines(tmp_path / "a.jsonl") > before[0] and lines(tmp_path / "b.jsonl") > before[1])
+        for _ in range(300):  # a handler is interrupted by the next signal
+            run.send_signal(signal.SIGHUP)
     finally:
-        run.send_signal(signal.SIGTERM)
-        _, said = run.communicate(timeout=60)
+        said = ended(run)
     assert run.returncode == 0
     assert said.endswith("cameras\n"), said
     found = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -93,3 +107,26 @@ def test_a_configuration_that_is_none_is_one_line(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"error: {path}: [cameras.a] source is 1, expected a text\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+def test_a_signal_may_come_while_another_is_handled() -> None:
+    signals = _Signals(reloads=True)
+
+    def again(frame: object, event: str, argument: object) -> Any:
+        if event == "line":
+            signals._handle(signal.SIGHUP, None)
+        return again
+
+    def handle() -> None:
+        sys.settrace(again)  # calls within every line of the handler, and of what it calls
+        signals._handle(signal.SIGHUP, None)
+        sys.settrace(None)
+
+    thread = threading.Thread(target=handle, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert signals.reload
+    signals.wait(10)
+    signals.__exit__()
