@@ -17,7 +17,9 @@ class LoopedClip:
     """A `Capture` that plays a clip in a loop."""
 
     def __init__(self, path: Path, *, unpaced: bool = False) -> None:
-        """`unpaced` gives frames as fast as they decode. Raises `SourceError` for what is no video."""
+        """`unpaced` gives frames as fast as they decode. Raises `SourceError` for what is not there or no video."""
+        if not path.is_file():  # it was there before: a clip is opened again after a break
+            raise SourceError(f"there is no file {str(path)!r} any more")
         self._path = path
         self._capture = _opened(path)
         self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)

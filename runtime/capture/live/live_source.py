@@ -202,7 +202,8 @@ class LiveSource:
 
     def loss(self, what: str) -> SourceError:
         """The error of a source that was lost in this way."""
-        return SourceError(f"{self.name} {what}. {self._advice()}".strip())
+        advice = self._advice()
+        return SourceError(f"{self.name} {what}. {advice}" if advice else f"{self.name} {what}")
 
     def offer(self, reader: _Reader, image: Image, capture: Capture) -> None:
         """Called by `reader` with each new frame."""

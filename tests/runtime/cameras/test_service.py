@@ -19,6 +19,7 @@ from ovs_edge.runtime.cameras.config import CameraConfig
 from ovs_edge.runtime.cameras.counts import CameraState
 from ovs_edge.runtime.cameras.opening import open_camera
 from ovs_edge.runtime.cameras.service import CameraService
+from ovs_edge.runtime.capture.live.clip import LoopedClip
 from ovs_edge.runtime.events.config import WatchConfig, parse_watch
 from ovs_edge.runtime.events.delivery.options import parse_delivery
 from ovs_edge.runtime.events.places import Line, Places, Zone
@@ -247,6 +248,15 @@ def test_a_source_that_is_not_there_is_told_as_such(tmp_path: Path, source: str,
     with pytest.raises(SourceError) as refused:
         open_camera(CameraConfig(str(path), "red"))
     assert str(refused.value).startswith(f"{said.format(path)}; expected a camera's number")
+
+
+def test_a_clip_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
+    path = clip(tmp_path)
+    capture = LoopedClip(path)
+    capture.release()
+    path.unlink()
+    with pytest.raises(SourceError, match=r"there is no file '.*halves\.avi' any more"):
+        LoopedClip(path)
 
 
 def test_impossible_classes_are_told_before_anything_starts(tiny_bundle: Path) -> None:
