@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from .spool import SpooledEvent
 
@@ -55,3 +56,9 @@ class Receiver(Protocol):
     def close(self) -> None:
         """Free everything, within a bounded time."""
         ...
+
+
+def without_login(url: str) -> str:
+    """`url` without user and password: events that wait stay where they are when a password is corrected."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

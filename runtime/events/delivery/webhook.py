@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from ....bundle.errors import UsageError
 from .exchange import Exchange, HttpConnection
 from .options import WebhookOptions
-from .receiver import Refused, Undelivered
+from .receiver import Refused, Undelivered, without_login
 from .spool import SpooledEvent
 
 _PASSING = frozenset({408, 409, 425, 429})  # statuses below 500 that another attempt may cure
@@ -43,7 +43,7 @@ class WebhookReceiver:
             self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
         self._key = None if options.secret is None else _key(options.secret)
         self._connection: HttpConnection | None = None
-        self.key = "webhook-" + hashlib.sha256(options.url.encode()).hexdigest()[:16]
+        self.key = "webhook-" + hashlib.sha256(without_login(options.url).encode()).hexdigest()[:16]
         self.name = f"webhook {options.shown}"
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:

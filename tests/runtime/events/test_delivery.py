@@ -29,6 +29,7 @@ from ovs_edge.runtime.events.delivery import lane
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, parse_delivery
 from ovs_edge.runtime.events.delivery.spool import Spool
+from ovs_edge.runtime.events.delivery.webhook import WebhookReceiver
 
 
 class Hook(ThreadingHTTPServer):
@@ -386,3 +387,13 @@ def test_of_a_webhook_the_host_alone_is_shown(url: str, shown: str) -> None:
     webhook = parse_delivery({"webhook": {"url": url}}, "test").webhook
     assert webhook is not None
     assert webhook.shown == shown
+
+
+def test_a_corrected_password_leaves_what_waits_where_it_is() -> None:
+    wrong, right, other = (
+        parse_delivery({"webhook": {"url": f"https://{login}example.org/{place}"}}, "test").webhook
+        for login, place in (("u:wrong@", "hook"), ("u:right@", "hook"), ("", "elsewhere"))
+    )
+    keys = [WebhookReceiver(options).key for options in (wrong, right, other) if options is not None]
+    assert len(keys) == 3
+    assert keys[0] == keys[1] != keys[2]

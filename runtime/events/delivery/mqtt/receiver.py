@@ -26,7 +26,7 @@ from ...event import EventKind
 from ...rule_states import RuleStates
 from ...rules import Rule
 from ..options import MqttOptions
-from ..receiver import Undelivered
+from ..receiver import Undelivered, without_login
 from ..spool import SpooledEvent
 from .announced import AnnouncedTopics
 from .broker import BrokerConnection
@@ -66,7 +66,7 @@ class MqttReceiver:
         self._ready = threading.Event()  # whether there is a connection, and everything is announced on it
         self._clearing: tuple[MQTTMessageInfo, frozenset[str]] | None = None  # the last of the empty messages
         self._pending: tuple[int, list[MQTTMessageInfo]] | None = None  # the event on its way, and its messages
-        digest = hashlib.sha256(f"{options.url} {options.prefix}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(f"{without_login(options.url)} {options.prefix}".encode()).hexdigest()[:16]
         self.key = f"mqtt-{digest}"
         number = f"-{announced.number}" if announced.number else ""
         process = options.client_id or f"{socket.gethostname()[:32]}-{announced.digest}{number}".lower()
