@@ -15,6 +15,8 @@ KEPT = 1.0  # seconds that a region which is not seen keeps its id
 AFTER = 1.5  # seconds after regions met in which their colours decide who is who
 _STILL = 0.5  # likeness below which it is doubtful whether it is still the same
 _DOUBTED = 0.4  # seconds of doubt after which it gets another id
+_STILL_AFTER = 0.65  # the same two for one that met others just before: an id must not go over to somebody else
+_DOUBTED_AFTER = 0.3
 _GROWN = 1.5  # times its usual area from which a region is more than itself
 _AREA = 0.15  # weight of a frame in the usual area
 _SLOWLY = 0.1  # weight of a frame in how a region looks
@@ -57,13 +59,16 @@ class Followed:
         `cut`: it reaches beyond the frame, so it may look different in the next one.
         """
         usual = 1 / _GROWN <= self.component.area / self.area <= _GROWN
+        after = 0 < seconds - self.met <= AFTER
+        still, doubted = (_STILL_AFTER, _DOUBTED_AFTER) if after else (_STILL, _DOUBTED)
         if self.colours is None or (cut and seconds - self.met > AFTER):
             self.colours, self.doubt = colours, 0.0
-        elif likeness(self.colours, colours) < _STILL and usual:
+        elif likeness(self.colours, colours) < still and usual:
             self.doubt += passed
-            if self.doubt >= _DOUBTED:
+            if self.doubt >= doubted - 1e-6:
                 self.id = self.certain = 0
                 self.colours, self.doubt = colours, 0.0
+                self.met = float("-inf")  # a new one, that met nobody
         elif seconds - self.met > AFTER and usual:
             self.colours = self.colours + np.float32(_SLOWLY) * (colours - self.colours)
             self.doubt = 0.0
