@@ -6,6 +6,9 @@ similar names: names of a class compete by maximum before the softmax, so K stay
 But a class's scores of several queries add up. If all names were one class, a bit of "clock" here and of "spoon" there
 would together outweigh a "cup". With a class for each name nothing adds up, but every frame needs 160 full-size score
 maps.
+
+Models without queries take all classes to full size at nearly the cost of a few, and their details at stride 4 are those
+of one name of a class. So there each trained class is a background class of its own.
 """
 
 from __future__ import annotations
@@ -192,6 +195,17 @@ class Background:
         for name in chosen:
             found.setdefault(self._group[name], []).append(name)
         return [found[group][:most] for group in sorted(found)]
+
+    def apart(self, chosen: Iterable[str], most: int = MAX_NAMES) -> list[list[str]]:
+        """`chosen` as the trained classes they are names of, at most `most` names of each; later names are left out."""
+        left = set(chosen)
+        found = []
+        for entry in self._classes:
+            mine = [name for name in entry if name in left]
+            left.difference_update(mine)
+            if mine:
+                found.append(mine[:most])
+        return found
 
     def vectors(self, chosen: Iterable[str]) -> npt.NDArray[np.float32]:
         """Vectors (S, D) of names from this vocabulary."""

@@ -70,6 +70,7 @@ class ClassVectors:
         self._reads = sentences and not exact_words
         queries = manifest.graph.decoder_layers > 0
         self._rules = (RULES if queries else DENSE_RULES) if sentences else PUBLISHED_RULES
+        self._background_apart = sentences and not queries
         self.sensitivity = sensitivity
         self._trained: Background | None = None
 
@@ -108,15 +109,17 @@ class ClassVectors:
             for entry in parsed
         ]
         background: BackgroundClasses = [(entry, rows(entry)) for entry in given]
+        opposites = self._opposites(parsed)
         if self._background == AUTO and (trained := self._trained_names(progress)) is not None:
             rules = self._rules[self.sensitivity]
             most = room(len(parsed), max(len(entry.names) for entry in parsed))
             kept = trained.away_from(flat, vectors[: len(flat)], rules.drop)
             owned = trained.classes_of(self._owned(parsed))
             kept = [name for name in kept if name not in owned]
-            background = [
-                (group, trained.weighted(trained.vectors(group), rules.weight)) for group in trained.groups(kept, most)
-            ]
+            groups = trained.apart(kept, most) if self._background_apart else []
+            if not 0 < len(groups) <= self._manifest.graph.max_classes - len(parsed) - len(opposites):
+                groups = trained.groups(kept, most)
+            background = [(group, trained.weighted(trained.vectors(group), rules.weight)) for group in groups]
             if rules.take is not None and self._reads:
                 taken = trained.taken_over(flat, vectors, rules.take)
                 for index, entry in enumerate(parsed):
@@ -125,7 +128,7 @@ class ClassVectors:
                     ]
                     of_classes[index] = np.concatenate([of_classes[index], trained.vectors(near)])
         stacked = stack_names(of_classes, self._manifest.text.dim)
-        return with_background(Vocabulary(parsed, stacked), [*background, *self._opposites(parsed)])
+        return with_background(Vocabulary(parsed, stacked), [*background, *opposites])
 
     @property
     def margin(self) -> float:
@@ -135,7 +138,7 @@ class ClassVectors:
     def candidates(self, parsed: tuple[ClassNames, ...]) -> Vocabulary:
         """`parsed`, then every trained class that competes with them as a class of its own, under its first name.
 
-        Names of the background are grouped to be quick; this is for the question which of them is meant.
+        Names of the background may be grouped, to be quick; this is for the question which of them is meant.
         """
         own = self.vocabulary(parsed)
         trained = self._trained_names(None)

@@ -89,6 +89,24 @@ def test_the_quick_decision_agrees_with_the_exact_one(classes: int) -> None:
         assert float((confidence - certain).abs().max()) < 1e-3
 
 
+def test_the_first_classes_are_candidates_wherever_they_come() -> None:
+    """A class that wins at one place only is found there although dozens of others cover the picture, if it is first."""
+    model = _model()
+    config = model.config.dense
+    assert config is not None
+    text = torch.nn.functional.normalize(torch.from_numpy(vectors(60, 1, 384)), dim=-1)
+    with torch.no_grad():
+        names, _, _ = model.names(text)
+        unit = names[:, 0]
+        embeddings = unit[20:60].repeat(8, 1)[: 16 * 16].T.reshape(1, -1, 16, 16) * 30  # 40 classes, each at its places
+        details = torch.zeros(1, config.detail_channels, 32, 32)
+        for asked in (2, 10):  # one of the always candidates, and one that is none
+            rare = embeddings.clone()
+            rare[0, :, 5, 5] = unit[asked] * 30
+            labels, _ = model.label((rare, details), text, (128, 128))
+            assert bool((labels == asked).any()) == (asked == 2)
+
+
 def test_whitening_tells_names_apart_that_have_much_in_common() -> None:
     torch.manual_seed(0)
     names = torch.nn.functional.normalize(torch.randn(40, 384) * 0.2 + torch.randn(384), dim=-1)

@@ -97,6 +97,14 @@ def test_similar_names_share_a_background_class() -> None:
     assert Background(entries, vectors).groups(chosen) == groups
 
 
+def test_trained_classes_can_stay_apart() -> None:
+    background = Background((("a", "a2", "a3"), ("b",), ("c", "c2")), _basis(6))
+    chosen = background.away_from(["b"], np.zeros((1, 6), np.float32))
+    assert background.apart(chosen) == [["a", "a2", "a3"], ["c", "c2"]]
+    assert background.apart(chosen, most=1) == [["a"], ["c"]]
+    assert background.apart(["c2"]) == [["c2"]]
+
+
 def test_the_tensor_stays_small() -> None:
     for classes in (1, 5, 50, 500, 5000):
         assert 1 <= max(room(classes, 1), 1) <= MAX_NAMES
