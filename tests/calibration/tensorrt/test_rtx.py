@@ -87,9 +87,9 @@ def _mini_int8() -> tuple[onnx.ModelProto, frozenset[str]]:
 def _calibrated() -> tuple[Path, frozenset[str], frozenset[str]]:
     """The INT8 file that ovs-calibrate writes, and the layers of the groups that its report quantises and leaves out."""
     folder = exported.folder() / "calibrated.ovs"
-    # Few pictures: what is chosen matters little here, but that something is left out, and not by name alone.
+    # Few pictures and a low bar: what is chosen matters little here, but that something is left out, and not by name alone.
     options = CalibrationOptions(
-        str(photo_folder()), ("int8",), {"int8": 0.97}, "min-max", pictures=6, without=frozenset({"heads"})
+        str(photo_folder()), ("int8",), {"int8": 0.9}, "min-max", pictures=6, without=frozenset({"heads"})
     )
     calibrate(Bundle.open(default_bundle()), folder, options, lambda what, done, total: None)
     report = json.loads((folder / REPORT).read_text())["precisions"]["int8"]
