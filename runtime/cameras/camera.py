@@ -22,6 +22,7 @@ from ...bundle.errors import OvsError, SourceError
 from ..capture.source import Source
 from ..controls import Settings
 from ..draw.overlay import Style, draw
+from ..events.delivery.dispatcher import EventDispatcher
 from ..events.watch import EventWatch
 from ..frame import Frame
 from ..inference.frame_processor import Inferred
@@ -34,7 +35,6 @@ from ..status import PLAYING, Status
 from ..threads.channel import Channel, Ended
 from .config import CameraConfig
 from .counts import CameraCounts, CameraState
-from .events import EventOutlet
 from .opening import class_digest, open_camera, open_outputs
 from .shared_model import refinement, threshold
 from .turns import Slot, Turns
@@ -57,11 +57,11 @@ class Camera:
         config: CameraConfig,
         segmenter: Segmenter,
         turns: Turns[Turn],
-        outlet: EventOutlet,
+        events: EventDispatcher,
         tell: Tell,
         digest: str,
     ) -> None:
-        """`segmenter` is the camera's own, with its classes; `outlet` takes events.
+        """`segmenter` is the camera's own, with its classes; `events` takes what it tells.
 
         `tell` is told of losses and failures, one line each. `digest` is that of its class files as they were read.
         """
@@ -70,7 +70,7 @@ class Camera:
         self.class_digest = digest
         self.segmenter = segmenter
         # Without zones and rules there is nothing to follow.
-        watch = EventWatch(config.watch, name, outlet) if config.watches else None
+        watch = EventWatch(config.watch, name, events) if config.watches else None
         self.interaction = Interaction.of(self.segmenter, _style(config), config.presets, watch)
         self.counts = CameraCounts()
         self.reader_left = False  # whoever read an output on standard output reads no more

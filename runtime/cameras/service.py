@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...bundle.errors import OvsError
+from ..events.delivery.dispatcher import Cameras, EventDispatcher
 from ..sinks.video_files.recorder import Recorder
 from ..threads.channel import Ended
 from ..viewer.access import Guard, parse_address
@@ -17,7 +18,6 @@ from ..viewer.sink import ViewSink
 from .allocator import give_back
 from .camera import Camera, Tell, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
-from .events import EventOutlet, Rules
 from .metrics import exposition
 from .opening import class_digest, refuse_foreign_outputs
 from .shared_model import SharedModel
@@ -52,8 +52,8 @@ class CameraService:
                 self._model = SharedModel(config.model)
             undo.callback(self._model.close)
             with self._located():
-                self._outlet = EventOutlet(config.delivery, _rules(config))
-            undo.callback(self._outlet.close)
+                self._events = EventDispatcher(config.delivery, _rules(config))
+            undo.callback(self._events.close)
             for name, camera in config.cameras.items():
                 self._cameras[name] = self._made(name, camera)
             with self._located("web"):
@@ -105,12 +105,12 @@ class CameraService:
                     with self._located(f"cameras.{name}"):
                         undo.callback(self._cameras[name].change(config.cameras[name]))
                 with self._located():
-                    moved = self._outlet.reconfigure(config.delivery, _rules(config))
+                    moved = self._events.change(config.delivery, _rules(config))
                 undo.pop_all()
             for name in before.cameras:
                 if name not in config.cameras or name in fresh:
                     self._remove(name)
-                    self._outlet.set_states(name, {})  # which a camera that is opened again may find otherwise
+                    self._events.set_states(name, {})  # which a camera that is opened again may find otherwise
             for name, camera in fresh.items():
                 self._cameras[name] = camera
                 self._show(camera)
@@ -163,7 +163,7 @@ class CameraService:
             for worker in self._workers:
                 if worker.ident is not None:
                     worker.join(_PATIENCE)
-            self._outlet.close()
+            self._events.close()
             self._model.close()
 
     def __enter__(self) -> Self:
@@ -180,7 +180,7 @@ class CameraService:
             refuse_foreign_outputs(config, "--overwrite" if self._config.path is None else "overwrite = true")
             digest = class_digest(config)  # before they are read: what changes meanwhile is found out later
             segmenter = self._model.segmenter(config)
-            return Camera(name, config, segmenter, self._turns, self._outlet, self._tell, digest)
+            return Camera(name, config, segmenter, self._turns, self._events, self._tell, digest)
 
     @contextmanager
     def _located(self, table: str = "") -> Iterator[None]:
@@ -200,7 +200,7 @@ class CameraService:
 
         address = parse_address(config.address)
         guard = Guard(address, config.token)
-        overview = Overview(self.overview, lambda: exposition(self.cameras, self._outlet.states, self._begun))
+        overview = Overview(self.overview, lambda: exposition(self.cameras, self._events.states, self._begun))
         option = "--web {}" if self._config.path is None else 'address = "{}"'
         server = WebServer(address, guard, overview, option)
         self.url = address.url(server.port, guard.token)
@@ -246,7 +246,7 @@ class CameraService:
                 slot.done()
 
 
-def _rules(config: CamerasConfig) -> Rules:
+def _rules(config: CamerasConfig) -> Cameras:
     return {name: camera.watch.rules for name, camera in config.cameras.items()}
 
 

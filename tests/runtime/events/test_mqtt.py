@@ -18,7 +18,6 @@ from support.events import event
 from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, retained, until
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.cameras.events import EventOutlet
 from ovs_edge.runtime.events.config import WatchConfig, parse_rules
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.mqtt import broker as broker_module
@@ -183,19 +182,19 @@ def test_other_options_announce_the_states_as_they_are(broker: Broker, tmp_path:
     subscriber = Subscriber(broker.port)
     spool = SpoolOptions(folder=str(tmp_path / "spool"))
     before = DeliveryConfig(mqtt=MqttOptions(f"mqtt://127.0.0.1:{broker.port}"), spool=spool)
-    outlet = EventOutlet(before, RULES)
-    outlet.set_states("front door", {STATE: True})
+    sender = EventDispatcher(before, RULES)
+    sender.set_states("front door", {STATE: True})
     until(lambda: subscriber.of(STATE_TOPIC)[-1:] == [b"ON"])
     seen = len(subscriber.of(STATE_TOPIC))
     after = replace(before, mqtt=MqttOptions(f"mqtt://127.0.0.1:{broker.port}", snapshots=True))
     wrong = MqttOptions("mqtts://127.0.0.1", ca_file=str(tmp_path / "missing.pem"))
     with pytest.raises(UsageError, match="ca_file"):
-        outlet.reconfigure(replace(before, mqtt=wrong), RULES)
-    assert outlet.reconfigure(after, RULES)
+        sender.change(replace(before, mqtt=wrong), RULES)
+    assert sender.change(after, RULES)
     until(lambda: len(subscriber.of(STATE_TOPIC)) > seen)
     assert set(subscriber.of(STATE_TOPIC)[seen:]) == {b"ON"}
     assert len({topic for topic in retained(broker.port) if "/status/" in topic}) == 1
-    outlet.close()
+    sender.close()
     subscriber.close()
 
 
