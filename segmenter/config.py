@@ -206,7 +206,7 @@ def dense_mini() -> SegmenterConfig:
 
 
 def dense_small() -> SegmenterConfig:
-    """`dense_mini` on EfficientNet-Lite2 with a wider pyramid: about twice the work of a frame."""
+    """`dense_mini` on EfficientNet-Lite2 with a wider pyramid."""
     return dataclasses.replace(
         dense_mini(),
         name="dense_small",

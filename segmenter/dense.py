@@ -18,7 +18,7 @@ from .pixel_decoder import ConvNorm
 
 _SHARP = 4.0  # by so much a logit's distance from the best counts when candidates are chosen
 _ALWAYS = 4  # first classes that are candidates wherever they come: those that are asked for come before the background
-_MORE = 2.0  # than any share
+_AHEAD = 2.0  # added to their shares, which are at most 1
 _MOST = 60.0  # of a logit's lead, so that its exponential stays finite
 
 
@@ -164,7 +164,7 @@ class DenseSegmenter(ImageModel):
         detail = nn.functional.pad(detail.gather(1, leading)[:, 0], (0, 0, 0, count))
         coarse = nn.functional.pad(rows.amax(2), (0, count), value=NO_NAME)  # as many columns as there are candidates
         share = (_SHARP * (coarse - coarse.amax(1, keepdim=True))).exp().mean(0)  # of the places: won, or nearly
-        chosen = torch.cat((share[:_ALWAYS] + _MORE, share[_ALWAYS:])).topk(count).indices
+        chosen = torch.cat((share[:_ALWAYS] + _AHEAD, share[_ALWAYS:])).topk(count).indices
         # Classes come last from here on: the search for the largest then runs along memory.
         maps = torch.cat((coarse.index_select(1, chosen), places @ none.T), 1).view(1, *embeddings.shape[2:], count + 1)
         kernel = torch.cat((detail.index_select(0, chosen), none_detail))

@@ -100,8 +100,11 @@ def children_checked_after() -> Iterator[None]:
         handler(signal.SIGCHLD, None)
 
 
-def leave_signals_to_the_main_process(worker: int) -> None:
-    """For processes that read photos: a terminal sends Ctrl-C and its own end to all of a command's processes."""
+def begin_reading(worker: int) -> None:
+    """What a process that reads photos does first: it leaves signals to the main process, and ends with it.
+
+    A terminal sends Ctrl-C and its own end to all of a command's processes.
+    """
     for number in _SIGNALS:
         if number != signal.SIGTERM:  # with which torch ends them
             signal.signal(number, signal.SIG_IGN)

@@ -189,9 +189,9 @@ def test_a_command_told_to_stop_saves_first(shapes: Path, tmp_path: Path, number
 def test_a_process_that_reads_photos_ends_with_a_main_process_that_is_killed() -> None:
     code = (
         "import multiprocessing, time\n"
-        "from ovs_edge.training.interrupts import leave_signals_to_the_main_process\n"
+        "from ovs_edge.training.interrupts import begin_reading\n"
         "def read(ready):\n"
-        "    leave_signals_to_the_main_process(0)\n"
+        "    begin_reading(0)\n"
         "    ready.set()\n"
         "    time.sleep(60)\n"
         "context = multiprocessing.get_context('fork')\n"

@@ -17,7 +17,7 @@ from ...bundle.errors import DatasetError
 from ...bundle.metrics import IGNORE
 from ...data.datasets import SegmentationDataset, TrainingSample
 from ..distributed import Ranks
-from ..interrupts import leave_signals_to_the_main_process
+from ..interrupts import begin_reading
 from ..losses.losses import SegmentTarget
 from ..losses.matching import BACKGROUND, UNLABELLED
 from .augment import AugmentOptions, mosaic, random_window, recolour
@@ -156,7 +156,7 @@ def batches(
     workers = usable_workers(workers, own, crops.options.crop)
     loader = DataLoader(
         crops, own, sampler=numbers, num_workers=workers, collate_fn=collate, persistent_workers=False,
-        worker_init_fn=leave_signals_to_the_main_process,
+        worker_init_fn=begin_reading,
     )  # fmt: skip
     try:
         yield from loader
