@@ -53,9 +53,8 @@ from .tables import Between, Place, expanded, read_table, table_of
 MOST_CAMERAS = 64
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _TABLES = ("model", "web", "defaults", "cameras", *DELIVERY_TABLES)
-_CERTIFICATES = ("ca_file", "cert_file", "key_file")
 _PATHS = {  # keys of the ways of delivery that are paths
-    "mqtt": (*_CERTIFICATES, "password_file"),
+    "mqtt": ("ca_file", "cert_file", "key_file", "password_file"),
     "webhook": ("secret_file",),
     "json_lines": ("path",),
     "spool": ("folder",),
@@ -324,8 +323,6 @@ def _delivery(tables: Mapping[str, Any], top: Place, folder: Path) -> DeliveryCo
             given = {key: way[key] for key in paths if isinstance(way.get(key), str) and way[key] not in ("", "-")}
             ways[name] = {**way, **{key: str(folder / value) for key, value in given.items()}}
     delivery = parse_delivery(ways, top.file)
-    for key in _CERTIFICATES:
-        _refuse_unreadable(getattr(delivery.mqtt, key, None), top.within("mqtt"), key)
     if (command := delivery.command) is not None and "/" in command.run[0]:
         command = replace(command, run=(str(folder / command.run[0]), *command.run[1:]))
     return replace(delivery, command=command)
@@ -336,17 +333,6 @@ def _expanded(value: Any, place: Place, key: str) -> Any:
     if isinstance(value, dict):
         return {name: _expanded(entry, place, key) for name, entry in value.items()}
     return expanded(value, place, key) if isinstance(value, str) else value
-
-
-def _refuse_unreadable(path: str | None, place: Place, key: str) -> None:
-    if path is None:
-        return
-    try:
-        with open(path, "rb"):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise place.error(key, f"is a file that cannot be read: {path} ({reason})") from error
 
 
 def _absolute(folder: Path, **paths: Path | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -34,6 +34,7 @@ from ....bundle.errors import UsageError
 from ....bundle.files import read_bounded
 from ....bundle.strict import is_integer
 from ..config import unknown_keys
+from .mqtt.certificates import tls_context
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
 _LONGEST_SECRET = 4096  # bytes
@@ -54,7 +55,7 @@ class MqttOptions:
     ca_file: str | None = None  # PEM file with the certificates that the broker's is checked by; None: the system's
     cert_file: str | None = None  # PEM files of this client's certificate and key, where the broker asks for one
     key_file: str | None = None
-    discovery: str | None = "homeassistant"  # prefix of Home Assistant's discovery topics; None: no discovery
+    discovery: str | None = "homeassistant"  # prefix of Home Assistant's discovery topics; None (false): none
     snapshots: bool = False  # whether the picture goes to PREFIX/CAMERA/snapshot
 
     def __post_init__(self) -> None:
@@ -63,7 +64,8 @@ class MqttOptions:
             raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
         for name, topic in (("prefix", self.prefix), ("discovery", self.discovery)):
             if topic is not None and (not topic or topic.strip("/") != topic or any(sign in topic for sign in "+#\0$")):
-                raise UsageError(f"[mqtt] {name} is {topic!r}, expected a topic without + # $ and outer slashes")
+                off = ", or false for no discovery" if name == "discovery" else ""
+                raise UsageError(f"[mqtt] {name} is {topic!r}, expected a topic without + # $ and outer slashes{off}")
         if (self.cert_file is None) != (self.key_file is None):
             raise UsageError("[mqtt] cert_file and key_file go together; give both or none")
 
@@ -180,16 +182,15 @@ def parse_delivery(table: Mapping[str, Any], where: str) -> DeliveryConfig:
     """The tables `mqtt`, `webhook`, `command`, `json_lines` and `spool` of `table`; others are not read.
 
     `where` says in errors where the table stands. `password` and `secret` may stand in an environment variable
-    (`password_env`) or a file (`password_file`) instead. Raises `UsageError`.
+    (`password_env`) or a file (`password_file`) instead. Files of certificates are read here. Raises `UsageError`.
     """
     try:
-        mqtt, webhook = _secret(table, "mqtt", "password"), _secret(table, "webhook", "secret")
         command = _entry(table, "command")
         if command is not None and "run" in command:
             command = {**command, "run": _words(command["run"])}
         return DeliveryConfig(
-            mqtt=_made(MqttOptions, mqtt, "mqtt", ("url",)),
-            webhook=_made(WebhookOptions, webhook, "webhook", ("url",)),
+            mqtt=_mqtt(table),
+            webhook=_made(WebhookOptions, _secret(table, "webhook", "secret"), "webhook", ("url",)),
             command=_made(CommandOptions, command, "command", ("run",)),
             json_lines=_made(JsonLinesOptions, _entry(table, "json_lines"), "json_lines", ("path",)),
             spool=_made(SpoolOptions, _entry(table, "spool"), "spool", ()) or SpoolOptions(),
@@ -225,6 +226,20 @@ def _made(kind: type[Options], entry: Mapping[str, Any] | None, name: str, neede
         if isinstance(value, int) and not isinstance(value, bool) and not is_integer(value):
             raise UsageError(f"[{name}] {key} is an integer of more than 64 bits, expected a smaller number")
     return kind(**{key: float(value) if known[key] == (int, float) else value for key, value in entry.items()})
+
+
+def _mqtt(table: Mapping[str, Any]) -> MqttOptions | None:
+    entry = _secret(table, "mqtt", "password")
+    if entry is None:
+        return None
+    discovery = entry.get("discovery")
+    if isinstance(discovery, bool):  # true is the default prefix, and TOML has no null
+        entry = {key: value for key, value in entry.items() if key != "discovery"}
+    made = _made(MqttOptions, entry, "mqtt", ("url",))
+    assert made is not None
+    if (made.ca_file, made.cert_file) != (None, None):
+        tls_context(made.ca_file, made.cert_file, made.key_file)
+    return replace(made, discovery=None) if discovery is False else made
 
 
 def _entry(table: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

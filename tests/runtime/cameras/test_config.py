@@ -129,14 +129,13 @@ def test_every_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OVS_TEST_HOST", "broker")
-    for name in ("ca.pem", "cert.pem", "key.pem", "a,b.txt"):
-        (folder / name).touch()
+    (folder / "a,b.txt").touch()
     (folder / "password").write_text("of the broker\n")
     (folder / "secret").write_text("of the webhook\n")
     text = """
 model = {bundle = "a.ovs", plan = "a.plan"}
 web.recordings = "videos"
-mqtt = {url = "mqtts://${OVS_TEST_HOST}", ca_file = "ca.pem", cert_file = "cert.pem", key_file = "key.pem", password_file = "password"}
+mqtt = {url = "mqtts://${OVS_TEST_HOST}", password_file = "password"}
 webhook = {url = "http://host/", secret_file = "secret"}
 command.run = ["./bin/do", "./kept", "${kept}"]
 json_lines.path = "events.jsonl"
@@ -161,9 +160,7 @@ classes = "@a,b.txt"
         getattr(config.delivery, name) for name in ("mqtt", "webhook", "command", "json_lines")
     )
     assert [mqtt.url, mqtt.password, webhook.secret] == ["mqtts://broker", "of the broker", "of the webhook"]
-    assert [mqtt.ca_file, mqtt.cert_file, mqtt.key_file, lines.path, config.delivery.spool.folder] == [
-        f"{folder}/{name}" for name in ("ca.pem", "cert.pem", "key.pem", "events.jsonl", "spool")
-    ]
+    assert [lines.path, config.delivery.spool.folder] == [f"{folder}/{name}" for name in ("events.jsonl", "spool")]
     assert command.run == (f"{folder}/bin/do", "./kept", "${kept}")
     a, b = config.cameras.values()
     assert (a.source, b.source) == (f"{folder}/clip.avi", "/dev/video3")
@@ -181,11 +178,12 @@ def test_a_program_by_its_name_is_looked_for_on_the_path(tmp_path: Path) -> None
     assert config.delivery.command.run == ("notify-send", "hello")
 
 
-@pytest.mark.parametrize("key", ["ca_file", "password_file"])
+@pytest.mark.parametrize("key", ["ca_file", "cert_file", "key_file", "password_file"])
 def test_a_file_that_is_not_there_is_told_with_its_whole_name(tmp_path: Path, key: str) -> None:
-    path = written(
-        tmp_path, f'mqtt = {{url = "mqtts://h", {key} = "none"}}\ncameras.a = {{source = "0", classes = "x"}}'
-    )
+    (tmp_path / "there").touch()
+    other = {"cert_file": 'key_file = "there", ', "key_file": 'cert_file = "there", '}.get(key, "")
+    mqtt = f'mqtt = {{url = "mqtts://h", {other}{key} = "none"}}'
+    path = written(tmp_path, f'{mqtt}\ncameras.a = {{source = "0", classes = "x"}}')
     with pytest.raises(UsageError) as refused:
         read_config(path)
     assert str(refused.value).startswith(f"{path}: [mqtt] {key}")

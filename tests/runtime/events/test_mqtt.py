@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import threading
 import time
@@ -21,8 +20,7 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import WatchConfig, parse_rules
 from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.mqtt import broker as broker_module
-from ovs_edge.runtime.events.delivery.mqtt.discovery import Discovery
-from ovs_edge.runtime.events.delivery.mqtt.topics import Topics, slug, slugs
+from ovs_edge.runtime.events.delivery.mqtt.topics import slug
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
 from ovs_edge.runtime.events.event import EventKind
 from ovs_edge.runtime.events.watch import EventWatch, WatchState
@@ -312,61 +310,6 @@ def test_the_last_will_says_that_the_run_is_gone(broker: Broker, tmp_path: Path)
     subscriber.close()
 
 
-# https://www.home-assistant.io/integrations/mqtt/#discovery-topic and the pages of binary_sensor.mqtt and event.mqtt
-_TOPIC = re.compile(r"homeassistant/(binary_sensor|event)/([a-zA-Z0-9_-]+/)?[a-zA-Z0-9_-]+/config")
-_COMMON = {
-    "name": str, "unique_id": str, "state_topic": str, "availability_topic": str, "payload_available": str,
-    "payload_not_available": str, "qos": int, "device": dict, "origin": dict,
-}  # fmt: skip
-_OWN = {"binary_sensor": {"payload_on": str, "payload_off": str}, "event": {"event_types": list}}
-
-
-def test_discovery_payloads_have_the_documented_form() -> None:
-    rules = parse_rules(
-        ["person in door for 2s", "count(car in yard) > 3", "no cat in yard", "coverage(water) > 5%",
-         "person enters door", "person leaves door", "person stays in door for 1s", "cat crosses a", "猫 in door"]
-    )  # fmt: skip
-    cameras = {"front door": rules, "Hof": rules}
-    found = Discovery("homeassistant", Topics("ovs-edge", cameras), "ovs-edge/status/here").messages(cameras)
-    assert len(found) == 2 * len(rules)
-    for topic, payload in found.items():
-        match = _TOPIC.fullmatch(topic)
-        assert match, topic
-        known = {**_COMMON, **_OWN[match[1]]}
-        again = json.loads(json.dumps(payload))
-        assert {key: type(value) for key, value in again.items()} == known
-        assert again["device"]["identifiers"] and again["device"]["name"] in ("front door", "Hof")
-        assert again["origin"]["name"] == "ovs-edge"
-        assert not set("+#") & set(again["state_topic"])
-    assert len({payload["unique_id"] for payload in found.values()}) == len(found)
-    events = [payload["event_types"] for payload in found.values() if "event_types" in payload]
-    assert events[:4] == [["entered"], ["left"], ["stayed"], ["crossed"]]
-
-
-def test_two_names_are_two_topics_and_plain_names_are_themselves() -> None:
-    assert [slug(name) for name in ("front door", "front_door", "cam-1", "yard")] == [
-        "front_door", "front_door", "cam-1", "yard",
-    ]  # fmt: skip
-    names = ["a-b", "a_b", "a b", "a  b", "a__b", "A b", "a b!", " a b", "a_b c", "a b_c", "猫", "犬", "-", "_"]
-    found = slugs(names)
-    assert len(set(found.values())) == len(names)
-    assert found == slugs(names[::-1])
-    assert (found["a_b"], found["a-b"]) == ("a_b", "a-b")
-    assert all(re.fullmatch("[a-z0-9_-]+", short) and "--" not in short for short in found.values())
-
-
-def test_no_two_rules_of_home_assistant_have_one_id() -> None:
-    rules = parse_rules(["person in frame", "person enters frame"])
-    one, two = rules.values()
-    cameras = {"a": {"b c": one, "b_c": two, "b-c": one}, "a b": {"c": one}, "a_b": {"c": one}, "a-b": {"c": two}}
-    ids = [
-        payload["unique_id"]
-        for prefix in ("ovs-edge", "ovs_edge", "ovs-edge/a")
-        for payload in Discovery("homeassistant", Topics(prefix, cameras), "s").messages(cameras).values()
-    ]
-    assert len(set(ids)) == len(ids) == 18
-
-
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -375,6 +318,9 @@ def test_no_two_rules_of_home_assistant_have_one_id() -> None:
         ({"url": "mqtt://broker/topic"}, "expected no path"),
         ({"url": "mqtt://broker", "port": 1}, "there is 'port', expected one of: url, password"),
         ({"url": "mqtt://broker", "prefix": "a/#"}, "[mqtt] prefix is 'a/#'"),
+        ({"url": "mqtt://broker", "discovery": ""}, "[mqtt] discovery is '', expected a topic without + # $"),
+        ({"url": "mqtt://broker", "discovery": "+"}, "outer slashes, or false for no discovery"),
+        ({"url": "mqtt://broker", "discovery": 0}, "[mqtt] discovery is int, expected str"),
         ({"url": "mqtt://broker", "cert_file": "x"}, "cert_file and key_file go together"),
         ({"url": "mqtt://broker", "password_env": "NOT_SET_ANYWHERE"}, "which is not set"),
         ({"url": "mqtt://broker", "snapshots": "yes"}, "[mqtt] snapshots is str, expected bool"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ from support.mosquitto import MISSING, PROGRAM, Broker, until
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.delivery.mqtt import broker as broker_module
-from ovs_edge.runtime.events.delivery.mqtt.broker import BrokerConnection, tls_context
-from ovs_edge.runtime.events.delivery.options import MqttOptions
+from ovs_edge.runtime.events.delivery.mqtt.broker import BrokerConnection
+from ovs_edge.runtime.events.delivery.mqtt.certificates import tls_context
+from ovs_edge.runtime.events.delivery.options import MqttOptions, parse_delivery
 from ovs_edge.runtime.events.delivery.probe import broker_problem
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
@@ -177,8 +179,31 @@ def test_a_closed_connection_leaves_no_socket(tmp_path: Path) -> None:
 
 
 def test_a_file_of_certificates_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    missing = str(tmp_path / "ca.pem")
-    with pytest.raises(UsageError, match=r"\[mqtt\] ca_file: cannot read .*ca\.pem \(No such file or directory\)"):
-        tls_context(MqttOptions("mqtts://broker", ca_file=missing))
-    with pytest.raises(UsageError, match=r"\[mqtt\] cert_file, key_file: cannot read "):
-        tls_context(MqttOptions("mqtts://broker", cert_file=missing, key_file=missing))
+    missing, other = str(tmp_path / "ca.pem"), str(tmp_path / "other.txt")
+    Path(other).write_text("no certificate\n")
+    os.mkfifo(pipe := str(tmp_path / "pipe"))
+    for files, said in (
+        ((missing, None, None), r"\[mqtt\] ca_file: cannot read .*ca\.pem \(No such file or directory\)"),
+        ((None, other, missing), r"\[mqtt\] key_file: cannot read .*ca\.pem \(No such file or directory\)"),
+        ((None, missing, other), r"\[mqtt\] cert_file: cannot read .*ca\.pem \(No such file or directory\)"),
+        ((str(tmp_path), None, None), r"\[mqtt\] ca_file: cannot read .* \(Is a directory\)"),
+        ((pipe, None, None), r"\[mqtt\] ca_file: .* is a pipe, expected a file"),
+        ((other, None, None), r"\[mqtt\] ca_file: .*other\.txt holds no certificate, expected a PEM file"),
+        ((None, other, other), r"\[mqtt\] cert_file, key_file: .*other\.txt and .* are no certificate and its key"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            tls_context(*files)
+        names = ("ca_file", "cert_file", "key_file")
+        given = {name: value for name, value in zip(names, files, strict=True) if value is not None}
+        with pytest.raises(UsageError, match=f"^zones.toml: {said}"):
+            parse_delivery({"mqtt": {"url": "mqtts://broker", **given}}, "zones.toml")
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(certificates: Path, tmp_path: Path) -> None:
+    words = ("openssl", "ec", "-aes256", "-passout", "pass:abcd", "-in", "server.key", "-out", str(tmp_path / "key"))
+    made = subprocess.run(words, cwd=certificates, check=False, capture_output=True)
+    assert made.returncode == 0, made.stderr
+    certificate = str(certificates / "server.pem")
+    with pytest.raises(UsageError, match=r"key_file: .*key has a passphrase, expected a key without one"):
+        tls_context(None, certificate, str(tmp_path / "key"))
+    tls_context(str(certificates / "ca.pem"), certificate, str(certificates / "server.key"))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from .....bundle.addresses import redact
-from .....bundle.errors import UsageError, require
+from .....bundle.errors import require
 from ..options import MqttOptions
+from .certificates import tls_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -145,7 +146,7 @@ def sign_in(client: Client, options: MqttOptions) -> None:
         inside = None if parts.password is None else unquote(parts.password)
         client.username_pw_set(unquote(parts.username), options.password or inside)
     if is_secure(options):
-        client.tls_set_context(tls_context(options))
+        client.tls_set_context(tls_context(options.ca_file, options.cert_file, options.key_file))
 
 
 def is_secure(options: MqttOptions) -> bool:
@@ -191,26 +192,6 @@ def unanswered(options: MqttOptions, *, silent: bool = False) -> str:
         else "the address of a port with TLS begins with mqtts://"
     )
     return f"{host}:{port} closes the connection without an answer; {hint}"
-
-
-def tls_context(options: MqttOptions) -> ssl.SSLContext:
-    """The certificates that the broker's is checked by, and this client's own. Raises `UsageError`."""
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"[mqtt] ca_file: cannot read {options.ca_file} ({_said(error)})") from error
-    if options.cert_file is not None:
-        try:
-            context.load_cert_chain(options.cert_file, options.key_file)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"[mqtt] cert_file, key_file: cannot read {options.cert_file} with {options.key_file} ({_said(error)})"
-            ) from error
-    return context
-
-
-def _said(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _without_delay(client: Client, userdata: object, connection: Any) -> None:
