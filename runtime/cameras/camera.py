@@ -29,13 +29,13 @@ from ..inference.frame_processor import Inferred
 from ..inference.keyframes import Keyframes
 from ..interaction import Interaction
 from ..segmenter import Segmenter
-from ..sinks.sink import Sink
 from ..sinks.source_events import LossNotes
 from ..status import PLAYING, Status
 from ..threads.channel import Channel, Ended
 from .config import CameraConfig
 from .counts import CameraCounts, CameraState
-from .opening import class_digest, open_camera, open_outputs
+from .opening import Timeline, class_digest, open_camera
+from .outputs import CameraOutputs, Tell, WrittenFiles
 from .shared_model import refinement, threshold
 from .turns import Slot, Turns
 
@@ -44,7 +44,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds before a camera that failed 
 _PATIENCE = 5.0  # seconds for the threads to end; one that hangs in a driver is left behind
 _LIVE_STYLE = ("opacity", "names", "legend", "figures")  # parts of a picture's style that a configuration has
 
-Tell = Callable[[str], None]
 Turn = tuple["Camera", Frame]
 
 
@@ -60,10 +59,12 @@ class Camera:
         events: EventDispatcher,
         tell: Tell,
         digest: str,
+        written: WrittenFiles,
     ) -> None:
         """`segmenter` is the camera's own, with its classes; `events` takes what it tells.
 
-        `tell` is told of losses and failures, one line each. `digest` is that of its class files as they were read.
+        `tell` is told of losses and failures, one line each. `digest` is that of its class files as they were read,
+        `written` what all cameras of the run write.
         """
         self.name = name
         self.config = config
@@ -73,13 +74,14 @@ class Camera:
         watch = EventWatch(config.watch, name, events) if config.watches else None
         self.interaction = Interaction.of(self.segmenter, _style(config), config.presets, watch)
         self.counts = CameraCounts()
-        self.reader_left = False  # whoever read an output on standard output reads no more
         self._steps = Keyframes(self.segmenter, config.keyframes)
         self._turns = turns
         self._slot: Slot[Turn] = turns.join()
         self._tell: Tell = lambda text: tell(f"{name}: {text}")
-        self._sinks: list[Sink] = [LossNotes(self._tell)]
-        self._opened = False  # whether the outputs are
+        self.outputs = CameraOutputs(name, config, written, self.counts, self._tell)
+        self.outputs.add(LossNotes(self._tell))
+        self._timeline = Timeline()
+        self._heir: Camera | None = None  # what takes this camera's place
         self._source: Source | None = None
         self._failure: str | None = None  # why it does not play, while it does not
         self._retry_at: float | None = None
@@ -93,17 +95,14 @@ class Camera:
             for what, work in (("source", self._supervise), ("outputs", self._deliver))
         ]
 
-    def add(self, sink: Sink) -> None:
-        """Give frames to a further sink, before `start`."""
-        self._sinks.append(sink)
-
     def start(self) -> None:
         """Open the source and go on until `stop`; returns at once."""
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End the threads and complete the outputs."""
+    def stop(self, heir: Camera | None = None) -> None:
+        """End the threads and complete the outputs, but for those that `heir`, not started yet, goes on with."""
+        self._heir = heir
         self._stopping.set()
         with self._lock:
             source = self._source
@@ -115,6 +114,8 @@ class Camera:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
+        if heir is not None:
+            heir._timeline = self._timeline
         self.interaction.close()
         self.segmenter.close()
 
@@ -243,11 +244,10 @@ class Camera:
                 self._source, self._failure, self._retry_at, self._error = source, None, None, None
             if self._stopping.is_set():
                 return
-            if not self._opened:
-                self._sinks += open_outputs(self.name, self.config, source)
-                self._opened = True
+            self.outputs.open(source)
+            self._timeline.open()
             for frame in source:
-                self._slot.put((self, frame))
+                self._slot.put((self, self._timeline.place(frame)))
             if not self._stopping.is_set():
                 raise self._error or SourceError(f"{source.name} has ended")
         finally:
@@ -267,7 +267,7 @@ class Camera:
                 try:
                     if found is None:
                         self.counts.idle()
-                        self._each(lambda sink: sink.idle(None, self.status()))
+                        self.outputs.each(lambda sink: sink.idle(None, self.status()))
                     else:
                         self._finish(*found)
                 except Exception as error:  # noqa: BLE001 - as above
@@ -275,11 +275,7 @@ class Camera:
         except Ended:
             complete = True
         finally:
-            for sink in self._sinks:
-                with suppress(Exception):
-                    if complete:
-                        sink.finish()
-                    sink.close()
+            self.outputs.end(None if self._heir is None else self._heir.outputs, complete=complete)
 
     def _finish(self, frame: Frame, inferred: Inferred) -> None:
         prediction = self._steps.finish(inferred)
@@ -290,45 +286,27 @@ class Camera:
             prediction.timings["events"] = (time.perf_counter() - start) * 1e3
             start, wanted = time.perf_counter(), watch.wants_picture
         picture = None
-        if wanted or any(sink.wants_picture for sink in self._sinks):
+        if wanted or self.outputs.wants_picture:
             picture = draw(frame.image, prediction, self.interaction.controls.style, self.status(frame))
         if watch is not None:
             self._send_events(watch, picture)
         timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
         status = self.status(frame, timings)
         self.counts.frame(status.age_ms or 0.0, timings.get("model"))
-        self._each(lambda sink: sink.write(frame, prediction, picture, status))
+        self.outputs.each(lambda sink: sink.write(frame, prediction, picture, status))
 
     def _send_events(self, watch: EventWatch, picture: npt.NDArray[np.uint8] | None) -> None:
         self.counts.events = watch.state.total
         try:
             watch.deliver(picture)
         except BrokenPipeError:  # whoever read events on standard output
-            self.reader_left = True
+            self.outputs.reader_left = True
         except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on
             reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
             self.counts.lost_events += 1
             if reason != self._lost_reason:
                 self._lost_reason = reason
                 self._tell(f"events are lost: {reason}")
-
-    def _each(self, call: Callable[[Sink], object]) -> None:
-        """Call every sink; one that fails is closed and gets nothing more, and what it has written stays."""
-        for sink in list(self._sinks):
-            self._call(sink, call)
-
-    def _call(self, sink: Sink, call: Callable[[Sink], object]) -> None:
-        try:
-            call(sink)
-        except Exception as error:  # noqa: BLE001 - an output that fails must not end the others
-            reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
-            self.reader_left = self.reader_left or isinstance(error, BrokenPipeError)
-            if not self.reader_left:
-                self._tell(f"an output failed and is given up: {reason}")
-            self.counts.output_failures += 1
-            self._sinks.remove(sink)
-            with suppress(Exception):
-                sink.close()
 
 
 def _style(config: CameraConfig) -> Style:

@@ -16,9 +16,11 @@ from ...bundle.errors import OvsError
 from ..engines.engine import Finding
 from ..events.delivery.options import DeliveryConfig
 from ..events.delivery.probe import broker_problem, lines_problem, webhook_problem
+from ..sinks.output_files import refuse_foreign
 from ..viewer.access import Guard, parse_address
 from .config import CameraConfig, CamerasConfig, WebConfig, read_config
-from .opening import dated, open_camera, refuse_foreign_outputs
+from .opening import open_camera
+from .outputs import dated
 from .shared_model import SharedModel
 
 _MOST_AT_ONCE = 16  # cameras that are tried at the same time
@@ -71,7 +73,8 @@ def _classes(name: str, camera: CameraConfig, model: SharedModel) -> Finding:
 
 def _outputs(name: str, camera: CameraConfig) -> Iterator[Finding]:
     try:
-        refuse_foreign_outputs(camera, "overwrite = true")
+        for output in camera.outputs:
+            refuse_foreign(Path(dated(output)), "the output", overwrite=camera.overwrite, allow="overwrite = true")
     except OvsError as error:
         yield Finding(f"camera {name}", "missing", str(error), f"change [cameras.{name}]")
         return

@@ -1,22 +1,17 @@
-"""From the configuration of a camera to its source and its outputs."""
+"""What the configuration of a camera names: its source, and its files of classes."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from ...bundle.addresses import scheme_of
-from ...bundle.errors import UsageError
 from ...bundle.files import read_bounded
 from ..capture.live.clip import open_clip
 from ..capture.registry import open_source
 from ..capture.source import Source
-from ..sinks.output_files import refuse_foreign
-from ..sinks.registry import open_json_sink, open_mask_sink, open_sink
-from ..sinks.sink import Sink, SinkRequest
+from ..frame import Frame
 from .config import CameraConfig
 
 _MOST_BYTES = 64 * 2**20  # of a file of classes; larger ones are refused where they are read
@@ -31,32 +26,29 @@ def open_camera(config: CameraConfig) -> Source:
     return open_source(camera=config.source, options=options)
 
 
-def open_outputs(name: str, config: CameraConfig, source: Source) -> list[Sink]:
-    """The files of a camera. None is left open if one cannot be opened. Raises `UsageError`, `SinkError`."""
-    sinks: list[Sink] = []
-    with ExitStack() as undo:
+class Timeline:
+    """Numbers and times of a camera's frames: they go on when its source, or the camera itself, is opened again."""
 
-        def add(sink: Sink) -> None:
-            sinks.append(sink)
-            undo.callback(sink.close)
+    def __init__(self) -> None:
+        self._first = 0  # number of the present source's first frame
+        self._next = 0
+        self._time = 0.0  # of the last frame
+        self._origin: float | None = None  # time.monotonic() at time 0
 
-        def request(target: str) -> SinkRequest:
-            return SinkRequest(dated(target), source, config.overwrite)
+    def open(self) -> None:
+        """Frames of a source that was opened anew follow."""
+        self._first = self._next
 
-        if config.save is not None:
-            add(open_sink(request(config.save)))
-        if config.json is not None:
-            add(open_json_sink(request(config.json), masks=config.masks, camera=name))
-        if config.save_masks is not None:
-            add(open_mask_sink(request(config.save_masks)))
-        undo.pop_all()
-    return sinks
-
-
-def refuse_foreign_outputs(config: CameraConfig, allow: str) -> None:
-    """Raise `UsageError` where a file of others stands in the place of an output; `allow` is how it may be replaced."""
-    for output in config.outputs:
-        refuse_foreign(Path(dated(output)), "the output", overwrite=config.overwrite, allow=allow)
+    def place(self, frame: Frame) -> Frame:
+        """`frame` of the present source, with its number, time and name among all of the camera."""
+        if self._origin is None:
+            self._origin = frame.captured - frame.time
+        index = self._first + frame.index
+        if self._first:
+            passed = max(self._time, frame.captured - self._origin)
+            frame = replace(frame, index=index, time=passed, name=f"live_{index:06d}")
+        self._next, self._time = index + 1, frame.time
+        return frame
 
 
 def class_digest(config: CameraConfig) -> str:
@@ -69,14 +61,3 @@ def class_digest(config: CameraConfig) -> str:
             contents = b""
         digest.update(b"%d:" % len(contents) + contents)
     return digest.hexdigest()
-
-
-def dated(target: str) -> str:
-    """`target` with the present time for `%Y`, `%m`, `%d`, `%H`, `%M` and `%S`.
-
-    So that a service that is started again leaves the outputs of before. Raises `UsageError`.
-    """
-    try:
-        return time.strftime(target) if "%" in target else target
-    except ValueError as error:
-        raise UsageError(f"the output {target!r} has a % that is no part of a date ({error})") from error

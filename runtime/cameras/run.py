@@ -51,7 +51,7 @@ def run_cameras(options: RunOptions) -> int:
             if signals.reload:
                 signals.reload = False
                 _reload(service, config, lambda: _config(options))
-            if any(camera.reader_left for camera in service.cameras):
+            if any(camera.outputs.reader_left for camera in service.cameras):
                 raise BrokenPipeError
         if service.failed.is_set() and service.error is not None:
             raise UsageError(f"the network failed on every camera: {said_of(service.error)}")

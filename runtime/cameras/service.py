@@ -16,10 +16,11 @@ from ..threads.channel import Ended
 from ..viewer.access import Guard, parse_address
 from ..viewer.sink import ViewSink
 from .allocator import give_back
-from .camera import Camera, Tell, Turn
+from .camera import Camera, Turn
 from .config import CameraConfig, CamerasConfig, WebConfig
 from .metrics import exposition
-from .opening import class_digest, refuse_foreign_outputs
+from .opening import class_digest
+from .outputs import Tell, WrittenFiles
 from .shared_model import SharedModel
 from .turns import Turns
 
@@ -43,6 +44,7 @@ class CameraService:
         self._cameras: dict[str, Camera] = {}
         self._turns: Turns[Turn] = Turns()
         self._changing = threading.Lock()
+        self._written = WrittenFiles()
         self._failures = 0  # of the network, since it last worked
         self.failed = threading.Event()
         self.error: BaseException | None = None
@@ -109,7 +111,7 @@ class CameraService:
                 undo.pop_all()
             for name in before.cameras:
                 if name not in config.cameras or name in fresh:
-                    self._remove(name)
+                    self._remove(name, fresh.get(name))
                     self._events.set_states(name, {})  # which a camera that is opened again may find otherwise
             for name, camera in fresh.items():
                 self._cameras[name] = camera
@@ -176,11 +178,18 @@ class CameraService:
 
     def _made(self, name: str, config: CameraConfig) -> Camera:
         with self._located(f"cameras.{name}"):
-            # Told now, not whenever the camera is there.
-            refuse_foreign_outputs(config, "--overwrite" if self._config.path is None else "overwrite = true")
             digest = class_digest(config)  # before they are read: what changes meanwhile is found out later
             segmenter = self._model.segmenter(config)
-            return Camera(name, config, segmenter, self._turns, self._events, self._tell, digest)
+            camera = Camera(name, config, segmenter, self._turns, self._events, self._tell, digest, self._written)
+            try:
+                # Told now, not whenever the camera is there.
+                before = self._cameras.get(name)
+                allow = "--overwrite" if self._config.path is None else "overwrite = true"
+                camera.outputs.check(None if before is None else before.outputs, allow)
+            except BaseException:
+                camera.stop()
+                raise
+            return camera
 
     @contextmanager
     def _located(self, table: str = "") -> Iterator[None]:
@@ -216,13 +225,13 @@ class CameraService:
         recorder = Recorder(web.recordings / camera.name)
         view = View(camera.interaction, recorder, camera.name)
         self._server.add(view, camera.name)
-        camera.add(ViewSink(view, recorder, web.recordings / camera.name))
+        camera.outputs.add(ViewSink(view, recorder, web.recordings / camera.name))
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, heir: Camera | None = None) -> None:
         camera = self._cameras[name]
         if self._server is not None:
             self._server.remove(name)
-        camera.stop()
+        camera.stop(heir)
 
     # -- the threads of the network ----------------------------------------------------------------------------------
 
