@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import numpy as np
+
 from ...bundle.errors import UsageError
 
 Point = tuple[float, float]  # x, y, shares of width and height, 0..1
@@ -15,6 +17,7 @@ FRAME = "frame"  # name of the zone that is the whole picture; always there
 MOST_PLACES = 64  # zones and lines of one camera
 MOST_POINTS = 64  # of one of them
 _LONGEST_NAME = 64  # characters
+_LEAST_AREA = 1e-6  # of a zone, share of the picture
 
 
 class Anchor(str, Enum):
@@ -28,7 +31,7 @@ class Anchor(str, Enum):
 
 @dataclass(frozen=True)
 class Zone:
-    """A polygon. Raises `UsageError` for one that is none."""
+    """A polygon, filled by the even-odd rule where its edges cross. Raises `UsageError` for one that is none."""
 
     name: str
     points: tuple[Point, ...]  # corners, at least three; the last is joined to the first
@@ -38,7 +41,7 @@ class Zone:
         _check(self.name, self.points, 3, "zone")
         if self.name == FRAME:
             raise UsageError(f"a zone is called {FRAME!r}, which is the name of the whole picture; choose another name")
-        if abs(_area(self.points)) < 1e-6:
+        if _area(self.points) < _LEAST_AREA:
             raise UsageError(f"the zone {self.name!r} has no area; move its points apart")
 
 
@@ -118,5 +121,23 @@ def _check(name: str, points: tuple[Point, ...], least: int, what: str) -> None:
 
 
 def _area(points: tuple[Point, ...]) -> float:
-    following = (*points[1:], points[0])
-    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, following, strict=True)) / 2
+    """Share of the picture that is filled by the even-odd rule, as zones are drawn and asked; corners may cross.
+
+    Between the heights of two neighbouring corners or crossings no edges cross: there the polygon is trapezoids, whose
+    width in the middle times their height is their area.
+    """
+    start = np.array(points, np.float64)
+    x, y = start.T
+    across, down = (np.roll(start, -1, axis=0) - start).T
+    with np.errstate(all="ignore"):  # where edges are parallel, or level
+        along = ((x - x[:, None]) * down - (y - y[:, None]) * across) / (
+            across[:, None] * down - down[:, None] * across
+        )
+        crossings = (y[:, None] + along * down[:, None])[(along > 0) & (along < 1)]
+        heights = np.unique(np.concatenate([y, crossings]))
+        middles = ((heights[1:] + heights[:-1]) / 2)[:, None]
+        spans = (np.minimum(y, y + down) < middles) & (middles < np.maximum(y, y + down))
+        # The edges at each height from left to right; the polygon begins at every other one, and ends at the next.
+        cuts = np.sort(np.where(spans, x + (middles - y) / down * across, np.inf), axis=1)
+    widths = np.where(np.isfinite(cuts), cuts, 0.0) @ np.resize([-1.0, 1.0], len(points))
+    return float(widths @ np.diff(heights))
