@@ -84,17 +84,12 @@ def _refuse_other(path: str) -> None:
     refuse_address(path, "the file of events")
     refuse_pipe(path, "the file of events")
     try:
+        if not _is_there(path):
+            _refuse_unwritable_folder(path)
+            return
         if os.path.isdir(path):
             raise UsageError(f"events cannot be written to {path}, a folder; give a name such as events.jsonl")
-        if not os.path.lexists(path):
-            folder = os.path.dirname(path) or "."
-            if not os.path.isdir(folder):
-                raise UsageError(
-                    f"events cannot be written to {path}: there is no folder {folder}; make it, or give another file"
-                )
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise UsageError(f"events cannot be written to {path}; let this user write in {folder}")
-        elif os.path.exists(path) and not os.access(path, os.W_OK):
+        if not os.access(path, os.W_OK):
             raise UsageError(f"events cannot be written to {path}; let this user write it, or give another file")
         if not os.path.isfile(path):
             return
@@ -105,6 +100,26 @@ def _refuse_other(path: str) -> None:
         raise UsageError(f"events cannot be written to {path} ({reason}); choose another file") from error
     if not _BEGIN.startswith(begin):
         raise UsageError(f"{path} exists and does not begin with an event; choose another name, such as events.jsonl")
+
+
+def _is_there(path: str) -> bool:
+    """Whether something stands at `path`. Raises `OSError` for a name that nothing can have, such as a very long one."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _refuse_unwritable_folder(path: str) -> None:
+    """Raise `UsageError` where no file can be made at `path`, which a link may name."""
+    folder = os.path.dirname(os.path.realpath(path) if os.path.islink(path) else path) or "."
+    if not os.path.isdir(folder):
+        raise UsageError(
+            f"events cannot be written to {path}: there is no folder {folder}; make it, or give another file"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"events cannot be written to {path}; let this user write in {folder}")
 
 
 def _append(handle: int, data: bytes) -> None:

@@ -65,6 +65,8 @@ def test_events_tracks_and_zones_of_a_clip(tiny_bundle: Path, tmp_path: Path, mo
         ({"zones": Path("no/where/zones.toml")}, "can neither be read nor made: its folder is not there"),
         ({"zones": Path(LONG)}, "cannot read"),  # a name that the system does not take
         ({"json": LONG}, "cannot write"),
+        ({"events": LONG}, f"events cannot be written to {LONG} (File name too long); choose another file"),
+        ({"events": "."}, "events cannot be written to ., a folder; give a name such as events.jsonl"),
         ({"model": Path(LONG)}, "no bundle at"),
         ({"example": (f"cup=photo.jpg#{LONG}",)}, "is no file and no numbers"),
     ],
