@@ -164,7 +164,7 @@ class RunOptions:
         Option(
             metavar="FILE",
             help="TOML file with zones, lines, rules, and where events go. The web page draws zones and saves them to it; "
-            "it is made if it is not there.",
+            "with --web it may be new.",
         ),
     ] = None
     rule: Annotated[

@@ -65,7 +65,7 @@ def run(options: RunOptions) -> int:
         segmenter.smoother = _smoother(options.smooth, segmenter.task, frames)
         # The page lists classes and figures itself; only a saved picture needs them written into it.
         on_page_only = web is not None and not options.writes_files
-        watch, events = _open_watch(options, frames, closing)
+        watch, events = _open_watch(options, frames, closing, page=web is not None)
         style = Style(
             opacity=options.opacity,
             names=options.names,
@@ -95,13 +95,15 @@ def run(options: RunOptions) -> int:
     return _INCOMPLETE if incomplete and not options.skip_errors else 0
 
 
-def _open_watch(options: RunOptions, source: Source, closing: ExitStack) -> tuple[EventWatch | None, EventOutputs]:
+def _open_watch(
+    options: RunOptions, source: Source, closing: ExitStack, *, page: bool
+) -> tuple[EventWatch | None, EventOutputs]:
     if not options.watches:
         return None, EventOutputs()
     events, command = options.events, options.on_event
     if events not in (None, "", "-"):
         refuse_inputs(Path(str(events)), (*source.files, *_read(options)), "--events")
-    request = WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command)
+    request = WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command, page)
     watch, outputs = open_watch(request, closing)
     if outputs.standard_output and options.json == "-":
         raise UsageError("events and --json are both standard output; give one of them a file")

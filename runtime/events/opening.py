@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...bundle.errors import UsageError
+from ...bundle.errors import UsageError, note
 from ...bundle.strict import shown
 from . import config
 from .config import WatchConfig, is_there, parse_watch, read_toml, unknown_keys
@@ -20,6 +21,7 @@ from .watch import EventWatch
 
 _PASSWORD, _SECRET = "OVS_MQTT_PASSWORD", "OVS_WEBHOOK_SECRET"  # environment variables
 _CAMERA = "camera"  # name where the file gives none
+_ALIKE = 0.75  # of two names of files, as `difflib` counts: zone.toml and zones.toml are 0.95
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class WatchRequest:
     mqtt: str | None = None  # URL
     webhook: str | None = None  # URL
     command: str | None = None
+    page: bool = False  # whether there is a page, which draws zones and makes their file
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,40 @@ class EventOutputs:
 
 
 def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]:
-    """Zones and rules, ways of delivery, and the name of the camera. Raises `UsageError`."""
+    """Zones and rules, ways of delivery, and the name of the camera. Raises `UsageError`.
+
+    A file of zones that is not there is refused, unless there is a page that makes it, which a note says.
+    """
     table: dict[str, Any] = {}
     where = "the command line"
     if request.zones is not None and is_there(request.zones):
         table, where = read_toml(request.zones), str(request.zones)
         unknown_keys(table, (_CAMERA, *config.TABLES, *delivery.TABLES), where)
-    elif request.zones is not None and not os.path.isdir(os.path.dirname(os.path.realpath(request.zones))):
-        raise UsageError(
-            f"--zones {request.zones} can neither be read nor made: its folder is not there; check the name"
-        )
+    elif request.zones is not None:
+        _missing(request.zones, page=request.page)
     watch = parse_watch(table, where, request.rules)
     camera = table.get(_CAMERA, _CAMERA)
     if not isinstance(camera, str) or not camera.strip() or not camera.isprintable() or len(camera) > 64:
         raise UsageError(f"{where}: camera is {shown(camera)}, expected a name of 1 to 64 printable characters")
     return watch, parse_delivery({**table, **_given(request, table)}, where), camera
+
+
+def _missing(path: Path, *, page: bool) -> None:
+    """Say that the page makes the file of zones at `path`; raises `UsageError` where it does not."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise UsageError(f"--zones {path} can neither be read nor made: its folder is not there; check the name")
+    names: list[str] = []
+    with suppress(OSError):  # a folder that this user may not list
+        names = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
+    near = difflib.get_close_matches(path.name, names, 1, _ALIKE)
+    meant = f"did you mean {path.with_name(near[0])}?" if near else ""
+    if page:
+        note(f"{path} is new, and is written when zones are saved on the page{'; ' if meant else ''}{meant}")
+        return
+    raise UsageError(
+        f"--zones {path} is not there; {meant or 'check the name; the page of one camera (--web) makes a new file'}"
+    )
 
 
 def open_watch(request: WatchRequest, closing: ExitStack) -> tuple[EventWatch, EventOutputs]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import select
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ....bundle.errors import UsageError
 from ....bundle.files import refuse_address, refuse_pipe
+from ..config import is_there
 from .options import JsonLinesOptions
 from .receiver import ReceiverGone, Undelivered
 from .spool import SpooledEvent
@@ -84,14 +86,15 @@ def _refuse_other(path: str) -> None:
     refuse_address(path, "the file of events")
     refuse_pipe(path, "the file of events")
     try:
-        if not _is_there(path):
+        if not is_there(Path(path)):
             _refuse_unwritable_folder(path)
             return
-        if os.path.isdir(path):
+        mode = os.stat(path).st_mode  # or raises, for a name that is too long
+        if stat.S_ISDIR(mode):
             raise UsageError(f"events cannot be written to {path}, a folder; give a name such as events.jsonl")
         if not os.access(path, os.W_OK):
             raise UsageError(f"events cannot be written to {path}; let this user write it, or give another file")
-        if not os.path.isfile(path):
+        if not stat.S_ISREG(mode):
             return
         with open(path, "rb") as stream:
             begin = stream.read(len(_BEGIN))
@@ -100,15 +103,6 @@ def _refuse_other(path: str) -> None:
         raise UsageError(f"events cannot be written to {path} ({reason}); choose another file") from error
     if not _BEGIN.startswith(begin):
         raise UsageError(f"{path} exists and does not begin with an event; choose another name, such as events.jsonl")
-
-
-def _is_there(path: str) -> bool:
-    """Whether something stands at `path`. Raises `OSError` for a name that nothing can have, such as a very long one."""
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _refuse_unwritable_folder(path: str) -> None:

@@ -108,3 +108,32 @@ def test_events_are_an_output(
     zones.write_text('[json_lines]\npath = "-"\n')
     with pytest.raises(UsageError, match="events and --json are both standard output"):
         told(zones=zones, json="-")
+
+
+def test_a_file_of_zones_that_is_not_there_is_refused_unless_a_page_makes_it(
+    tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zones.toml").write_text("")
+    (tmp_path / "zones").mkdir()  # a folder is not meant
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    source, new = clip(tmp_path / "clip.avi", 2), tmp_path / "zone.toml"
+
+    def told(zones: Path, **options: object) -> str:
+        made = RunOptions(classes="red", model=tiny_bundle, zones=zones, show=False, max_frames=1, **options)  # type: ignore[arg-type]
+        assert run(made) == 0
+        return capfd.readouterr().err
+
+    several = ("a=http://127.0.0.1:1/x", "b=http://127.0.0.1:1/y")
+    for options in ({"source": source}, {"camera": several, "web": "127.0.0.1:0", "max_frames": None}):
+        for path, said in (
+            (new, f"--zones {new} is not there; did you mean {tmp_path / 'zones.toml'}?"),
+            (tmp_path / "hedge", f"--zones {tmp_path / 'hedge'} is not there; check the name"),
+        ):
+            with pytest.raises(UsageError) as refused:
+                run(RunOptions(classes="red", model=tiny_bundle, zones=path, show=False, **options))  # type: ignore[arg-type]
+            assert str(refused.value).startswith(said)
+    note = f"note: {new} is new, and is written when zones are saved on the page; did you mean {tmp_path}/zones.toml?\n"
+    assert note in told(new, source=source, web="127.0.0.1:0")
+    assert not new.exists()
+    new.write_text("")
+    assert "is new" not in told(new, source=source, web="127.0.0.1:0")
