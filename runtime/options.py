@@ -18,6 +18,7 @@ from .sinks.mask_form import MaskForm
 from .vocabulary.sensitivity import Sensitivity
 
 WEB_ADDRESS = "127.0.0.1:8080"  # of `--web` without a value
+NO_OUTPUT = "no output is selected; add --web to see a page, --save out or --json out.jsonl to keep results"
 _MOST_FRAMES = 10**9
 _MOST_THREADS = 4096
 
@@ -145,7 +146,8 @@ class RunOptions:
         Option(
             metavar="[HOST:PORT]",
             help=f"Serve a web page with the live picture; without a value at {WEB_ADDRESS}. Default: on for a camera "
-            "without a display if nothing is saved. Files are played in a loop.",
+            "without a display, and for several cameras, if nothing is saved or goes to standard output. Files are played "
+            "in a loop.",
         ),
     ] = None
     token: Annotated[
@@ -342,6 +344,11 @@ class RunOptions:
     def writes_files(self) -> bool:
         """Whether results are saved."""
         return self.save is not None or self.json is not None or self.save_masks is not None
+
+    @property
+    def only_watched(self) -> bool:
+        """Whether a live picture is shown though it was not asked for: nothing is saved or goes to standard output."""
+        return self.show is None and not self.writes_files and self.events != "-"
 
     @property
     def watches(self) -> bool:

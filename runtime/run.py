@@ -25,7 +25,7 @@ from .inference.keyframes import Keyframes
 from .inference.refinement import Refinement
 from .inference.smoothing import STRENGTH, TemporalSmoother
 from .interaction import Interaction
-from .options import WEB_ADDRESS, RunOptions, parse_point
+from .options import NO_OUTPUT, WEB_ADDRESS, RunOptions, parse_point
 from .pipeline import Summary
 from .pipeline import run as run_pipeline
 from .segmenter import Segmenter
@@ -160,7 +160,7 @@ def _open_frames(options: RunOptions, closing: ExitStack) -> tuple[Source, str |
     camera = options.camera[0] if options.camera else None
     frames = open_source(options.inputs, camera, capture)
     web = options.web
-    if web is None and options.show is None and not options.writes_files and frames.live and missing_window():
+    if web is None and options.only_watched and frames.live and missing_window():
         web = WEB_ADDRESS
     if web is not None and not options.writes_files and not frames.live and options.inputs != "-":
         frames.close()
@@ -228,14 +228,15 @@ def _open_sinks(
             viewer = WebSink(page, interaction)
             add(viewer)
             print(f"viewer: {viewer.url}", file=sys.stderr, flush=True)
-        if options.show or (options.show is None and not sinks and missing_window() is None):
+        wanted = options.show is None and not sinks and not events.standard_output
+        if options.show or (wanted and missing_window() is None):
             from .sinks.desktop.window import WindowSink
 
             add(WindowSink(interaction, wait=not source.moving))
         if not sinks and not source.moving and not events.standard_output:
             add(FoundSink())
         elif not sinks and not events.names:
-            note("no output is selected; add --web to see a page, --save out or --json out.jsonl to keep results")
+            note(NO_OUTPUT)
         if source.live:
             add(LossNotes(note))
         undo.pop_all()

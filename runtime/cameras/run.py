@@ -19,7 +19,7 @@ from ...bundle.addresses import shown_text
 from ...bundle.errors import OvsError, UsageError, note
 from ...bundle.vocabulary import parse_stuff
 from ..events.opening import WatchRequest, read_watch
-from ..options import WEB_ADDRESS, RunOptions
+from ..options import NO_OUTPUT, WEB_ADDRESS, RunOptions
 from ..vocabulary.live import read_presets
 from .allocator import limit_heaps
 from .config import CameraConfig, CamerasConfig, ModelConfig, WebConfig, is_name, read_config
@@ -45,7 +45,8 @@ def run_cameras(options: RunOptions) -> int:
         if service.url is not None:
             print(f"viewer: {service.url}", file=sys.stderr, flush=True)
         elif not config.delivery.any and not any(camera.writes for camera in config.cameras.values()):
-            note("no output is selected; add [web] to see a page, or save or json to a camera to keep results")
+            in_file = "no output is selected; add [web] to see a page, or save or json to a camera to keep results"
+            note(NO_OUTPUT if options.config is None else in_file)
         while not signals.stop and not service.failed.is_set():
             signals.wait(_TICK)
             if signals.reload:
@@ -184,7 +185,7 @@ def from_options(options: RunOptions) -> CamerasConfig:
     model = ModelConfig(
         options.model, options.precision, options.provider, options.plan, options.threads, options.task, options.force
     )
-    address = options.web if options.web is not None or options.writes_files else WEB_ADDRESS
+    address = WEB_ADDRESS if options.web is None and options.only_watched else options.web
     web = None if address is None else WebConfig(address, options.token, options.recordings)
     return CamerasConfig(cameras, model, web, delivery)
 

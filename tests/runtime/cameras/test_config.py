@@ -327,6 +327,25 @@ def test_several_camera_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "page"),
+    [
+        ({}, "127.0.0.1:8080"),
+        ({"events": "events.jsonl"}, "127.0.0.1:8080"),
+        ({"events": "-"}, None),
+        ({"json": "-"}, None),
+        ({"save": "out"}, None),
+        ({"show": False}, None),
+        ({"web": "127.0.0.1:0", "events": "-", "show": False}, "127.0.0.1:0"),
+    ],
+)
+def test_several_cameras_have_a_page_where_one_has(given: dict[str, Any], page: str | None) -> None:
+    options = RunOptions("person", camera=("0", "1"), **given)
+    web = from_options(options).web
+    assert (None if web is None else web.address) == page
+    assert options.only_watched == (page == "127.0.0.1:8080")
+
+
+@pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"camera": ("a=0", "a=1")}, "the camera 'a' is given twice"),

@@ -137,3 +137,23 @@ def test_a_file_of_zones_that_is_not_there_is_refused_unless_a_page_makes_it(
     assert not new.exists()
     new.write_text("")
     assert "is new" not in told(new, source=source, web="127.0.0.1:0")
+
+
+@pytest.mark.parametrize("display", [True, False])
+def test_events_on_standard_output_open_neither_page_nor_window(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    display: bool,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr("ovs_edge.runtime.run.missing_window", lambda: None if display else "there is no display")
+    source, rule = clip(tmp_path / "clip.avi"), ("red in frame",)
+    options = RunOptions(classes="red", camera=(source,), model=tiny_bundle, rule=rule, events="-", max_frames=8)
+    assert run(options) == 0
+    captured = capfd.readouterr()
+    assert [json.loads(line)["rule"] for line in captured.out.splitlines()] == ["red in frame"]
+    assert "viewer" not in captured.err
+    assert captured.err.endswith(": events on standard output\n")
