@@ -14,6 +14,8 @@ from ..regions.components import Grid
 from ..regions.track import Track
 from .places import FRAME, Anchor, Places, Zone
 
+_EDGE = 1e-6  # by which a point may be off where numbers have 32 bits
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -29,6 +31,7 @@ class Located:
 class _ZoneMask:
     zone: Zone
     contour: npt.NDArray[np.float32]  # (N, 1, 2) x, y, shares of width and height
+    bounds: tuple[float, float, float, float]  # x0, y0, x1, y1 around the contour
     origin: tuple[int, int]  # x, y of the mask's upper left cell
     mask: Mask  # (h, w) of the zone's box: cells in the zone
     cells: int
@@ -79,13 +82,18 @@ def _drawn(zone: Zone, shape: tuple[int, int]) -> _ZoneMask:
         mask[int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))] = 1
     x0, y0, across, down = cv2.boundingRect(mask)
     part = mask[y0 : y0 + down, x0 : x0 + across].astype(np.bool_)
-    return _ZoneMask(zone, shares, (x0, y0), part, int(np.count_nonzero(part)))
+    corners = shares.reshape(-1, 2)
+    bounds = (*(corners.min(axis=0) - _EDGE).tolist(), *(corners.max(axis=0) + _EDGE).tolist())
+    return _ZoneMask(zone, shares, bounds, (x0, y0), part, int(np.count_nonzero(part)))
 
 
 def _is_in(track: Track, one: _ZoneMask) -> bool:
     anchor = one.zone.anchor
     if anchor in (Anchor.FOOT, Anchor.CENTRE):
         x, y = track.foot if anchor is Anchor.FOOT else track.centre
+        left, top, right, bottom = one.bounds
+        if not (left <= x <= right and top <= y <= bottom):
+            return False
         return bool(cv2.pointPolygonTest(one.contour, (x, y), measureDist=False) >= 0)
     height, width = track.mask.shape
     x0, y0 = max(track.origin[0], one.origin[0]), max(track.origin[1], one.origin[1])

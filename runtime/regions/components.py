@@ -29,6 +29,7 @@ class Component:
     box: Box
     area: int  # cells
     mask: Mask  # (h, w) of its box
+    mean: tuple[float, float] | None = None  # x, y of its cells, where that is known already
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,15 @@ def components(prediction: Prediction, grid: Grid) -> list[Component]:
 
 
 def _connected(mask: Mask, index: int, least: int) -> Iterator[Component]:
-    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_16U)
+    _, numbers, stats, means = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8, ltype=cv2.CV_16U)
     areas = stats[1:, cv2.CC_STAT_AREA]
     for number in np.argsort(-areas, kind="stable")[:_MOST] + 1:
         x, y, width, height, area = stats[number].tolist()
         if area < least:
             return
-        yield Component(index, (x, y, x + width, y + height), area, numbers[y : y + height, x : x + width] == number)
+        cells = numbers[y : y + height, x : x + width] == number
+        across, down = means[number].tolist()
+        yield Component(index, (x, y, x + width, y + height), area, cells, (across, down))
 
 
 def cut_out(mask: Mask, index: int, origin: tuple[int, int] = (0, 0)) -> Component:
@@ -93,7 +96,8 @@ def cut_out(mask: Mask, index: int, origin: tuple[int, int] = (0, 0)) -> Compone
 def moved_by(one: Component, dx: int, dy: int) -> Component:
     """`one` shifted by cells to the right and down; it may lie outside the grid then."""
     x0, y0, x1, y1 = one.box
-    return Component(one.index, (x0 + dx, y0 + dy, x1 + dx, y1 + dy), one.area, one.mask)
+    mean = None if one.mean is None else (one.mean[0] + dx, one.mean[1] + dy)
+    return Component(one.index, (x0 + dx, y0 + dy, x1 + dx, y1 + dy), one.area, one.mask, mean)
 
 
 def common(one: Component, other: Component) -> int:
@@ -121,7 +125,9 @@ def union(pieces: list[Component]) -> Component:
 
 
 def centre_of(one: Component) -> tuple[float, float]:
-    """Mean x, y of its cells."""
+    """The middle of its cells: mean x, y."""
+    if one.mean is not None:
+        return one.mean[0] + 0.5, one.mean[1] + 0.5
     columns, rows = one.mask.sum(axis=0), one.mask.sum(axis=1)
     x = float(columns @ np.arange(len(columns))) / one.area
     y = float(rows @ np.arange(len(rows))) / one.area
@@ -131,4 +137,4 @@ def centre_of(one: Component) -> tuple[float, float]:
 def foot_of(one: Component) -> tuple[float, float]:
     """Mean x of its lowest cells, and y of its lower end: where a person or a car touches the ground."""
     columns = np.flatnonzero(one.mask[-max(1, round(_LOW * len(one.mask))) :].any(axis=0))
-    return one.box[0] + float(columns.sum()) / len(columns) + 0.5, float(one.box[3])
+    return one.box[0] + sum(columns.tolist()) / len(columns) + 0.5, float(one.box[3])

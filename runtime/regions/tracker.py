@@ -281,7 +281,7 @@ class RegionTracker:
             box=(x0 * step, y0 * step, min(width, x1 * step), min(height, y1 * step)),
             centre=centre,
             foot=foot,
-            confidence=float(scores[one.component.mask].sum()) / one.component.area,
+            confidence=float(np.add.reduce(scores[one.component.mask])) / one.component.area,
             age=one.seen - one.first,
             speed=moved / passed if passed > 0 else 0.0,
             trail=tuple([entry[2] for entry in one.trail]),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from support.street import MISSING, RATE, Actor, picture, scene
+from support.street import CLASSES, MISSING, RATE, Actor, picture, scene
 
 from ovs_edge.runtime.events.config import parse_watch
 from ovs_edge.runtime.events.engine import EventEngine
 from ovs_edge.runtime.events.event import Event
+from ovs_edge.runtime.segmenter import Segmenter
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -81,3 +82,19 @@ def test_counts_on_a_clip_with_known_truth_are_exact() -> None:
             assert entry == pytest.approx(first, abs=1)
             assert end == pytest.approx(last, abs=1)
             assert dwell is not None and dwell * RATE == pytest.approx(last - first, abs=1)
+
+
+@pytest.mark.nightly
+def test_crossings_are_told_with_masks_of_the_embedded_model() -> None:
+    actors, engine = scene(FRAMES), EventEngine(WATCH)
+    told: Counter[tuple[str, str, str | None]] = Counter()
+    with Segmenter.load(precision="fp32") as segmenter:
+        segmenter.set_classes(list(CLASSES))
+        for frame in range(FRAMES):
+            image, _ = picture(actors, frame)
+            events = engine.update(frame / RATE, segmenter.predict(image), image=image).events
+            told.update((event.label, event.kind.value, event.direction) for event in events)
+    _, crossings = truth(actors)
+    print(sorted(told.items(), key=str), crossings)
+    for direction in ("left", "right"):
+        assert told["person", "crossed", direction] == crossings["person", direction]
