@@ -1,17 +1,55 @@
-"""A webhook's other side that answers badly."""
+"""A webhook's other side: one that keeps what it was sent, and one that answers badly."""
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PERIOD = 0.02  # seconds between two pieces of an answer
+
+
+class Hook(ThreadingHTTPServer):
+    """Answers with `statuses`, in turn, then with 204; keeps what it was sent."""
+
+    def __init__(self, *statuses: int, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.statuses = list(statuses)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the events that were taken."""
+        return [json.loads(body)["number"] for headers, body in self.got if headers["taken"] == "204"]
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self.thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.server.statuses.pop(0) if self.server.statuses else 204
+        self.server.got.append(({**dict(self.headers.items()), "taken": str(status)}, body))
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *parts: Any) -> None: ...
 
 
 class SlowHook:

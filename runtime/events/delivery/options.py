@@ -20,6 +20,7 @@ most_events = 10000
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shlex
@@ -27,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ....bundle.addresses import redact
 from ....bundle.errors import UsageError
@@ -38,6 +39,7 @@ from .mqtt.certificates import tls_context
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
 _LONGEST_SECRET = 4096  # bytes
+_BASE64 = "whsec_"  # a webhook's secret that begins so is base64 after that
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
 _OWN_HEADERS = frozenset(
     {"content-length", "transfer-encoding", "webhook-id", "webhook-timestamp", "webhook-signature"}
@@ -74,7 +76,7 @@ class MqttOptions:
 class WebhookOptions:
     """Events by HTTP POST, one request each."""
 
-    url: str  # http:// or https://
+    url: str  # http:// or https://, with a login as http://USER:PASSWORD@host, percent-encoded
     secret: str | None = field(default=None, repr=False)  # key of the signature; None: requests are not signed
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # further headers of every request
     timeout: float = 10.0  # seconds for one request
@@ -102,6 +104,32 @@ class WebhookOptions:
                 ) from error
             if name.lower() in _OWN_HEADERS:
                 raise UsageError(f"[webhook] headers has {name}, which every request gets by itself; leave it out")
+        names = [name.lower() for name in self.headers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"[webhook] headers has {twice!r} twice, once in other letters; give it once")
+        if parts.username is not None and "authorization" in names:
+            raise UsageError("[webhook] has a login in url and the header authorization; give one of them")
+        if ":" in unquote(parts.username or ""):
+            raise UsageError("[webhook] url has a user's name with a colon, which no login by HTTP can hold; change it")
+        self.signing_key  # noqa: B018 - raises for a secret that is none
+
+    @property
+    def signing_key(self) -> bytes | None:
+        """What requests are signed with. Raises `UsageError` for a secret that is empty, or not what it says."""
+        if self.secret is None:
+            return None
+        if not self.secret.startswith(_BASE64):
+            key = self.secret.encode("utf-8", "surrogateescape")  # of the environment, which may hold any bytes
+        else:
+            try:
+                key = base64.b64decode(self.secret[len(_BASE64) :], validate=True)
+            except ValueError as error:
+                raise UsageError(
+                    f"[webhook] the secret begins with {_BASE64}, but no base64 follows; copy it again"
+                ) from error
+        if not key:
+            raise UsageError("[webhook] the secret is empty, so anybody could sign; give one, or leave it out")
+        return key
 
     @property
     def shown(self) -> str:

@@ -10,7 +10,6 @@ from ....bundle.errors import UsageError, require
 from .json_lines import JsonLinesReceiver
 from .mqtt.broker import address, cause, sign_in, unanswered
 from .options import JsonLinesOptions, MqttOptions, WebhookOptions
-from .webhook import WebhookReceiver
 
 PATIENCE = 8.0  # seconds for an answer
 
@@ -47,12 +46,8 @@ def broker_problem(options: MqttOptions) -> str | None:
 
 
 def webhook_problem(options: WebhookOptions) -> str | None:
-    """Look at the secret, connect to the host and leave, without a request; None, or why that fails."""
+    """Connect to the host and leave, without a request; None, or why that fails."""
     parts = urlsplit(options.url)
-    try:
-        WebhookReceiver(options)
-    except UsageError as error:
-        return str(error)
     try:
         socket.create_connection(
             (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), PATIENCE

@@ -4,44 +4,42 @@
     webhook-timestamp: SECONDS        of this attempt, since 1970
     webhook-signature: v1,BASE64      HMAC-SHA256 of "ID.SECONDS.BODY" with the secret; only where there is one
 
-A secret that begins with `whsec_` is base64 after that; any other is taken as it is.
+A secret that begins with `whsec_` is base64 after that; any other is taken as it is (`WebhookOptions.signing_key`).
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import http.client
 import json
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from ....bundle.errors import UsageError
 from .exchange import Exchange, HttpConnection
 from .options import WebhookOptions
 from .receiver import Refused, Undelivered, without_login
 from .spool import SpooledEvent
 
 _PASSING = frozenset({408, 409, 425, 429})  # statuses below 500 that another attempt may cure
-_PREFIX = "whsec_"
 
 
 class WebhookReceiver:
     """One connection for all requests, opened again where it broke."""
 
     def __init__(self, options: WebhookOptions) -> None:
-        """Raises `UsageError` for a secret that is not what it says."""
         self._options = options
         parts = urlsplit(options.url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._headers = dict(options.headers)
+        own = {"Content-Type": "application/json", "User-Agent": "ovs-edge"}
         if parts.username is not None:
-            login = f"{parts.username}:{parts.password or ''}".encode()
-            self._headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
-        self._key = None if options.secret is None else _key(options.secret)
+            login = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+            own["Authorization"] = "Basic " + base64.b64encode(login).decode()
+        given = {name.lower() for name in options.headers}  # capitals make no other header
+        self._headers = {name: own[name] for name in own if name.lower() not in given} | dict(options.headers)
+        self._key = options.signing_key
         self._connection: HttpConnection | None = None
         self.key = "webhook-" + hashlib.sha256(without_login(options.url).encode()).hexdigest()[:16]
         self.name = f"webhook {options.shown}"
@@ -58,13 +56,7 @@ class WebhookReceiver:
         data = body.encode("utf-8", "replace")
         number = str(json.loads(event.text)["id"])
         moment = str(int(time.time()))
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "ovs-edge",
-            **self._headers,
-            "webhook-id": number,
-            "webhook-timestamp": moment,
-        }
+        headers = self._headers | {"webhook-id": number, "webhook-timestamp": moment}
         if self._key is not None:
             headers["webhook-signature"] = signature(self._key, number, moment, data)
         if self._connection is None:
@@ -105,12 +97,3 @@ def signature(key: bytes, number: str, moment: str, data: bytes) -> str:
     """The value of `webhook-signature`."""
     digest = hmac.new(key, f"{number}.{moment}.".encode() + data, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
-
-
-def _key(secret: str) -> bytes:
-    if not secret.startswith(_PREFIX):
-        return secret.encode("utf-8", "surrogateescape")  # of the environment, which may hold any bytes
-    try:
-        return base64.b64decode(secret[len(_PREFIX) :], validate=True)
-    except binascii.Error as error:
-        raise UsageError(f"[webhook] the secret begins with {_PREFIX}, but no base64 follows; copy it again") from error

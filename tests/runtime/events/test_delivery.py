@@ -15,13 +15,13 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.events import event
+from support.hooks import Hook
 from support.mosquitto import until
 
 from ovs_edge.bundle.errors import SinkError, UsageError
@@ -30,42 +30,6 @@ from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, parse_delivery
 from ovs_edge.runtime.events.delivery.spool import Spool
 from ovs_edge.runtime.events.delivery.webhook import WebhookReceiver
-
-
-class Hook(ThreadingHTTPServer):
-    """Answers with `statuses`, in turn, then with 204; keeps what it was sent."""
-
-    def __init__(self, *statuses: int, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.statuses = list(statuses)
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    @property
-    def numbers(self) -> list[int]:
-        """Of the events that were taken."""
-        return [json.loads(body)["number"] for headers, body in self.got if headers["taken"] == "204"]
-
-    def end(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        status = self.server.statuses.pop(0) if self.server.statuses else 204
-        self.server.got.append(({**dict(self.headers.items()), "taken": str(status)}, body))
-        self.send_response(status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *parts: Any) -> None: ...
 
 
 @pytest.fixture
@@ -131,6 +95,18 @@ def test_a_webhook_that_was_away_gets_all_later(tmp_path: Path) -> None:
     until(lambda: hook.numbers == list(range(1, 11)))
     sender.close()
     hook.end()
+
+
+def test_a_login_is_percent_encoded_and_no_header_is_sent_twice(hook: Hook, tmp_path: Path) -> None:
+    url = address(hook).replace("//", "//us%C3%A9r:p%40s%2Fs%25@")
+    own = {"content-type": "application/cloudevents+json", "USER-AGENT": "mine"}
+    sender = EventDispatcher(config(tmp_path, webhook={"url": url, "headers": own}))
+    sender.publish([event(1)])
+    sender.close()
+    headers = {name.lower(): value for name, value in hook.got[0][0].items()}
+    assert base64.b64decode(headers["authorization"].removeprefix("Basic ")).decode() == "usér:p@s/s%"
+    assert [headers[name.lower()] for name in own] == list(own.values())
+    assert len(headers) == len(hook.got[0][0])
 
 
 def test_a_snapshot_goes_along_where_it_is_asked_for(hook: Hook, tmp_path: Path) -> None:
@@ -325,6 +301,12 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
         ({"webhook": {"url": "user:S3cret@x/S3cret"}}, "[webhook] url is 'user:***@x/', expected"),
         ({"command": {"run": "no-such-program x"}}, "there is no program 'no-such-program'"),
         ({"webhook": {"url": "http://x", "secret": "whsec_?"}}, "no base64 follows"),
+        ({"webhook": {"url": "http://x", "secret": "whsec_ä"}}, "no base64 follows"),
+        ({"webhook": {"url": "http://x", "secret": "whsec_"}}, "[webhook] the secret is empty"),
+        ({"webhook": {"url": "http://x", "secret": ""}}, "[webhook] the secret is empty"),
+        ({"webhook": {"url": "http://x", "headers": {"A-b": "1", "a-B": "2"}}}, "headers has 'a-b' twice"),
+        ({"webhook": {"url": "http://u:p@x", "headers": {"authorization": "Bearer t"}}}, "give one of them"),
+        ({"webhook": {"url": "http://u%3Aser:S3cret@x"}}, "[webhook] url has a user's name with a colon"),
         ({"command": {"run": "echo 'a"}}, "cannot be split into words"),
         ({"command": {"run": []}}, "[command] run is empty"),
         ({"json_lines": {}}, "[json_lines] has no path"),
