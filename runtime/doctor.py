@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from .command_line import run_command
-from .engines.engine import PATIENCE, Finding, import_in_child
+from .engines.engine import PATIENCE, Finding, examined, import_in_child
 from .engines.registry import engines
 
 _EXTRAS = {  # of the device, and what each is for
@@ -49,15 +49,7 @@ def examine(root: Path = Path("/")) -> list[Finding]:
         ("GPU", lambda: _gpu(root)),
         ("extras", _extras),
     ]
-    return [finding for topic, probe in probes for finding in _findings(topic, probe)]
-
-
-def _findings(topic: str, probe: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """The findings of `probe`; if it fails, that is one, and the other probes go on."""
-    try:
-        return list(probe())
-    except Exception as error:  # noqa: BLE001 - whatever a probe meets, the report goes on
-        return [Finding(topic, "note", f"could not be examined ({type(error).__name__}: {error})")]
+    return [finding for topic, probe in probes for finding in examined(topic, probe)]
 
 
 def _read(path: Path) -> str | None:
@@ -214,7 +206,7 @@ def doctor(
         typer.Option(
             metavar="FILE",
             help="Also try a configuration of ovs-run --config and all that it names: cameras, outputs, broker. Exit "
-            "code 2 if something is missing.",
+            "code 2 if something is missing or cannot be examined.",
         ),
     ] = None,
 ) -> None:
@@ -223,7 +215,7 @@ def doctor(
     if config is not None:
         from .cameras.check import check_config
 
-        checked = _findings("configuration", lambda: check_config(config))
+        checked = list(check_config(config))
     _print([*findings, *checked], as_json=as_json)
     if any(finding.state == "missing" for finding in checked):
         sys.exit(2)

@@ -9,12 +9,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from ...bundle.addresses import redact, redact_address
 from ...bundle.errors import OvsError
-from ..engines.engine import Finding
-from ..events.delivery.options import DeliveryConfig
+from ..engines.engine import Finding, examined, unexamined
+from ..events.delivery.options import CommandOptions, DeliveryConfig, JsonLinesOptions, SpoolOptions
 from ..events.delivery.probe import broker_problem, lines_problem, webhook_problem
 from ..sinks.output_files import refuse_foreign
 from ..viewer.access import Guard, parse_address
@@ -27,21 +28,31 @@ _MOST_AT_ONCE = 16  # cameras that are tried at the same time
 
 
 def check_config(path: Path) -> Iterator[Finding]:
-    """Everything there is to say of the configuration at `path`. Never raises `OvsError`."""
+    """Everything there is to say of the configuration at `path`. Never raises."""
     try:
         config = read_config(path)
     except OvsError as error:
         yield Finding("configuration", "missing", str(error), "docs/guides/cameras.md lists tables and keys")
         return
+    except Exception as error:  # noqa: BLE001 - it is told, as in all other parts
+        yield unexamined("configuration", error, "missing")
+        return
     yield Finding("configuration", "ok", f"{path}: {', '.join(config.cameras)}")
-    yield from _model(config)
+    yield from _examined("model", partial(_model, config))
     with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-        yield from pool.map(_camera, config.cameras, config.cameras.values())
+        for findings in pool.map(_opened, config.cameras, config.cameras.values()):
+            yield from findings
     for name, camera in config.cameras.items():
-        yield from _outputs(name, camera)
+        yield from _examined(f"camera {name}", partial(_outputs, name, camera))
     if config.web is not None:
-        yield _web(config.web)
-    yield from _delivery(config.delivery)
+        yield from _examined("page", partial(_web, config.web))
+    for topic, way in _ways(config.delivery):
+        yield from _examined(topic, way)
+
+
+def _examined(topic: str, probe: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of `probe`. What cannot be examined counts as missing: nobody knows that it works."""
+    return examined(topic, probe, failed="missing")
 
 
 def _model(config: CamerasConfig) -> Iterator[Finding]:
@@ -81,26 +92,33 @@ def _outputs(name: str, camera: CameraConfig) -> Iterator[Finding]:
     yield from (_writable(f"camera {name}", dated(output)) for output in camera.outputs)
 
 
-def _camera(name: str, camera: CameraConfig) -> Finding:
+def _opened(name: str, camera: CameraConfig) -> list[Finding]:
+    return list(_examined(f"camera {name}", partial(_camera, name, camera)))
+
+
+def _camera(name: str, camera: CameraConfig) -> Iterator[Finding]:
     """Open a camera, and take a frame."""
     topic = f"camera {name}"
     try:
         source = open_camera(camera)
     except OvsError as error:
-        return Finding(topic, "missing", str(error), f"change source in [cameras.{name}], or see to the camera")
+        yield Finding(topic, "missing", str(error), f"change source in [cameras.{name}], or see to the camera")
+        return
     try:
         frame = next(iter(source), None)
     except OvsError as error:
-        return Finding(topic, "missing", str(error), None)
+        yield Finding(topic, "missing", str(error), None)
+        return
     finally:
         source.close()
     if frame is None:
-        return Finding(topic, "missing", f"{redact_address(camera.source)} gives no frame", None)
+        yield Finding(topic, "missing", f"{redact_address(camera.source)} gives no frame", None)
+        return
     height, width = frame.image.shape[:2]
-    return Finding(topic, "ok", f"{redact_address(camera.source)}: {width}x{height}, {source.fps:g} frames a second")
+    yield Finding(topic, "ok", f"{redact_address(camera.source)}: {width}x{height}, {source.fps:g} frames a second")
 
 
-def _web(web: WebConfig) -> Finding:
+def _web(web: WebConfig) -> Iterator[Finding]:
     hint = "change [web]"
     try:
         from ..viewer.connections import bound_socket
@@ -110,42 +128,60 @@ def _web(web: WebConfig) -> Finding:
         hint = "change address in [web]; a service that runs has the port already"
         bound_socket(address, option='address = "{}"').close()
     except OvsError as error:
-        return Finding("page", "missing", str(error), hint)
+        yield Finding("page", "missing", str(error), hint)
+        return
     others = "" if address.loopback else ", which other machines reach with the token"
-    return Finding("page", "ok", f"{web.address}{others}")
+    yield Finding("page", "ok", f"{web.address}{others}")
 
 
-def _delivery(delivery: DeliveryConfig) -> Iterator[Finding]:
-    if delivery.mqtt is not None:
-        options = delivery.mqtt
-        yield _answered("MQTT", redact(options.url), lambda: broker_problem(options), "[mqtt]")
-    if delivery.webhook is not None:
-        hook = delivery.webhook
-        yield _answered("webhook", hook.shown, lambda: webhook_problem(hook), "[webhook]")
+def _ways(delivery: DeliveryConfig) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Topic and probe of each way that events go."""
+    if (mqtt := delivery.mqtt) is not None:
+        shown = redact(mqtt.url)
+        yield "MQTT", partial(_answered, "MQTT", shown, partial(broker_problem, mqtt), "[mqtt]")
+    if (hook := delivery.webhook) is not None:
+        yield "webhook", partial(_answered, "webhook", hook.shown, partial(webhook_problem, hook), "[webhook]")
     if delivery.command is not None:
-        program = delivery.command.run[0]
-        found = shutil.which(program)
-        state, text = ("missing", f"there is no program {program}") if found is None else ("ok", found)
-        yield Finding("command", state, text, "change run in [command]" if found is None else None)
+        yield "command", partial(_command, delivery.command)
     if delivery.json_lines is not None and delivery.json_lines.path != "-":
-        problem = lines_problem(delivery.json_lines)
-        yield (
-            Finding("events", "ok", f"writes {delivery.json_lines.path}")
-            if problem is None
-            else Finding("events", "missing", problem, "change path in [json_lines]")
-        )
-    if delivery.any and delivery.spool.folder is not None:
-        yield _writable("spool", delivery.spool.folder)
+        yield "events", partial(_json_lines, delivery.json_lines)
+    if delivery.waits:
+        yield "spool", partial(_spool, delivery.spool)
 
 
-def _answered(topic: str, shown: str, problem: Callable[[], str | None], table: str) -> Finding:
+def _command(options: CommandOptions) -> Iterator[Finding]:
+    program = options.run[0]
+    found = shutil.which(program)
+    if found is None:
+        yield Finding("command", "missing", f"there is no program {program}", "change run in [command]")
+    else:
+        yield Finding("command", "ok", found)
+
+
+def _json_lines(options: JsonLinesOptions) -> Iterator[Finding]:
+    problem = lines_problem(options)
+    if problem is None:
+        yield Finding("events", "ok", f"writes {options.path}")
+    else:
+        yield Finding("events", "missing", problem, "change path in [json_lines]")
+
+
+def _spool(options: SpoolOptions) -> Iterator[Finding]:
+    try:
+        yield _writable("spool", str(options.place))
+    except OvsError as error:
+        yield Finding("spool", "missing", str(error), "give a folder in [spool]")
+
+
+def _answered(topic: str, shown: str, problem: Callable[[], str | None], table: str) -> Iterator[Finding]:
     try:
         found = problem()
     except OvsError as error:
         found = str(error)
     if found is None:
-        return Finding(topic, "ok", f"{shown} answers")
-    return Finding(topic, "missing", f"{shown}: {found}", f"change {table}, or see to the other side")
+        yield Finding(topic, "ok", f"{shown} answers")
+    else:
+        yield Finding(topic, "missing", f"{shown}: {found}", f"change {table}, or see to the other side")
 
 
 def _writable(topic: str, output: str) -> Finding:

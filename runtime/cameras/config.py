@@ -217,6 +217,9 @@ class CamerasConfig:
         lines = self.delivery.json_lines
         if lines is not None and lines.path != "-":
             written.append(("[json_lines]", lines.path))
+        printing = [name for name, camera in self.cameras.items() if camera.json == "-"]
+        if printing and lines is not None and lines.path == "-":
+            raise UsageError(f"the camera {printing[0]} and [json_lines] both have standard output; give one a file")
         read = [path for camera in self.cameras.values() for path in camera.inputs]
         if self.path is not None:
             read.append(self.path)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...bundle.addresses import shown_text
-from ...bundle.errors import OvsError, UsageError, note
+from ...bundle.errors import UsageError, note
 from ...bundle.vocabulary import parse_stuff
 from ..events.opening import WatchRequest, read_watch
 from ..options import NO_OUTPUT, WEB_ADDRESS, RunOptions
@@ -66,8 +66,8 @@ def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], Ca
     try:
         after = read()
         said = service.reload(after)
-    except OvsError as error:
-        note(f"the configuration is as before: {error}")
+    except Exception as error:  # noqa: BLE001 - a file must not end what runs, whatever is wrong with it
+        note(f"the configuration is as before: {said_of(error)}")
         return
     for table, old, new in (("model", before.model, after.model), ("web", before.web, after.web)):
         if old != new:

@@ -106,8 +106,15 @@ def _value(value: object, hint: Any, place: Place, key: str) -> Any:
     if between is not None and not between.low <= found <= between.high:
         raise place.error(key, f"is {found:g}, expected a number from {between.low:g} to {between.high:g}")
     if isinstance(found, str) and not isinstance(found, Enum):
-        return expanded(found, place, key)
-    return tuple(expanded(text, place, key) for text in found) if isinstance(found, tuple) else found
+        return _text(found, place, key)
+    return tuple(_text(text, place, key) for text in found) if isinstance(found, tuple) else found
+
+
+def _text(text: str, place: Place, key: str) -> str:
+    """`text` with the environment's values in it. Raises `UsageError` for a NUL, which no path, class or address has."""
+    if "\0" in text:
+        raise place.error(key, "holds a NUL character (\\u0000); remove it")
+    return expanded(text, place, key)
 
 
 def expanded(text: str, place: Place, key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +45,19 @@ class Finding:
     state: str  # "ok", "note" (works, with a limit worth knowing) or "missing"
     text: str  # what was found
     remedy: str | None = None  # what to do, where there is something
+
+
+def examined(topic: str, probe: Callable[[], Iterable[Finding]], *, failed: str = "note") -> Iterator[Finding]:
+    """The findings of `probe`; if it fails, that is one more, in the state `failed`, and other probes go on."""
+    try:
+        yield from probe()
+    except Exception as error:  # noqa: BLE001 - whatever a probe meets, the report goes on
+        yield unexamined(topic, error, failed)
+
+
+def unexamined(topic: str, error: Exception, state: str) -> Finding:
+    """What is found where a probe fails."""
+    return Finding(topic, state, f"could not be examined ({type(error).__name__}: {error})")
 
 
 @dataclass(frozen=True)

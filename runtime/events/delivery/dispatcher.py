@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +15,7 @@ from ..event import Event
 from ..rule_states import RuleStates
 from ..rules import Rule
 from .lane import DeliveryState, Lane
-from .options import CommandOptions, DeliveryConfig, JsonLinesOptions, MqttOptions, SpoolOptions, WebhookOptions
+from .options import CommandOptions, DeliveryConfig, JsonLinesOptions, MqttOptions, WebhookOptions
 from .receiver import Receiver
 
 _DRAIN = 3.0  # seconds that events on their way get when the run ends; what is left stays on disk
@@ -125,16 +123,17 @@ class EventDispatcher:
         _end(self._lanes.values(), time.monotonic() + drain)
 
     def _opened(self, way: Way, config: DeliveryConfig, cameras: Cameras) -> Lane:
-        folder, spool = _folder(config.spool), config.spool
-        receiver = self._receiver(way, cameras, folder, config.origin)
+        spool = config.spool
+        receiver = self._receiver(way, cameras, config)
         limits = spool.most_events, spool.most_megabytes * 2**20
         try:
+            folder = None if receiver.key is None else spool.place
             return Lane(receiver, folder, limits, self._tell, snapshots=getattr(way, "snapshots", False))
         except BaseException:
             receiver.close()
             raise
 
-    def _receiver(self, way: Way, cameras: Cameras, folder: Path, origin: str | None) -> Receiver:
+    def _receiver(self, way: Way, cameras: Cameras, config: DeliveryConfig) -> Receiver:
         """Modules are imported where they are needed."""
         if isinstance(way, JsonLinesOptions):
             from .json_lines import JsonLinesReceiver
@@ -152,8 +151,8 @@ class EventDispatcher:
         from .mqtt.broker import address
         from .mqtt.receiver import MqttReceiver
 
-        name = origin or json.dumps(sorted(cameras))
-        announced = AnnouncedTopics(folder, "{}:{}".format(*address(way)), name)
+        name = config.origin or json.dumps(sorted(cameras))
+        announced = AnnouncedTopics(config.spool.place, "{}:{}".format(*address(way)), name)
         return MqttReceiver(way, cameras, announced, self._rule_states, self._tell)
 
 
@@ -168,11 +167,3 @@ def _end(lanes: Iterable[Lane], deadline: float, *, hold: bool = False) -> None:
 
 def _ways(config: DeliveryConfig) -> list[Way]:
     return [way for way in (config.json_lines, config.command, config.webhook, config.mqtt) if way is not None]
-
-
-def _folder(options: SpoolOptions) -> Path:
-    """Where events wait."""
-    if options.folder is not None:
-        return Path(options.folder)
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "ovs-edge" / "spool"

@@ -43,13 +43,15 @@ class Lane:
     def __init__(
         self,
         receiver: Receiver,
-        folder: Path,
+        folder: Path | None,
         limits: tuple[int, int],
         tell: Callable[[str], None],
         *,
         snapshots: bool,
     ) -> None:
-        """`limits` are events and bytes that wait at most; `snapshots`: whether the receiver sends pictures.
+        """`folder` is that of what waits on disk, None where `receiver` has no key.
+
+        `limits` are events and bytes that wait at most; `snapshots`: whether the receiver sends pictures.
 
         Raises `SinkError` where events cannot be kept; then `receiver` is the caller's to close.
         """
@@ -59,7 +61,7 @@ class Lane:
         self._tell = tell
         key = receiver.key
         self._place = folder, key  # where events wait
-        self._spool = Spool(None if key is None else folder, key or "", *limits)
+        self._spool = Spool(folder, key or "", *limits)
         if self._spool.damage is not None:
             tell(f"{receiver.name}: {self._spool.damage}")
         self._unreadable: set[str] = set()  # what was told of files that cannot be taken over

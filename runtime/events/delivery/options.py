@@ -147,10 +147,12 @@ class CommandOptions:
     timeout: float = 30.0  # seconds after which it is ended, and the event counts as delivered
 
     def __post_init__(self) -> None:
-        if not self.run or not self.run[0] or any("\0" in word for word in self.run):
+        if not self.run or not self.run[0]:
             raise UsageError(
                 '[command] run is empty, expected a program and its arguments: run = ["notify-send", "hi"]'
             )
+        if any("\0" in word for word in self.run):
+            raise UsageError("[command] run holds a NUL character, which no program can be given; remove it")
         if not 0.1 <= self.timeout <= 3600:
             raise UsageError(f"[command] timeout is {self.timeout:g}, expected 0.1 to 3600 seconds")
 
@@ -162,7 +164,7 @@ class JsonLinesOptions:
     path: str  # "-" is standard output
 
     def __post_init__(self) -> None:
-        if not self.path or "\0" in self.path:
+        if not self.path:
             raise UsageError("[json_lines] path is empty; give a name such as events.jsonl, or - for standard output")
 
 
@@ -180,6 +182,19 @@ class SpoolOptions:
                 f"[spool] keeps {self.most_events} events and {self.most_megabytes} MB, expected 1 to 10,000,000 events "
                 "and 1 to 100,000 MB"
             )
+
+    @property
+    def place(self) -> Path:
+        """The folder. Raises `UsageError` where none is given and the user has no home."""
+        if self.folder is not None:
+            return Path(self.folder)
+        base = os.environ.get("XDG_STATE_HOME", "")
+        if not base.startswith("/"):
+            try:
+                base = str(Path.home() / ".local" / "state")
+            except RuntimeError as error:  # HOME is not set, and the user has no entry in /etc/passwd
+                raise UsageError("this user has no home where events can wait; give [spool] folder = …") from error
+        return Path(base) / "ovs-edge" / "spool"
 
 
 @dataclass(frozen=True)
@@ -199,6 +214,12 @@ class DeliveryConfig:
     def any(self) -> bool:
         """Whether events go anywhere."""
         return any((self.mqtt, self.webhook, self.command, self.json_lines))
+
+    @property
+    def waits(self) -> bool:
+        """Whether events wait on disk; those for standard output do not."""
+        elsewhere = self.json_lines is not None and self.json_lines.path != "-"
+        return elsewhere or any((self.mqtt, self.webhook, self.command))
 
     @property
     def snapshots(self) -> bool:
@@ -253,6 +274,8 @@ def _made(kind: type[Options], entry: Mapping[str, Any] | None, name: str, neede
             raise UsageError(f"[{name}] {key} is {type(value).__name__}, expected {expected}")
         if isinstance(value, int) and not isinstance(value, bool) and not is_integer(value):
             raise UsageError(f"[{name}] {key} is an integer of more than 64 bits, expected a smaller number")
+        if isinstance(value, str) and "\0" in value:
+            raise UsageError(f"[{name}] {key} holds a NUL character, which no name, address or secret has; remove it")
     return kind(**{key: float(value) if known[key] == (int, float) else value for key, value in entry.items()})
 
 

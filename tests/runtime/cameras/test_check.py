@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import pytest
 from support.cameras import clip
 
+from ovs_edge.bundle.errors import UsageError
+from ovs_edge.runtime.cameras import check
 from ovs_edge.runtime.cameras.check import check_config
 from ovs_edge.runtime.engines.engine import Finding
+from ovs_edge.runtime.events.delivery.dispatcher import EventDispatcher
+from ovs_edge.runtime.events.delivery.options import parse_delivery
 
 
 def found(folder: Path, text: str) -> dict[tuple[str, str], Finding]:
@@ -88,6 +93,49 @@ def test_a_file_of_events_in_a_folder_that_is_not_there(tiny_bundle: Path, tmp_p
     )
     assert "there is no folder" in findings["events", "missing"].text
     assert not (tmp_path / "nodir").exists()
+
+
+def test_what_cannot_be_examined_is_no_sound_service(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: object) -> None:
+        raise ValueError("surprise")
+
+    clip(tmp_path)
+    text = f"""
+        model.bundle = "{tiny_bundle}"
+        cameras.a = {{source = "halves.avi", classes = "red", json = "a.jsonl"}}
+        webhook.url = "http://127.0.0.1:1/"
+        spool.folder = "spool"
+        """
+    for name, topic in (
+        ("read_config", "configuration"),
+        ("SharedModel", "model"),
+        ("open_camera", "camera a"),
+        ("dated", "camera a"),
+        ("webhook_problem", "webhook"),
+        ("_writable", "spool"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(check, name, broken)
+            findings = found(tmp_path, text)
+        assert findings[topic, "missing"].text == "could not be examined (ValueError: surprise)"
+        assert name == "read_config" or findings["configuration", "ok"]  # and all the others go on
+        assert name in ("read_config", "_writable") or findings["spool", "ok"]
+
+
+def test_a_user_without_a_home_has_to_name_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    table = {"command": {"run": "true"}}
+    with pytest.raises(UsageError, match=r"this user has no home where events can wait; give \[spool\] folder = …"):
+        EventDispatcher(parse_delivery(table, "zones.toml"))
+    EventDispatcher(parse_delivery({"json_lines": {"path": "-"}}, "zones.toml")).close()  # waits nowhere
+    cameras = 'cameras.a = {source = "none.avi", classes = "red"}\ncommand.run = "true"\nmodel.bundle = "none"'
+    assert "no home" in found(tmp_path, cameras)["spool", "missing"].text
 
 
 def test_a_configuration_that_is_none(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.cameras import clip, until
 
-from ovs_edge.runtime.cameras.run import _Signals
+from ovs_edge.runtime.cameras.config import CameraConfig, CamerasConfig
+from ovs_edge.runtime.cameras.run import _reload, _Signals
+from ovs_edge.runtime.cameras.service import CameraService
 
 _RUN = [sys.executable, "-c", "from ovs_edge.runtime.cli import main; main()"]
 
@@ -107,6 +109,15 @@ def test_a_configuration_that_is_none_is_one_line(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == f"error: {path}: [cameras.a] source is 1, expected a text\n"
+
+
+def test_a_file_that_fails_in_a_way_nobody_has_foreseen_ends_no_camera(capsys: pytest.CaptureFixture[str]) -> None:
+    def read() -> CamerasConfig:
+        raise ValueError("surprise")
+
+    before = CamerasConfig({"a": CameraConfig("0", "red")})
+    _reload(cast("CameraService", None), before, read)
+    assert capsys.readouterr().err == "note: the configuration is as before: ValueError: surprise\n"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")

@@ -111,6 +111,11 @@ LINES = {  # what is written beside a sound configuration -> the table and key t
     f"cameras.a.presets = {['x'] * 10}": "[cameras.a] presets has 10 lists, expected at most 9",
     'mqtt.url = "mqtt://${OVS_NOT_SET}"': "[mqtt] url names the environment variable OVS_NOT_SET, which is not set",
     'webhook = {url = "http://h/", headers = {A = "${X Y}"}}': "[webhook] headers holds a ${…} that names no environment",
+    'cameras.a.save = "a\\u0000.mp4"': "[cameras.a] save holds a NUL character",
+    'cameras.a.classes = ["a", "b\\u0000"]': "[cameras.a] classes holds a NUL character",
+    'spool.folder = "a\\u0000"': "[spool] folder holds a NUL character",
+    'mqtt = {url = "mqtt://h", client_id = "\\u0000"}': "[mqtt] client_id holds a NUL character",
+    'command.run = ["a", "\\u0000"]': "[command] run holds a NUL character",
 }
 
 
@@ -208,6 +213,7 @@ def test_two_cameras_do_not_write_one_file(tmp_path: Path) -> None:
         ('json = "preset.txt"', "the camera a: the output .*preset.txt is the input"),
         ('json = "o.jsonl"\nsave = "./x/../o.jsonl"', "the camera a has two outputs named"),
         ('json = "o.jsonl"\n[json_lines]\npath = "o.jsonl"', r"the camera a and \[json_lines\] both have one named"),
+        ('json = "-"\n[json_lines]\npath = "-"', r"the camera a and \[json_lines\] both have standard output"),
     ],
 )
 def test_no_output_is_a_file_that_is_read_or_written(tmp_path: Path, output: str, said: str) -> None:
