@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..inference.prediction import Prediction
+from ..regions.continuity import Continuity
 from ..regions.tracker import RegionTracker
 from .config import WatchConfig
 from .event import Event
+from .evidence import Evidence
 from .occupancy import Occupancy, ZoneState
 from .place_masks import PlaceMasks
 from .rule_state import Facts, RuleState
@@ -45,12 +47,13 @@ class EventEngine:
         self._tracker = RegionTracker()
         self._run = uuid.uuid4().hex[:12]
         self._number = 0
-        self._seconds = float("-inf")  # time of the last frame
+        self._seconds = 0.0  # time of the last frame
         self._lock = threading.Lock()
         self._config = config
         self._next: WatchConfig | None = None
         self._masks = PlaceMasks(config.places)
         self._occupancy = Occupancy(config.places)
+        self._evidence = Evidence()
         self._rules = {name: RuleState(name, rule) for name, rule in config.rules.items()}
 
     @property
@@ -82,15 +85,14 @@ class EventEngine:
         """
         now = clock.time() if now is None else now
         self._adopt()
-        if seconds < self._seconds:  # a recording that starts again: what was before is over
-            self._occupancy = Occupancy(self._config.places)
-            for state in self._rules.values():
-                state.restart()
-        self._seconds = seconds
         tracked = self._tracker.update(seconds, prediction, image)
+        if self._tracker.continuity is not Continuity.CONTINUES:
+            self._begin_again(seconds)
+        self._seconds = seconds
+        self._evidence.update(seconds, prediction.classes, self._config.places)
         located = self._masks.locate(tracked, self._tracker.grid)
         happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)
-        facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened))
+        facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened), self._evidence)
         events: list[Event] = []
         for state in self._rules.values():
             for occurrence in state.update(facts):
@@ -114,6 +116,17 @@ class EventEngine:
                 )
         active = {name: state.active for name, state in self._rules.items()}
         return Observation(tracked, tuple(events), self._occupancy.states(located.coverage), active)
+
+    def _begin_again(self, seconds: float) -> None:
+        """The frame of the time `seconds` does not continue the one before."""
+        self._evidence.begin_again()
+        if self._tracker.continuity is Continuity.RESTART:  # what was before is over
+            self._occupancy = Occupancy(self._config.places)
+        for state in self._rules.values():
+            if self._tracker.continuity is Continuity.RESTART:
+                state.restart()
+            else:
+                state.skip(self._seconds, seconds)
 
     def _adopt(self) -> None:
         with self._lock:

@@ -2,20 +2,21 @@
 
 A region counts as inside once it was there for a fifth of a second, and as outside once it was outside for as long, so
 that a mask that trembles at a zone's edge makes no events; times are those at which it really came and went. A region
-that is hidden for a moment stays where it was; one that is given up has left when it was last seen.
+that is hidden for a moment stays where it was; one that is given up has left when it was last seen. After a gap in the
+frames that is every one, so no dwell time counts what nobody saw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..regions.track import Point, Track
 from .event import EventKind
 from .place_masks import Located
 from .places import FRAME, Anchor, Line, Places
 
-_SETTLED = 0.2  # seconds
+SETTLED = 0.2  # seconds
 _CLEAR = 0.008  # distance from a line, in shares of the frame, from which it is certain on which side a region is
 _SLACK = 1e-6  # of comparisons of times
 
@@ -50,7 +51,6 @@ class Visit:
     inside: bool = False
     since: float = 0.0  # when it entered
     doubt: float | None = None  # when what is seen began to differ from `inside`
-    stayed: set[str] = field(default_factory=set)  # rules that have told of this stay
 
 
 class Occupancy:
@@ -137,7 +137,7 @@ class Occupancy:
             return []
         if visit.doubt is None:
             visit.doubt = seconds
-        if seconds - visit.doubt < _SETTLED - _SLACK:
+        if seconds - visit.doubt < SETTLED - _SLACK:
             return []
         changed = visit.doubt
         if there:
@@ -173,7 +173,12 @@ class Occupancy:
 
 def same_name(one: str, other: str) -> bool:
     """Whether two names of classes are the same: case and spaces make no difference."""
-    return one == other or " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+    return one == other or plain_name(one) == plain_name(other)
+
+
+def plain_name(name: str) -> str:
+    """What is the same for all names that `same_name` takes for one."""
+    return " ".join(name.casefold().split())
 
 
 def _side(line: Line, point: Point) -> int:

@@ -56,7 +56,7 @@ class Rule:
     """One rule, made by `grammar.parse_rule` and written by `grammar.rule_text`."""
 
     condition: Condition
-    label: str  # class; it need not be asked for yet
+    label: str  # class; while it is not asked for, nothing is judged
     place: str = FRAME  # zone, or line of a crossing
     limit: Limit | None = None  # of COUNT and COVERAGE
     until: Limit | None = None  # of COUNT and COVERAGE: hysteresis, where the state ends; None: where `limit` fails

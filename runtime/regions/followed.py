@@ -9,9 +9,9 @@ import numpy as np
 
 from .appearance import Colours, likeness
 from .components import Component, centre_of
+from .continuity import KEPT
 from .track import Point
 
-KEPT = 1.0  # seconds that a region which is not seen keeps its id
 AFTER = 1.5  # seconds after regions met in which their colours decide who is who
 _STILL = 0.5  # likeness below which it is doubtful whether it is still the same
 _DOUBTED = 0.4  # seconds of doubt after which it gets another id

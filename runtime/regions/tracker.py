@@ -10,7 +10,8 @@ A region is expected where its last mask lies after it was moved on at its own s
   5. A component that is left over is a new region. It gets its id once three frames in a row leave no doubt of it: their
      mean confidence is 0.55 at least. One without an id is followed all the same: whoever passes it keeps his own.
 
-A region that is not seen keeps its id for a second. This is the association of SORT (Bewley et al. 2016) and ByteTrack
+A region that is not seen keeps its id for a second; without frames for longer than that, all are given up, unless the
+camera is so slow (continuity.py). This is the association of SORT (Bewley et al. 2016) and ByteTrack
 (Zhang et al. 2022) on masks instead of boxes; docs/guides/events.md has it beside those of the `trackers` package.
 """
 
@@ -26,13 +27,14 @@ import numpy.typing as npt
 from ..inference.prediction import Prediction
 from .appearance import Codes, Colours, colour_codes, colours_of
 from .components import Component, Grid, centre_of, common, components, foot_of, moved_by, union
+from .continuity import KEPT, Continuity, FramePace
 from .division import divide, fitted
-from .followed import AFTER, KEPT, Followed
+from .followed import AFTER, Followed
 from .track import Track
 
 _BRIEF = 0.2  # seconds for one that was just seen first
 _CERTAIN = 0.55  # mean confidence from which a region is one; once it is, any will do (ByteTrack's two thresholds)
-_HITS = 3  # frames in which a region must be seen before it gets an id
+HITS = 3  # frames in which a region must be seen before it gets an id
 _OVERLAP = 0.15  # intersection over union from which a component is the region expected there
 _TOUCHES = 0.3  # share of a region's expected cells within a component from which it may be in it
 _INSIDE = 0.6  # share of a region's expected cells within a component from which it is in it
@@ -56,7 +58,9 @@ class RegionTracker:
     def __init__(self) -> None:
         self._followed: list[Followed] = []
         self.grid: Grid | None = None  # of the last frame
+        self.continuity = Continuity.CONTINUES  # of the last frame; with any other, all regions before it were given up
         self._last_id = 0
+        self._pace = FramePace()
         self._time: float | None = None
         self._shape = (0, 0)
         self._codes: Codes | None = None  # of the frame
@@ -68,14 +72,18 @@ class RegionTracker:
         return frozenset(one.id for one in self._followed if one.id)
 
     def update(self, seconds: float, prediction: Prediction, image: npt.NDArray[np.uint8] | None = None) -> Prediction:
-        """`prediction` with its `tracks`; `seconds` is the frame's time, which must not go back.
+        """`prediction` with its `tracks`; `seconds` is the frame's time.
 
         `image` (H, W, 3) BGR is the frame: by their colours, regions that meet are told apart afterwards.
 
-        Time that goes back, as when a recording starts again, or a frame of another size starts afresh; ids go on.
+        Time that goes back, as when a recording starts again, a gap in the frames or a frame of another size starts
+        afresh; ids go on.
         """
         grid = self.grid = Grid.of(prediction)
-        if self._time is not None and (seconds < self._time or grid.labels.shape != self._shape):
+        self.continuity = self._pace.step(seconds)
+        if self.continuity is Continuity.CONTINUES and self._time is not None and grid.labels.shape != self._shape:
+            self.continuity = Continuity.GAP
+        if self.continuity is not Continuity.CONTINUES:
             self._followed = []
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)
         self._time, self._shape = seconds, grid.labels.shape
@@ -114,7 +122,7 @@ class RegionTracker:
         one.certain = one.certain + 1 if certain else 0
         if one.certain == 1:
             one.first = one.seen
-        if one.certain >= _HITS:
+        if one.certain >= HITS:
             self._last_id += 1
             one.id = self._last_id
         return bool(one.id)

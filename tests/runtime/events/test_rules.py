@@ -1,21 +1,18 @@
-"""The language of rules, and what a rule's state does, against a simulator that follows the definition word by word."""
+"""The language of rules, and files that hold them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import parse_toml, parse_watch
 from ovs_edge.runtime.events.delivery.options import parse_delivery
-from ovs_edge.runtime.events.event import EventKind
 from ovs_edge.runtime.events.grammar import parse_rule, rule_text
 from ovs_edge.runtime.events.places import FRAME
-from ovs_edge.runtime.events.rule_state import Level
 from ovs_edge.runtime.events.rules import OPERATORS, Condition, Limit, Rule
 
 PERSON_IN_DOOR = Rule(Condition.IN, "person", "door", seconds=2.0)
@@ -166,92 +163,6 @@ def test_any_text_is_a_rule_or_one_clear_line(text: str) -> None:
         assert len(str(error)) < 400
     else:
         assert parse_rule(rule_text(rule)) == rule
-
-
-# -- states against a simulator --------------------------------------------------------------------------------------
-
-
-def simulated(
-    times: Sequence[float], holds: Sequence[bool], fails: Sequence[bool], least: float, gap: float, cooldown: float
-) -> list[tuple[int, str]]:
-    """What a state tells, by its definition: every interval is found by looking at all frames again."""
-    told: list[tuple[int, str]] = []
-    last_start: float | None = None
-    frame = 0
-    while frame < len(times):
-        if not holds[frame]:
-            frame += 1
-            continue
-        begin = frame
-        end = len(times)
-        for stop in range(begin + 1, len(times)):
-            broken = [
-                first
-                for first in range(begin + 1, stop + 1)
-                if all(fails[first : stop + 1]) and (gap == 0 or times[stop] - times[first] > gap)
-            ]
-            if broken:
-                end = stop
-                break
-        started = None
-        for moment in range(begin, end):
-            due = times[moment] - times[begin] >= least
-            free = last_start is None or times[moment] - last_start >= cooldown
-            if due and free and not (fails[moment] and moment > begin):
-                started = moment
-                break
-        if started is not None:
-            last_start = times[started]
-            told.append((started, "started"))
-            if end < len(times):
-                told.append((end, "ended"))
-        frame = end + 1 if end < len(times) else end
-    return told
-
-
-durations = st.sampled_from([0, 1, 2, 3, 5, 9])
-
-
-@settings(max_examples=200)
-@given(
-    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4)), max_size=40),
-    st.integers(0, 4),
-    st.none() | st.integers(0, 4),
-    durations,
-    durations,
-    durations,
-)
-def test_states_start_and_end_as_a_simulator_says(
-    frames: list[tuple[int, int]], above: int, until: int | None, least: int, gap: int, cooldown: int
-) -> None:
-    times, now = [], 0.0
-    for step, _ in frames:
-        now += step
-        times.append(now)
-    holds = [value > above for _, value in frames]
-    fails = [value <= above and (until is None or value < until) for _, value in frames]
-    level = Level(least, gap, cooldown)
-    told = []
-    for index, moment in enumerate(times):
-        kind = level.update(moment, holds=holds[index], fails=fails[index])
-        if kind is not None:
-            told.append((index, kind.value))
-    assert told == simulated(times, holds, fails, least, gap, cooldown)
-    # Starts and ends alternate.
-    assert [kind for _, kind in told] == [("started", "ended")[place % 2] for place in range(len(told))]
-    for index, kind in told:
-        if kind == "started" and not gap and until is None:  # no event without its condition …
-            first = min(place for place in range(index + 1) if times[place] >= times[index] - least)
-            assert all(holds[first : index + 1])
-    if not gap and not cooldown and until is None:  # … and none missed
-        runs, begin = 0, None
-        for index, held in enumerate([*holds, False]):
-            if held and begin is None:
-                begin = index
-            elif not held and begin is not None:
-                runs += times[index - 1] - times[begin] >= least
-                begin = None
-        assert sum(kind == EventKind.STARTED.value for _, kind in told) == runs
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
