@@ -39,6 +39,8 @@ from .mqtt.certificates import tls_context
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
 _LONGEST_SECRET = 4096  # bytes
+_LONGEST_TEXT = 65_535  # bytes of a text in MQTT (3.1.1, section 1.5.3)
+_LONGEST_PREFIX = 1_000  # bytes: a topic is a text, too, and names of cameras and rules follow
 _BASE64 = "whsec_"  # a webhook's secret that begins so is base64 after that
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110, section 5.6.2
 _OWN_HEADERS = frozenset(
@@ -64,10 +66,24 @@ class MqttOptions:
         parts = _address(self.url, ("mqtt", "mqtts"), "[mqtt] url", "mqtt://broker.local:1883")
         if parts.path.strip("/") or parts.query:
             raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
+        texts = {"the user in url": unquote(parts.username or ""), "client_id": self.client_id or ""}
+        for name, text in texts.items():
+            if not text.isprintable() or len(text.encode()) > _LONGEST_TEXT:
+                raise UsageError(
+                    f"[mqtt] {name} is {text[:40]!r}, expected at most {_LONGEST_TEXT} bytes, all printable"
+                )
+        if (
+            max(len(parts.password or ""), len((self.password or "").encode("utf-8", "surrogateescape")))
+            > _LONGEST_TEXT
+        ):
+            raise UsageError(f"[mqtt] the password is longer than {_LONGEST_TEXT} bytes, the most that MQTT can send")
         for name, topic in (("prefix", self.prefix), ("discovery", self.discovery)):
-            if topic is not None and (not topic or topic.strip("/") != topic or any(sign in topic for sign in "+#\0$")):
+            if topic is not None and not _is_prefix(topic):
                 off = ", or false for no discovery" if name == "discovery" else ""
-                raise UsageError(f"[mqtt] {name} is {topic!r}, expected a topic without + # $ and outer slashes{off}")
+                raise UsageError(
+                    f"[mqtt] {name} is {topic[:80]!r}, expected a topic without + # $ and outer slashes{off}; printable, "
+                    f"and at most {_LONGEST_PREFIX} bytes"
+                )
         if (self.cert_file is None) != (self.key_file is None):
             raise UsageError("[mqtt] cert_file and key_file go together; give both or none")
 
@@ -246,6 +262,12 @@ def parse_delivery(table: Mapping[str, Any], where: str) -> DeliveryConfig:
         )
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+def _is_prefix(topic: str) -> bool:
+    """Whether topics can begin with `topic`; a broker may close the connection at a control character."""
+    forbidden = not topic.isprintable() or any(sign in topic for sign in "+#$")
+    return bool(topic) and topic.strip("/") == topic and not forbidden and len(topic.encode()) <= _LONGEST_PREFIX
 
 
 Options = TypeVar("Options")

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.mosquitto import MISSING, PROGRAM, Broker, until
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.delivery.mqtt import broker as broker_module
+from ovs_edge.runtime.events.delivery.mqtt.announced import AnnouncedTopics
 from ovs_edge.runtime.events.delivery.mqtt.broker import BrokerConnection
 from ovs_edge.runtime.events.delivery.mqtt.certificates import tls_context
 from ovs_edge.runtime.events.delivery.options import MqttOptions, parse_delivery
@@ -29,19 +31,24 @@ pahos_socket = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:Resour
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_module, "_RECONNECT", (0.05, 0.1))
+    monkeypatch.setattr(broker_module, "_FAULT", (0.05, 0.1))
 
 
 class Connection:
     """A connection that counts."""
 
-    def __init__(self, options: MqttOptions) -> None:
+    def __init__(self, options: MqttOptions, *, faults: int = 0) -> None:
+        """The first `faults` connections end by an exception."""
         self.told: list[str] = []
         self.connections = 0
+        self._faults = faults
         self._broker = BrokerConnection(options, ("status", "offline"), self._count, lambda: None, self.told.append)
         self._broker.start()
 
     def _count(self) -> None:
         self.connections += 1
+        if self.connections <= self._faults:
+            raise PermissionError("surprise")
 
     def attempts(self, more: int = 2) -> list[str]:
         """What was told once there were `more` attempts to connect, without what every note begins with."""
@@ -159,6 +166,59 @@ def test_two_clients_of_one_client_id_say_so_once(tmp_path: Path) -> None:
             twin.close()
         broker.kill()
     assert all(len(twin.told) <= 1 for twin in twins)
+
+
+@needs_broker
+def test_an_exception_ends_the_connection_and_not_its_thread(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "broker")
+    connection = Connection(MqttOptions(f"mqtt://127.0.0.1:{broker.port}"), faults=3)
+    try:
+        until(lambda: connection.connections == 4)
+        until(lambda: len(connection.told) == 2)
+        ended, connected = (note.split(": ", 1)[1] for note in connection.told)
+        assert ended == "the connection was ended by PermissionError: surprise; events wait on disk"
+        assert connected == "connected"
+    finally:
+        connection.close()
+        broker.kill()
+
+
+def test_an_exception_that_comes_again_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts: list[float] = []
+
+    def fail(*given: object) -> None:
+        attempts.append(time.monotonic())
+        raise ValueError("surprise")
+
+    monkeypatch.setattr(broker_module, "_FAULT", (0.02, 0.08))
+    monkeypatch.setattr(BrokerConnection, "_on_pre_connect", fail)
+    connection = Connection(MqttOptions(f"mqtt://127.0.0.1:{free_port()}"))
+    until(lambda: len(attempts) == 6)
+    reason = connection._broker.reason
+    connection.close()
+    count = len(attempts)
+    assert reason == "the connection was ended by ValueError: surprise"
+    assert [note.endswith(f": {reason}; events wait on disk") for note in connection.told] == [True]
+    assert attempts[5] - attempts[4] > 0.07 > 3 * 0.02  # longer and longer
+    time.sleep(0.1)
+    assert len(attempts) == count  # its thread has ended
+
+
+def test_a_message_without_a_connection_waits_for_one() -> None:
+    found = Connection(MqttOptions(f"mqtt://127.0.0.1:{free_port()}"))
+    info = found._broker.publish("a", "b", retain=False)
+    assert not info.is_published()
+    info.wait_for_publish(0.01)  # raises nothing
+    found.close()
+
+
+def test_a_lock_that_nobody_may_look_at_counts_as_held(tmp_path: Path) -> None:
+    mine = AnnouncedTopics(tmp_path, "broker", "mine")
+    (tmp_path / "announced-other-0.json").write_text('{"broker": "broker", "topics": ["a"]}')
+    assert mine.elsewhere() == frozenset()
+    (tmp_path / "announced-other-0.lock").mkdir()  # cannot be opened, as another user's cannot
+    assert mine.elsewhere() == {"a"}
+    mine.close()
 
 
 @needs_broker

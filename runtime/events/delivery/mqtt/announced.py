@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from .....bundle.errors import SinkError
@@ -82,14 +81,19 @@ class AnnouncedTopics:
 
 
 def _is_locked(path: Path) -> bool:
-    with suppress(FileNotFoundError):
+    """Whether a process runs that has locked the file at `path`; also where nobody can say, as with another user's."""
+    try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
     return False
 
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from .....bundle.addresses import redact
 from .....bundle.errors import require
@@ -24,12 +24,17 @@ _KEEPALIVE = 15  # seconds between two signs of life; a broker that is gone with
 _RECONNECT = (1, 15)  # seconds, least and most, between two attempts to connect
 _UNWANTED = (15, 60)  # likewise, once the broker has ended several connections right after they came about
 _SHORT, _MOST_SHORT = 10.0, 3  # seconds of a connection that was short; how many of them in a row are told
+_FAULT = (1.0, 60.0)  # seconds, least and most, until it is tried again after an exception; doubled each time
 _GOODBYE = 1.0  # seconds for the last message, and for the thread to end
 _NO_SIGN_OF_LIFE = 0x8D  # MQTT 5.0, 3.14.2.1: keep alive timeout
 
 
 class BrokerConnection:
-    """Held by paho-mqtt's thread from the start until `close`. Notes tell each cause of a failure once."""
+    """Held by paho-mqtt's thread from the start until `close`. Notes tell each cause of a failure once.
+
+    An exception in that thread, be it of a callback or of paho itself at a packet that is none, ends the connection,
+    not the thread.
+    """
 
     def __init__(
         self,
@@ -49,11 +54,13 @@ class BrokerConnection:
         self.reason = "not connected yet"  # why there is no connection
         self._options = options
         self._connected, self._lost, self._tell = connected, lost, tell
-        self._closed = False
+        self._closed = threading.Event()
         self._since: float | None = None  # time.monotonic() of the connection; None without one
         self._answered = False  # whether the broker has answered this attempt, be it with a refusal
         self._told: str | None = None  # the reason that was told last; None once there was a connection again
         self._short = 0  # connections in a row that were short
+        self._fault: str | None = None  # the exception that was told; None once a connection was not short
+        self._pause = _FAULT[0]  # seconds until it is tried again after the next exception
         client_id = options.client_id or f"ovs-edge-{socket.gethostname()[:20]}-{uuid.uuid4().hex[:8]}"
         mqtt, enums = require("paho.mqtt.client", "events"), require("paho.mqtt.enums", "events")
         self._client: Client = mqtt.Client(enums.CallbackAPIVersion.VERSION2, client_id=client_id)
@@ -66,6 +73,7 @@ class BrokerConnection:
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
+        self._client.loop_forever = self._last  # what paho's thread runs
         self._client.connect_async(*address(options), _KEEPALIVE)
 
     def start(self) -> None:
@@ -74,11 +82,14 @@ class BrokerConnection:
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool) -> MQTTMessageInfo:
         """Send a message at quality of service 1; after a break it is sent again."""
-        return self._client.publish(topic, payload, qos=1, retain=retain)
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc == info.rc.MQTT_ERR_NO_CONN:  # paho has it, and sends it with the next connection
+            info.rc = info.rc.MQTT_ERR_SUCCESS
+        return info
 
     def close(self) -> None:
         """Disconnect, and let go of everything; nothing is published after that."""
-        self._closed = True
+        self._closed.set()
         self._client.disconnect()
         # An attempt to connect may take longer than anybody wants to wait; its thread then ends by itself.
         ending = threading.Thread(target=self._client.loop_stop, daemon=True)
@@ -88,6 +99,30 @@ class BrokerConnection:
 
     # -- in paho's thread --------------------------------------------------------------------------------------------
 
+    def _last(self, **options: Any) -> None:
+        """paho's loop, begun anew where an exception ends it."""
+        client = self._client  # which `close` lets go of
+        while True:
+            try:
+                type(client).loop_forever(client, **options)
+                return
+            except Exception as error:  # noqa: BLE001 - nobody else would connect again
+                self._on_fault(error)
+            if self._closed.wait(self._pause):
+                return
+            self._pause = min(_FAULT[1], 2 * self._pause)
+            client.connect_async(*address(self._options), _KEEPALIVE)
+
+    def _on_fault(self, error: Exception) -> None:
+        if self._since is not None and time.monotonic() - self._since >= _SHORT:
+            self._fault, self._pause = None, _FAULT[0]
+        self._since = None
+        self._lost()
+        self.reason = f"the connection was ended by {type(error).__name__}: {error}"
+        if self.reason != self._fault:
+            self._fault = self.reason
+            self._report(self.reason)
+
     def _on_pre_connect(self, client: Client, userdata: object) -> None:
         self._answered = False
 
@@ -96,7 +131,7 @@ class BrokerConnection:
         if reason.is_failure:
             self._report(f"it refuses the connection: {str(reason).lower()}")
             return
-        if self._closed:
+        if self._closed.is_set():
             client.disconnect()
             return
         self._since = time.monotonic()
@@ -120,13 +155,13 @@ class BrokerConnection:
 
     def _report(self, reason: str) -> None:
         self.reason = reason
-        if reason != self._told and not self._closed:
+        if reason != self._told and not self._closed.is_set():
             self._told = reason
             self._tell(f"{self.name}: {reason}; events wait on disk")
 
     def _count(self, client: Client, seconds: float) -> None:
         """Tell of a broker that ends connections right after they came about, once."""
-        if self._closed or self._short >= _MOST_SHORT:
+        if self._closed.is_set() or self._short >= _MOST_SHORT:
             return
         self._short = self._short + 1 if seconds < _SHORT else 0
         if self._short == _MOST_SHORT:
@@ -143,8 +178,9 @@ def sign_in(client: Client, options: MqttOptions) -> None:
     """Give `client` name, password and certificates. Raises `UsageError`."""
     parts = urlsplit(options.url)
     if parts.username is not None:
-        inside = None if parts.password is None else unquote(parts.password)
-        client.username_pw_set(unquote(parts.username), options.password or inside)
+        inside = None if parts.password is None else unquote_to_bytes(parts.password)
+        given = None if options.password is None else options.password.encode("utf-8", "surrogateescape")
+        client.username_pw_set(unquote(parts.username), given or inside)  # type: ignore[arg-type]  # any bytes
     if is_secure(options):
         client.tls_set_context(tls_context(options.ca_file, options.cert_file, options.key_file))
 
