@@ -7,6 +7,7 @@ OpenCV nor torch.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,18 @@ from typing import TYPE_CHECKING, Any
 # ONNX Runtime 1.29 and newer send telemetry unless this is set before its first import; a user's own value stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+_PROGRAM = os.path.basename(getattr(sys, "argv", [""])[0])
+
+# SIGHUP has `ovs-run --config` read its file again. Before it has read it there is nothing to do, and nothing may end it.
+if (
+    _PROGRAM == "ovs-run"
+    and any(word.partition("=")[0] == "--config" for word in sys.argv)
+    and hasattr(signal, "SIGHUP")
+):
+    signal.signal(signal.SIGHUP, lambda number, stack: None)
+
 # Ctrl-C while the modules of a command are still being imported: no traceback.
-if os.path.basename(getattr(sys, "argv", [""])[0]).startswith("ovs-"):
+if _PROGRAM.startswith("ovs-"):
     sys.excepthook = lambda kind, error, trace: (
         print("interrupted", file=sys.stderr)
         if issubclass(kind, KeyboardInterrupt)

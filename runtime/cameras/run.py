@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -38,27 +39,47 @@ def run_cameras(options: RunOptions) -> int:
 
     With --config, SIGHUP reads the file again. A file that is no good is said in one line, and changes nothing.
     """
-    config = _config(options)
-    limit_heaps()
-    with _Signals(reloads=options.config is not None) as signals, CameraService(config, note) as service:
-        service.start()
-        if service.url is not None:
-            print(f"viewer: {service.url}", file=sys.stderr, flush=True)
-        elif not config.delivery.any and not any(camera.writes for camera in config.cameras.values()):
-            in_file = "no output is selected; add [web] to see a page, or save or json to a camera to keep results"
-            note(NO_OUTPUT if options.config is None else in_file)
-        while not signals.stop and not service.failed.is_set():
-            signals.wait(_TICK)
-            if signals.reload:
-                signals.reload = False
-                _reload(service, config, lambda: _config(options))
-            if any(camera.outputs.reader_left for camera in service.cameras):
-                raise BrokenPipeError
-        if service.failed.is_set() and service.error is not None:
-            raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
-        frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)
+    with _Signals(reloads=options.config is not None) as signals:  # before anything that takes time
+        config = _config(options)
+        limit_heaps()
+        with CameraService(config, note) as service:
+            service.start()
+            _tell_manager("READY=1")
+            if service.url is not None:
+                print(f"viewer: {service.url}", file=sys.stderr, flush=True)
+            elif not config.delivery.any and not any(camera.writes for camera in config.cameras.values()):
+                in_file = "no output is selected; add [web] to see a page, or save or json to a camera to keep results"
+                note(NO_OUTPUT if options.config is None else in_file)
+            _obey(signals, service, lambda: _reload(service, config, lambda: _config(options)))
+            _tell_manager("STOPPING=1")
+            if service.failed.is_set() and service.error is not None:
+                raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
+            frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)
     print(f"{frames} frames of {count} camera{'' if count == 1 else 's'}", file=sys.stderr)
     return 0
+
+
+def _obey(signals: _Signals, service: CameraService, reload: Callable[[], None]) -> None:
+    """Return once a signal says so, or the network has failed. Raises `BrokenPipeError` once nobody reads an output."""
+    while not signals.stop and not service.failed.is_set():
+        signals.wait(_TICK)
+        if signals.reload:
+            signals.reload = False
+            reload()
+        if any(camera.outputs.reader_left for camera in service.cameras):
+            raise BrokenPipeError
+
+
+def _tell_manager(state: str) -> None:
+    """Tell systemd, or whatever else has started this as a service, what the state is; see sd_notify(3)."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place.startswith(("/", "@")):  # there is none, or it is of a kind that only virtual machines have
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.sendto(state.encode(), place if place[0] == "/" else f"\0{place[1:]}")
+    except OSError as error:
+        note(f"the service manager cannot be told {state} ({error.strerror or error})")
 
 
 def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], CamerasConfig]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +73,34 @@ def test_sighup_reads_the_file_again_and_sigterm_ends(tiny_bundle: Path, tmp_pat
     # The camera went on: no frame of it was read twice, and none came out of order.
     indices = [line["index"] for line in found]
     assert indices == sorted(set(indices))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
+def test_sighup_while_it_starts_ends_nothing(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cameras.toml"
+    path.write_text(
+        f'model = {{bundle = "{tiny_bundle}", threads = 1}}\ncameras.a = {{source = "1", classes = "red"}}\n'
+    )
+    begin = "import sys; sys.argv[0] = 'ovs-run'; import ovs_edge; print(1, flush=True); "
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(0.005)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        code = f"{begin} from ovs_edge.runtime.cli import main; main()"
+        command = [sys.executable, "-c", code, f"--config={path}"]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert run.stdout is not None
+        run.stdout.readline()
+        told = ""
+        while run.poll() is None and not told:
+            run.send_signal(signal.SIGHUP)  # again and again, all the while
+            with suppress(TimeoutError):
+                told = manager.recv(99).decode()
+        said = ended(run)
+        assert (told, manager.recv(99).decode()) == ("READY=1", "STOPPING=1")
+    assert (run.returncode, "the configuration is read again" in said) == (0, True), said
 
 
 def test_several_cameras_by_options(tiny_bundle: Path, tmp_path: Path) -> None:
