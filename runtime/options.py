@@ -91,8 +91,8 @@ class RunOptions:
     camera: Annotated[
         tuple[str, ...],
         Option(
-            help="Live input: 0, /dev/video2, csi://0, screen://, or a URL (rtsp, http, tcp, udp, srt, rtmp). May be "
-            "repeated for several cameras, each with a name if you like: --camera door=rtsp://…"
+            help="Live input: 0, /dev/video2, csi://0, screen://, a URL (rtsp, http, tcp, udp, srt, rtmp), or a video file, "
+            "played in a loop. May be repeated for several cameras, each with a name if you like: --camera door=rtsp://…"
         ),
     ] = ()
     config: Annotated[

@@ -101,7 +101,7 @@ class WebConfig:
 class CameraConfig:
     """Table `[cameras.NAME]`."""
 
-    source: str  # as of --camera; or a video file, which is played in a loop
+    source: str  # as of --camera: a video file, too, which is played in a loop
     classes: str | tuple[str, ...]  # as of --classes, or a list
     # -- labels
     background: str = "auto"

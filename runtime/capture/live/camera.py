@@ -14,8 +14,8 @@ from ....bundle.errors import SourceError, UsageError
 from ...opencv import cv2
 from ..options import CaptureOptions, refuse_photo_options
 from ..source import SourceRequest
-from ..video_files.failures import refuse_lists
 from . import gstreamer
+from .clip import open_clip
 from .device import Way, check_granted, open_capture
 from .live_source import LiveSource
 
@@ -24,7 +24,7 @@ _EXPECTED = "expected a camera's number, a device, csi://0, the URL of a stream 
 
 
 def open_source(request: SourceRequest) -> LiveSource:
-    """A camera by number ("0"), device ("/dev/video0") or CSI connector ("csi://0")."""
+    """A camera by number ("0"), device ("/dev/video0") or CSI connector ("csi://0"); or a video file in place of one."""
     device, options = request.address, request.options
     refuse_photo_options(options)
     shown = redact_address(device)[:80]
@@ -46,8 +46,8 @@ def open_source(request: SourceRequest) -> LiveSource:
         raise SourceError(f"no camera {shown!r}; expected a number, a device or csi://0. {_advice()}")
     if os.path.isdir(device):
         raise SourceError(f"{redact_address(device)[:200]!r} is a folder; {_EXPECTED}")
-    if os.path.isfile(device):
-        refuse_lists(Path(device))
+    if not number and os.path.isfile(device):
+        return open_clip(Path(device), options)
     ways = _device_ways(int(device) if number else device, options)
     opened = partial(_open, name, ways, options)
     return LiveSource(

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ....bundle.errors import SourceError
+from ....bundle.errors import SourceError, UsageError
 from ...opencv import cv2
-from ..options import CaptureOptions
+from ..options import CaptureOptions, refuse_photo_options
+from ..video_files.failures import refuse_lists, why_unreadable
 from ..video_files.opencv_path import opencv_path
 from .live_source import LiveSource
 
@@ -25,7 +26,7 @@ class LoopedClip:
         self._period = 0.0 if unpaced else 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1.0)
         self._due = time.monotonic()
         if not self._capture.isOpened():
-            raise SourceError(f"{path} does not decode as a video; give a clip such as .mp4 or .avi")
+            raise SourceError(why_unreadable(str(path), str(path), str(path)))
 
     def read(self) -> tuple[bool, Any]:
         """The next frame of the clip, at its time; after the last frame comes the first."""
@@ -53,7 +54,17 @@ def _opened(path: Path) -> Any:
 
 
 def open_clip(path: Path, options: CaptureOptions) -> LiveSource:
-    """The newest frame of the clip at `path`, which goes on for ever. Raises `SourceError`."""
-    source = LiveSource(path.name, lambda: LoopedClip(path), flip=options.flip_code, most_fps=options.most_fps)
+    """The newest frame of the clip at `path`, which goes on for ever. Raises `SourceError`, `UsageError`."""
+    refuse_photo_options(options)
+    if options.shape:
+        raise UsageError("a clip has the size and rate it was made with; leave out --size, --rate and --mjpg")
+    refuse_lists(path)
+    source = LiveSource(
+        path.name,
+        lambda: LoopedClip(path),
+        flip=options.flip_code,
+        reconnect=options.reconnect,
+        most_fps=options.most_fps,
+    )
     source.files = (path,)
     return source
