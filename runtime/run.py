@@ -103,7 +103,9 @@ def _open_watch(
     events, command = options.events, options.on_event
     if events not in (None, "", "-"):
         refuse_inputs(Path(str(events)), (*source.files, *_read(options)), "--events")
-    request = WatchRequest(options.zones, options.rule, events, options.mqtt, options.webhook, command, page)
+    request = WatchRequest(
+        options.zones, options.rule, events, options.mqtt, options.webhook, command, page, source.live
+    )
     watch, outputs = open_watch(request, closing)
     if outputs.standard_output and options.json == "-":
         raise UsageError("events and --json are both standard output; give one of them a file")

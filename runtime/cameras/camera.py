@@ -15,9 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from ...bundle.errors import OvsError, SourceError
 from ..capture.source import Source
 from ..controls import Settings
@@ -116,6 +113,7 @@ class Camera:
                 thread.join(max(0.0, deadline - time.monotonic()))
         if heir is not None:
             heir._timeline = self._timeline
+        self._end_watch(None if heir is None else heir.interaction.watch)
         self.interaction.close()
         self.segmenter.close()
 
@@ -289,16 +287,22 @@ class Camera:
         if wanted or self.outputs.wants_picture:
             picture = draw(frame.image, prediction, self.interaction.controls.style, self.status(frame))
         if watch is not None:
-            self._send_events(watch, picture)
+            self.counts.events = watch.state.total
+            self._send_events(lambda: watch.deliver(picture))
         timings = {**prediction.timings, "draw": (time.perf_counter() - start) * 1e3}
         status = self.status(frame, timings)
         self.counts.frame(status.age_ms or 0.0, timings.get("model"))
         self.outputs.each(lambda sink: sink.write(frame, prediction, picture, status))
 
-    def _send_events(self, watch: EventWatch, picture: npt.NDArray[np.uint8] | None) -> None:
-        self.counts.events = watch.state.total
+    def _end_watch(self, heir: EventWatch | None) -> None:
+        """Leave zones and rules to `heir`, or end their states."""
+        watch = self.interaction.watch
+        if watch is not None:
+            self._send_events(watch.close if heir is None else lambda: heir.succeed(watch))
+
+    def _send_events(self, send: Callable[[], None]) -> None:
         try:
-            watch.deliver(picture)
+            send()
         except BrokenPipeError:  # whoever read events on standard output
             self.outputs.reader_left = True
         except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on

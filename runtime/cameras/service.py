@@ -112,7 +112,6 @@ class CameraService:
             for name in before.cameras:
                 if name not in config.cameras or name in fresh:
                     self._remove(name, fresh.get(name))
-                    self._events.set_states(name, {})  # which a camera that is opened again may find otherwise
             for name, camera in fresh.items():
                 self._cameras[name] = camera
                 self._show(camera)

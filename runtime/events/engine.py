@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time as clock
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from .event import Event
 from .evidence import Evidence
 from .occupancy import Occupancy, ZoneState
 from .place_masks import PlaceMasks
-from .rule_state import Facts, RuleState
+from .rule_state import Facts, Occurrence, RuleState
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class EventEngine:
         self._run = uuid.uuid4().hex[:12]
         self._number = 0
         self._seconds = 0.0  # time of the last frame
+        self._now = 0.0  # its time of day
         self._lock = threading.Lock()
         self._config = config
         self._next: WatchConfig | None = None
@@ -65,7 +66,7 @@ class EventEngine:
     def reconfigure(self, config: WatchConfig) -> None:
         """Watch for something else from the next frame on; from any thread.
 
-        Ids go on. A zone, a line and a rule that are the same as before keep their state.
+        Ids go on. A zone, a line and a rule that are the same as before keep their state; that of any other rule ends.
         """
         with self._lock:
             self._next = config
@@ -84,38 +85,58 @@ class EventEngine:
         masks alone.
         """
         now = clock.time() if now is None else now
-        self._adopt()
+        self._now = now
         tracked = self._tracker.update(seconds, prediction, image)
         if self._tracker.continuity is not Continuity.CONTINUES:
             self._begin_again(seconds)
         self._seconds = seconds
+        events = self._adopt()
         self._evidence.update(seconds, prediction.classes, self._config.places)
         located = self._masks.locate(tracked, self._tracker.grid)
         happened = self._occupancy.update(seconds, tracked.tracks, located, self._tracker.alive)
         facts = Facts(seconds, located.coverage, self._occupancy, tuple(happened), self._evidence)
-        events: list[Event] = []
         for state in self._rules.values():
-            for occurrence in state.update(facts):
-                self._number += 1
-                events.append(
-                    Event(
-                        id=f"{self._run}-{self._number:08d}",
-                        number=self._number,
-                        time=now + occurrence.seconds - seconds,
-                        seconds=occurrence.seconds,
-                        camera=self.camera,
-                        rule=state.name,
-                        kind=occurrence.kind,
-                        label=state.rule.label,
-                        place=state.rule.place,
-                        region=occurrence.region,
-                        value=occurrence.value,
-                        direction=occurrence.direction,
-                        box=occurrence.box,
-                    )
-                )
-        active = {name: state.active for name, state in self._rules.items()}
-        return Observation(tracked, tuple(events), self._occupancy.states(located.coverage), active)
+            events += [self._event(state, occurrence) for occurrence in state.update(facts)]
+        return Observation(tracked, tuple(events), self._occupancy.states(located.coverage), self.active)
+
+    def reopen(self, config: WatchConfig) -> tuple[Event, ...]:
+        """Go on with `config` and another source, whose frames do not continue the last one; not while `update` runs.
+
+        States go on until they are judged again. Returns the ends of those that `config` has no more.
+        """
+        self._tracker.interrupt()
+        self.reconfigure(config)
+        return tuple(self._adopt())
+
+    def end(self) -> tuple[Event, ...]:
+        """The ends of all states, of the time of the last frame: nobody watches any more; not while `update` runs."""
+        return tuple(self._ends(self._rules.values()))
+
+    @property
+    def active(self) -> dict[str, bool]:
+        """Rule's name -> whether its state is on, as of the last frame."""
+        return {name: state.active for name, state in self._rules.items()}
+
+    def _event(self, state: RuleState, occurrence: Occurrence) -> Event:
+        self._number += 1
+        return Event(
+            id=f"{self._run}-{self._number:08d}",
+            number=self._number,
+            time=self._now + occurrence.seconds - self._seconds,
+            seconds=occurrence.seconds,
+            camera=self.camera,
+            rule=state.name,
+            kind=occurrence.kind,
+            label=state.rule.label,
+            place=state.rule.place,
+            region=occurrence.region,
+            value=occurrence.value,
+            direction=occurrence.direction,
+            box=occurrence.box,
+        )
+
+    def _ends(self, states: Iterable[RuleState]) -> list[Event]:
+        return [self._event(state, occurrence) for state in states for occurrence in state.stop(self._seconds)]
 
     def _begin_again(self, seconds: float) -> None:
         """The frame of the time `seconds` does not continue the one before."""
@@ -128,17 +149,19 @@ class EventEngine:
             else:
                 state.skip(self._seconds, seconds)
 
-    def _adopt(self) -> None:
+    def _adopt(self) -> list[Event]:
+        """Take over the other configuration, if there is one; the ends of states of rules that it has no more."""
         with self._lock:
             if self._next is None:
-                return
+                return []
             config, self._next = self._next, None
             self._config = config
         if config.places != self._masks.places:
             self._masks = PlaceMasks(config.places)
             self._occupancy.reconfigure(config.places)
         before = self._rules
-        self._rules = {
-            name: before[name] if name in before and before[name].rule == rule else RuleState(name, rule)
-            for name, rule in config.rules.items()
+        kept = {
+            name: before[name] for name, rule in config.rules.items() if name in before and before[name].rule == rule
         }
+        self._rules = {name: kept.get(name) or RuleState(name, rule) for name, rule in config.rules.items()}
+        return self._ends(state for name, state in before.items() if name not in kept)

@@ -12,7 +12,7 @@ class EventKind(str, Enum):
     """How an event came about."""
 
     STARTED = "started"  # the condition of a rule holds (for as long as its `for` asks)
-    ENDED = "ended"  # it held, and no longer does, or its class is no longer asked for
+    ENDED = "ended"  # it held, and no longer does, or nobody asks any more
     ENTERED = "entered"  # a region entered a zone
     LEFT = "left"  # a region left a zone, or vanished in it; `value` is its dwell time in seconds
     STAYED = "stayed"  # a region has been in a zone for the time that the rule asks; `value` is that time in seconds
@@ -38,9 +38,7 @@ class Event:
     label: str  # class
     place: str  # name of the zone or line; "frame" for the whole picture
     region: int | None = None  # `Track.id` of the region that did it; None for counts and coverages
-    value: float | None = (
-        None  # count of regions, percent, or seconds, see `kind`; None: its class is not asked for now
-    )
+    value: float | None = None  # count of regions, percent, or seconds, see `kind`; None of ENDED: nobody asks any more
     direction: str | None = None  # of a crossing: "left" or "right", seen from the line's first point to its last
     box: tuple[int, int, int, int] | None = None  # of that region, x0, y0, x1, y1 in pixels
     snapshot: bytes | None = None  # the annotated picture as JPEG, where snapshots are asked for

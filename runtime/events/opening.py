@@ -35,6 +35,7 @@ class WatchRequest:
     webhook: str | None = None  # URL
     command: str | None = None
     page: bool = False  # whether there is a page, which draws zones and makes their file
+    live: bool = False  # whether states end with the run; those of a recording last until its end
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _missing(path: Path, *, page: bool) -> None:
 
 
 def open_watch(request: WatchRequest, closing: ExitStack) -> tuple[EventWatch, EventOutputs]:
-    """The watch; its ways of delivery are closed with `closing`. Raises `UsageError`, `SinkError`."""
+    """The watch; it and its ways of delivery are closed with `closing`. Raises `UsageError`, `SinkError`."""
     watch, ways, camera = read_watch(request)
     dispatcher = None
     if ways.any:
@@ -92,7 +93,15 @@ def open_watch(request: WatchRequest, closing: ExitStack) -> tuple[EventWatch, E
         closing.callback(dispatcher.close)
     names = () if dispatcher is None else tuple(state.name for state in dispatcher.states)
     standard_output = ways.json_lines is not None and ways.json_lines.path == "-"
-    return EventWatch(watch, camera, dispatcher, request.zones), EventOutputs(names, standard_output)
+    made = EventWatch(watch, camera, dispatcher, request.zones)
+    if request.live:
+        closing.callback(_close, made)
+    return made, EventOutputs(names, standard_output)
+
+
+def _close(watch: EventWatch) -> None:
+    with suppress(BrokenPipeError):  # whoever read events on standard output has left: the run has ended for that
+        watch.close()
 
 
 def _given(request: WatchRequest, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -126,6 +126,11 @@ class RuleState:
         self._level.skip(since)
         self._level.skip(now)
 
+    def stop(self, seconds: float) -> Iterator[Occurrence]:
+        """Nobody asks for it any more."""
+        if (kind := self._level.stop()) is not None:
+            yield Occurrence(kind, seconds)
+
     def update(self, facts: Facts) -> Iterator[Occurrence]:
         """What happens in one frame."""
         if self.rule.condition.lasting:
@@ -136,10 +141,9 @@ class RuleState:
             yield from self._moves(facts)
 
     def _state(self, facts: Facts) -> Iterator[Occurrence]:
-        rule, kind = self.rule, None
+        rule = self.rule
         if not facts.evidence.is_asked(self._label):
-            if (kind := self._level.stop()) is not None:
-                yield Occurrence(kind, facts.seconds)
+            yield from self.stop(facts.seconds)
             return
         if rule.condition is not Condition.COVERAGE and not facts.evidence.is_enough(rule.place, self._label):
             self._level.skip(facts.seconds)

@@ -77,6 +77,7 @@ class EventWatch:
         self._told: Mapping[str, bool] = {}  # the states that the dispatcher was told last
         self._recent: deque[Event] = deque(maxlen=_SHOWN)
         self._lock = threading.Lock()
+        self._over = False
         self.state = WatchState()
 
     @property
@@ -91,6 +92,8 @@ class EventWatch:
 
     def observe(self, frame: Frame, prediction: Prediction) -> Prediction:
         """`prediction` with its tracks; its events wait for `deliver`."""
+        if self._over:
+            return prediction
         taken = time.time() - (time.monotonic() - frame.captured)
         seen = self.engine.update(frame.time, prediction, taken, frame.image)
         self._waiting = seen.events
@@ -108,6 +111,33 @@ class EventWatch:
         events, self._waiting = self._waiting, ()
         if events and self._dispatcher is not None:
             self._dispatcher.publish(events, picture)
+
+    def succeed(self, before: EventWatch) -> None:
+        """Go on where `before`, whose frames have ended, has ended: its states last until they are judged again.
+
+        Raises `BrokenPipeError` as `EventDispatcher.publish` does.
+        """
+        config, before._over = self.engine.config, True
+        self.engine, self._recent, self._told = before.engine, before._recent, before._told
+        ended = self.engine.reopen(config)
+        self._recent.extendleft(ended)
+        self.state = WatchState({}, self.engine.active, tuple(self._recent), before.state.total + len(ended))
+        self._waiting = ended
+        self.deliver(None)
+
+    def close(self) -> None:
+        """Its states end, for nobody watches any more, unless another one goes on; may be called more than once.
+
+        Raises `BrokenPipeError` as `EventDispatcher.publish` does.
+        """
+        if self._over:
+            return
+        self._over = True
+        self._waiting = self.engine.end()
+        self._recent.extendleft(self._waiting)
+        total = self.state.total + len(self._waiting)
+        self.state = WatchState({}, dict.fromkeys(self._told, False), tuple(self._recent), total)
+        self.deliver(None)
 
     def set_places(self, places: Places, base: Places | None = None) -> bool:
         """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.

@@ -61,6 +61,7 @@ class RegionTracker:
         self.continuity = Continuity.CONTINUES  # of the last frame; with any other, all regions before it were given up
         self._last_id = 0
         self._pace = FramePace()
+        self._interrupted = False
         self._time: float | None = None
         self._shape = (0, 0)
         self._codes: Codes | None = None  # of the frame
@@ -70,6 +71,10 @@ class RegionTracker:
     def alive(self) -> frozenset[int]:
         """Ids of all regions that are not given up, also of those that are not seen just now."""
         return frozenset(one.id for one in self._followed if one.id)
+
+    def interrupt(self) -> None:
+        """The next frame does not continue the last one, whatever its time and size: there is a gap."""
+        self._interrupted = True
 
     def update(self, seconds: float, prediction: Prediction, image: npt.NDArray[np.uint8] | None = None) -> Prediction:
         """`prediction` with its `tracks`; `seconds` is the frame's time.
@@ -81,8 +86,10 @@ class RegionTracker:
         """
         grid = self.grid = Grid.of(prediction)
         self.continuity = self._pace.step(seconds)
-        if self.continuity is Continuity.CONTINUES and self._time is not None and grid.labels.shape != self._shape:
+        broken = self._time is not None and (self._interrupted or grid.labels.shape != self._shape)
+        if self.continuity is Continuity.CONTINUES and broken:
             self.continuity = Continuity.GAP
+        self._interrupted = False
         if self.continuity is not Continuity.CONTINUES:
             self._followed = []
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)

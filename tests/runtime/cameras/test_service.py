@@ -314,3 +314,32 @@ def test_events_of_each_camera_go_to_one_place(tiny_bundle: Path, tmp_path: Path
         until(lambda: (folder / "others.jsonl").exists())
         assert service.cameras == same
         assert [camera.counts.events for camera in service.cameras] >= [2, 1]
+
+
+def test_states_outlive_a_camera_that_is_opened_again_and_end_with_it(
+    tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras
+) -> None:
+    def watched(rate: float) -> CameraConfig:
+        rules = parse_watch({"rules": ["red in frame"]}, "test")
+        return CameraConfig(streams.address(0), "red", watch=rules, max_fps=rate)
+
+    table = {"json_lines": {"path": str(tmp_path / "events.jsonl")}, "spool": {"folder": str(tmp_path / "spool")}}
+    first = replace(
+        config(tiny_bundle, one=watched(20), two=CameraConfig(streams.address(1), "red")),
+        delivery=parse_delivery(table, "test"),
+    )
+
+    def events() -> list[tuple[str, str, float | None]]:
+        path = tmp_path / "events.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [(event["camera"], event["kind"], event["value"]) for event in lines]
+
+    with CameraService(first, print) as service:
+        service.start()
+        until(lambda: events() == [("one", "started", 1.0)])
+        assert service.reload(replace(first, cameras={**first.cameras, "one": watched(19)})) == ["one: opened again"]
+        more(service, "one", count=12)
+        assert events() == [("one", "started", 1.0)]
+        del first.cameras["one"]
+        assert service.reload(first) == ["one: removed"]
+        until(lambda: events() == [("one", "started", 1.0), ("one", "ended", None)])

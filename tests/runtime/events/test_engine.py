@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from support.moving import Box, prediction
 
@@ -11,6 +14,8 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import parse_watch
 from ovs_edge.runtime.events.engine import EventEngine
 from ovs_edge.runtime.events.event import Event
+from ovs_edge.runtime.events.watch import EventWatch
+from ovs_edge.runtime.frame import Frame
 
 RATE = 25.0
 # A zone over the middle half of the width, all of the height, and a line down the middle, top to bottom.
@@ -131,3 +136,70 @@ def test_classes_that_come_later_are_watched_for_then() -> None:
     new = prediction({"traffic light": [(150, 100, 170, 160)]}, classes=("traffic light",))
     events = [event for index in range(10, 20) for event in engine.update(index / RATE, new).events]
     assert [event.kind.value for event in events] == ["started"]
+
+
+def test_a_state_ends_with_its_rule() -> None:
+    engine = EventEngine(parse_watch({"rules": {"a": "person in frame", "b": "person in frame"}}, "test"))
+    standing = prediction({"person": [(150, 100, 170, 160)]})
+
+    def told(first: int, last: int) -> list[tuple[str, str, float, float | None]]:
+        frames = range(first, last)
+        events = [event for index in frames for event in engine.update(index / 10, standing, 1000 + index / 10).events]
+        assert all(event.time == pytest.approx(1000 + event.seconds) for event in events)
+        return [(event.rule, event.kind.value, event.seconds, event.value) for event in events]
+
+    assert told(0, 10) == [("a", "started", 0.2, 1), ("b", "started", 0.2, 1)]
+    engine.reconfigure(parse_watch({"rules": {"b": "person in frame for 500ms"}}, "test"))
+    assert told(10, 20) == [("a", "ended", 1.0, None), ("b", "ended", 1.0, None), ("b", "started", 1.5, 1)]
+    # Of another source under the same name, nothing is known yet: no region is the same, and states wait.
+    assert engine.reopen(engine.config) == ()
+    seen = engine.update(2.0, standing)
+    assert seen.prediction.tracks == ()
+    assert seen.active == {"b": True}
+    assert told(21, 30) == []
+    (ended,) = engine.reopen(parse_watch({"rules": ["car in frame"]}, "test"))
+    assert (ended.rule, ended.kind.value, ended.seconds, ended.value) == ("b", "ended", 2.9, None)
+    assert engine.end() == ()
+
+
+def test_states_end_when_nobody_watches_any_more() -> None:
+    published: list[Event] = []
+    states: list[dict[str, bool]] = []
+
+    class Collector:
+        snapshots = False
+
+        def publish(self, events: Iterable[Event], picture: object = None) -> None:
+            published.extend(events)
+
+        def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+            states.append(dict(active))
+
+    def watched(before: EventWatch | None, *rules: str) -> EventWatch:
+        watch = EventWatch(parse_watch({"rules": list(rules)}, "test"), "yard", Collector())
+        if before is not None:
+            watch.succeed(before)
+        for _ in range(10):
+            frame = next(frames)
+            standing = prediction({"person": [(150, 100, 170, 160)]})
+            watch.observe(Frame(np.zeros((240, 320, 3), np.uint8), frame, frame / 10, "frame"), standing)
+            watch.deliver(None)
+        return watch
+
+    frames = itertools.count()
+    rules = "person in frame", "count(person) >= 1"
+    first = watched(None, *rules)
+    second = watched(first, rules[0])
+    third = watched(second, rules[0])
+    assert third.state.total == 3
+    unused = EventWatch(parse_watch({"rules": list(rules)}, "test"), "yard", Collector())
+    unused.close()  # the camera of this name goes on
+    for watch in (first, third, third):
+        watch.close()
+    assert [(event.rule, event.kind.value, event.number) for event in published] == [
+        *((rule, "started", number) for number, rule in enumerate(rules, 1)),
+        (rules[1], "ended", 3),
+        (rules[0], "ended", 4),
+    ]
+    assert len({event.id for event in published}) == 4
+    assert states == [dict.fromkeys(rules, False), dict.fromkeys(rules, True), {rules[0]: True}, {rules[0]: False}]

@@ -154,6 +154,11 @@ def test_events_on_standard_output_open_neither_page_nor_window(
     options = RunOptions(classes="red", camera=(source,), model=tiny_bundle, rule=rule, events="-", max_frames=8)
     assert run(options) == 0
     captured = capfd.readouterr()
-    assert [json.loads(line)["rule"] for line in captured.out.splitlines()] == ["red in frame"]
+    events = [json.loads(line) for line in captured.out.splitlines()]
+    assert [(event["rule"], event["kind"]) for event in events] == [
+        ("red in frame", "started"),
+        ("red in frame", "ended"),
+    ]
+    assert events[1]["value"] is None  # nobody looks any more
     assert "viewer" not in captured.err
     assert captured.err.endswith(": events on standard output\n")
