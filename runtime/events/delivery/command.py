@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ....bundle.errors import UsageError
 from .options import CommandOptions
 from .receiver import Refused, Undelivered
 from .spool import SpooledEvent
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _TICKS = 0.001, 0.05  # seconds between two looks at whether it has ended, least and most
-_TAIL = 4096  # bytes of standard error that are kept, its last ones
-_WORDS = 0.2  # seconds for the rest of standard error, once the program has ended
-_CHUNK = 65536
+_TAIL = 4096  # bytes at the end of standard error that are looked at
+_MOST = 2**20  # bytes of standard error after which all but its end is let go of
+_PUNCH_HOLE = 0x03  # of fallocate(2), with the size as it is
 
 
 class CommandReceiver:
@@ -43,37 +49,40 @@ class CommandReceiver:
 
     def deliver(self, event: SpooledEvent, stopped: Callable[[], bool]) -> None:
         """Run the program and wait for its end."""
+        with _Words() as words:
+            code = self._run(event, words, stopped)
+            if code:
+                raise Refused(f"exit code {code}{': ' + words.last if words.last else ''}")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _run(self, event: SpooledEvent, words: _Words, stopped: Callable[[], bool]) -> int:
+        """The exit code."""
         try:
             program = subprocess.Popen(
                 self._options.run,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=words.stream,
                 bufsize=0,
                 start_new_session=True,
             )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise Undelivered(f"it cannot be started ({getattr(error, 'strerror', None) or error})") from error
-        assert program.stdin is not None and program.stderr is not None
+        assert program.stdin is not None
         try:
-            words = _Tail(program.stderr)
             writer = threading.Thread(
                 target=_write, args=(program.stdin, event.text.encode("utf-8", "replace")), daemon=True
             )
             writer.start()
-            code = self._code(program, stopped)
+            return self._code(program, words, stopped)
         except BaseException:
             _kill(program)
             raise
-        if code:
-            text = words.text
-            raise Refused(f"exit code {code}{': ' + text if text else ''}")
 
-    def close(self) -> None:
-        """Nothing is held open."""
-
-    def _code(self, program: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> int:
-        """The exit code of `program`, which is ended where it takes too long."""
+    def _code(self, program: subprocess.Popen[bytes], words: _Words, stopped: Callable[[], bool]) -> int:
+        """Wait for the end of `program`, which is ended where it takes too long."""
         end, tick = time.monotonic() + self._options.timeout, _TICKS[0]
         while (code := program.poll()) is None:
             if stopped():
@@ -81,31 +90,55 @@ class CommandReceiver:
             if time.monotonic() >= end:
                 raise Refused(f"it was ended after {self._options.timeout:g} s")
             time.sleep(tick)
+            words.shorten()
             tick = min(_TICKS[1], 2 * tick)
         return code
 
 
-class _Tail:
-    """The end of what a program says, read by a thread until nobody can say more: nobody is held up by a full pipe, and
-    no more than the end is in memory."""
+class _Words:
+    """What a program says, in a file without a name.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, name="standard error of a command", daemon=True)
-        self._thread.start()
+    Not in a pipe: what it leaves in the background would have to be listened to for as long as it lives.
+    """
+
+    def __init__(self) -> None:
+        self._cut = 0  # bytes at the last cut
+        self._file: IO[bytes] | None = None
+        with suppress(OSError):  # of a full disk; then what it says is not kept
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `__exit__` closes it
+            fcntl.fcntl(self._file, fcntl.F_SETFL, fcntl.fcntl(self._file, fcntl.F_GETFL) | os.O_APPEND)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
     @property
-    def text(self) -> str:
-        """The last line, once the program has ended."""
-        self._thread.join(_WORDS)
-        lines = self._kept.decode("utf-8", "replace").strip().splitlines()
+    def stream(self) -> IO[bytes] | int:
+        """For a program's standard error."""
+        return subprocess.DEVNULL if self._file is None else self._file
+
+    @property
+    def last(self) -> str:
+        """The last line."""
+        if self._file is None:
+            return ""
+        end = os.pread(self._file.fileno(), _TAIL, max(0, os.fstat(self._file.fileno()).st_size - _TAIL))
+        lines = end.decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else ""
 
-    def _read(self) -> None:
-        with self._stream, suppress(OSError):
-            while data := self._stream.read(_CHUNK):
-                self._kept = (self._kept + data)[-_TAIL:]
+    def shorten(self) -> None:
+        """Let go of what was said but its end, once it is much more than before."""
+        if self._file is None or (size := os.fstat(self._file.fileno()).st_size) < self._cut + _MOST:
+            return
+        self._cut = size
+        with suppress(AttributeError):  # on another system than Linux, the file stays whole
+            # A hole: whatever is said meanwhile is appended, which a cut would lose.
+            ctypes.CDLL(None).fallocate(
+                self._file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(size - _TAIL)
+            )
 
 
 def _write(stream: IO[bytes], data: bytes) -> None:

@@ -110,10 +110,11 @@ class EventDispatcher:
                 lanes[kind] = self._opened(before[kind], config, cameras)
             raise
         finally:
-            self._lanes = {kind: lanes[kind] for kind in (*after, *before) if kind in lanes}
-            self._config = config
+            # Before anybody publishes to the new lanes: events that were held go first, and later ones after them.
             for kind, lane in ended.items():
                 lane.hand_over(lanes.get(kind))
+            self._lanes = {kind: lanes[kind] for kind in (*after, *before) if kind in lanes}
+            self._config = config
         for lane in kept.values():
             lane.reconfigure(cameras)
         return True

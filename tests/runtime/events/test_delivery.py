@@ -188,6 +188,18 @@ def test_a_command_that_goes_on_in_the_background_has_ended(tmp_path: Path) -> N
     assert time.monotonic() - start < 4
 
 
+def test_what_goes_on_in_the_background_costs_neither_thread_nor_descriptor(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    run = ["sh", "-c", f"(sleep 0.4; echo late >&2 && echo $? >> {said}) & exit 0"]
+    sender = EventDispatcher(config(tmp_path, command={"run": run}))
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    sender.publish([event(number) for number in range(1, 9)])
+    until(lambda: sender.states[0].delivered == 8)
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    sender.close()
+    until(lambda: said.exists() and said.read_text() == "0\n" * 8)  # each could still say something
+
+
 def test_a_command_is_ended_with_the_run_and_all_that_it_has_started(tmp_path: Path) -> None:
     started = tmp_path / "started"
     told: list[str] = []

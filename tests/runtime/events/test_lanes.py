@@ -213,7 +213,7 @@ def test_a_way_is_replaced_while_its_receiver_hangs_and_nobody_waits(hook: SlowH
     assert told[0] == f"webhook {hook.url}: 1 events wait on disk; a run with the configuration of before delivers them"
 
 
-def test_no_event_is_lost_between_ways_that_replace_one_another(tmp_path: Path) -> None:
+def test_no_event_is_lost_or_overtaken_between_ways_that_replace_one_another(tmp_path: Path) -> None:
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     tables = [config(tmp_path, json_lines={"path": str(path)}) for path in paths]
     sender = EventDispatcher(tables[0], tell=lambda text: None)
@@ -237,7 +237,12 @@ def test_no_event_is_lost_between_ways_that_replace_one_another(tmp_path: Path) 
     sender.close(drain=20)
     for table in tables:  # what waits for either
         EventDispatcher(table).close(drain=20)
-    found = [json.loads(line)["id"] for path in paths for line in path.read_text().splitlines()]
+    written = [[json.loads(line)["id"] for line in path.read_text().splitlines()] for path in paths]
+    for ids in written:
+        for camera in "01":
+            of_camera = [int(number) for name, _, number in (found.partition("-") for found in ids) if name == camera]
+            assert of_camera == sorted(of_camera)
+    found = [number for ids in written for number in ids]
     assert sorted(found) == sorted(f"{camera}-{number}" for camera in (0, 1) for number in range(1, counts[camera] + 1))
 
 
@@ -247,8 +252,9 @@ def test_ways_that_cannot_be_changed_are_as_before(hook: SlowHook, tmp_path: Pat
     told: list[str] = []
     sender = EventDispatcher(config(tmp_path, **tables, webhook={"url": hook.url}), tell=told.append)
     sender.publish([event(1)])
-    with pytest.raises(UsageError, match="no base64 follows"):
-        sender.change(config(tmp_path, **tables, webhook={"url": hook.url, "secret": "whsec_?"}), {})
+    other = config(tmp_path, **tables, webhook={"url": hook.url, "timeout": 5}, command={"run": "no-such-program"})
+    with pytest.raises(UsageError, match="there is no program 'no-such-program'"):
+        sender.change(other, {})
     sender.publish([event(2)])
     until(lambda: lines(path) == [1, 2])
     assert [state.waiting for state in sender.states] == [0, 2]
