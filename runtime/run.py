@@ -17,6 +17,7 @@ from .capture.options import CaptureOptions, parse_size
 from .capture.registry import open_source
 from .capture.source import Source
 from .draw.overlay import Style
+from .events.evidence import waiting_rules
 from .events.opening import EventOutputs, WatchRequest, open_watch
 from .events.watch import EventWatch
 from .examples.command_line import ExampleEntry, show_examples
@@ -77,6 +78,9 @@ def run(options: RunOptions) -> int:
         closing.callback(interaction.close)
         if options.watch_classes is not None:
             interaction.vocabulary.watch(options.watch_classes, lambda why: note(f"the classes are unchanged: {why}"))
+        if watch is not None:
+            for line in waiting_rules(watch.engine.config.rules, segmenter.active.classes):
+                note(line)
         sinks = _open_sinks(options, frames, web, interaction, events)
         watched = LastFrame()
         summary = _process(options, frames, segmenter, [*sinks, watched], interaction)

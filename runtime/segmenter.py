@@ -236,12 +236,12 @@ class Segmenter(TakesExamples):
         with self._changing:
             self._class_vectors.sensitivity = chosen
             if self._active is not None:
-                self._activate(self._active.vocabulary.classes[: self._active.shown], None)
+                self._activate(self._active.classes, None)
 
     def candidates(self) -> ActiveClasses:
         """The classes in use, and every other name the model knows as a class of its own, for `infer`."""
         active = self.active
-        vocabulary = self._class_vectors.candidates(active.vocabulary.classes[: active.shown])
+        vocabulary = self._class_vectors.candidates(active.classes)
         return replace(active, vocabulary=vocabulary)
 
     def reading(self, name: str) -> Reading:
@@ -331,7 +331,7 @@ class Segmenter(TakesExamples):
 
     def _thresholds(self, active: ActiveClasses) -> npt.NDArray[np.float32]:
         """The confidence threshold (N + 1,) of each of the user's classes, and of `NOTHING`, which is index -1."""
-        own = [entry.threshold for entry in active.vocabulary.classes[: active.shown]]
+        own = [entry.threshold for entry in active.classes]
         usual = active.raised(self._threshold)
         return np.array([usual if value is None else value for value in (*own, None)], np.float32)
 

@@ -20,6 +20,7 @@ from ..capture.source import Source
 from ..controls import Settings
 from ..draw.overlay import Style, draw
 from ..events.delivery.dispatcher import EventDispatcher
+from ..events.evidence import waiting_rules
 from ..events.watch import EventWatch
 from ..frame import Frame
 from ..inference.frame_processor import Inferred
@@ -97,6 +98,12 @@ class Camera:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting_rules(self) -> list[str]:
+        """A line for each class of its rules that is not asked for."""
+        watch = self.interaction.watch
+        return [] if watch is None else waiting_rules(watch.engine.config.rules, self.segmenter.active.classes)
+
     def stop(self, heir: Camera | None = None) -> None:
         """End the threads and complete the outputs, but for those that `heir`, not started yet, goes on with."""
         self._heir = heir
@@ -166,7 +173,7 @@ class Camera:
             if segmenter.active is not active:
                 segmenter.shown.put(shown)
                 segmenter.sensitivity = sensitivity
-                segmenter.set_classes(list(map(str, active.vocabulary.classes[: active.shown])))
+                segmenter.set_classes(list(map(str, active.classes)))
             segmenter.refinement = refined
             handles.controls.update(lambda now: settings)
             handles.vocabulary.presets = config.presets

@@ -17,6 +17,7 @@ from ...bundle.errors import OvsError
 from ..engines.engine import Finding, examined, unexamined
 from ..events.delivery.options import CommandOptions, DeliveryConfig, JsonLinesOptions, SpoolOptions
 from ..events.delivery.probe import broker_problem, lines_problem, webhook_problem
+from ..events.evidence import waiting_rules
 from ..sinks.output_files import refuse_foreign
 from ..viewer.access import Guard, parse_address
 from .config import CameraConfig, CamerasConfig, WebConfig, read_config
@@ -65,21 +66,25 @@ def _model(config: CamerasConfig) -> Iterator[Finding]:
     try:
         at_once = f", {model.at_once} frames at a time" if model.at_once > 1 else ""
         yield Finding("model", "ok", f"{model.manifest.name}, {model.precision}{at_once}")
-        yield from [_classes(name, camera, model) for name, camera in config.cameras.items()]
+        for name, camera in config.cameras.items():
+            yield from _classes(name, camera, model)
     finally:
         model.close()
 
 
-def _classes(name: str, camera: CameraConfig, model: SharedModel) -> Finding:
+def _classes(name: str, camera: CameraConfig, model: SharedModel) -> Iterator[Finding]:
     key = "classes"
     try:
         segmenter = model.segmenter(camera)
-        labels, key = segmenter.active.labels, "presets"
+        active, key = segmenter.active, "presets"
         for preset in camera.presets:
             segmenter.set_classes(preset)
     except OvsError as error:
-        return Finding(f"camera {name}", "missing", str(error), f"change {key} in [cameras.{name}]")
-    return Finding(f"camera {name}", "ok", f"classes {', '.join(labels)}")
+        yield Finding(f"camera {name}", "missing", str(error), f"change {key} in [cameras.{name}]")
+        return
+    yield Finding(f"camera {name}", "ok", f"classes {', '.join(active.labels)}")
+    for line in waiting_rules(camera.watch.rules, active.classes):
+        yield Finding(f"camera {name}", "note", line, "classes may also be typed on the page while it runs")
 
 
 def _outputs(name: str, camera: CameraConfig) -> Iterator[Finding]:

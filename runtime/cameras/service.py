@@ -78,6 +78,7 @@ class CameraService:
     def start(self) -> None:
         """Start all cameras; returns at once."""
         for camera in self.cameras:
+            self._note_waiting(camera)
             self._show(camera)
             camera.start()
         for worker in self._workers:
@@ -124,6 +125,7 @@ class CameraService:
         for name in changed:
             what = "changed" if name in live else "opened again" if name in before.cameras else "added"
             said.append(f"{name}: {what}")
+            self._note_waiting(self._cameras[name])
         for name in (name for name in reads if self._cameras[name].class_digest != digests[name]):
             files = ", ".join(path.name for path in config.cameras[name].class_files)
             said.append(f"{name}: the classes in {files} have changed")
@@ -225,6 +227,10 @@ class CameraService:
         view = View(camera.interaction, recorder, camera.name)
         self._server.add(view, camera.name)
         camera.outputs.add(ViewSink(view, recorder, web.recordings / camera.name))
+
+    def _note_waiting(self, camera: Camera) -> None:
+        for line in camera.waiting_rules:
+            self._tell(f"{camera.name}: {line}")
 
     def _remove(self, name: str, heir: Camera | None = None) -> None:
         camera = self._cameras[name]

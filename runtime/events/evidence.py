@@ -7,11 +7,44 @@ is asked for, and with a zone that is drawn or changed.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping, Sequence
+
+from ...bundle.vocabulary import ClassNames
 from ..regions.tracker import HITS
 from .occupancy import SETTLED, plain_name
 from .places import FRAME, Places
+from .rules import Rule
 
 _SLACK = 1e-6  # of comparisons of times
+_MOST_NAMED = 3  # rules of one line
+
+
+def waiting_rules(rules: Mapping[str, Rule], classes: Sequence[ClassNames]) -> list[str]:
+    """A line for each class of `rules` that is not among `classes`, so that nothing is judged by them.
+
+    That may be meant, for classes are typed while it runs; or a name is misspelt, or is not the first of its class.
+    """
+    labels: dict[str, str] = {}  # every name -> its class's label
+    for entry in classes:
+        labels |= {plain_name(name): entry.label for name in entry.names[1:]}
+    first = {plain_name(entry.label): entry.label for entry in classes}
+    waiting: dict[str, list[str]] = {}
+    for name, rule in rules.items():
+        if plain_name(rule.label) not in first:
+            waiting.setdefault(rule.label, []).append(name)
+    lines = []
+    for missing, names in waiting.items():
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        which = f"rule{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:_MOST_NAMED]))}{more}"
+        near = difflib.get_close_matches(plain_name(missing), first, 1)
+        if (label := labels.get(plain_name(missing))) is not None:
+            lines.append(f"{which}: {missing!r} is another name of the class {label!r}; write {label!r} in rules")
+        elif near:
+            lines.append(f"{which}: no class {missing!r} is asked for; did you mean {first[near[0]]!r}?")
+        else:
+            lines.append(f"{which}: nothing is judged until the class {missing!r} is asked for")
+    return lines
 
 
 class Evidence:

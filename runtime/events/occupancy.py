@@ -8,6 +8,7 @@ frames that is every one, so no dwell time counts what nobody saw.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -172,13 +173,13 @@ class Occupancy:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names of classes are the same: case and spaces make no difference."""
+    """Whether two names of classes are the same: case, spaces and Unicode's forms make no difference."""
     return one == other or plain_name(one) == plain_name(other)
 
 
 def plain_name(name: str) -> str:
     """What is the same for all names that `same_name` takes for one."""
-    return " ".join(name.casefold().split())
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def _side(line: Line, point: Point) -> int:

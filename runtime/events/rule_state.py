@@ -148,11 +148,12 @@ class RuleState:
         if rule.condition is not Condition.COVERAGE and not facts.evidence.is_enough(rule.place, self._label):
             self._level.skip(facts.seconds)
             return
+        value: float
         if rule.condition is Condition.COVERAGE:
             shares = facts.coverage.get(rule.place, {})
             value = next((share for label, share in shares.items() if same_name(label, rule.label)), 0.0)
         else:
-            value = float(facts.occupancy.count(rule.place, rule.label))
+            value = facts.occupancy.count(rule.place, rule.label)
         if rule.limit is not None:
             holds = rule.limit.holds(value)
             fails = not holds if rule.until is None else not holds and rule.until.holds(value)

@@ -51,7 +51,7 @@ class TakesExamples(ABC):
     def classes(self) -> tuple[ClassNames, ...]:
         """The classes in use, named or shown. Raises `UsageError` before there are any."""
         active = self.active
-        return active.vocabulary.classes[: active.shown]
+        return active.classes
 
     @property
     def reads_examples(self) -> bool:

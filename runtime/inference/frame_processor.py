@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.letterbox import Letterbox
-from ...bundle.vocabulary import Vocabulary
+from ...bundle.vocabulary import ClassNames, Vocabulary
 from ..engines.session import RawOutputs
 from ..vocabulary.reading import Reading
 from ..vocabulary.sensitivity import MOST_CONFIDENT
@@ -31,6 +31,11 @@ class ActiveClasses:
     def labels(self) -> tuple[str, ...]:
         """Labels of the user's classes."""
         return self.vocabulary.labels[: self.shown]
+
+    @property
+    def classes(self) -> tuple[ClassNames, ...]:
+        """The user's classes with all their names."""
+        return self.vocabulary.classes[: self.shown]
 
     def raised(self, threshold: float) -> float:
         """A confidence threshold with the margin on it; never lower than `threshold`."""

@@ -68,7 +68,7 @@ class LiveVocabulary:
     def state(self) -> VocabularyState:
         """As of now."""
         active = self._segmenter.active
-        classes = active.vocabulary.classes[: active.shown]
+        classes = active.classes
         pending = self._requested > self._answered
         return VocabularyState(
             classes, active.version, pending, self._error, active.readings, self._segmenter.sensitivity

@@ -14,7 +14,7 @@ def many_names(manifest: Manifest, active: ActiveClasses) -> str | None:
     """A sentence for the user when a plain CLIP is asked for more names than it can tell apart; else None."""
     if manifest.graph.clip_dense is None:
         return None
-    count = sum(len(entry.names) for entry in active.vocabulary.classes[: active.shown])
+    count = sum(len(entry.names) for entry in active.classes)
     if count <= MANY_NAMES:
         return None
     return (

@@ -38,6 +38,7 @@ def test_everything_is_tried(tiny_bundle: Path, tmp_path: Path) -> None:
             [cameras.good]
             source = "halves.avi"
             json = "lines/good.jsonl"
+            rules = ["rad in frame"]
             [cameras.gone]
             source = "http://user:secret@127.0.0.1:1/stream"
             [cameras.odd]
@@ -46,6 +47,7 @@ def test_everything_is_tried(tiny_bundle: Path, tmp_path: Path) -> None:
             """,
         )
     assert findings["configuration", "ok"].text.endswith("cameras.toml: good, gone, odd")
+    assert "did you mean 'red'?" in findings["camera good", "note"].text
     assert "64x48" in findings["camera odd", "ok"].text
     assert findings["camera good", "ok"].text == f"writes {tmp_path / 'lines' / 'good.jsonl'}"
     assert "does not open" in findings["camera gone", "missing"].text

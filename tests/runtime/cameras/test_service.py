@@ -320,7 +320,7 @@ def test_states_outlive_a_camera_that_is_opened_again_and_end_with_it(
     tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras
 ) -> None:
     def watched(rate: float) -> CameraConfig:
-        rules = parse_watch({"rules": ["red in frame"]}, "test")
+        rules = parse_watch({"rules": ["red in frame", "zebra in frame"]}, "test")
         return CameraConfig(streams.address(0), "red", watch=rules, max_fps=rate)
 
     table = {"json_lines": {"path": str(tmp_path / "events.jsonl")}, "spool": {"folder": str(tmp_path / "spool")}}
@@ -334,10 +334,15 @@ def test_states_outlive_a_camera_that_is_opened_again_and_end_with_it(
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [(event["camera"], event["kind"], event["value"]) for event in lines]
 
-    with CameraService(first, print) as service:
+    notes: list[str] = []
+    with CameraService(first, notes.append) as service:
         service.start()
+        waits = "one: rule 'zebra in frame': nothing is judged until the class 'zebra' is asked for"
+        assert notes == [waits]
         until(lambda: events() == [("one", "started", 1.0)])
-        assert service.reload(replace(first, cameras={**first.cameras, "one": watched(19)})) == ["one: opened again"]
+        again = replace(first, cameras={**first.cameras, "one": watched(19)})
+        assert service.reload(again) == ["one: opened again"]
+        assert notes == [waits, waits]
         more(service, "one", count=12)
         assert events() == [("one", "started", 1.0)]
         del first.cameras["one"]

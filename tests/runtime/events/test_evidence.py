@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 from support.moving import Box, prediction
 from support.standing import ORDER, Sight, expected
 
-from ovs_edge.runtime.events.config import parse_watch
+from ovs_edge.bundle.vocabulary import parse_classes
+from ovs_edge.runtime.events.config import parse_rules, parse_watch
 from ovs_edge.runtime.events.engine import EventEngine
 from ovs_edge.runtime.events.event import Event
+from ovs_edge.runtime.events.evidence import waiting_rules
 
 YARD = {"yard": {"points": [[0.25, 0], [0.75, 0], [0.75, 1], [0.25, 1]]}}
 INSIDE: Box = (150, 100, 170, 160)
@@ -55,10 +59,9 @@ def test_nothing_is_judged_before_anything_could_have_been_counted(rule: str) ->
 
 
 def test_a_state_of_a_thing_that_is_there_starts_when_it_is_counted() -> None:
-    assert told(play(engine("person in frame", "person in yard"), TENTHS, INSIDE)) == [
-        ("person in frame", "started", 0.2),
-        ("person in yard", "started", 0.4),
-    ]
+    events = play(engine("person in frame", "person in yard"), TENTHS, INSIDE)
+    assert told(events) == [("person in frame", "started", 0.2), ("person in yard", "started", 0.4)]
+    assert '"value": 1,' in json.dumps(events[0].to_dict())  # a number of regions is an integer
 
 
 def test_coverage_needs_no_ids() -> None:
@@ -89,6 +92,28 @@ def test_a_rule_waits_for_its_class_and_ends_with_it(rule: str) -> None:
     assert (ended.kind.value, ended.seconds, ended.value) == ("ended", 10.0, None)
     assert play(watch, after(15.0)) == []
     assert not watch.update(20.0, prediction({})).active[rule]
+
+
+def test_rules_whose_class_is_not_asked_for_are_told() -> None:
+    texts = ["persn in frame", "van enters frame", "no Zebra in frame", "CAR in frame", "traffic light in frame"]
+    texts += [f"unicorn in frame for {number}s" for number in range(1, 6)]
+    texts += [unicodedata.normalize("NFD", "Fußgänger in frame")]
+    classes = parse_classes("person:0.8,car|van,Traffic Light,Fußgänger", 80)
+    assert waiting_rules(parse_rules(texts), classes) == [
+        "rule 'persn in frame': no class 'persn' is asked for; did you mean 'person'?",
+        "rule 'van enters frame': 'van' is another name of the class 'car'; write 'car' in rules",
+        "rule 'no Zebra in frame': nothing is judged until the class 'Zebra' is asked for",
+        (
+            "rules 'unicorn in frame for 1s', 'unicorn in frame for 2s', 'unicorn in frame for 3s' and 2 more: "
+            "nothing is judged until the class 'unicorn' is asked for"
+        ),
+    ]
+
+
+def test_names_in_another_form_of_unicode_are_the_same() -> None:
+    watch = engine(unicodedata.normalize("NFD", "Fußgänger in yard"))
+    seen = prediction({"fußgänger": [INSIDE]}, ("fußgänger",))
+    assert [event.kind.value for time in TENTHS for event in watch.update(time, seen).events] == ["started"]
 
 
 # -- times without frames --------------------------------------------------------------------------------------------
