@@ -62,8 +62,6 @@ class Lane:
         key = receiver.key
         self._place = folder, key  # where events wait
         self._spool = Spool(folder, key or "", *limits)
-        if self._spool.damage is not None:
-            tell(f"{receiver.name}: {self._spool.damage}")
         self._unreadable: set[str] = set()  # what was told of files that cannot be taken over
         self._adopt()
         self._lock = threading.Lock()  # of what follows
@@ -145,6 +143,7 @@ class Lane:
         look = time.monotonic() + _ADOPT
         while not self._stopped() and not self.gone:
             self._spool.store()
+            self._tell_damage()
             with self._lock:
                 self._tell_room()
             if time.monotonic() >= look:
@@ -239,6 +238,11 @@ class Lane:
             if str(error) not in self._unreadable:
                 self._unreadable.add(str(error))
                 self._tell(f"{self._receiver.name}: {error}")
+        self._tell_damage()
+
+    def _tell_damage(self) -> None:
+        while self._spool.damage:
+            self._tell(f"{self._receiver.name}: {self._spool.damage.pop(0)}")
 
     def _tell_room(self) -> None:
         """Tell, once, that the oldest events are dropped, and when events wait in memory alone; called with the lock."""

@@ -1,8 +1,8 @@
 """Events that wait for one receiver, in order, until it has them: on disk, and in memory while the disk takes none.
 
-One SQLite file for each receiver; write-ahead logging, so that what is appended survives a kill of the process, and all
-but the last moments a power cut. The file is locked while it is in use: a second run to the same receiver takes a file
-of its own. What a run has left in its file is taken over by a run that goes on, or by the next one.
+One SQLite file for each receiver (spool_file.py), which is locked while it is in use: a second run to the same receiver
+takes a file of its own. What a run has left in its file is taken over by a run that goes on, or by the next one. Of a file
+that is damaged everything is taken over that can be read.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ....bundle.errors import SinkError
+from .spool_file import SIZE, is_damage, opened, readable, rescued, set_aside, waiting
 
 _MOST_FILES = 16  # runs with the same receiver at the same time
-_PAGES = 1000  # of the write-ahead log, until it is written back
-_PATIENCE = 0.5  # seconds that another process may hold the file
 _AGAIN = 1.0  # seconds until a disk that took nothing is tried again
 _BATCH = 100  # events that are taken over at once
-_SIZE = "length(CAST(text AS TEXT)) + coalesce(length(snapshot), 0)"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Spool:
         self._most_events, self._most_bytes = most_events, most_bytes
         self._lock = threading.Lock()
         self.dropped = 0  # events that found no room, since the start
-        self.damage: str | None = None  # what happened to a file that was no good at the start
+        self.damage: list[str] = []  # what happened to files that were no good, until somebody has told it
         self.trouble: str | None = None  # why events cannot be kept on disk, while they cannot
         self._retry_at = 0.0  # time.monotonic() from which the disk is tried again after trouble
         self._memory: deque[SpooledEvent] = deque()  # behind all that are on disk
@@ -75,10 +74,9 @@ class Spool:
             try:
                 self._open(self._path)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # such as a full disk; the file is sound
+                if not is_damage(error):  # such as a full disk; the file is sound
                     raise
-                self.damage = f"{self._path} cannot be read ({error}) and is kept as {_set_aside(self._path)}"
-                self._open(self._path)
+                self._rescue(self._path, error)
         except (OSError, ValueError, sqlite3.Error) as error:
             self.close()
             raise SinkError(
@@ -132,10 +130,11 @@ class Spool:
             self._store()
 
     def adopt(self) -> int:
-        """Take over what runs that are gone have left in files of their own; how many events. Raises `SinkError`."""
+        """Take over what runs that are gone have left in files of their own; how many events. Raises `SinkError` where
+        one cannot be read, once all others are taken over."""
         if self._folder is None:
             return 0
-        count = 0
+        count, failure = 0, None
         for number in range(_MOST_FILES):
             path = _file(self._folder, self._receiver, number)
             if path == self._path or not path.exists():
@@ -146,10 +145,13 @@ class Spool:
                 if handle is not None:
                     count += self._adopt(path)
             except (OSError, sqlite3.Error) as error:
-                raise SinkError(f"events in {path} cannot be read ({error}); they stay there") from error
+                failure = SinkError(f"events in {path} cannot be read ({error}); they stay there")
+                failure.__cause__ = error
             finally:
                 if handle is not None:
                     os.close(handle)
+        if failure is not None:
+            raise failure
         return count
 
     def close(self) -> int:
@@ -170,29 +172,54 @@ class Spool:
     # -- called with the lock held -----------------------------------------------------------------------------------
 
     def _open(self, path: Path) -> None:
-        base = _opened(path)
+        base = opened(path)
         try:
-            self._count, self._bytes = _waiting(base)
+            count, size = waiting(base)
             row = base.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
         except BaseException:
             base.close()
             raise
-        self._base, self._next = base, 1 + (0 if row is None else int(row[0]))
+        self._base, self._next = base, max(self._next, 1 + (0 if row is None else int(row[0])))
+        self._count, self._bytes = count + len(self._memory), size + sum(event.size for event in self._memory)
+
+    def _rescue(self, path: Path, error: sqlite3.Error) -> None:
+        """Go on with a new file, and with what can be read of the damaged one. Raises `OSError`, `sqlite3.Error`."""
+        before = self._count - len(self._memory)  # 0 at the start, when nobody knows
+        fresh, count = rescued(path, self._gone)
+        if self._base is not None:
+            with suppress(sqlite3.Error):
+                self._base.close()
+            self._base = None
+        aside = set_aside(path)
+        os.rename(fresh, path)
+        self.damage.append(f"{path} is damaged ({error}), has {count} events that can be read, and is kept as {aside}")
+        self.dropped += max(0, before - count)
+        self._unremoved = False
+        self._open(path)
 
     def _oldest(self) -> SpooledEvent | None:
         if self._base is not None and self._count > len(self._memory):
             try:
-                row = self._base.execute(
-                    "SELECT place, CAST(text AS TEXT), snapshot FROM events WHERE place > ? ORDER BY place LIMIT 1",
-                    (self._gone,),
-                ).fetchone()
-            except sqlite3.Error as error:
+                event = self._first_on_disk(self._base)
+            except (OSError, sqlite3.Error) as error:
                 raise SinkError(f"events on disk cannot be read ({error})") from error
-            if row is not None:
-                return SpooledEvent(row[0], row[1], row[2] if isinstance(row[2], bytes) else None)
+            if event is not None:
+                return event
             # Somebody else has taken events out.
             self._count, self._bytes = len(self._memory), sum(event.size for event in self._memory)
         return self._memory[0] if self._memory else None
+
+    def _first_on_disk(self, base: sqlite3.Connection) -> SpooledEvent | None:
+        look = "SELECT place, CAST(text AS TEXT), snapshot FROM events WHERE place > ? ORDER BY place LIMIT 1"
+        try:
+            row = base.execute(look, (self._gone,)).fetchone()
+        except sqlite3.Error as error:
+            if self._path is None or not is_damage(error):
+                raise
+            self._rescue(self._path, error)
+            assert self._base is not None
+            row = self._base.execute(look, (self._gone,)).fetchone()
+        return None if row is None else SpooledEvent(row[0], row[1], row[2] if isinstance(row[2], bytes) else None)
 
     def _store(self) -> None:
         """Bring the disk up to date, and keep the bounds. Where that fails there is `trouble`, and nothing is lost."""
@@ -212,10 +239,10 @@ class Spool:
             )
             while count > 1 and self._too_much(count, size):
                 row = base.execute(
-                    f"SELECT place, {_SIZE} FROM events WHERE place > ? ORDER BY place LIMIT 1", (gone,)
+                    f"SELECT place, {SIZE} FROM events WHERE place > ? ORDER BY place LIMIT 1", (gone,)
                 ).fetchone()
                 if not sure and (row is None or row[0] >= new):
-                    (count, size), sure = _waiting(base, gone), True  # somebody else may have taken events out
+                    (count, size), sure = waiting(base, gone), True  # somebody else may have taken events out
                     continue
                 gone, count, size, dropped = row[0], count - 1, size - row[1], dropped + 1
             base.execute("DELETE FROM events WHERE place <= ?", (gone,))
@@ -235,6 +262,9 @@ class Spool:
         if self._base.in_transaction:
             with suppress(sqlite3.Error):
                 self._base.execute("ROLLBACK")
+        if self._path is not None and is_damage(error):
+            with suppress(OSError, sqlite3.Error):  # of a full disk; it is tried again
+                self._rescue(self._path, error)
         self.trouble, self._retry_at = str(error), time.monotonic() + _AGAIN
 
     def _forget(self, event: SpooledEvent) -> None:
@@ -250,27 +280,45 @@ class Spool:
 
     def _adopt(self, path: Path) -> int:
         """Move the events in the file at `path`, in batches; a kill meanwhile leaves one batch in both files."""
-        left, count = _opened(path), 0
+        count = 0
         try:
-            while rows := left.execute(
-                f"SELECT place, CAST(text AS TEXT), snapshot FROM events ORDER BY place LIMIT {_BATCH}"
-            ).fetchall():
-                if not self._take([(text, data if isinstance(data, bytes) else None) for _, text, data in rows]):
-                    break
-                left.execute("DELETE FROM events WHERE place <= ?", (rows[-1][0],))
-                count += len(rows)
-        finally:
-            left.close()
+            left = opened(path)
+            try:
+                while rows := left.execute(
+                    f"SELECT place, CAST(text AS TEXT), snapshot FROM events ORDER BY place LIMIT {_BATCH}"
+                ).fetchall():
+                    if not self._take(rows):
+                        break
+                    left.execute("DELETE FROM events WHERE place <= ?", (rows[-1][0],))
+                    count += len(rows)
+            finally:
+                left.close()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return count + self._adopt_damaged(path, error)
         return count
 
-    def _take(self, rows: Sequence[tuple[str, bytes | None]]) -> bool:
+    def _adopt_damaged(self, path: Path, error: sqlite3.Error) -> int:
+        """Copy what can be read of the damaged file at `path`, which is set aside once that is done."""
+        rows, count = readable(path), 0
+        while batch := list(islice(rows, _BATCH)):
+            if not self._take(batch):
+                return count
+            count += len(batch)
+        aside = set_aside(path)
+        self.damage.append(f"{path} is damaged ({error}), has {count} events that can be read, and is kept as {aside}")
+        return count
+
+    def _take(self, rows: Sequence[tuple[int, str, object]]) -> bool:
         """Add all of `rows` to what is on disk; False where it takes them not."""
         with self._lock:
             self._store()
             if self._base is None or self._memory:
                 return False
             before = self._count, self._bytes
-            self._memory.extend(SpooledEvent(self._next + number, *row) for number, row in enumerate(rows))
+            for number, (_, text, data) in enumerate(rows, self._next):
+                self._memory.append(SpooledEvent(number, text, data if isinstance(data, bytes) else None))
             self._next += len(rows)
             self._count += len(rows)
             self._bytes += sum(event.size for event in self._memory)
@@ -280,40 +328,6 @@ class Spool:
                 self._count, self._bytes = before
                 return False
             return True
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    base = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_PATIENCE)
-    try:
-        base.text_factory = lambda data: data.decode("utf-8", "replace")
-        base.execute("PRAGMA journal_mode=WAL")
-        base.execute("PRAGMA synchronous=NORMAL")
-        base.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
-        base.execute(
-            "CREATE TABLE IF NOT EXISTS events(place INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, snapshot BLOB)"
-        )
-    except BaseException:
-        base.close()
-        raise
-    return base
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename a damaged file, with its write-ahead log; the name that it has now."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    return aside
-
-
-def _waiting(base: sqlite3.Connection, gone: int = 0) -> tuple[int, int]:
-    """Number and size of the events behind the place `gone`."""
-    count, size = base.execute(
-        f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM events WHERE place > ?", (gone,)
-    ).fetchone()
-    return int(count), int(size)
 
 
 def _file(folder: Path, receiver: str, number: int) -> Path:

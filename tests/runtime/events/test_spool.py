@@ -7,10 +7,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 
+from ovs_edge.bundle.errors import SinkError
 from ovs_edge.runtime.events.delivery import spool as module
+from ovs_edge.runtime.events.delivery import spool_file
 from ovs_edge.runtime.events.delivery.spool import Spool, SpooledEvent
 
 LIMITS = 100, 10**6
@@ -20,7 +23,7 @@ LIMITS = 100, 10**6
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that took nothing is tried again soon."""
     monkeypatch.setattr(module, "_AGAIN", 0.1)
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(spool_file, "PATIENCE", 0.05)
 
 
 def texts(spool: Spool) -> list[str]:
@@ -184,8 +187,8 @@ def test_events_that_somebody_else_took_out_do_not_wait(tmp_path: Path) -> None:
     spool.close()
 
 
-@pytest.mark.parametrize("cut", [0, 5000])
-def test_a_damaged_file_is_set_aside(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(("cut", "least"), [(0, 0), (9000, 60)])
+def test_a_damaged_file_is_set_aside_and_what_can_be_read_goes_on(tmp_path: Path, cut: int, least: int) -> None:
     spool = Spool(tmp_path, "x", *LIMITS)
     for number in range(100):
         spool.append(f"{number} {'x' * 500}")
@@ -196,12 +199,99 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, cut: int) -> None:
     path.write_bytes(damaged)
     spool = Spool(tmp_path, "x", *LIMITS)
     (aside,) = tmp_path.glob("x-0.sqlite3.damaged-*")
-    assert spool.damage is not None
-    assert spool.damage.endswith(f" and is kept as {aside}")
+    (said,) = spool.damage
+    assert said.endswith(f" and is kept as {aside}")
     assert aside.read_bytes() == damaged
     spool.append("new")
-    assert texts(spool) == ["new"]
+    *found, new = texts(spool)
+    assert new == "new"
+    assert found == sorted(found, key=lambda text: int(text.split()[0]))
+    assert least <= len(found) < 100
+    assert f"has {len(found)} events that can be read" in said
     spool.close()
+
+
+def test_a_picture_that_is_damaged_holds_up_no_event(tmp_path: Path) -> None:
+    spool, path = Spool(tmp_path, "x", *LIMITS), tmp_path / "x-0.sqlite3"
+    for number in range(9):
+        spool.append(str(number), bytes([number]) * 50_000)
+    spool.close()
+    data = path.read_bytes()
+    path.write_bytes(data[: 40 * 4096] + b"\xff" * 4 + data[40 * 4096 + 4 :])  # the next page of a chain
+    spool = Spool(tmp_path, "x", *LIMITS)
+    assert spool.damage == []  # nobody has looked at it yet
+    spool.append("new")
+    found = []
+    while (event := spool.first()) is not None:
+        found.append((event.text, event.snapshot))
+        spool.remove(event)
+    assert [text for text, _ in found] == [*"012345678", "new"]
+    assert [picture for _, picture in found].count(None) == 2
+    assert all(picture in (None, bytes([int(text)]) * 50_000) for text, picture in found[:-1])
+    assert len(spool.damage) == 1
+    assert (len(spool), spool.dropped) == (0, 0)
+    spool.close()
+
+
+class Malformed:
+    """The connection to a file that turns out to be damaged."""
+
+    in_transaction = False
+
+    def __init__(self, spool: Spool) -> None:
+        self._base = spool._base
+        spool._base = cast("sqlite3.Connection", self)
+
+    def execute(self, *given: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def close(self) -> None:
+        assert self._base is not None
+        self._base.close()
+
+
+def test_a_file_that_cannot_take_events_any_more_is_replaced(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    for number in range(4):
+        spool.append(str(number))
+    spool.remove(first(spool))
+    Malformed(spool)
+    spool.append("4")
+    assert spool.trouble == "database disk image is malformed"
+    assert [said.partition(" and is kept")[0] for said in spool.damage] == [
+        f"{tmp_path}/x-0.sqlite3 is damaged (database disk image is malformed), has 3 events that can be read,"
+    ]
+    time.sleep(0.15)
+    spool.store()
+    assert (spool.trouble, len(spool), spool.dropped) == (None, 4, 0)
+    assert on_disk(tmp_path / "x-0.sqlite3") == [*"1234"]
+    Malformed(spool)
+    assert texts(spool) == [*"1234"]
+    assert len(spool.damage) == 2
+    spool.close()
+
+
+@pytest.mark.parametrize("damaged", [b"garbage" * 1000, None])
+def test_a_file_of_another_run_that_cannot_be_read_keeps_no_other(tmp_path: Path, damaged: bytes | None) -> None:
+    spools = [Spool(tmp_path, "x", *LIMITS) for _ in range(4)]
+    for number, spool in enumerate(spools):
+        spool.append(str(number))
+    for spool in spools[1:]:
+        spool.close()
+    path = tmp_path / "x-1.sqlite3"
+    if damaged is None:
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(SinkError, match=r"events in .*x-1\.sqlite3 cannot be read"):
+            spools[0].adopt()
+    else:
+        path.write_bytes(damaged)
+        assert spools[0].adopt() == 2
+        assert not path.exists()
+        (said,) = spools[0].damage
+        assert "x-1.sqlite3 is damaged (file is not a database), has 0 events that can be read" in said
+    assert texts(spools[0]) == ["0", "2", "3"]
+    spools[0].close()
 
 
 def test_a_later_run_may_have_narrower_bounds(tmp_path: Path) -> None:
