@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,8 @@ _MOST_BYTES = 64 * 2**20  # of a file of classes; larger ones are refused where 
 def open_camera(config: CameraConfig) -> Source:
     """The source of a camera, live: a video file is played in a loop. Raises `SourceError`, `UsageError`."""
     options = replace(config.capture, most_fps=config.max_fps)
-    path = Path(config.source)
-    if scheme_of(config.source) is None and path.is_file():
-        return open_clip(path, options)
+    if scheme_of(config.source) is None and os.path.isfile(config.source):  # False for a name that cannot be
+        return open_clip(Path(config.source), options)
     return open_source(camera=config.source, options=options)
 
 

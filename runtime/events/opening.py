@@ -19,7 +19,6 @@ from .delivery.dispatcher import EventDispatcher
 from .delivery.options import DeliveryConfig, parse_delivery
 from .watch import EventWatch
 
-_PASSWORD, _SECRET = "OVS_MQTT_PASSWORD", "OVS_WEBHOOK_SECRET"  # environment variables
 _CAMERA = "camera"  # name where the file gives none
 _ALIKE = 0.75  # of two names of files, as `difflib` counts: zone.toml and zones.toml are 0.95
 
@@ -116,8 +115,4 @@ def _given(request: WatchRequest, table: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             before = table.get(name, {})
             found[name] = {**(before if isinstance(before, Mapping) else {}), key: value}
-    for name, key, variable in (("mqtt", "password", _PASSWORD), ("webhook", "secret", _SECRET)):
-        entry = found.get(name, table.get(name))
-        if isinstance(entry, Mapping) and variable in os.environ and not any(one.startswith(key) for one in entry):
-            found[name] = {**entry, key: os.environ[variable]}
     return found

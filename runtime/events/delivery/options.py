@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from ....bundle.addresses import redact
+from ....bundle.addresses import redact, shown_text
 from ....bundle.errors import UsageError
 from ....bundle.files import read_bounded
 from ....bundle.strict import is_integer
@@ -38,6 +38,7 @@ from ..config import unknown_keys
 from .mqtt.certificates import tls_context
 
 TABLES = ("mqtt", "webhook", "command", "json_lines", "spool")  # that `parse_delivery` reads
+_VARIABLES = {"mqtt": "OVS_MQTT_PASSWORD", "webhook": "OVS_WEBHOOK_SECRET"}  # where the table says nothing
 _LONGEST_SECRET = 4096  # bytes
 _LONGEST_TEXT = 65_535  # bytes of a text in MQTT (3.1.1, section 1.5.3)
 _LONGEST_PREFIX = 1_000  # bytes: a topic is a text, too, and names of cameras and rules follow
@@ -66,6 +67,8 @@ class MqttOptions:
         parts = _address(self.url, ("mqtt", "mqtts"), "[mqtt] url", "mqtt://broker.local:1883")
         if parts.path.strip("/") or parts.query:
             raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
+        if self.password and parts.username is None:
+            raise UsageError("[mqtt] has a password, and url no user, whom it would be of; write mqtt://USER@host")
         texts = {"the user in url": unquote(parts.username or ""), "client_id": self.client_id or ""}
         for name, text in texts.items():
             if not text.isprintable() or len(text.encode()) > _LONGEST_TEXT:
@@ -247,7 +250,8 @@ def parse_delivery(table: Mapping[str, Any], where: str) -> DeliveryConfig:
     """The tables `mqtt`, `webhook`, `command`, `json_lines` and `spool` of `table`; others are not read.
 
     `where` says in errors where the table stands. `password` and `secret` may stand in an environment variable
-    (`password_env`) or a file (`password_file`) instead. Files of certificates are read here. Raises `UsageError`.
+    (`password_env`) or a file (`password_file`) instead, or in `OVS_MQTT_PASSWORD` and `OVS_WEBHOOK_SECRET`.
+    Files of certificates are read here. Raises `UsageError`.
     """
     try:
         command = _entry(table, "command")
@@ -323,13 +327,15 @@ def _entry(table: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def _secret(table: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any] | None:
-    """The table `name` with `key` read from where `key`_env or `key`_file says."""
+    """The table `name` with `key` read from where `key`_env or `key`_file says, or else from its own variable."""
     entry = _entry(table, name)
     if entry is None:
         return None
     given = [one for one in (key, f"{key}_env", f"{key}_file") if one in entry]
     if len(given) > 1:
         raise UsageError(f"[{name}] has {' and '.join(given)}; give one of them")
+    if not given and (variable := _VARIABLES[name]) in os.environ:
+        return {**entry, key: os.environ[variable]}
     rest = {one: value for one, value in entry.items() if one not in (f"{key}_env", f"{key}_file")}
     for source in given:
         value = entry[source]
@@ -361,11 +367,13 @@ def _words(run: object) -> tuple[str, ...]:
 def _address(url: str, schemes: tuple[str, ...], what: str, example: str) -> Any:
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        sound = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
         (parts.hostname or "").encode("idna")  # as it is looked up; ValueError for what no host is called
     except ValueError:
         sound = False
-    if not sound or " " in url:
+    if odd := next((sign for sign in url if sign == " " or not sign.isprintable()), None):
+        raise UsageError(f"{what} holds '{shown_text(odd)}', expected printable characters without blanks")
+    if not sound:
         found = re.match(r"([^/?#]*://)?[^/?#]*/?", redact(url))  # a path may be a secret, too
         assert found is not None
         raise UsageError(f"{what} is {found[0]!r}, expected such as {example}")

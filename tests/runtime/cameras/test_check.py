@@ -44,13 +44,16 @@ def test_everything_is_tried(tiny_bundle: Path, tmp_path: Path) -> None:
             [cameras.odd]
             source = "halves.avi"
             background = "red"
+            [cameras.long]
+            source = "{"long" * 99}"
             """,
         )
-    assert findings["configuration", "ok"].text.endswith("cameras.toml: good, gone, odd")
+    assert findings["configuration", "ok"].text.endswith("cameras.toml: good, gone, odd, long")
     assert "did you mean 'red'?" in findings["camera good", "note"].text
     assert "64x48" in findings["camera odd", "ok"].text
     assert findings["camera good", "ok"].text == f"writes {tmp_path / 'lines' / 'good.jsonl'}"
     assert "does not open" in findings["camera gone", "missing"].text
+    assert "there is no file" in findings["camera long", "missing"].text
     assert "background" in findings["camera odd", "missing"].text
     assert str(port) in findings["page", "missing"].text
     assert "refused" in findings["MQTT", "missing"].text

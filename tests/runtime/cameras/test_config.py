@@ -140,7 +140,7 @@ def test_every_path_is_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.
     text = """
 model = {bundle = "a.ovs", plan = "a.plan"}
 web.recordings = "videos"
-mqtt = {url = "mqtts://${OVS_TEST_HOST}", password_file = "password"}
+mqtt = {url = "mqtts://me@${OVS_TEST_HOST}", password_file = "password"}
 webhook = {url = "http://host/", secret_file = "secret"}
 command.run = ["./bin/do", "./kept", "${kept}"]
 json_lines.path = "events.jsonl"
@@ -164,7 +164,7 @@ classes = "@a,b.txt"
     mqtt, webhook, command, lines = (
         getattr(config.delivery, name) for name in ("mqtt", "webhook", "command", "json_lines")
     )
-    assert [mqtt.url, mqtt.password, webhook.secret] == ["mqtts://broker", "of the broker", "of the webhook"]
+    assert [mqtt.url, mqtt.password, webhook.secret] == ["mqtts://me@broker", "of the broker", "of the webhook"]
     assert [lines.path, config.delivery.spool.folder] == [f"{folder}/{name}" for name in ("events.jsonl", "spool")]
     assert command.run == (f"{folder}/bin/do", "./kept", "${kept}")
     a, b = config.cameras.values()
@@ -173,6 +173,19 @@ classes = "@a,b.txt"
     assert (a.background, a.presets) == (f"@{folder}/walls.txt", (f"@{folder}/a,b.txt", "cat, dog"))
     assert (a.save, a.json, a.save_masks) == (f"{folder}/all.mp4", "-", f"{folder}/masks/")
     assert b.class_files == (folder / "a,b.txt",)
+
+
+def test_secrets_may_be_in_variables_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVS_MQTT_PASSWORD", "of the broker")
+    monkeypatch.setenv("OVS_WEBHOOK_SECRET", "of the webhook")
+    text = 'cameras.a = {source = "0", classes = "x"}\nmqtt.url = "mqtt://me@h"\nwebhook.url = "http://h"\n'
+    for more, password, secret in (
+        ("", "of the broker", "of the webhook"),
+        ('mqtt.password = "p"', "p", "of the webhook"),
+    ):
+        delivery = read_config(written(tmp_path, text + more)).delivery
+        assert delivery.mqtt is not None and delivery.webhook is not None
+        assert (delivery.mqtt.password, delivery.webhook.secret) == (password, secret)
 
 
 def test_a_program_by_its_name_is_looked_for_on_the_path(tmp_path: Path) -> None:

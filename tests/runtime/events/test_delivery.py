@@ -319,6 +319,7 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
         ({"webhook": {"url": "http://x", "headers": {"A-b": "1", "a-B": "2"}}}, "headers has 'a-b' twice"),
         ({"webhook": {"url": "http://u:p@x", "headers": {"authorization": "Bearer t"}}}, "give one of them"),
         ({"webhook": {"url": "http://u%3Aser:S3cret@x"}}, "[webhook] url has a user's name with a colon"),
+        ({"webhook": {"url": "http://x/S3cret\udcff"}}, r"[webhook] url holds '\xff', expected printable characters"),
         ({"command": {"run": "echo 'a"}}, "cannot be split into words"),
         ({"command": {"run": []}}, "[command] run is empty"),
         ({"json_lines": {}}, "[json_lines] has no path"),
