@@ -168,6 +168,8 @@ class _Parser:
             )
         if not name or not name.isprintable() or len(name) > MAX_NAME:
             found = self._found() if not words else f"the name has {len(name)} characters"
+            if odd := [letter for letter in name if not letter.isprintable()]:
+                found = f"the name {name[:40]!r} holds {odd[0]!r}"
             raise self.error(found, f'{what}; one that holds a word of the language is quoted: "man in black"')
         return name
 

@@ -107,10 +107,15 @@ def merge_places(base: Places, ours: Places, theirs: Places) -> tuple[Places, tu
 
 
 def _check(name: str, points: tuple[Point, ...], least: int, what: str) -> None:
-    if not name or name != " ".join(name.split()) or len(name) > _LONGEST_NAME or not name.isprintable():
+    if not name or len(name) > _LONGEST_NAME:
+        raise UsageError(f"a {what} is called {name[:70]!r}, expected 1 to {_LONGEST_NAME} characters")
+    if not name.isprintable():
+        odd = next(letter for letter in name if not letter.isprintable())
         raise UsageError(
-            f"a {what} is called {name[:70]!r}, expected 1 to {_LONGEST_NAME} characters without doubled spaces"
+            f"a {what} is called {name!r}, which holds {odd!r}; expected letters that can be seen, and spaces"
         )
+    if name != " ".join(name.split()):
+        raise UsageError(f"a {what} is called {name!r}, expected single spaces between words, and none around them")
     if not least <= len(points) <= MOST_POINTS:
         raise UsageError(f"the {what} {name!r} has {len(points)} points, expected {least} to {MOST_POINTS}")
     for x, y in points:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovs_edge.bundle.errors import UsageError
-from ovs_edge.runtime.events.config import parse_toml, parse_watch
+from ovs_edge.runtime.events.config import parse_places, parse_toml, parse_watch
 from ovs_edge.runtime.events.delivery.options import parse_delivery
 from ovs_edge.runtime.events.grammar import parse_rule, rule_text
 from ovs_edge.runtime.events.places import FRAME
@@ -87,6 +87,8 @@ def test_rules_as_people_write_them(text: str, rule: Rule | None) -> None:
         ("person stays in door", "`stays in` needs a time: person stays in door for 10s"),
         ('"person in door', "there is '\"', expected words, or a name in"),
         ("person in door ! now", "there is '!'"),
+        ("person in a\udcff", r"the name 'a\xff' holds '\xff', expected a zone"),
+        ("x" * 301 + " in door", "the name has 301 characters, expected a class"),
         ("x" * 2000 + " in door", "a rule has 2008 characters, expected at most 1000"),
     ],
 )
@@ -163,6 +165,23 @@ def test_any_text_is_a_rule_or_one_clear_line(text: str) -> None:
         assert len(str(error)) < 400
     else:
         assert parse_rule(rule_text(rule)) == rule
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "expected 1 to 64 characters"),
+        ("x" * 65, "expected 1 to 64 characters"),
+        ("a\u202e", r"a zone is called 'a\u202e', which holds '\u202e'; expected letters that can be seen, and spaces"),
+        ("a\u00a0b", r"which holds '\xa0'"),
+        ("a  b", "a zone is called 'a  b', expected single spaces between words, and none around them"),
+        ("frame", "which is the name of the whole picture"),
+    ],
+)
+def test_names_of_zones_that_are_none(name: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_places({"zones": {name: {"points": [[0, 0], [1, 0], [1, 1]]}}})
+    assert said in str(refused.value)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
