@@ -62,6 +62,21 @@ def test_two_names_are_two_topics_and_plain_names_are_themselves() -> None:
     assert all(re.fullmatch("[a-z0-9_-]+", short) and "--" not in short for short in found.values())
 
 
+@pytest.mark.parametrize("names", [["Door", "{Door}"], ["a b", "a_b", "{a b}"], ["Döor", "Door", "{Door}", "{Döor}"]])
+def test_a_name_may_be_what_another_one_would_become(names: list[str]) -> None:
+    def with_digest(name: str) -> str:
+        short = slugs([name, name.lower().replace(" ", "_")])[name]
+        assert re.search("_[0-9a-f]{6}$", short)
+        return short
+
+    names = [with_digest(name[1:-1]) if name.startswith("{") else name for name in names]
+    found = slugs(names)
+    assert len(set(found.values())) == len(names)
+    assert all(found[name] == name for name in names if slug(name) == name)
+    assert found == slugs(names[::-1])
+    assert all(re.fullmatch("[a-z0-9_-]+", short) and "--" not in short for short in found.values())
+
+
 def test_no_two_rules_of_home_assistant_have_one_id() -> None:
     rules = parse_rules(["person in frame", "person enters frame"])
     one, two = rules.values()

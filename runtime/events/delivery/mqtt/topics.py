@@ -13,6 +13,7 @@ from ...rules import Rule
 Rules = Mapping[str, Mapping[str, Rule]]  # of each camera, by their names
 
 _LONGEST = 48  # characters
+_DIGITS = 6  # of a digest, unless another name has the same ones
 _PLAIN = re.compile(r"[a-z0-9]+(?:[ _-][a-z0-9]+)*")  # may stand in a topic with an underscore for each space
 
 
@@ -51,14 +52,24 @@ def slug(name: str) -> str:
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
-    """The slug of each of `names`, no two the same whatever their order: beside `a_b`, `a b` has a digest."""
-    found = {name: slug(name) for name in names}
-    count = Counter(found.values())
-    return {name: short if name == short or count[short] == 1 else _with_digest(name) for name, short in found.items()}
+    """The slug of each of `names`, no two the same whatever their order: beside `a_b`, `a b` has a digest.
+
+    Names that are slugs already keep theirs; of others that would be the same, the digests are as long as it takes.
+    """
+    wanted = {name: slug(name) for name in names}
+    found = {name: short for name, short in wanted.items() if name == short}
+    digits = _DIGITS
+    while wanted.keys() - found.keys():
+        taken = set(found.values())
+        count = Counter(short for name, short in wanted.items() if name not in found)
+        found |= {name: short for name, short in wanted.items() if count[short] == 1 and short not in taken}
+        wanted |= {name: _with_digest(name, digits) for name in wanted if name not in found}
+        digits += _DIGITS
+    return {name: found[name] for name in wanted}
 
 
-def _with_digest(name: str) -> str:
+def _with_digest(name: str, digits: int = _DIGITS) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     short = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
     return f"{short[:_LONGEST]}_{digest}".lstrip("_")
