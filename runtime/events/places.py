@@ -115,7 +115,10 @@ def _check(name: str, points: tuple[Point, ...], least: int, what: str) -> None:
             f"a {what} is called {name!r}, which holds {odd!r}; expected letters that can be seen, and spaces"
         )
     if name != " ".join(name.split()):
-        raise UsageError(f"a {what} is called {name!r}, expected single spaces between words, and none around them")
+        text = " ".join(name.split())
+        raise UsageError(
+            f"the name of the {what} {text!r} has more spaces; expected one between words, and none around"
+        )
     if not least <= len(points) <= MOST_POINTS:
         raise UsageError(f"the {what} {name!r} has {len(points)} points, expected {least} to {MOST_POINTS}")
     for x, y in points:

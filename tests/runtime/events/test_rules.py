@@ -174,7 +174,7 @@ def test_any_text_is_a_rule_or_one_clear_line(text: str) -> None:
         ("x" * 65, "expected 1 to 64 characters"),
         ("a\u202e", r"a zone is called 'a\u202e', which holds '\u202e'; expected letters that can be seen, and spaces"),
         ("a\u00a0b", r"which holds '\xa0'"),
-        ("a  b", "a zone is called 'a  b', expected single spaces between words, and none around them"),
+        ("a  b", "the name of the zone 'a b' has more spaces; expected one between words"),
         ("frame", "which is the name of the whole picture"),
     ],
 )
