@@ -1,9 +1,10 @@
 # ovs-edge for several cameras on a CPU, from the repository's root:
 #
 #     docker build -f containers/cameras.Dockerfile -t ovs-edge:cameras .
-#     docker run --rm -v "$PWD/cameras.toml:/etc/ovs-edge/cameras.toml:ro" -p 8080:8080 ovs-edge:cameras
+#     docker run --rm -v "$PWD/config:/etc/ovs-edge:ro" -p 8080:8080 ovs-edge:cameras
 #
-# cameras.toml needs address = "0.0.0.0:8080" in [web] to be reached from outside of the container.
+# config/cameras.toml needs address = "0.0.0.0:8080" in [web] to be reached from outside of the container; recordings and
+# outputs belong under /data.
 FROM python:3.12-slim
 
 WORKDIR /src

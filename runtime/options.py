@@ -323,7 +323,7 @@ class RunOptions:
         """Raise `UsageError` where an option is given besides --config."""
         for field in fields(self):
             if field.name not in ("config", "token") and getattr(self, field.name) != field.default:
-                option = f"--{field.name.replace('_', '-')}"
+                option = f"--{field.name.replace('_', '-')}" if field.name != "sources" else repr(self.sources[0])
                 raise UsageError(f"{option} is given besides --config, which holds all settings; put it into the file")
 
     @property

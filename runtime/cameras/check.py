@@ -137,6 +137,7 @@ def _web(web: WebConfig) -> Iterator[Finding]:
         return
     others = "" if address.loopback else ", which other machines reach with the token"
     yield Finding("page", "ok", f"{web.address}{others}")
+    yield _writable("recordings", str(web.recordings))
 
 
 def _ways(delivery: DeliveryConfig) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:

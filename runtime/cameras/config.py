@@ -41,6 +41,7 @@ from ..capture.options import CaptureOptions, Flip, parse_size
 from ..engines.registry import providers
 from ..events.config import TABLES as WATCH_TABLES
 from ..events.config import WatchConfig, parse_watch, read_toml
+from ..events.delivery.in_file import delivery_tables
 from ..events.delivery.options import TABLES as DELIVERY_TABLES
 from ..events.delivery.options import DeliveryConfig, parse_delivery
 from ..options import TASKS
@@ -48,17 +49,11 @@ from ..sinks.mask_form import MaskForm
 from ..sinks.output_files import refuse_inputs
 from ..vocabulary.live import MOST_PRESETS
 from ..vocabulary.sensitivity import Sensitivity
-from .tables import Between, Place, expanded, read_table, table_of
+from .tables import Between, Place, read_table, table_of
 
 MOST_CAMERAS = 64
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _TABLES = ("model", "web", "defaults", "cameras", *DELIVERY_TABLES)
-_PATHS = {  # keys of the ways of delivery that are paths
-    "mqtt": ("ca_file", "cert_file", "key_file", "password_file"),
-    "webhook": ("secret_file",),
-    "json_lines": ("path",),
-    "spool": ("folder",),
-}
 
 
 class Sharing(str, Enum):
@@ -253,7 +248,7 @@ def read_config(path: Path) -> CamerasConfig:
     if "web" in tables:
         web = read_table(table_of(tables["web"], top, "web"), WebConfig, top.within("web"))
         web = replace(web, recordings=folder / web.recordings)
-    delivery = replace(_delivery(tables, top, folder), origin=str(path.absolute()))
+    delivery = replace(parse_delivery(delivery_tables(tables, path), top.file), origin=str(path.absolute()))
     cameras = dict(_cameras(tables, top, folder))
     try:
         return CamerasConfig(cameras, model, web, delivery, path)
@@ -315,27 +310,6 @@ def _entries(text: str, folder: Path = Path()) -> list[str]:
     if whole.startswith("@") and os.path.isfile(folder / whole[1:]):
         return [whole]
     return [entry.strip() for entry in text.split(",")]
-
-
-def _delivery(tables: Mapping[str, Any], top: Place, folder: Path) -> DeliveryConfig:
-    """The ways of delivery, with the paths of a file in `folder` and the environment's values in their texts."""
-    ways = {name: tables[name] for name in DELIVERY_TABLES if name in tables}
-    for name, paths in _PATHS.items():
-        if isinstance(way := ways.get(name), dict):
-            way = {key: _expanded(value, top.within(name), key) for key, value in way.items()}
-            given = {key: way[key] for key in paths if isinstance(way.get(key), str) and way[key] not in ("", "-")}
-            ways[name] = {**way, **{key: str(folder / value) for key, value in given.items()}}
-    delivery = parse_delivery(ways, top.file)
-    if (command := delivery.command) is not None and "/" in command.run[0]:
-        command = replace(command, run=(str(folder / command.run[0]), *command.run[1:]))
-    return replace(delivery, command=command)
-
-
-def _expanded(value: Any, place: Place, key: str) -> Any:
-    """`value` with the environment's values in it, if it is a text or a table of texts."""
-    if isinstance(value, dict):
-        return {name: _expanded(entry, place, key) for name, entry in value.items()}
-    return expanded(value, place, key) if isinstance(value, str) else value
 
 
 def _absolute(folder: Path, **paths: Path | None) -> dict[str, Any]:

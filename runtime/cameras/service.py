@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -110,9 +110,8 @@ class CameraService:
                 with self._located():
                     moved = self._events.change(config.delivery, _rules(config))
                 undo.pop_all()
-            for name in before.cameras:
-                if name not in config.cameras or name in fresh:
-                    self._remove(name, fresh.get(name))
+            gone = [name for name in before.cameras if name not in config.cameras or name in fresh]
+            self._remove({name: fresh.get(name) for name in gone})
             for name, camera in fresh.items():
                 self._cameras[name] = camera
                 self._show(camera)
@@ -155,11 +154,7 @@ class CameraService:
     def close(self) -> None:
         """Stop all cameras, complete their outputs, free the network; may be called more than once."""
         with self._changing:
-            stopping = [threading.Thread(target=self._remove, args=(name,)) for name in self._cameras]
-            for thread in stopping:
-                thread.start()
-            for thread in stopping:
-                thread.join()
+            self._remove(dict.fromkeys(self._cameras))
             if self._server is not None:
                 self._server.close()
             self._turns.end()
@@ -232,11 +227,19 @@ class CameraService:
         for line in camera.waiting_rules:
             self._tell(f"{camera.name}: {line}")
 
-    def _remove(self, name: str, heir: Camera | None = None) -> None:
-        camera = self._cameras[name]
-        if self._server is not None:
-            self._server.remove(name)
-        camera.stop(heir)
+    def _remove(self, heirs: Mapping[str, Camera | None]) -> None:
+        """Stop cameras, all at the same time: each may hang. What takes a camera's place goes on with its outputs."""
+
+        def stop(name: str, heir: Camera | None) -> None:
+            if self._server is not None:
+                self._server.remove(name)
+            self._cameras[name].stop(heir)
+
+        stopping = [threading.Thread(target=stop, args=of) for of in heirs.items()]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
 
     # -- the threads of the network ----------------------------------------------------------------------------------
 

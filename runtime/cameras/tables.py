@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -15,11 +14,9 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from ...bundle.errors import UsageError
 from ...bundle.strict import finite, is_integer, shown
+from ..events.delivery.in_file import expanded
 
 Options = TypeVar("Options")
-
-_ODD_VARIABLE = re.compile(r"\$\{(?![A-Za-z_][A-Za-z0-9_]*\})[^}]*\}?")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
@@ -114,20 +111,10 @@ def _text(text: str, place: Place, key: str) -> str:
     """`text` with the environment's values in it. Raises `UsageError` for a NUL, which no path, class or address has."""
     if "\0" in text:
         raise place.error(key, "holds a NUL character (\\u0000); remove it")
-    return expanded(text, place, key)
-
-
-def expanded(text: str, place: Place, key: str) -> str:
-    """`text` with the environment's values for `${NAME}`. Raises `UsageError` for a variable that is not set."""
-
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
-            raise place.error(key, f"names the environment variable {found[1]}, which is not set")
-        return os.environ[found[1]]
-
-    if _ODD_VARIABLE.search(text):  # which is not shown: it may be part of a password
-        raise place.error(key, "holds a ${…} that names no environment variable; expected such as ${CAMERA_PASSWORD}")
-    return _VARIABLE.sub(value, text)
+    try:
+        return expanded(text)
+    except UsageError as error:
+        raise place.error(key, str(error)) from error
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

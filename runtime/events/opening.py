@@ -16,6 +16,7 @@ from . import config
 from .config import WatchConfig, is_there, parse_watch, read_toml, unknown_keys
 from .delivery import options as delivery
 from .delivery.dispatcher import EventDispatcher
+from .delivery.in_file import delivery_tables
 from .delivery.options import DeliveryConfig, parse_delivery
 from .watch import EventWatch
 
@@ -55,6 +56,7 @@ def read_watch(request: WatchRequest) -> tuple[WatchConfig, DeliveryConfig, str]
     if request.zones is not None and is_there(request.zones):
         table, where = read_toml(request.zones), str(request.zones)
         unknown_keys(table, (_CAMERA, *config.TABLES, *delivery.TABLES), where)
+        table = {**table, **delivery_tables(table, request.zones)}
     elif request.zones is not None:
         _missing(request.zones, page=request.page)
     watch = parse_watch(table, where, request.rules)

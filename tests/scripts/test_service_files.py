@@ -32,7 +32,8 @@ def test_the_compose_file_builds_what_it_runs() -> None:
     image = (CONTAINERS / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
     recipe = image.read_text(encoding="utf-8")
     (command,) = re.findall(r'CMD \["--config", "(.+)"\]', recipe)
-    assert f"./cameras.toml:{command}:ro" in service["volumes"]
+    # The folder: a mount of the file itself would show the old one once an editor has replaced it.
+    assert f"./config:{Path(command).parent}:ro" in service["volumes"]
     assert 'ENTRYPOINT ["ovs-run"]' in recipe
     (port,) = re.findall(r"EXPOSE (\d+)", recipe)
     assert service["ports"] == [f"{port}:{port}"]

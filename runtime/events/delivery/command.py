@@ -72,9 +72,8 @@ class CommandReceiver:
             raise Undelivered(f"it cannot be started ({getattr(error, 'strerror', None) or error})") from error
         assert program.stdin is not None
         try:
-            writer = threading.Thread(
-                target=_write, args=(program.stdin, event.text.encode("utf-8", "replace")), daemon=True
-            )
+            line = f"{event.text}\n".encode("utf-8", "replace")
+            writer = threading.Thread(target=_write, args=(program.stdin, line), daemon=True)
             writer.start()
             return self._code(program, words, stopped)
         except BaseException:

@@ -185,6 +185,8 @@ class JsonLinesOptions:
     def __post_init__(self) -> None:
         if not self.path:
             raise UsageError("[json_lines] path is empty; give a name such as events.jsonl, or - for standard output")
+        if self.path.endswith("/"):
+            raise UsageError(f"[json_lines] path {self.path!r} is a folder's name; give a file, such as events.jsonl")
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class SpoolOptions:
     most_megabytes: int = 64  # likewise, snapshots included
 
     def __post_init__(self) -> None:
+        if self.folder == "":
+            raise UsageError("[spool] folder is empty; give a folder, or leave it out")
         if not 1 <= self.most_events <= 10_000_000 or not 1 <= self.most_megabytes <= 100_000:
             raise UsageError(
                 f"[spool] keeps {self.most_events} events and {self.most_megabytes} MB, expected 1 to 10,000,000 events "
@@ -256,7 +260,7 @@ def parse_delivery(table: Mapping[str, Any], where: str) -> DeliveryConfig:
     try:
         command = _entry(table, "command")
         if command is not None and "run" in command:
-            command = {**command, "run": _words(command["run"])}
+            command = {**command, "run": command_words(command["run"])}
         return DeliveryConfig(
             mqtt=_mqtt(table),
             webhook=_made(WebhookOptions, _secret(table, "webhook", "secret"), "webhook", ("url",)),
@@ -353,7 +357,8 @@ def _secret(table: Mapping[str, Any], name: str, key: str) -> Mapping[str, Any] 
     return rest
 
 
-def _words(run: object) -> tuple[str, ...]:
+def command_words(run: object) -> tuple[str, ...]:
+    """The words of a command that is a text, as a shell splits it, or a list. Raises `UsageError`."""
     if isinstance(run, str):
         try:
             return tuple(shlex.split(run))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from urllib.parse import urlsplit
 
@@ -46,12 +47,18 @@ def broker_problem(options: MqttOptions) -> str | None:
 
 
 def webhook_problem(options: WebhookOptions) -> str | None:
-    """Connect to the host and leave, without a request; None, or why that fails."""
+    """Connect to the host, with TLS where the address says so, and leave without a request; None, or why that fails."""
     parts = urlsplit(options.url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
     try:
-        socket.create_connection(
-            (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)), PATIENCE
-        ).close()
+        with socket.create_connection((host, parts.port or (443 if secure else 80)), PATIENCE) as connection:
+            if secure:
+                ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not accepted ({error.verify_message.rstrip('.')})"
+    except (ssl.SSLError, ConnectionResetError) as error:
+        why = (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
+        return f"no TLS ({why}); the address of a port without TLS begins with http://" if secure else str(error)
     except OSError as error:
         return str(error)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,31 @@ def test_what_would_be_refused_at_the_start_is_told(tiny_bundle: Path, tmp_path:
     assert findings["camera preset", "missing"].remedy == "change presets in [cameras.preset]"
     assert "the token has 5 characters" in findings["page", "missing"].text
     assert "letter.jsonl/spool cannot be written" in findings["spool", "missing"].text
+
+
+def test_recordings_and_the_encryption_of_a_webhook_are_tried(tiny_bundle: Path, tmp_path: Path) -> None:
+    clip(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def greet() -> None:
+            connection, _ = plain.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        findings = found(
+            tmp_path,
+            f"""
+            model.bundle = "{tiny_bundle}"
+            web = {{address = "127.0.0.1:0", recordings = "halves.avi/recordings"}}
+            webhook.url = "https://127.0.0.1:{plain.getsockname()[1]}/"
+            cameras.good = {{source = "halves.avi", classes = "red"}}
+            """,
+        )
+        greeting.join()
+    assert "halves.avi/recordings cannot be written" in findings["recordings", "missing"].text
+    assert "no TLS (" in findings["webhook", "missing"].text
 
 
 def test_a_file_of_events_in_a_folder_that_is_not_there(tiny_bundle: Path, tmp_path: Path) -> None:

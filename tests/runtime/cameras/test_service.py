@@ -15,6 +15,7 @@ from support.cameras import clip, config, until
 
 from ovs_edge.benchmarks.live.synthetic_cameras import CameraMode, SyntheticCameras
 from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
+from ovs_edge.runtime.cameras.camera import Camera
 from ovs_edge.runtime.cameras.config import CameraConfig
 from ovs_edge.runtime.cameras.counts import CameraState
 from ovs_edge.runtime.cameras.opening import open_camera
@@ -219,6 +220,21 @@ def test_what_was_set_on_the_page_stays_until_the_file_has_it_otherwise(
         assert page()[:3] == (("blue",), camera.segmenter.default_threshold, "low")
         assert reload(replace(b, watch=replace(b.watch, places=Places(b.watch.places.zones[1:])))) == ["a: changed"]
         assert handles.watch.places.names == places - {"door"}
+
+
+def test_cameras_are_stopped_at_the_same_time(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras = {f"c{number}": CameraConfig("0", "red") for number in range(6)}
+    with CameraService(config(tiny_bundle, **cameras), print) as service:
+        stop = Camera.stop
+
+        def hanging(camera: Camera, heir: Camera | None = None) -> None:
+            time.sleep(0.3)
+            stop(camera, heir)
+
+        monkeypatch.setattr(Camera, "stop", hanging)
+        begun = time.monotonic()
+        assert len(service.reload(config(tiny_bundle, c0=cameras["c0"]))) == 5
+        assert 0.3 <= time.monotonic() - begun < 1.2
 
 
 def test_a_port_in_use_is_told_with_the_file_and_its_key(tiny_bundle: Path, tmp_path: Path) -> None:

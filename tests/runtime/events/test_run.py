@@ -11,6 +11,7 @@ import pytest
 from support.endless import halves
 
 from ovs_edge.bundle.errors import OvsError, UsageError
+from ovs_edge.runtime.events.opening import WatchRequest, read_watch
 from ovs_edge.runtime.options import RunOptions
 from ovs_edge.runtime.run import run
 
@@ -162,3 +163,53 @@ def test_events_on_standard_output_open_neither_page_nor_window(
     assert events[1]["value"] is None  # nobody looks any more
     assert "viewer" not in captured.err
     assert captured.err.endswith(": events on standard output\n")
+
+
+def test_ways_in_a_file_of_zones_are_read_as_those_of_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKEN", "t0k")
+    zones = tmp_path / "folder" / "zones.toml"
+    zones.write_text(
+        """
+        [rules]
+        seen = "red in frame"
+        [webhook]
+        url = "http://127.0.0.1:1/${TOKEN}"
+        headers = {Authorization = "Bearer ${TOKEN}"}
+        secret_file = "secret"
+        [command]
+        run = "./tell '${TOKEN}'"
+        [json_lines]
+        path = "events.jsonl"
+        [spool]
+        folder = "waiting/"
+        """
+    )
+    (tmp_path / "folder" / "secret").write_text("abc")
+    _, ways, _ = read_watch(WatchRequest(Path("folder/zones.toml"), mqtt="mqtt://${TOKEN}"))
+    folder = str(tmp_path / "folder")
+    assert ways.webhook is not None
+    assert (ways.webhook.url, ways.webhook.secret) == ("http://127.0.0.1:1/t0k", "abc")
+    assert ways.webhook.headers == {"Authorization": "Bearer t0k"}
+    assert ways.command is not None
+    assert ways.command.run == (f"{folder}/tell", "${TOKEN}")
+    assert ways.json_lines is not None
+    assert (ways.json_lines.path, ways.spool.folder) == (f"{folder}/events.jsonl", f"{folder}/waiting/")
+    zones.write_text('[webhook]\nurl = "http://127.0.0.1:1/${NO_SUCH_THING}"\n')
+    with pytest.raises(UsageError, match=r"zones\.toml: \[webhook\] url names .* NO_SUCH_THING, which is not set$"):
+        read_watch(WatchRequest(Path("folder/zones.toml")))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[json_lines]\npath = "events/"', "is a folder's name; give a file, such as events.jsonl"),
+        ('[spool]\nfolder = ""', r"\[spool\] folder is empty; give a folder, or leave it out"),
+    ],
+)
+def test_places_that_are_none_are_refused(tmp_path: Path, table: str, said: str) -> None:
+    zones = tmp_path / "zones.toml"
+    zones.write_text(table)
+    with pytest.raises(UsageError, match=said):
+        read_watch(WatchRequest(zones))
