@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
-from pathlib import Path
 
-from ...bundle.addresses import scheme_of
 from ...bundle.files import read_bounded
-from ..capture.live.clip import open_clip
 from ..capture.registry import open_source
 from ..capture.source import Source
 from ..frame import Frame
@@ -20,10 +16,7 @@ _MOST_BYTES = 64 * 2**20  # of a file of classes; larger ones are refused where 
 
 def open_camera(config: CameraConfig) -> Source:
     """The source of a camera, live: a video file is played in a loop. Raises `SourceError`, `UsageError`."""
-    options = replace(config.capture, most_fps=config.max_fps)
-    if scheme_of(config.source) is None and os.path.isfile(config.source):  # False for a name that cannot be
-        return open_clip(Path(config.source), options)
-    return open_source(camera=config.source, options=options)
+    return open_source(camera=config.source, options=replace(config.capture, most_fps=config.max_fps))
 
 
 class Timeline:
