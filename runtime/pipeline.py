@@ -261,6 +261,8 @@ def run(
                     break
             if drawn is None:
                 status = line.status({}, last.frame.captured if last is not None else None)
+                if status.lost and watch is not None:
+                    watch.lose()
                 notice = None
                 if status.lost and status.source != shown_state and last is not None and last.picture is not None:
                     notice = banner(last.picture, status.source)

@@ -271,8 +271,7 @@ class Camera:
                 found = self._inferred.get(_TICK)
                 try:
                     if found is None:
-                        self.counts.idle()
-                        self.outputs.each(lambda sink: sink.idle(None, self.status()))
+                        self._idle()
                     else:
                         self._finish(*found)
                 except Exception as error:  # noqa: BLE001 - as above
@@ -281,6 +280,13 @@ class Camera:
             complete = True
         finally:
             self.outputs.end(None if self._heir is None else self._heir.outputs, complete=complete)
+
+    def _idle(self) -> None:
+        status, watch = self.status(), self.interaction.watch
+        self.counts.idle()
+        if status.lost and watch is not None:
+            watch.lose()
+        self.outputs.each(lambda sink: sink.idle(None, status))
 
     def _finish(self, frame: Frame, inferred: Inferred) -> None:
         prediction = self._steps.finish(inferred)

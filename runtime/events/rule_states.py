@@ -1,11 +1,12 @@
-"""Which rules' states are on, of all cameras of a run: what a retained MQTT topic says."""
+"""Which rules' states are on, of all cameras of a run, and which cameras play: what retained MQTT topics say."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 
-Listener = Callable[[str, str, bool], None]  # called with a camera, a rule, and whether its state is on
+# Called with a camera, a rule, and whether its state is on; for the camera itself, without a rule, whether it plays.
+Listener = Callable[[str, str | None, bool], None]
 
 
 class RuleStates:
@@ -14,10 +15,14 @@ class RuleStates:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._on: dict[str, frozenset[str]] = {}  # camera -> rules whose state is on
+        self._playing: frozenset[str] = frozenset()  # cameras
         self._listeners: list[Listener] = []
 
-    def set(self, camera: str, active: Mapping[str, bool]) -> None:
-        """The states of all rules of `camera`; listeners hear of those that changed, in the order of the changes."""
+    def set(self, camera: str, active: Mapping[str, bool], *, playing: bool) -> None:
+        """The states of all rules of `camera`, and whether it plays, without which they may be others by now.
+
+        Listeners hear of what has changed, in the order of the changes.
+        """
         on = frozenset(name for name, state in active.items() if state)
         with self._lock:
             before = self._on.get(camera, frozenset())
@@ -25,10 +30,18 @@ class RuleStates:
             for name in sorted(on ^ before):
                 for listener in self._listeners:
                     listener(camera, name, name in on)
+            if playing != (camera in self._playing):
+                self._playing ^= {camera}
+                for listener in self._listeners:
+                    listener(camera, None, playing)
 
     def is_on(self, camera: str, rule: str) -> bool:
         """Whether the state of a rule is on; a listener may ask, too, and then learns of the change that it hears of."""
         return rule in self._on.get(camera, frozenset())
+
+    def is_playing(self, camera: str) -> bool:
+        """Whether frames of `camera` come; a listener may ask, too."""
+        return camera in self._playing
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` at every change from now on; it must return soon and not change states."""

@@ -50,7 +50,7 @@ class Publisher(Protocol):
         """See `EventDispatcher.publish`."""
         ...
 
-    def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+    def set_states(self, camera: str, active: Mapping[str, bool], *, playing: bool) -> None:
         """See `EventDispatcher.set_states`."""
         ...
 
@@ -74,7 +74,8 @@ class EventWatch:
         self._dispatcher = dispatcher
         self._file = None if places_file is None else PlacesFile(places_file, config.places)
         self._waiting: tuple[Event, ...] = ()
-        self._told: Mapping[str, bool] = {}  # the states that the dispatcher was told last
+        # The states that the dispatcher was told last, and whether they are those of frames that come.
+        self._told: tuple[Mapping[str, bool], bool] = {}, False
         self._recent: deque[Event] = deque(maxlen=_SHOWN)
         self._lock = threading.Lock()
         self._over = False
@@ -104,10 +105,21 @@ class EventWatch:
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
         """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along."""
-        active = self.state.active
-        if active != self._told and self._dispatcher is not None:
-            self._told = active
-            self._dispatcher.set_states(self.engine.camera, active)
+        self._tell_states(playing=True)
+        self._publish(picture)
+
+    def lose(self) -> None:
+        """Say that no frames come, so that nobody knows whether the states are as before; until there is one again."""
+        if not self._over:
+            self._tell_states(playing=False)
+
+    def _tell_states(self, *, playing: bool) -> None:
+        told = self.state.active, playing
+        if told != self._told and self._dispatcher is not None:
+            self._told = told
+            self._dispatcher.set_states(self.engine.camera, self.state.active, playing=playing)
+
+    def _publish(self, picture: npt.NDArray[np.uint8] | None) -> None:
         events, self._waiting = self._waiting, ()
         if events and self._dispatcher is not None:
             self._dispatcher.publish(events, picture)
@@ -123,7 +135,8 @@ class EventWatch:
         self._recent.extendleft(ended)
         self.state = WatchState({}, self.engine.active, tuple(self._recent), before.state.total + len(ended))
         self._waiting = ended
-        self.deliver(None)
+        self._tell_states(playing=self._told[1])
+        self._publish(None)
 
     def close(self) -> None:
         """Its states end, for nobody watches any more, unless another one goes on; may be called more than once.
@@ -136,8 +149,9 @@ class EventWatch:
         self._waiting = self.engine.end()
         self._recent.extendleft(self._waiting)
         total = self.state.total + len(self._waiting)
-        self.state = WatchState({}, dict.fromkeys(self._told, False), tuple(self._recent), total)
-        self.deliver(None)
+        self.state = WatchState({}, dict.fromkeys(self._told[0], False), tuple(self._recent), total)
+        self._tell_states(playing=False)
+        self._publish(None)
 
     def set_places(self, places: Places, base: Places | None = None) -> bool:
         """Watch other zones and lines from the next frame on; from any thread. Returns whether they were saved.

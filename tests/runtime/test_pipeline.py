@@ -10,7 +10,8 @@ import time
 import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from ovs_edge.bundle.errors import SinkError, SourceError, UsageError
 from ovs_edge.runtime import pipeline
 from ovs_edge.runtime.capture.live.live_source import LiveSource
 from ovs_edge.runtime.draw.overlay import Style
+from ovs_edge.runtime.events.config import WatchConfig
+from ovs_edge.runtime.events.watch import EventWatch, Publisher
 from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.inference.keyframes import Keyframes
 from ovs_edge.runtime.inference.smoothing import TemporalSmoother
@@ -187,7 +190,10 @@ def test_a_lost_camera_is_seen_to_be_lost(model: Callable[..., Segmenter]) -> No
     """The last picture comes once more, darkened and with a banner, and then the next frames."""
     source, sink = LiveSource("camera", camera(0.001, 40, (240, 320))), Notes(pictures=True)
     sink.hook = lambda frame: not any(picture is not None for picture, _ in sink.idles) or frame.index < 60
-    run(source, model(), [sink], Style())
+    told: list[bool] = []
+    publisher = SimpleNamespace(snapshots=False, set_states=lambda camera, active, playing: told.append(playing))
+    run(source, model(), [sink], Style(), watch=EventWatch(WatchConfig(), "camera", cast("Publisher", publisher)))
+    assert told[:3] == [True, False, True]  # so that nobody takes the states of before for those of now
     pictures = [(picture, status) for picture, status in sink.idles if picture is not None]
     assert pictures and all(status.lost and "reconnecting" in status.source for _, status in pictures)
     assert pictures[0][0].shape == (240, 320, 3) and pictures[0][0].max() > 200  # the text

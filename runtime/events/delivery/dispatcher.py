@@ -75,9 +75,12 @@ class EventDispatcher:
         if any(lane.gone for lane in lanes):
             raise BrokenPipeError
 
-    def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
-        """Tell receivers that show states (MQTT) which rules' states are on, of all rules of `camera`."""
-        self._rule_states.set(camera, active)
+    def set_states(self, camera: str, active: Mapping[str, bool], *, playing: bool = True) -> None:
+        """Tell receivers that show states (MQTT) which rules' states are on, of all rules of `camera`.
+
+        `playing`: whether its frames come, so that the states are those of now.
+        """
+        self._rule_states.set(camera, active, playing=playing)
 
     def reconfigure(self, cameras: Cameras) -> None:
         """Tell receivers that list the rules (Home Assistant) of other ones."""

@@ -72,7 +72,8 @@ def test_each_camera_has_its_own_classes_and_outputs(
 def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, streams: SyntheticCameras) -> None:
     said: list[str] = []
     streams.set_mode(2, CameraMode.DIE)
-    cameras = {name: CameraConfig(streams.address(at), "red") for at, name in enumerate(("a", "b", "c"))}
+    watch = parse_watch({"rules": ["red in frame"]}, "test")
+    cameras = {name: CameraConfig(streams.address(at), "red", watch=watch) for at, name in enumerate(("a", "b", "c"))}
     with CameraService(config(tiny_bundle, **cameras), said.append) as service:
         service.start()
         more(service, "a", "b")
@@ -82,10 +83,13 @@ def test_a_camera_that_dies_or_never_was_touches_no_other(tiny_bundle: Path, str
         streams.set_mode(1, CameraMode.DIE)
         until(lambda: service.cameras[1].state[0] is CameraState.LOST)
         more(service, "a")
+        states = service._events._rule_states  # what MQTT says of the cameras
+        until(lambda: [states.is_playing(name) for name in cameras] == [True, False, False])
         for camera in (1, 2):
             streams.set_mode(camera, CameraMode.PLAY)
         more(service, "a", "b", "c")
         assert {camera.state[0] for camera in service.cameras} == {CameraState.PLAYING}
+        until(lambda: all(states.is_playing(name) for name in cameras))
     assert any(line.startswith("c: the source is lost: ") for line in said)
     assert any(line.startswith("b: the source is back after ") for line in said)
     assert not any(line.startswith("a:") for line in said)

@@ -22,8 +22,8 @@ from ovs_edge.runtime.events.delivery.options import DeliveryConfig, parse_deliv
 # https://www.home-assistant.io/integrations/mqtt/#discovery-topic and the pages of binary_sensor.mqtt and event.mqtt
 _TOPIC = re.compile(r"homeassistant/(binary_sensor|event)/([a-zA-Z0-9_-]+/)?[a-zA-Z0-9_-]+/config")
 _COMMON = {
-    "name": str, "unique_id": str, "state_topic": str, "availability_topic": str, "payload_available": str,
-    "payload_not_available": str, "qos": int, "device": dict, "origin": dict,
+    "name": str, "unique_id": str, "state_topic": str, "availability": list, "availability_mode": str,
+    "qos": int, "device": dict, "origin": dict,
 }  # fmt: skip
 _OWN = {"binary_sensor": {"payload_on": str, "payload_off": str}, "event": {"event_types": list}}
 
@@ -43,6 +43,8 @@ def test_discovery_payloads_have_the_documented_form() -> None:
         again = json.loads(json.dumps(payload))
         assert {key: type(value) for key, value in again.items()} == known
         assert again["device"]["identifiers"] and again["device"]["name"] in ("front door", "Hof")
+        camera = again["state_topic"].partition("/rules/")[0]
+        assert again["availability"] == [{"topic": "ovs-edge/status/here"}, {"topic": f"{camera}/status"}]
         assert again["origin"]["name"] == "ovs-edge"
         assert not set("+#") & set(again["state_topic"])
     assert len({payload["unique_id"] for payload in found.values()}) == len(found)
@@ -102,7 +104,7 @@ def test_discovery_is_switched_off_and_its_earlier_topics_are_cleared(tmp_path: 
     def announced() -> dict[str, int]:
         return dict(Counter(topic.partition("/")[0] for topic in retained(broker.port)))
 
-    on, renamed, off = {"ovs-edge": 2, "homeassistant": 2}, {"ovs-edge": 2, "home": 2}, {"ovs-edge": 2}
+    on, renamed, off = {"ovs-edge": 3, "homeassistant": 2}, {"ovs-edge": 3, "home": 2}, {"ovs-edge": 3}
     try:
         for discovery, expected in ((True, on), ("home", renamed), (False, off), ("homeassistant", on)):
             sender = EventDispatcher(config(discovery), rules)

@@ -172,7 +172,7 @@ def test_states_end_when_nobody_watches_any_more() -> None:
         def publish(self, events: Iterable[Event], picture: object = None) -> None:
             published.extend(events)
 
-        def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
+        def set_states(self, camera: str, active: Mapping[str, bool], *, playing: bool) -> None:
             states.append(dict(active))
 
     def watched(before: EventWatch | None, *rules: str) -> EventWatch:

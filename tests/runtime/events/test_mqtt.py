@@ -70,6 +70,9 @@ def test_events_arrive_once_each_in_order_with_states_and_discovery(broker: Brok
         assert first["time"] == "2026-09-21T14:13:21.000Z"
         topic = f"ovs-edge/front_door/rules/{slug(state)}"
         until(lambda: subscriber.of(topic) == [b"OFF", b"ON", b"OFF"])
+        assert subscriber.of("ovs-edge/front_door/status") == [b"offline", b"online"]
+        sender.set_states("front door", {state: False}, playing=False)
+        until(lambda: subscriber.of("ovs-edge/front_door/status")[-1] == b"offline")
         until(lambda: subscriber.of("ovs-edge/front_door/snapshot") == [b"jpeg"])
         single = [json.loads(text) for text in subscriber.of("ovs-edge/front_door/rules/person_crosses_gate")]
         assert [entry["event_type"] for entry in single] == ["crossed"] * 200
@@ -201,19 +204,28 @@ def test_a_camera_tells_its_states_when_they_change() -> None:
         snapshots = False
 
         def __init__(self) -> None:
-            self.states: list[tuple[str, dict[str, bool]]] = []
+            self.states: list[tuple[str, dict[str, bool], bool]] = []
 
         def publish(self, events: object, picture: object = None) -> None: ...
 
-        def set_states(self, camera: str, active: Mapping[str, bool]) -> None:
-            self.states.append((camera, dict(active)))
+        def set_states(self, camera: str, active: Mapping[str, bool], *, playing: bool) -> None:
+            self.states.append((camera, dict(active), playing))
 
     publisher = Publisher()
     watch = EventWatch(WatchConfig(rules=parse_rules(["person in frame"])), "yard", publisher)
-    for on in (False, False, True, True):
-        watch.state = WatchState(active={"person in frame": on})
+    watch.lose()  # before there was a frame
+    off, on = ({"person in frame": state} for state in (False, True))
+    for active in (off, off, on, on):
+        watch.state = WatchState(active=active)
         watch.deliver(None)
-    assert publisher.states == [("yard", {"person in frame": False}), ("yard", {"person in frame": True})]
+    for _ in range(2):
+        watch.lose()
+    watch.deliver(None)
+    watch.close()
+    watch.lose()
+    assert publisher.states == [
+        *(("yard", off, True), ("yard", on, True), ("yard", on, False), ("yard", on, True), ("yard", off, False))
+    ]
 
 
 @needs_broker
@@ -232,15 +244,15 @@ def test_topics_of_what_is_gone_are_cleared_and_those_of_other_processes_stay(br
 
     first = run("one.toml", {"a": list(rules), "b": list(rules)})
     other = run("two.toml", {"c": list(rules)})
-    until(lambda: len(topics("a")) == len(topics("b")) == len(topics("c")) == 3)
+    until(lambda: len(topics("a")) == len(topics("b")) == len(topics("c")) == 4)
     first.publish([event(1, camera="a", rule="person enters frame", snapshot=b"jpeg")])
-    until(lambda: len(topics("a")) == 4)
+    until(lambda: len(topics("a")) == 5)
     first.close()
     kept = topics("c")
 
     # While nothing ran, one camera lost a rule, and the other one was renamed.
     first = run("one.toml", {"a": ["person in frame"], "yard": list(rules)})
-    until(lambda: topics("b") == set() and len(topics("a")) == len(topics("yard")) == 3)
+    until(lambda: topics("b") == set() and (len(topics("a")), len(topics("yard"))) == (4, 4))
     assert all("enters" not in topic for topic in topics("a"))
     first.reconfigure({"a": {}})
     until(lambda: topics("yard") == set() and topics("a") == {"ovs-edge/a/snapshot"})
@@ -250,7 +262,9 @@ def test_topics_of_what_is_gone_are_cleared_and_those_of_other_processes_stay(br
     assert topics("c") == kept
     first.close()
     other.close()
-    until(lambda: sum(payload == b"offline" for payload in retained(broker.port).values()) == 2)
+    until(
+        lambda: [payload for topic, payload in retained(broker.port).items() if "/status/" in topic] == [b"offline"] * 2
+    )
 
 
 @needs_broker
@@ -264,7 +278,7 @@ def test_the_end_of_one_process_leaves_the_cameras_of_another_available(broker: 
     assert sorted(last.values()) == [b"offline", b"online"]
     (running,) = [topic for topic, payload in last.items() if payload == b"online"]
     found = [json.loads(payload) for topic, payload in retained(broker.port).items() if topic.endswith("/config")]
-    assert {payload["availability_topic"] for payload in found} == {running}
+    assert {payload["availability"][0]["topic"] for payload in found} == {running}
     senders[1].close()
     subscriber.close()
 

@@ -49,9 +49,8 @@ class Discovery:
             "name": name,
             "unique_id": f"{node}--{self.topics.entity(camera, name)}",
             "state_topic": self.topics.rule(camera, name),
-            "availability_topic": self.status,
-            "payload_available": "online",
-            "payload_not_available": "offline",
+            "availability": [{"topic": self.status}, {"topic": self.topics.status(camera)}],  # "online", "offline"
+            "availability_mode": "all",
             "qos": 1,
             "device": {
                 "identifiers": [node],

@@ -1,6 +1,7 @@
 """Events to an MQTT broker, and Home Assistant's discovery.
 
     PREFIX/status/PROCESS           "online", or "offline" (last will), retained; of each process
+    PREFIX/CAMERA/status            "online" while the camera's frames come, else "offline", retained; if it has rules
     PREFIX/CAMERA/events            every event as JSON, quality of service 1
     PREFIX/CAMERA/rules/RULE        "ON" or "OFF", retained, of a rule whose state lasts; of others each event as JSON,
                                     with "event_type" besides
@@ -132,10 +133,14 @@ class MqttReceiver:
             messages.append((_snapshot_topic(topics, camera), event.snapshot, True))
         return [self._broker.publish(topic, payload, retain=retain) for topic, payload, retain in messages]
 
-    def _on_state(self, camera: str, rule: str, on: bool) -> None:  # noqa: FBT001 - a `Listener`
+    def _on_state(self, camera: str, rule: str | None, on: bool) -> None:  # noqa: FBT001 - a `Listener`
         """A state has changed; without a connection it is announced with the next one."""
         with self._lock:
-            if self._ready.is_set() and rule in _lasting(self._cameras.get(camera, {})):
+            if not self._ready.is_set() or not (rules := self._cameras.get(camera, {})):
+                return
+            if rule is None:
+                self._broker.publish(self._topics.status(camera), _status(on), retain=True)
+            elif rule in _lasting(rules):
                 self._broker.publish(self._topics.rule(camera, rule), _state(on), retain=True)
 
     # -- in paho's thread --------------------------------------------------------------------------------------------
@@ -153,6 +158,8 @@ class MqttReceiver:
                 messages = Discovery(self._options.discovery, topics, self._status).messages(cameras)
                 found |= {topic: json.dumps(payload, ensure_ascii=False) for topic, payload in messages.items()}
             for camera, rules in cameras.items():
+                if rules:
+                    found[topics.status(camera)] = _status(self._rule_states.is_playing(camera))
                 for name in _lasting(rules):
                     found[topics.rule(camera, name)] = _state(self._rule_states.is_on(camera, name))
             pictures = {_snapshot_topic(topics, camera) for camera in cameras} if self._options.snapshots else set()
@@ -186,6 +193,10 @@ def _lasting(rules: Mapping[str, Rule]) -> list[str]:
 
 def _state(on: bool) -> str:  # noqa: FBT001
     return "ON" if on else "OFF"
+
+
+def _status(playing: bool) -> str:  # noqa: FBT001
+    return "online" if playing else "offline"
 
 
 def _snapshot_topic(topics: Topics, camera: str) -> str:

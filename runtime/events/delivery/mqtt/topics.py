@@ -29,6 +29,10 @@ class Topics:
         """What the topics of a camera begin with; also of a camera of an earlier configuration."""
         return f"{self.prefix}/{self._cameras.get(camera) or slug(camera)}"
 
+    def status(self, camera: str) -> str:
+        """Topic that is "online" while the frames of a camera come."""
+        return f"{self.camera(camera)}/status"
+
     def rule(self, camera: str, rule: str) -> str:
         """Topic of a rule's state, or of its events."""
         return f"{self.camera(camera)}/rules/{self._rules.get(camera, {}).get(rule) or slug(rule)}"
