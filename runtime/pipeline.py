@@ -313,7 +313,9 @@ class _Stop:
 
 @contextmanager
 def _stop_on_signal() -> Iterator[_Stop]:
-    """Takes the first SIGINT, SIGTERM or SIGHUP, so that the current frame is finished; a second interrupts.
+    """Takes the first SIGINT, SIGTERM or SIGHUP, so that the current frame is finished; a SIGINT after that interrupts.
+
+    Others after that change nothing: a process manager sends them again, and `timeout` sends them twice.
 
     Python lets only the main thread take signals; elsewhere none is taken.
     """
@@ -323,9 +325,9 @@ def _stop_on_signal() -> Iterator[_Stop]:
         return
 
     def handle(number: int, stack: FrameType | None) -> None:
-        if stop.number:
+        if stop.number and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.number = number
+        stop.number = stop.number or number
 
     # A terminal that is closed sends SIGHUP; `nohup` has it ignored, and so it stays.
     signals = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))

@@ -98,7 +98,7 @@ def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], Ca
 
 
 class _Signals:
-    """SIGINT and SIGTERM set `stop`, SIGHUP sets `reload`, or `stop` where nothing can be read again; a second SIGINT
+    """SIGINT and SIGTERM set `stop`, SIGHUP sets `reload`, or `stop` where nothing can be read again; a SIGINT after that
     interrupts.
 
     Without a lock, as those of `threading.Event` are: a handler runs between any two instructions of the main thread,
@@ -132,9 +132,9 @@ class _Signals:
     def _handle(self, number: int, stack: FrameType | None) -> None:
         if self._reloads and number == getattr(signal, "SIGHUP", None):
             self.reload = True
-        elif self.stop:
+        elif self.stop and number == signal.SIGINT:
             raise KeyboardInterrupt
-        else:
+        else:  # one that is sent again, as a process manager does, changes nothing
             self.stop = True
         with suppress(BlockingIOError):  # it is full of earlier ones
             self._waker.send(b"\0")

@@ -170,6 +170,14 @@ def test_a_signal_ends_a_run_that_holds_a_frame(model: Callable[..., Segmenter],
     assert time.monotonic() - start < 10 and sink.indices == [0] and sink.log == ["sink finished", "sink closed"]
 
 
+def test_a_signal_that_is_sent_again_interrupts_nothing_but_ctrl_c_does() -> None:
+    with pytest.raises(KeyboardInterrupt), pipeline._stop_on_signal() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        assert stop.number == signal.SIGTERM
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_an_error_ends_a_run_that_holds_a_frame(model: Callable[..., Segmenter]) -> None:
     sink, shown = Photo(), threading.Event()
 

@@ -150,6 +150,14 @@ def test_a_file_that_fails_in_a_way_nobody_has_foreseen_ends_no_camera(capsys: p
     assert capsys.readouterr().err == "note: the configuration is as before: ValueError: surprise\n"
 
 
+def test_a_signal_that_is_sent_again_interrupts_nothing_but_ctrl_c_does() -> None:
+    with pytest.raises(KeyboardInterrupt), _Signals(reloads=True) as signals:
+        for _ in range(2):  # as `timeout` does
+            signal.raise_signal(signal.SIGTERM)
+        assert (signals.stop, signals.reload) == (True, False)
+        signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP on this system")
 def test_a_signal_may_come_while_another_is_handled() -> None:
     signals = _Signals(reloads=True)
