@@ -99,6 +99,10 @@ class EventEngine:
             events += [self._event(state, occurrence) for occurrence in state.update(facts)]
         return Observation(tracked, tuple(events), self._occupancy.states(located.coverage), self.active)
 
+    def lose(self) -> None:
+        """Say that the source has been lost since the last frame; not while `update` runs."""
+        self._tracker.lose()
+
     def reopen(self, config: WatchConfig) -> tuple[Event, ...]:
         """Go on with `config` and another source, whose frames do not continue the last one; not while `update` runs.
 

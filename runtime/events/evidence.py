@@ -73,8 +73,9 @@ class Evidence:
         self._seconds = seconds
 
     def begin_again(self) -> None:
-        """Nothing is known of the time between the last frame and the next one."""
+        """Nothing is known of the time between the last frame and the next one, whose time may be before it."""
         self._asked = {name: [] for name in self._asked}
+        self._zones = dict.fromkeys(self._zones, float("-inf"))  # they are watched from the next frame on
 
     def is_asked(self, name: str) -> bool:
         """Whether the class, a `plain_name`, is asked for."""

@@ -111,6 +111,7 @@ class EventWatch:
     def lose(self) -> None:
         """Say that no frames come, so that nobody knows whether the states are as before; until there is one again."""
         if not self._over:
+            self.engine.lose()
             self._tell_states(playing=False)
 
     def _tell_states(self, *, playing: bool) -> None:

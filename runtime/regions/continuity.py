@@ -23,23 +23,25 @@ class FramePace:
     """Tells gaps from the usual time between the frames of a stream, which may be ten milliseconds or a minute.
 
     A gap is longer than `KEPT`, and longer than twice the second longest time between the last 64 frames: with one
-    outage among them it is told from the next, and a slow camera goes on from its third frame.
+    outage among them it is told from the next, and a slow camera goes on from its fourth frame. A time in which the source
+    is known to have been lost is a gap from `KEPT` on, and not one of those times.
     """
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._recent: deque[float] = deque(maxlen=_RECENT)  # seconds from frame to frame
 
-    def step(self, seconds: float) -> Continuity:
-        """How the frame of the time `seconds` relates to those before."""
+    def step(self, seconds: float, *, lost: bool = False) -> Continuity:
+        """How the frame of the time `seconds` relates to those before; `lost`: the source was, since the last one."""
         before, self._last = self._last, seconds
         if before is None:
             return Continuity.CONTINUES
         passed = seconds - before
         if passed < 0:
             return Continuity.RESTART
-        known = passed <= max(KEPT, _TIMES * self._usual) + _SLACK
-        self._recent.append(passed)
+        known = passed <= (KEPT if lost else max(KEPT, _TIMES * self._usual)) + _SLACK
+        if not lost:
+            self._recent.append(passed)
         return Continuity.CONTINUES if known else Continuity.GAP
 
     @property

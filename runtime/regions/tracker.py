@@ -61,7 +61,7 @@ class RegionTracker:
         self.continuity = Continuity.CONTINUES  # of the last frame; with any other, all regions before it were given up
         self._last_id = 0
         self._pace = FramePace()
-        self._interrupted = False
+        self._interrupted = self._lost = False
         self._time: float | None = None
         self._shape = (0, 0)
         self._codes: Codes | None = None  # of the frame
@@ -76,6 +76,10 @@ class RegionTracker:
         """The next frame does not continue the last one, whatever its time and size: there is a gap."""
         self._interrupted = True
 
+    def lose(self) -> None:
+        """Since the last frame the source has been lost: if the next one is not there within a second, there is a gap."""
+        self._lost = True
+
     def update(self, seconds: float, prediction: Prediction, image: npt.NDArray[np.uint8] | None = None) -> Prediction:
         """`prediction` with its `tracks`; `seconds` is the frame's time.
 
@@ -85,11 +89,11 @@ class RegionTracker:
         afresh; ids go on.
         """
         grid = self.grid = Grid.of(prediction)
-        self.continuity = self._pace.step(seconds)
+        self.continuity = self._pace.step(seconds, lost=self._lost)
         broken = self._time is not None and (self._interrupted or grid.labels.shape != self._shape)
         if self.continuity is Continuity.CONTINUES and broken:
             self.continuity = Continuity.GAP
-        self._interrupted = False
+        self._interrupted = self._lost = False
         if self.continuity is not Continuity.CONTINUES:
             self._followed = []
         passed = 0.0 if self._time is None else max(0.0, seconds - self._time)

@@ -203,3 +203,22 @@ def test_states_end_when_nobody_watches_any_more() -> None:
     ]
     assert len({event.id for event in published}) == 4
     assert states == [dict.fromkeys(rules, False), dict.fromkeys(rules, True), {rules[0]: True}, {rules[0]: False}]
+
+
+@pytest.mark.parametrize("first", [0.0, 50.0])
+def test_after_time_restarts_a_zone_is_judged_as_soon_as_ever(first: float) -> None:
+    table = {"zones": {"yard": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]]}}, "rules": ["person in yard"]}
+    engine = EventEngine(parse_watch(table, "test"))
+    there = prediction({"person": [(100, 100, 140, 160)]})
+    for frame in range(10):
+        engine.update(first + frame / 10, prediction({}))
+    events = [event for frame in range(10) for event in engine.update(frame / 10, there).events]
+    assert [event.kind.value for event in events] == ["started"]
+
+
+def test_times_in_which_the_source_was_lost_do_not_count() -> None:
+    engine = EventEngine(parse_watch({"rules": ["no person in frame for 30s"]}, "test"))
+    for outage in range(8):
+        engine.lose()
+        for frame in range(20):
+            assert engine.update(22.0 * outage + frame / 10, prediction({})).events == ()
