@@ -118,7 +118,9 @@ class Camera:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
+        self.counts.dropped_before += self._slot.replaced + self._inferred.replaced
         if heir is not None:
+            heir.counts = heir.outputs.counts = self.counts
             heir._timeline = self._timeline
         self._end_watch(None if heir is None else heir.interaction.watch)
         self.interaction.close()

@@ -66,11 +66,10 @@ class CameraOutputs:
         self._camera = camera
         self._config = config
         self._written = written
-        self._counts = counts
+        self.counts = counts
         self._tell = tell
         self._sinks: list[Sink] = []
         self._files: dict[_Output, Sink] = {}  # those of `_sinks` that the configuration asks for
-        self._given: dict[_Output, Sink] = {}  # by the camera before, before they are opened
         self._opened = self._ended = False
         self._lock = threading.Lock()  # of which sinks there are
 
@@ -98,11 +97,10 @@ class CameraOutputs:
             if self._opened:
                 return
             self._opened = True
-            given, self._given = self._given, {}
-        for output in _outputs_of(self._config):
-            sink = given.get(output)
+            missing = [output for output in _outputs_of(self._config) if output not in self._files]
+        for output in missing:
             try:
-                sink = sink or self._open_free(output, source)
+                sink = self._open_free(output, source)
             except Exception as error:  # noqa: BLE001 - the camera and its other outputs go on
                 self._give_up(error)
                 continue
@@ -129,10 +127,8 @@ class CameraOutputs:
         Without `complete`, they are only closed.
         """
         with self._lock:
-            # Those that were given and not opened belong to a camera whose source has not been there.
-            files = {**self._files, **self._given}
-            sinks = [*self._sinks, *self._given.values()]
-            self._sinks, self._files, self._given = [], {}, {}
+            files, sinks = self._files, self._sinks
+            self._sinks, self._files = [], {}
             self._opened = self._ended = True
         kept = [] if heir is None else [sink for output, sink in files.items() if heir._take(output, sink)]
         for sink in sinks:
@@ -144,7 +140,8 @@ class CameraOutputs:
         with self._lock:
             wanted = not self._opened and output in _outputs_of(self._config)
             if wanted:
-                self._given[output] = sink
+                self._files[output] = sink
+                self._sinks.append(sink)
         return wanted
 
     def _open_free(self, output: _Output, source: Source) -> Sink:
@@ -178,7 +175,7 @@ class CameraOutputs:
         if not self.reader_left:
             reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
             self._tell(f"an output failed and is given up: {reason}")
-        self._counts.output_failures += 1
+        self.counts.output_failures += 1
 
 
 def dated(target: str) -> str:

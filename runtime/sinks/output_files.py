@@ -131,7 +131,7 @@ def _is_json_line(start: bytes) -> bool:
         line = json.loads(start.partition(b"\n")[0])
     except (ValueError, RecursionError):
         # A first line longer than what was read: its beginning tells.
-        return start.startswith(b'{"index": ') and b'"time": ' in start[:200]
+        return start.startswith((b'{"index": ', b'{"camera": ')) and b'"time": ' in start[:300]
     return isinstance(line, dict) and {"index", "time"} <= line.keys() and bool({"classes", "event"} & line.keys())
 
 

@@ -60,8 +60,9 @@ def test_a_camera_that_is_opened_again_goes_on_with_its_outputs(
         (old,) = service.cameras
         second = replace(first, cameras={"a": replace(first.cameras["a"], max_fps=7.0)})
         assert service.reload(second) == ["a: opened again"]
-        before = len(lines(path))
-        assert service.cameras != [old]
+        before, (new,) = len(lines(path)), service.cameras
+        assert new is not old
+        assert new.counts.frames >= before
         until(lambda: len(lines(path)) > before + 3)
     found = lines(path)
     for key in ("index", "time"):
@@ -71,6 +72,23 @@ def test_a_camera_that_is_opened_again_goes_on_with_its_outputs(
     assert len(list(masks.glob("live_*.png"))) == len(found)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.jsonl", "a.mkv", "masks"]
     assert said == []
+
+
+def test_outputs_hear_of_a_loss_before_their_camera_is_there_again(
+    tiny_bundle: Path, tmp_path: Path, streams: SyntheticCameras, camera: CameraConfig
+) -> None:
+    path = tmp_path / "a.jsonl"
+    first = config(tiny_bundle, a=replace(camera, json=str(path)))
+    with CameraService(first, lambda text: None) as service:
+        service.start()
+        until(lambda: len(lines(path)) > 2)
+        streams.set_mode(0, CameraMode.DIE)
+        service.reload(replace(first, cameras={"a": replace(first.cameras["a"], max_fps=7.0)}))
+        until(lambda: lines(path)[-1].get("event") == "lost")
+        streams.set_mode(0, CameraMode.PLAY)
+        until(lambda: "event" not in lines(path)[-1])
+    events = [line["event"] for line in lines(path) if "event" in line]
+    assert events[-2:] == ["lost", "recovered"]
 
 
 def test_what_a_run_has_written_it_does_not_replace(tiny_bundle: Path, tmp_path: Path, camera: CameraConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_outputs_of_an_earlier_run_are_replaced_and_nothing_else(tmp_path: Path,
     open_sink(SinkRequest(str(path), OfFiles(), overwrite=True)).close()
     path.write_bytes(b"")
     open_sink(SinkRequest(str(path), OfFiles())).close()
+
+
+@pytest.mark.parametrize("head", [{}, {"camera": "c" * 64}])
+def test_json_lines_are_known_however_long_the_first_one_is(tmp_path: Path, head: dict[str, str]) -> None:
+    path = tmp_path / "a.jsonl"
+    line = {**head, "index": 0, "time": 0.0, "name": "live_000000", "classes": ["x" * 100_000]}
+    path.write_text(json.dumps(line) + "\n")
+    assert is_ours(path)
 
 
 def test_video_by_opencv_is_known_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
