@@ -112,10 +112,8 @@ class CameraService:
                 undo.pop_all()
             gone = [name for name in before.cameras if name not in config.cameras or name in fresh]
             self._remove({name: fresh.get(name) for name in gone})
-            for name, camera in fresh.items():
-                self._cameras[name] = camera
-                self._show(camera)
-                camera.start()
+            for name in fresh.keys() - before.cameras.keys():
+                self._begin(fresh[name])
             self._cameras = {name: self._cameras[name] for name in config.cameras}
             self._config = config
         if before.cameras.keys() - config.cameras.keys() or fresh:
@@ -228,18 +226,25 @@ class CameraService:
             self._tell(f"{camera.name}: {line}")
 
     def _remove(self, heirs: Mapping[str, Camera | None]) -> None:
-        """Stop cameras, all at the same time: each may hang. What takes a camera's place goes on with its outputs."""
+        """Stop cameras, all at the same time: each may hang. What takes a camera's place begins as soon as it has ended."""
 
         def stop(name: str, heir: Camera | None) -> None:
             if self._server is not None:
                 self._server.remove(name)
             self._cameras[name].stop(heir)
+            if heir is not None:
+                self._begin(heir)
 
         stopping = [threading.Thread(target=stop, args=of) for of in heirs.items()]
         for thread in stopping:
             thread.start()
         for thread in stopping:
             thread.join()
+
+    def _begin(self, camera: Camera) -> None:
+        self._cameras[camera.name] = camera
+        self._show(camera)
+        camera.start()
 
     # -- the threads of the network ----------------------------------------------------------------------------------
 

@@ -95,8 +95,7 @@ def open_watch(request: WatchRequest, closing: ExitStack) -> tuple[EventWatch, E
     names = () if dispatcher is None else tuple(state.name for state in dispatcher.states)
     standard_output = ways.json_lines is not None and ways.json_lines.path == "-"
     made = EventWatch(watch, camera, dispatcher, request.zones)
-    if request.live:
-        closing.callback(_close, made)
+    closing.callback(_close, made) if request.live else closing.callback(made.lose)
     return made, EventOutputs(names, standard_output)
 
 

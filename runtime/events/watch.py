@@ -76,6 +76,7 @@ class EventWatch:
         self._waiting: tuple[Event, ...] = ()
         # The states that the dispatcher was told last, and whether they are those of frames that come.
         self._told: tuple[Mapping[str, bool], bool] = {}, False
+        self._lost: float | None = None  # time.monotonic() at which the source was found lost, until it is back
         self._recent: deque[Event] = deque(maxlen=_SHOWN)
         self._lock = threading.Lock()
         self._over = False
@@ -95,6 +96,8 @@ class EventWatch:
         """`prediction` with its tracks; its events wait for `deliver`."""
         if self._over:
             return prediction
+        if self._lost is not None and frame.captured > self._lost:  # not one that was on its way
+            self._lost = None
         taken = time.time() - (time.monotonic() - frame.captured)
         seen = self.engine.update(frame.time, prediction, taken, frame.image)
         self._waiting = seen.events
@@ -105,12 +108,13 @@ class EventWatch:
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
         """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along."""
-        self._tell_states(playing=True)
+        self._tell_states(playing=self._lost is None)
         self._publish(picture)
 
     def lose(self) -> None:
         """Say that no frames come, so that nobody knows whether the states are as before; until there is one again."""
         if not self._over:
+            self._lost = time.monotonic() if self._lost is None else self._lost
             self.engine.lose()
             self._tell_states(playing=False)
 

@@ -30,11 +30,12 @@ class LossWatch:
         return {**self._now(), "event": "lost", "reason": reason}
 
     def frame(self, frame: Frame) -> dict[str, Any] | None:
-        """The event of being back, if the source was lost before `frame` came."""
+        """The event of being back, if the source was lost before `frame` was captured."""
         event = None
-        if self._lost is not None:
+        if self._lost is not None and frame.captured > self._lost:  # not one that was on its way
             event = {**self._now(), "event": "recovered", "seconds": round(time.monotonic() - self._lost, 3)}
-        self._last, self._lost = frame, None
+            self._lost = None
+        self._last = frame
         return event
 
     def _now(self) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed; it comes with the extra 'events'")
 from support.events import event
 from support.mosquitto import MISSING, PROGRAM, Broker, Subscriber, retained, until
+from support.moving import prediction
 
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.events.config import WatchConfig, parse_rules
@@ -24,6 +26,7 @@ from ovs_edge.runtime.events.delivery.mqtt.topics import slug
 from ovs_edge.runtime.events.delivery.options import DeliveryConfig, MqttOptions, SpoolOptions, parse_delivery
 from ovs_edge.runtime.events.event import EventKind
 from ovs_edge.runtime.events.watch import EventWatch, WatchState
+from ovs_edge.runtime.frame import Frame
 
 needs_broker = pytest.mark.skipif(PROGRAM is None, reason=MISSING)
 RULES = {"front door": parse_rules(["person in door for 2s", "person crosses gate"])}
@@ -213,14 +216,21 @@ def test_a_camera_tells_its_states_when_they_change() -> None:
 
     publisher = Publisher()
     watch = EventWatch(WatchConfig(rules=parse_rules(["person in frame"])), "yard", publisher)
-    watch.lose()  # before there was a frame
     off, on = ({"person in frame": state} for state in (False, True))
-    for active in (off, off, on, on):
+
+    def deliver(active: dict[str, bool], captured: float) -> None:
+        watch.observe(Frame(np.zeros((240, 320, 3), np.uint8), 0, captured, "live", captured), prediction({}))
         watch.state = WatchState(active=active)
         watch.deliver(None)
+
+    watch.lose()  # before there was a frame
+    for active in (off, off, on, on):
+        deliver(active, time.monotonic())
+    on_its_way = time.monotonic()
     for _ in range(2):
         watch.lose()
-    watch.deliver(None)
+    deliver(on, on_its_way)
+    deliver(on, time.monotonic())
     watch.close()
     watch.lose()
     assert publisher.states == [

@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.sink_parts import Clip, asked, feed, writable
 
 from ovs_edge.bundle.errors import SinkError, UsageError
+from ovs_edge.runtime.frame import Frame
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.sinks.desktop.display import missing
 from ovs_edge.runtime.sinks.desktop.window import WindowSink
@@ -27,7 +29,7 @@ from ovs_edge.runtime.sinks.json_lines import JsonSink
 from ovs_edge.runtime.sinks.picture import PictureSink
 from ovs_edge.runtime.sinks.registry import SUFFIXES, open_json_sink, open_sink
 from ovs_edge.runtime.sinks.sink import Sink, SinkRequest
-from ovs_edge.runtime.sinks.source_events import LossNotes
+from ovs_edge.runtime.sinks.source_events import LossNotes, LossWatch
 from ovs_edge.runtime.sinks.staging import InPlace, Staged
 from ovs_edge.runtime.sinks.video_files.video_sink import VideoSink
 from ovs_edge.runtime.status import Status
@@ -141,6 +143,17 @@ def test_a_camera_that_is_lost_and_comes_back(tmp_path: Path) -> None:
     assert 0 <= lines[1]["time"] <= lines[2]["time"] < 5
     assert lines[2]["seconds"] >= 0
     assert [text.split()[3] for text in told] == ["lost:", "back"]
+
+
+def test_a_frame_that_was_on_its_way_when_its_camera_was_lost_is_no_recovery() -> None:
+    watch, image = LossWatch(), np.zeros((4, 4, 3), np.uint8)
+    on_its_way = Frame(image, 1, 0.1, "live_000001")
+    assert watch.idle(Status(source="lost: it hangs")) is not None
+    assert watch.frame(on_its_way) is None
+    assert watch.idle(Status(source="lost: it hangs")) is None
+    back = watch.frame(Frame(image, 2, 0.2, "live_000002"))
+    assert back is not None
+    assert (back["event"], back["index"]) == ("recovered", 1)
 
 
 def test_an_earlier_file_is_replaced_by_the_first_line(tmp_path: Path) -> None:
