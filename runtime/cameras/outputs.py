@@ -83,10 +83,11 @@ class CameraOutputs:
         Outputs that are the same in `before` are taken over from it. `allow` is how files of others may be replaced.
         """
         for output in _outputs_of(self._config):
+            if before is not None and output in before._files:
+                continue
             target = self._written.free(dated(output.target))
             place = Path(target)
-            taken_over = before is not None and output in before._files
-            if taken_over or target == "-" or _is_pipe(place):
+            if target == "-" or _is_pipe(place):
                 continue
             refuse_foreign(place, "the output", overwrite=self._config.overwrite, allow=allow)
             self._open(output, SinkRequest(target, _SourceToCome(), self._config.overwrite)).close()

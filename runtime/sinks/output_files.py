@@ -111,9 +111,12 @@ def mark_by_attribute(path: Path) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """`path`, or the same with a number, such that nothing stands there."""
-    candidates = (path, *(path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(2, 10_000)))
-    return next((candidate for candidate in candidates if not os.path.lexists(candidate)), path)
+    """`path`, or the same with the lowest number from 2 on, such that nothing stands there."""
+    candidate, number = path, 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    return candidate
 
 
 def _box() -> bytes:

@@ -68,7 +68,10 @@ class MqttOptions:
         if parts.path.strip("/") or parts.query:
             raise UsageError(f"[mqtt] url is {redact(self.url)!r}, expected no path; topics begin with prefix = ")
         if self.password and parts.username is None:
-            raise UsageError("[mqtt] has a password, and url no user, whom it would be of; write mqtt://USER@host")
+            raise UsageError(
+                "[mqtt] has a password (password, or the variable OVS_MQTT_PASSWORD), and its url no user; write the user "
+                "and @ before the host"
+            )
         texts = {"the user in url": unquote(parts.username or ""), "client_id": self.client_id or ""}
         for name, text in texts.items():
             if not text.isprintable() or len(text.encode()) > _LONGEST_TEXT:

@@ -6,6 +6,7 @@ Write-ahead logging, so that what is appended survives a kill of the process, an
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from urllib.parse import quote
 
 PATIENCE = 0.5  # seconds that another process may hold the file
 _PAGES = 1000  # of the write-ahead log, until it is written back
+_LONGEST = 2**40  # bytes of a file that a header may speak of
 _SUFFIXES = ("", "-wal", "-shm")  # of the file and those that SQLite keeps beside it
 
 SIZE = "length(CAST(text AS TEXT)) + coalesce(length(snapshot), 0)"  # of an event, in SQL
@@ -56,8 +58,7 @@ def readable(path: Path, after: int = 0) -> Iterator[tuple[int, str, bytes | Non
 
     Only those behind the place `after`. A picture that cannot be read is left out.
     """
-    address = f"file:{quote(os.fsencode(path))}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, check_same_thread=False, timeout=PATIENCE)) as base:
+    with _whole(path) as whole, closing(_read_only(whole)) as base:
         base.text_factory = _decoded
         for place in _places(base, after):
             for picture in ("snapshot", "NULL"):
@@ -69,6 +70,37 @@ def readable(path: Path, after: int = 0) -> Iterator[tuple[int, str, bytes | Non
                 if row is not None and row[0] is not None:
                     yield place, row[0], row[1] if isinstance(row[1], bytes) else None
                     break
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    address = f"file:{quote(os.fsencode(path))}?mode=ro"
+    return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=PATIENCE)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """`path`, or where its end is missing, a copy with zeros in place of that: SQLite reads nothing of a shorter file.
+
+    Its length is that of its header (https://www.sqlite.org/fileformat2.html#the_database_header).
+    """
+    with path.open("rb") as file:
+        header = file.read(32)
+    page = int.from_bytes(header[16:18], "big")
+    length = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    if not path.stat().st_size < length <= _LONGEST:
+        yield path
+        return
+    copy = path.with_name(f"{path.name}.whole")
+    try:
+        _remove(copy)
+        shutil.copyfile(path, copy)
+        os.truncate(copy, length)
+        log = Path(f"{path}-wal")
+        if log.exists():
+            shutil.copyfile(log, f"{copy}-wal")
+        yield copy
+    finally:
+        _remove(copy)
 
 
 def rescued(path: Path, after: int) -> tuple[Path, int]:

@@ -347,7 +347,7 @@ def test_the_last_will_says_that_the_run_is_gone(broker: Broker, tmp_path: Path)
         ({"url": "mqtt://broker", "prefix": "ä" * 501}, "; printable, and at most 1000 bytes"),
         ({"url": "mqtt://broker", "client_id": "a\x01"}, r"[mqtt] client_id is 'a\x01', expected at most 65535 bytes"),
         ({"url": "mqtt://broker", "client_id": "a" * 65536}, "[mqtt] client_id is 'aaa"),
-        ({"url": "mqtt://broker", "password": "p"}, "[mqtt] has a password, and url no user"),
+        ({"url": "mqtt://broker", "password": "p"}, "its url no user"),
         ({"url": "mqtt://a%0Ab@broker"}, r"[mqtt] the user in url is 'a\nb', expected at most 65535 bytes"),
         ({"url": "mqtt://a@broker", "password": "a" * 65536}, "[mqtt] the password is longer than 65535 bytes"),
         ({"url": "mqtt://broker", "discovery": "+"}, "outer slashes, or false for no discovery"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -209,6 +210,22 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_goes_on(tmp_path: Path
     assert least <= len(found) < 100
     assert f"has {len(found)} events that can be read" in said
     spool.close()
+
+
+@pytest.mark.parametrize(("cut", "least"), [(1, 29), (20_000, 20)])
+def test_of_a_file_that_is_cut_off_the_rest_goes_on(tmp_path: Path, cut: int, least: int) -> None:
+    spool = Spool(tmp_path, "x", *LIMITS)
+    for number in range(30):
+        spool.append(str(number), b"p" * 5000)
+    spool.close()
+    path = tmp_path / "x-0.sqlite3"
+    os.truncate(path, path.stat().st_size - cut)
+    spool = Spool(tmp_path, "x", *LIMITS)
+    found = texts(spool)
+    assert found == sorted(found, key=int)
+    assert least <= len(found) <= 30
+    spool.close()
+    assert not list(tmp_path.glob("*.whole*"))
 
 
 def test_a_picture_that_is_damaged_holds_up_no_event(tmp_path: Path) -> None:
