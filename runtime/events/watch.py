@@ -108,6 +108,8 @@ class EventWatch:
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
         """Send the states and the events of the last frame; `picture` (H, W, 3) BGR may go along."""
+        if self._over:  # a thread that hung comes late
+            return
         self._tell_states(playing=self._lost is None)
         self._publish(picture)
 
