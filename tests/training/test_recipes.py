@@ -62,13 +62,14 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
     for call in calls:
         assert CliRunner().invoke(app, call).exit_code == 0, call
     out = folder / "out"
-    assert [request.output for request in requests] == [out / f"round-{number}" for number in range(1, 8)]
+    assert [request.output for request in requests] == [out / f"round-{number}" for number in range(1, 10)]
     weights = (
-        (0.28, 0.08), (0.24, 0.18), (0.20, 0.21), (0.21, 0.18), (0.21, 0.19), (0.26, 0.25), (0.23, 0.28),
+        (0.28, 0.08), (0.24, 0.18), (0.20, 0.21), (0.21, 0.18), (0.21, 0.19), (0.26, 0.25), (0.23, 0.28), (0.20, 0.34),
+        (0.17, 0.28),
     )  # fmt: skip
     for request, (voc, msrc) in zip(requests, weights, strict=True):
         assert set(request.data) == {f"{folder}/data/voc:{voc:.2f}", f"{folder}/data/msrc:{msrc:.2f}"}
-    before = [*(f"round-{number}" for number in range(1, 6)), "mean-6"]
+    before = [*(f"round-{number}" for number in range(1, 6)), "mean-6", "mean-7", "mean-8"]
     starts = [None, *(out / name / "model.pt" for name in before)]
     assert [request.start for request in requests] == starts
     steps = [
@@ -79,6 +80,8 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
         (2300, 2300),
         (3200, 3200),
         (3400, 3400),
+        (4000, 4000),
+        (2800, 2800),
     ]
     assert [(request.until, request.steps) for request in requests] == steps
     assert {resolve(request)[0].preset for request in requests} == {"dense_mini"}
@@ -95,7 +98,7 @@ def test_a_stopped_script_goes_on_where_it_was(folder: Path) -> None:
     code, calls = _run(folder, "nowhere")
     assert code == 0
     assert calls[0] == ["-o", f"{folder}/out/round-2", "--resume", "--until", "1700"]
-    assert len(calls) == 6
+    assert len(calls) == 8
     assert _run(folder, "nowhere") == (0, [])
 
 
@@ -114,7 +117,7 @@ def test_the_script_trains_a_model_that_can_be_exported(tmp_path: Path) -> None:
     ):
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    assert len(list((tmp_path / "out").glob("round-*/finished"))) == 7
+    assert len(list((tmp_path / "out").glob("round-*/finished"))) == 9
     manifest = json.loads((tmp_path / "mini.ovs" / "manifest.json").read_text())
     assert ["grass"] in [names[:1] for names in manifest["training_vocabulary"]]
 

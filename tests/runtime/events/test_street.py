@@ -85,7 +85,7 @@ def test_counts_on_a_clip_with_known_truth_are_exact() -> None:
 
 
 @pytest.mark.nightly
-def test_crossings_are_told_with_masks_of_the_embedded_model() -> None:
+def test_crossings_are_nearly_right_with_masks_of_the_embedded_model() -> None:
     actors, engine = scene(FRAMES), EventEngine(WATCH)
     told: Counter[tuple[str, str, str | None]] = Counter()
     with Segmenter.load(precision="fp32") as segmenter:
@@ -96,5 +96,6 @@ def test_crossings_are_told_with_masks_of_the_embedded_model() -> None:
             told.update((event.label, event.kind.value, event.direction) for event in events)
     _, crossings = truth(actors)
     print(sorted(told.items(), key=str), crossings)
-    for direction in ("left", "right"):
-        assert told["person", "crossed", direction] == crossings["person", direction]
+    for label in CLASSES:
+        for direction in ("left", "right"):
+            assert abs(told[label, "crossed", direction] - crossings[label, direction]) <= 1
