@@ -79,7 +79,7 @@ class Camera:
         self.outputs = CameraOutputs(name, config, written, self.counts, self._tell)
         self.outputs.add(LossNotes(self._tell))
         self._timeline = Timeline()
-        self._heir: Camera | None = None  # what takes this camera's place
+        self._successor: Camera | None = None  # what takes this camera's place
         self._source: Source | None = None
         self._failure: str | None = None  # why it does not play, while it does not
         self._retry_at: float | None = None
@@ -104,9 +104,9 @@ class Camera:
         watch = self.interaction.watch
         return [] if watch is None else waiting_rules(watch.engine.config.rules, self.segmenter.active.classes)
 
-    def stop(self, heir: Camera | None = None) -> None:
-        """End the threads and complete the outputs, but for those that `heir`, not started yet, goes on with."""
-        self._heir = heir
+    def stop(self, successor: Camera | None = None) -> None:
+        """End the threads and complete the outputs, but for those that `successor`, not started yet, goes on with."""
+        self._successor = successor
         self._stopping.set()
         with self._lock:
             source = self._source
@@ -119,10 +119,10 @@ class Camera:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
         self.counts.dropped_before += self._slot.replaced + self._inferred.replaced
-        if heir is not None:
-            heir.counts = heir.outputs.counts = self.counts
-            heir._timeline = self._timeline
-        self._end_watch(None if heir is None else heir.interaction.watch)
+        if successor is not None:
+            successor.counts = successor.outputs.counts = self.counts
+            successor._timeline = self._timeline
+        self._end_watch(None if successor is None else successor.interaction.watch)
         self.interaction.close()
         self.segmenter.close()
 
@@ -281,7 +281,7 @@ class Camera:
         except Ended:
             complete = True
         finally:
-            self.outputs.end(None if self._heir is None else self._heir.outputs, complete=complete)
+            self.outputs.end(None if self._successor is None else self._successor.outputs, complete=complete)
 
     def _idle(self) -> None:
         status, watch = self.status(), self.interaction.watch
@@ -309,11 +309,11 @@ class Camera:
         self.counts.frame(status.age_ms or 0.0, timings.get("model"))
         self.outputs.each(lambda sink: sink.write(frame, prediction, picture, status))
 
-    def _end_watch(self, heir: EventWatch | None) -> None:
-        """Leave zones and rules to `heir`, or end their states."""
+    def _end_watch(self, successor: EventWatch | None) -> None:
+        """Leave zones and rules to `successor`, or end their states."""
         watch = self.interaction.watch
         if watch is not None:
-            self._send_events(watch.close if heir is None else lambda: heir.succeed(watch))
+            self._send_events(watch.close if successor is None else lambda: successor.succeed(watch))
 
     def _send_events(self, send: Callable[[], None]) -> None:
         try:

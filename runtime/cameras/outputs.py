@@ -122,8 +122,8 @@ class CameraOutputs:
         for sink in list(self._sinks):
             self._call(sink, call)
 
-    def end(self, heir: CameraOutputs | None, *, complete: bool) -> None:
-        """Give files that `heir` writes in the same way to it; finish and close the other sinks.
+    def end(self, successor: CameraOutputs | None, *, complete: bool) -> None:
+        """Give files that `successor` writes in the same way to it; finish and close the other sinks.
 
         Without `complete`, they are only closed.
         """
@@ -131,7 +131,7 @@ class CameraOutputs:
             files, sinks = self._files, self._sinks
             self._sinks, self._files = [], {}
             self._opened = self._ended = True
-        kept = [] if heir is None else [sink for output, sink in files.items() if heir._take(output, sink)]
+        kept = [] if successor is None else [sink for output, sink in files.items() if successor._take(output, sink)]
         for sink in sinks:
             if not any(sink is one for one in kept):
                 _finish(sink, complete=complete)

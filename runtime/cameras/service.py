@@ -225,17 +225,17 @@ class CameraService:
         for line in camera.waiting_rules:
             self._tell(f"{camera.name}: {line}")
 
-    def _remove(self, heirs: Mapping[str, Camera | None]) -> None:
+    def _remove(self, successors: Mapping[str, Camera | None]) -> None:
         """Stop cameras, all at the same time: each may hang. What takes a camera's place begins as soon as it has ended."""
 
-        def stop(name: str, heir: Camera | None) -> None:
+        def stop(name: str, successor: Camera | None) -> None:
             if self._server is not None:
                 self._server.remove(name)
-            self._cameras[name].stop(heir)
-            if heir is not None:
-                self._begin(heir)
+            self._cameras[name].stop(successor)
+            if successor is not None:
+                self._begin(successor)
 
-        stopping = [threading.Thread(target=stop, args=of) for of in heirs.items()]
+        stopping = [threading.Thread(target=stop, args=of) for of in successors.items()]
         for thread in stopping:
             thread.start()
         for thread in stopping:

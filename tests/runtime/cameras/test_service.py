@@ -231,9 +231,9 @@ def test_cameras_are_stopped_at_the_same_time(tiny_bundle: Path, monkeypatch: py
     with CameraService(config(tiny_bundle, **cameras), print) as service:
         stop = Camera.stop
 
-        def hanging(camera: Camera, heir: Camera | None = None) -> None:
+        def hanging(camera: Camera, successor: Camera | None = None) -> None:
             time.sleep(0.3)
-            stop(camera, heir)
+            stop(camera, successor)
 
         monkeypatch.setattr(Camera, "stop", hanging)
         begun = time.monotonic()
