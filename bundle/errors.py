@@ -43,6 +43,11 @@ class OvsError(Exception):
         super().__init__(shown_line(message))
 
 
+def reason_of(error: BaseException) -> str:
+    """One line about an error: its message, with its type where the message was not written for users."""
+    return str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+
+
 class UsageError(OvsError):
     """An impossible request: an option, a size, a list of classes."""
 

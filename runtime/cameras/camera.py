@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from ...bundle.errors import OvsError, SourceError
+from ...bundle.errors import SourceError, reason_of
 from ..capture.source import Source
 from ..controls import Settings
 from ..draw.overlay import Style, draw
@@ -235,7 +235,7 @@ class Camera:
             except Exception as error:  # noqa: BLE001 - whatever it is, only this camera has it
                 if self._stopping.is_set():
                     return
-                reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+                reason = reason_of(error)
                 pause = _FIRST_PAUSE if self.counts.frames > before else pause
                 with self._lock:
                     self._failure, self._retry_at = reason, time.monotonic() + pause
@@ -321,7 +321,7 @@ class Camera:
         except BrokenPipeError:  # whoever read events on standard output
             self.outputs.reader_left = True
         except Exception as error:  # noqa: BLE001 - the picture and the other outputs go on
-            reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
+            reason = reason_of(error)
             self.counts.lost_events += 1
             if reason != self._lost_reason:
                 self._lost_reason = reason

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...bundle.errors import OvsError, SourceError, UsageError
+from ...bundle.errors import SourceError, UsageError, reason_of
 from ..capture.source import Sound, Source
 from ..frame import Frame
 from ..sinks.mask_form import MaskForm
@@ -174,8 +174,7 @@ class CameraOutputs:
     def _give_up(self, error: Exception) -> None:
         self.reader_left = self.reader_left or isinstance(error, BrokenPipeError)
         if not self.reader_left:
-            reason = str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"
-            self._tell(f"an output failed and is given up: {reason}")
+            self._tell(f"an output failed and is given up: {reason_of(error)}")
         self.counts.output_failures += 1
 
 

@@ -17,14 +17,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ...bundle.addresses import shown_text
-from ...bundle.errors import UsageError, note
+from ...bundle.errors import UsageError, note, reason_of
 from ...bundle.vocabulary import parse_stuff
 from ..events.opening import WatchRequest, read_watch
 from ..options import NO_OUTPUT, WEB_ADDRESS, RunOptions
 from ..vocabulary.live import read_presets
 from .allocator import limit_heaps
 from .config import CameraConfig, CamerasConfig, ModelConfig, WebConfig, is_name, read_config
-from .service import CameraService, said_of
+from .service import CameraService
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,7 +53,7 @@ def run_cameras(options: RunOptions) -> int:
             _obey(signals, service, lambda: _reload(service, config, lambda: _config(options)))
             _tell_manager("STOPPING=1")
             if service.failed.is_set() and service.error is not None:
-                raise UsageError(f"the network failed on every camera: {said_of(service.error)}")
+                raise UsageError(f"the network failed on every camera: {reason_of(service.error)}")
             frames, count = sum(camera.counts.frames for camera in service.cameras), len(service.cameras)
     print(f"{frames} frames of {count} camera{'' if count == 1 else 's'}", file=sys.stderr)
     return 0
@@ -88,7 +88,7 @@ def _reload(service: CameraService, before: CamerasConfig, read: Callable[[], Ca
         after = read()
         said = service.reload(after)
     except Exception as error:  # noqa: BLE001 - a file must not end what runs, whatever is wrong with it
-        note(f"the configuration is as before: {said_of(error)}")
+        note(f"the configuration is as before: {reason_of(error)}")
         return
     for table, old, new in (("model", before.model, after.model), ("web", before.web, after.web)):
         if old != new:

@@ -275,8 +275,3 @@ def _rules(config: CamerasConfig) -> Cameras:
 def _goes_on(before: CameraConfig | None, after: CameraConfig) -> bool:
     """Whether a running camera can take over `after`."""
     return before is not None and (before.kept, before.watches) == (after.kept, after.watches)
-
-
-def said_of(error: BaseException) -> str:
-    """One line about an error of the network."""
-    return str(error) if isinstance(error, OvsError) else f"{type(error).__name__}: {error}"

@@ -100,10 +100,7 @@ class EventWatch:
             self._lost = None
         taken = time.time() - (time.monotonic() - frame.captured)
         seen = self.engine.update(frame.time, prediction, taken, frame.image)
-        self._waiting = seen.events
-        self._recent.extendleft(seen.events)
-        total = self.state.total + len(seen.events)
-        self.state = WatchState(seen.zones, seen.active, tuple(self._recent), total)
+        self._take(seen.events, seen.zones, seen.active)
         return seen.prediction
 
     def deliver(self, picture: npt.NDArray[np.uint8] | None) -> None:
@@ -119,6 +116,12 @@ class EventWatch:
             self._lost = time.monotonic() if self._lost is None else self._lost
             self.engine.lose()
             self._tell_states(playing=False)
+
+    def _take(self, events: tuple[Event, ...], zones: Mapping[str, ZoneState], active: Mapping[str, bool]) -> None:
+        """Show what was seen up to now; `events` wait to be published."""
+        self._waiting = events
+        self._recent.extendleft(events)
+        self.state = WatchState(zones, active, tuple(self._recent), self.state.total + len(events))
 
     def _tell_states(self, *, playing: bool) -> None:
         told = self.state.active, playing
@@ -139,9 +142,8 @@ class EventWatch:
         config, before._over = self.engine.config, True
         self.engine, self._recent, self._told = before.engine, before._recent, before._told
         ended = self.engine.reopen(config)
-        self._recent.extendleft(ended)
-        self.state = WatchState({}, self.engine.active, tuple(self._recent), before.state.total + len(ended))
-        self._waiting = ended
+        self.state = before.state
+        self._take(ended, {}, self.engine.active)
         self._tell_states(playing=self._told[1])
         self._publish(None)
 
@@ -153,10 +155,7 @@ class EventWatch:
         if self._over:
             return
         self._over = True
-        self._waiting = self.engine.end()
-        self._recent.extendleft(self._waiting)
-        total = self.state.total + len(self._waiting)
-        self.state = WatchState({}, dict.fromkeys(self._told[0], False), tuple(self._recent), total)
+        self._take(self.engine.end(), {}, dict.fromkeys(self._told[0], False))
         self._tell_states(playing=False)
         self._publish(None)
 

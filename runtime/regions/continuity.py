@@ -39,7 +39,7 @@ class FramePace:
         passed = seconds - before
         if passed < 0:
             return Continuity.RESTART
-        known = passed <= (KEPT if lost else max(KEPT, _TIMES * self._usual)) + _SLACK
+        known = passed <= KEPT + _SLACK or (not lost and passed <= _TIMES * self._usual + _SLACK)
         if not lost:
             self._recent.append(passed)
         return Continuity.CONTINUES if known else Continuity.GAP

@@ -35,6 +35,18 @@ train() {
     touch "$folder/finished"
 }
 
+# taught ROUND STEPS SETS START OPTIONS…: as `train`, from the weights in START, with regions also called by their other
+# names, distillation from the ImageNet teacher, and labels of START where the data have none.
+taught() {
+    round=$1
+    steps=$2
+    sets=$3
+    start=$4/model.pt
+    shift 4
+    train "$round" "$steps" "$sets" --start "$start" --steps "$steps" --validate-every $((steps / 2)) --frozen-stages 1 \
+        --names draw --teacher imagenet --pseudo "$start" --pseudo-share 0.4 "$@"
+}
+
 # mean FIRST SECOND OUTPUT: the mean of the weights of two rounds.
 mean() {
     mkdir -p "$3"
@@ -60,29 +72,24 @@ clothing_ccp:0.03 people_humanseg:0.03" --start "$output/round-3/model.pt" --ste
 train round-5 2300 "voc:0.21 coco_things:0.19 coco_panoptic:0.15 msrc:0.19 camvid:0.16 labelmefacade:0.04
 clothing_ccp:0.03 people_humanseg:0.03" --start "$output/round-4/model.pt" --steps 2300 --lr 5e-4 --crop 256 \
     --frozen-stages 1 --validate-every 1150 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
-# 6. Regions also called by their other names, distillation from the ImageNet teacher, and labels of round 5 where the
-# data have none.
-train round-6 3200 "voc:0.26 coco_things:0.16 coco_panoptic:0.16 msrc:0.25 camvid:0.10 labelmefacade:0.03
-clothing_ccp:0.02 people_humanseg:0.02" --start "$output/round-5/model.pt" --steps 3200 --lr 5e-4 --crop 256 \
-    --frozen-stages 1 --validate-every 1600 --balance 0.5 --paste 0.25 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.3 --distill-region 0.3 --pseudo "$output/round-5/model.pt" --pseudo-share 0.4 "$@"
+# 6. With text diversification, distillation and self-training.
+taught round-6 3200 "voc:0.26 coco_things:0.16 coco_panoptic:0.16 msrc:0.25 camvid:0.10 labelmefacade:0.03
+clothing_ccp:0.02 people_humanseg:0.02" "$output/round-5" --lr 5e-4 --crop 256 --balance 0.5 --paste 0.25 --mosaic 0.1 \
+    --drawn 0.3 --distill-region 0.3 "$@"
 # 7. From the mean of the weights of the last two rounds: more animals, things and people.
 mean "$output/round-5" "$output/round-6" "$output/mean-6"
-train round-7 3400 "voc:0.23 coco_things:0.24 coco_panoptic:0.12 msrc:0.28 camvid:0.06 labelmefacade:0.02
-clothing_ccp:0.02 people_humanseg:0.03" --start "$output/mean-6/model.pt" --steps 3400 --lr 4e-4 --crop 256 \
-    --frozen-stages 1 --validate-every 1700 --balance 0.5 --paste 0.25 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-6/model.pt" --pseudo-share 0.4 "$@"
+taught round-7 3400 "voc:0.23 coco_things:0.24 coco_panoptic:0.12 msrc:0.28 camvid:0.06 labelmefacade:0.02
+clothing_ccp:0.02 people_humanseg:0.03" "$output/mean-6" --lr 4e-4 --crop 256 --balance 0.5 --paste 0.25 --mosaic 0.1 \
+    --drawn 0.2 --distill-region 0.2 "$@"
 mean "$output/mean-6" "$output/round-7" "$output/mean-7"
 # 8. Crops as large as the view at deployment.
-train round-8 4000 "voc:0.20 coco_things:0.21 coco_panoptic:0.09 msrc:0.34 camvid:0.06 labelmefacade:0.02
-clothing_ccp:0.03 people_humanseg:0.05" --start "$output/mean-7/model.pt" --steps 4000 --lr 4e-4 --crop 384 --batch 4 \
-    --frozen-stages 1 --validate-every 2000 --balance 0.5 --paste 0.25 --mosaic 0.05 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-7/model.pt" --pseudo-share 0.4 "$@"
+taught round-8 4000 "voc:0.20 coco_things:0.21 coco_panoptic:0.09 msrc:0.34 camvid:0.06 labelmefacade:0.02
+clothing_ccp:0.03 people_humanseg:0.05" "$output/mean-7" --lr 4e-4 --crop 384 --batch 4 --balance 0.5 --paste 0.25 \
+    --mosaic 0.05 --drawn 0.2 --distill-region 0.2 "$@"
 mean "$output/mean-7" "$output/round-8" "$output/mean-8"
 # 9. Crops of 256 again, with more people. The result is the mean of what it gives and of the weights before round 8: with
 # those of round 8 in the mean, more labels change where numbers are rounded (FP16).
-train round-9 2800 "voc:0.17 coco_things:0.28 coco_panoptic:0.10 msrc:0.28 camvid:0.04 labelmefacade:0.02
-clothing_ccp:0.04 people_humanseg:0.07" --start "$output/mean-8/model.pt" --steps 2800 --lr 3.5e-4 --crop 256 \
-    --frozen-stages 1 --validate-every 1400 --balance 0.4 --paste 0.3 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-8/model.pt" --pseudo-share 0.4 "$@"
+taught round-9 2800 "voc:0.17 coco_things:0.28 coco_panoptic:0.10 msrc:0.28 camvid:0.04 labelmefacade:0.02
+clothing_ccp:0.04 people_humanseg:0.07" "$output/mean-8" --lr 3.5e-4 --crop 256 --balance 0.4 --paste 0.3 --mosaic 0.1 \
+    --drawn 0.2 --distill-region 0.2 "$@"
 mean "$output/mean-7" "$output/round-9" "$output"

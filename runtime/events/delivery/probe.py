@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ....bundle.errors import UsageError, require
 from .json_lines import JsonLinesReceiver
 from .mqtt.broker import address, cause, sign_in, unanswered
+from .mqtt.certificates import tls_failure
 from .options import JsonLinesOptions, MqttOptions, WebhookOptions
 
 PATIENCE = 8.0  # seconds for an answer
@@ -57,8 +58,9 @@ def webhook_problem(options: WebhookOptions) -> str | None:
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not accepted ({error.verify_message.rstrip('.')})"
     except (ssl.SSLError, ConnectionResetError) as error:
-        why = (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
-        return f"no TLS ({why}); the address of a port without TLS begins with http://" if secure else str(error)
+        if not secure:
+            return str(error)
+        return f"no TLS ({tls_failure(error)}); the address of a port without TLS begins with http://"
     except OSError as error:
         return str(error)
     return None

@@ -15,7 +15,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from .....bundle.addresses import redact
 from .....bundle.errors import require
 from ..options import MqttOptions
-from .certificates import tls_context
+from .certificates import tls_context, tls_failure
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -206,8 +206,9 @@ def cause(error: OSError, options: MqttOptions) -> str:
             "[mqtt] ca_file names the file of certificates that are"
         )
     if isinstance(error, ssl.SSLError) or (is_secure(options) and isinstance(error, ConnectionResetError)):
-        why = (getattr(error, "reason", None) or error.strerror or type(error).__name__).replace("_", " ").lower()
-        return f"no TLS with {host}:{port} ({why}); the address of a port without TLS begins with mqtt://"
+        return (
+            f"no TLS with {host}:{port} ({tls_failure(error)}); the address of a port without TLS begins with mqtt://"
+        )
     if isinstance(error, socket.gaierror):
         return f"the address of the host {host!r} is not found ({error.strerror})"
     if isinstance(error, ConnectionRefusedError):

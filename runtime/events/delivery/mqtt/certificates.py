@@ -37,6 +37,12 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
     return context
 
 
+def tls_failure(error: OSError) -> str:
+    """Why a handshake failed, in OpenSSL's words."""
+    why = getattr(error, "reason", None) or error.strerror or type(error).__name__
+    return str(why).replace("_", " ").lower()
+
+
 def _refuse_unreadable(option: str, path: str) -> None:
     refuse_pipe(path, f"[mqtt] {option}")
     try:
