@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .config import BackboneConfig
 from .convnext import ConvNeXt
 from .features import Features
+from .fixed_norm import ConvFixedNorm
 
 
 def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite:
@@ -87,13 +88,9 @@ class MBConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         hidden = inputs * expand
-        self.expand: nn.Sequential | None = None
-        if expand > 1:
-            self.expand = nn.Sequential(nn.Conv2d(inputs, hidden, 1, bias=False), _lite_norm(hidden))
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False), _lite_norm(hidden)
-        )
-        self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), _lite_norm(outputs))
+        self.expand = _lite_conv(inputs, hidden, 1) if expand > 1 else None
+        self.depthwise = _lite_conv(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = _lite_conv(hidden, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,8 +100,9 @@ class MBConv(nn.Module):
         return x + y if self.residual else y
 
 
-def _lite_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+def _lite_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> ConvFixedNorm:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return ConvFixedNorm(conv, nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01))
 
 
 # Repeats and output channels of the stages. Compound scaling of Lite0 (Tan & Le 2019) widens them to multiples of 8 and
@@ -124,7 +122,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, repeats: tuple[int, ...], channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), _lite_norm(32))
+        self.stem = _lite_conv(3, 32, 3, 2)
         inputs = 32
         stages = []
         for count, outputs, kernel, stride, expand in zip(

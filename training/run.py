@@ -24,6 +24,7 @@ from .distillation.teachers import load_teacher
 from .distributed import Ranks, process_group
 from .interrupts import Interrupted, StopSignals
 from .losses.objectives import TrainableModel, trainable
+from .memory import keep_memory
 from .options import RUN_FILE, TrainingRunOptions
 from .photos.sets import cached, labelled_by, open_sets
 from .pretrained import load_pretrained
@@ -44,6 +45,7 @@ def run_training(recipe: Recipe, options: TrainingRunOptions) -> None:
     config = preset(recipe.preset)
     if options.threads:
         torch.set_num_threads(options.threads)
+    keep_memory()
     sets = open_sets(options, console)
     if options.dry_run:
         if options.start is not None:

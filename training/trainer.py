@@ -138,7 +138,7 @@ class Trainer:
                 chosen = [p for p in parameters if p.requires_grad and (p.ndim >= 2 and p.shape[0] > 1) == decays]
                 decay = self.options.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "factor": factor, "weight_decay": decay})
-        return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.options.lr)
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=self.options.lr, fused=True)
 
     def run(
         self,
@@ -283,8 +283,7 @@ class Trainer:
     def _average(self) -> None:
         # Early on the average follows closely, or the random start would stay in it for long.
         decay = min(self.options.average, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
         for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             kept.copy_(current)
 
