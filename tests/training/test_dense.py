@@ -50,7 +50,7 @@ def test_places_of_large_regions_weigh_less() -> None:
     """8 x 8 places: class 2 on three quarters, class 0 on the rest; columns: three own names, another's, "none"."""
     segments = [[0] * 2 + [1] * 6 for _ in range(8)]
     logits = torch.tensor([1.0, 0.0, 2.0, 0.0, 0.0]).view(1, 5, 1, 1).expand(1, 5, 8, 8)
-    loss, weight = place_loss(logits, [_target(segments, [0, 2])], 3, 0.5)
+    loss, weight = place_loss(logits.log_softmax(1), [_target(segments, [0, 2])], 3, 0.5)
     log = torch.tensor([1.0, 0.0, 2.0, 0.0, 0.0]).log_softmax(0)
     small, large = (1 / math.sqrt(share) for share in (16 / 64, 48 / 64))
     assert float(weight) == pytest.approx(16 * small + 48 * large, rel=1e-5)
@@ -60,7 +60,7 @@ def test_places_of_large_regions_weigh_less() -> None:
 def test_on_background_every_name_but_the_datasets_own_is_right() -> None:
     row = torch.tensor([0.5, 1.0, -1.0, 0.0], requires_grad=True)  # two own names, another's, "none"
     logits = row.view(1, 4, 1, 1).expand(1, 4, 4, 4)
-    loss, weight = place_loss(logits, [_target([[BACKGROUND] * 4] * 4, [])], 2, 0.5)
+    loss, weight = place_loss(logits.log_softmax(1), [_target([[BACKGROUND] * 4] * 4, [])], 2, 0.5)
     assert float(weight) == 8
     expected = -8 * row.detach().log_softmax(0)[2:].logsumexp(0)
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
@@ -73,8 +73,8 @@ def test_on_background_every_name_but_the_datasets_own_is_right() -> None:
 def test_what_is_not_labelled_counts_for_nothing() -> None:
     logits = torch.randn(1, 4, 4, 4)
     target = _target([[-1] * 4] * 4, [])
-    assert [float(part) for part in place_loss(logits, [target], 2, 0.5)] == [0, 0]
-    assert [float(part) for part in dice_loss(logits, [target])] == [0, 0]
+    assert [float(part) for part in place_loss(logits.log_softmax(1), [target], 2, 0.5)] == [0, 0]
+    assert [float(part) for part in dice_loss(logits.log_softmax(1), [target])] == [0, 0]
 
 
 def test_dice_wants_the_regions_and_no_more() -> None:
@@ -84,9 +84,9 @@ def test_dice_wants_the_regions_and_no_more() -> None:
     right[:, 2, :, 2:] = 20
     everywhere = torch.zeros(1, 3, 4, 4)
     everywhere[:, 1] = 20
-    assert float(dice_loss(right, [target])[0]) < 1e-3
+    assert float(dice_loss(right.log_softmax(1), [target])[0]) < 1e-3
     # 8 places too many in 12 known ones: 1 - (2 * 8 + 1) / (12 + 8 + 1)
-    assert float(dice_loss(everywhere, [target])[0]) == pytest.approx(1 - 17 / 21, abs=1e-3)
+    assert float(dice_loss(everywhere.log_softmax(1), [target])[0]) == pytest.approx(1 - 17 / 21, abs=1e-3)
 
 
 def test_pixels_near_outlines_are_labelled_and_near_a_change_of_labels() -> None:

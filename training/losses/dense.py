@@ -65,9 +65,10 @@ class DenseObjective(nn.Module):
             vectors, targets = _fewer(names[index], count, targets, generators[members[0]])
             fine = self.model.name_logits((embeddings[members], details[members]), vectors)
             coarse = self.model.name_logits((embeddings[members], None), vectors)
-            _add(sums["fine"], place_loss(fine, targets, count, self.losses.background))
-            _add(sums["coarse"], place_loss(coarse, targets, count, self.losses.background))
-            _add(sums["dice"], dice_loss(fine, targets))
+            log = fine.log_softmax(1)
+            _add(sums["fine"], place_loss(log, targets, count, self.losses.background))
+            _add(sums["coarse"], place_loss(coarse.log_softmax(1), targets, count, self.losses.background))
+            _add(sums["dice"], dice_loss(log, targets))
             if self.losses.mask:
                 drawn_by = [generators[place] for place in members]
                 _add(sums["mask"], outline_loss(fine, targets, count, self.losses, drawn_by))
@@ -116,15 +117,15 @@ def region_means(embedding: Tensor, target: SegmentTarget) -> tuple[Tensor, Tens
     return pooled, (area > 0).to(pooled.dtype)
 
 
-def place_loss(logits: Tensor, targets: Sequence[SegmentTarget], own: int, background: float) -> tuple[Tensor, Tensor]:
+def place_loss(log: Tensor, targets: Sequence[SegmentTarget], own: int, background: float) -> tuple[Tensor, Tensor]:
     """Weighted sum of the places' cross-entropy and the sum of the weights.
 
-    logits (B, K + 1, h, w), the first `own` columns the dataset's classes, the last "none of the names".
+    log (B, K + 1, h, w): logarithms of probabilities, the first `own` columns the dataset's classes, the last "none of
+    the names".
     """
-    labels = torch.stack([class_map(target, logits.shape[2:]) for target in targets])
-    log = logits.log_softmax(1)
+    labels = torch.stack([class_map(target, log.shape[2:]) for target in targets])
     flat = labels.clamp(min=0).flatten(1)
-    areas = torch.zeros(len(labels), logits.shape[1], device=logits.device)
+    areas = torch.zeros(len(labels), log.shape[1], device=log.device)
     areas.scatter_add_(1, flat, (labels >= 0).flatten(1).to(areas.dtype))
     areas = areas.clamp(min=_LEAST_AREA) / labels[0].numel()
     weight = areas.rsqrt().gather(1, flat).view(labels.shape) * (labels >= 0)
@@ -184,15 +185,18 @@ def near_outlines(labels: Tensor) -> Tensor:
     return changes & known
 
 
-def dice_loss(logits: Tensor, targets: Sequence[SegmentTarget]) -> tuple[Tensor, Tensor]:
-    """Sum over the regions of 1 - dice of their class's probability among the known places, and how many there are."""
-    total, count = logits.new_zeros(()), logits.new_zeros(())
-    for row, target in zip(logits, targets, strict=True):
+def dice_loss(log: Tensor, targets: Sequence[SegmentTarget]) -> tuple[Tensor, Tensor]:
+    """Sum over the regions of 1 - dice of their class's probability among the known places, and how many there are.
+
+    log (B, K + 1, h, w): logarithms of probabilities.
+    """
+    total, count = log.new_zeros(()), log.new_zeros(())
+    for row, target in zip(log, targets, strict=True):
         if not len(target.classes):
             continue
         masks = _segment_masks(target, row.shape[1:])
         known = (class_map(target, row.shape[1:]) != -1).to(row.dtype)
-        probability = (row.log_softmax(0)[target.classes].exp()) * known
+        probability = row[target.classes].exp() * known
         dice = 1 - (2 * (probability * masks).sum((1, 2)) + 1) / (probability.sum((1, 2)) + masks.sum((1, 2)) + 1)
         seen = (masks.sum((1, 2)) > 0).to(row.dtype)
         total, count = total + (dice * seen).sum(), count + seen.sum()
