@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ovs_edge.segmenter.fixed_norm import ConvFixedNorm
+from ovs_edge.segmenter.backbone import ConvFixedNorm
 
 LAYERS = [
     pytest.param((6, 8, 1, 1, 1), (9, 12), id="pointwise"),

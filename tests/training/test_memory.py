@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import torch
-from ovs_edge.training.memory import keep_memory
+from ovs_edge.training.run import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 for _ in range(10):  # until the heap is as large as it has to be
