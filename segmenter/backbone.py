@@ -11,8 +11,6 @@ from .config import BackboneConfig
 from .convnext import ConvNeXt
 from .features import Features
 
-_conv2d = nn.functional.conv2d
-
 
 def build_backbone(config: BackboneConfig) -> ClipResNet | ConvNeXt | EfficientNetLite:
     """The backbone of a config, with random weights."""
@@ -106,7 +104,7 @@ class ConvFixedNorm(nn.Sequential):
         stride, padding = conv.stride[0], int(conv.padding[0])
         if conv.groups == conv.out_channels and x.device.type == "cpu":
             return _DepthwiseOnCpu.apply(x, weight, bias, stride, padding)  # type: ignore[no-any-return]
-        return _conv2d(x, weight, bias, stride, padding, 1, conv.groups)
+        return nn.functional.conv2d(x, weight, bias, stride, padding, 1, conv.groups)
 
 
 class _DepthwiseOnCpu(torch.autograd.Function):
@@ -120,7 +118,7 @@ class _DepthwiseOnCpu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        return _conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, 1, len(weight))
+        return nn.functional.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), stride, padding, 1, len(weight))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -131,7 +129,8 @@ class _DepthwiseOnCpu(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             spread = grad if stride == 1 else _spread(grad, stride)
             turned = weight.flip(2, 3).to(grad.dtype)
-            of_x = _conv2d(spread, turned, None, 1, kernel - 1 - padding, 1, channels)[..., : x.shape[2], : x.shape[3]]
+            whole = nn.functional.conv2d(spread, turned, None, 1, kernel - 1 - padding, 1, channels)
+            of_x = whole[..., : x.shape[2], : x.shape[3]]
         if ctx.needs_input_grad[1]:
             of_weight = _of_kernel(grad, x.to(grad.dtype), weight.to(grad.dtype), stride, padding).to(weight.dtype)
         of_bias = grad.sum((0, 2, 3), dtype=torch.float32) if ctx.needs_input_grad[2] else None

@@ -50,7 +50,6 @@ def run_training(recipe: Recipe, options: TrainingRunOptions) -> None:
     config = preset(recipe.preset)
     if options.threads:
         torch.set_num_threads(options.threads)
-    keep_memory()
     sets = open_sets(options, console)
     if options.dry_run:
         if options.start is not None:
@@ -59,6 +58,7 @@ def run_training(recipe: Recipe, options: TrainingRunOptions) -> None:
 
         return describe(config, recipe, sets.train, ranks, console)
     _claim(options, ranks)
+    keep_memory()
     with process_group(ranks, cuda=device.type == "cuda"), ExitStack() as stack:
         train = cached(sets.train, options, ranks, console)
         model, origin = _model(config, recipe, options)

@@ -175,7 +175,7 @@ def near_outlines(labels: Tensor) -> Tensor:
     below = (labels[1:] != labels[:-1]) & known[1:] & known[:-1]
     changes[:, 1:] |= right
     changes[1:] |= below
-    for axis in (0, 1):
+    for axis in (0, 1):  # a square around each change, one axis after the other
         once = changes.clone()
         for distance in range(1, _NEAR + 1):
             length = changes.shape[axis] - distance
