@@ -46,6 +46,17 @@ _PEOPLE = frozenset(
         "rider", "bicyclist", "cyclist", "motorcyclist", "face", "body", "head", "crowd", "player",
     }
 )  # fmt: skip
+_NO_WEARERS = frozenset({"face", "head"})  # of `_PEOPLE`
+# What people wear. Measured with the embedded model on 200 training photos of VOC, person asked for alone: mean IoU 0.626
+# while ties compete, 0.688 while they do not. Bags do not belong to it: no gain there.
+_WORN = frozenset(
+    {
+        "blazer", "blouse", "boot", "cap", "cardigan", "clothes", "clothing", "coat", "dress", "glove", "hat", "helmet",
+        "hoodie", "jacket", "jeans", "jumper", "necktie", "pants", "pullover", "sandal", "scarf", "shirt", "shoe",
+        "shorts", "skirt", "sneaker", "sock", "stocking", "suit", "sunglasses", "sweater", "sweatshirt", "tie", "tights",
+        "trousers", "uniform", "vest",
+    }
+)  # fmt: skip
 _IRREGULAR = {
     "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "feet": "foot",
     "leaves": "leaf", "knives": "knife", "shelves": "shelf", "geese": "goose", "teeth": "tooth",
@@ -157,6 +168,13 @@ class Background:
             if cosines.shape[1] and cosines[row, nearest] >= least and not spellings.match(name):
                 found.setdefault(asked[nearest], []).append(name)
         return found
+
+    def worn(self, asked: Iterable[str]) -> set[str]:
+        """All names of the classes that people wear, where one of `asked` is a person: people keep their clothes."""
+        if not any(words[-1] in _PEOPLE - _NO_WEARERS for words in map(_words, asked) if words):
+            return set()
+        kinds = set(map(_words, _WORN))
+        return {name for entry in self._classes if _words(entry[0]) in kinds for name in entry}
 
     def classes_of(self, chosen: Iterable[str]) -> set[str]:
         """All names of the classes that hold one of `chosen`."""

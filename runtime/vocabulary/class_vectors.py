@@ -114,7 +114,7 @@ class ClassVectors:
             rules = self._rules[self.sensitivity]
             most = room(len(parsed), max(len(entry.names) for entry in parsed))
             kept = trained.away_from(flat, vectors[: len(flat)], rules.drop)
-            owned = trained.classes_of(self._owned(parsed))
+            owned = trained.classes_of(self._owned(parsed)) | trained.worn(flat)
             kept = [name for name in kept if name not in owned]
             groups = trained.apart(kept, most) if self._background_apart else []
             if not 0 < len(groups) <= self._manifest.graph.max_classes - len(parsed) - len(opposites):

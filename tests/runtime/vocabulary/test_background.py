@@ -130,3 +130,19 @@ def test_a_class_steps_back_for_what_overlaps_it() -> None:
     assert background.away_from(["car"], np.zeros((1, 4), np.float32)) == ["face", "tree"]
     assert background.away_from(["wheel"], np.zeros((1, 4), np.float32)) == ["face", "tree"]
     assert background.away_from(["dog"], np.zeros((1, 4), np.float32)) == ["face", "wheel", "tree", "tyre"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "worn"),
+    [
+        (["person"], {"tie", "necktie", "Hats"}),
+        (["cat", "young women"], {"tie", "necktie", "Hats"}),
+        (["person", "tie"], {"tie", "necktie", "Hats"}),
+        (["face"], set()),
+        (["cat", "🐱"], set()),
+        ([], set()),
+    ],
+)
+def test_people_keep_their_clothes(asked: list[str], worn: set[str]) -> None:
+    background = Background((("person",), ("tie", "necktie"), ("Hats",), ("hat stand",), ("handbag",)), _basis(6))
+    assert background.worn(asked) == worn
