@@ -42,7 +42,7 @@ def _run(folder: Path, stop: str, *more: str) -> tuple[int, list[list[str]]]:
     environment = {**os.environ, "PATH": path, "CALLS": str(calls), "STOP": stop, "WEIGHTS": str(WEIGHTS)}
     done = subprocess.run(
         [str(SCRIPT), str(folder / "data"), str(folder / "out"), *more],
-        env=environment, capture_output=True, text=True, check=False, timeout=120,
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     return done.returncode, [line.split() for line in calls.read_text().splitlines()]
 

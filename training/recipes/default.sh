@@ -6,7 +6,7 @@
 #
 # DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
 # same command again: finished rounds are skipped, an interrupted one continues from its saved state.
-# The result: OUTPUT/model.pt
+# The result: ovs-export OUTPUT/model.pt -o mini.ovs
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: $0 DATA OUTPUT [options of ovs-train]" >&2; exit 2; }
