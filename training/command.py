@@ -41,8 +41,9 @@ def resolve(request: TrainRequest) -> tuple[Recipe, TrainingRunOptions]:
     """The recipe with the request's changes, and where and on what it runs."""
     embedded = request.start == EMBEDDED
     chosen = recipe_of(request.recipe or ("dense" if embedded else "plain"))
+    scale = None if request.largest_scale is None else (chosen.train.scale[0], request.largest_scale)
     train = _given(
-        chosen.train, steps=request.steps, batch=request.batch, crop=request.crop, view=request.view,
+        chosen.train, steps=request.steps, batch=request.batch, crop=request.crop, view=request.view, scale=scale,
         balance=request.balance, paste=request.paste, mosaic=request.mosaic, lr=request.lr,
         backbone_lr=request.backbone_lr, frozen_stages=request.frozen_stages, schedule=request.schedule,
         precision=request.precision, names=request.names, validate_every=request.validate_every,

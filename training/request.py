@@ -44,6 +44,10 @@ class TrainRequest:
     view: Annotated[int | None, typer.Option(min=64, help="Input side at deployment in pixels; a multiple of 32.")] = (
         None
     )
+    largest_scale: Annotated[
+        float | None,
+        typer.Option(min=1, max=8, help="Up to how many times as large as at deployment photos are drawn."),
+    ] = None
     balance: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of crops drawn by class, so that rare classes come more often."),

@@ -197,3 +197,5 @@ def test_start_default_takes_the_embedded_model_and_its_recipe(tmp_path: Path, m
     assert json.loads(options.request)["start"] == "default"
     assert resolve(dataclasses.replace(request, recipe="plain"))[0].preset == "mini"
     assert resolve(dataclasses.replace(request, start=None))[0].preset == "mini"
+    larger = resolve(dataclasses.replace(request, largest_scale=2.4))[0].train.scale
+    assert larger == (recipe.train.scale[0], 2.4)
