@@ -42,7 +42,7 @@ def _run(folder: Path, stop: str, *more: str) -> tuple[int, list[list[str]]]:
     environment = {**os.environ, "PATH": path, "CALLS": str(calls), "STOP": stop, "WEIGHTS": str(WEIGHTS)}
     done = subprocess.run(
         [str(SCRIPT), str(folder / "data"), str(folder / "out"), *more],
-        env=environment, capture_output=True, text=True, check=False, timeout=60,
+        env=environment, capture_output=True, text=True, check=False, timeout=180,
     )  # fmt: skip
     return done.returncode, [line.split() for line in calls.read_text().splitlines()]
 
@@ -62,20 +62,21 @@ def test_rounds_build_on_each_other(folder: Path, monkeypatch: pytest.MonkeyPatc
     for call in calls:
         assert CliRunner().invoke(app, call).exit_code == 0, call
     out = folder / "out"
-    rounds = [out / f"round-{number}" for number in (1, 2, 3, 4, 5)]
+    rounds = [out / f"round-{number}" for number in (1, 2, 3, 4, 5, 6)]
     assert [request.output for request in requests] == rounds
-    weights = ((0.25, 0.16), (0.23, 0.22), (0.20, 0.27), (0.18, 0.28), (0.20, 0.34))
+    weights = ((0.25, 0.16), (0.23, 0.22), (0.20, 0.27), (0.18, 0.28), (0.20, 0.34), (0.20, 0.30))
     for request, (voc, msrc) in zip(requests, weights, strict=True):
         assert set(request.data) == {f"{folder}/data/voc:{voc:.2f}", f"{folder}/data/msrc:{msrc:.2f}"}
-    first, second, *means = rounds[0] / "model.pt", rounds[1] / "model.pt", out / "mean-3.pt", out / "mean-4.pt"
+    first, second = rounds[0] / "model.pt", rounds[1] / "model.pt"
+    means = [out / f"mean-{number}.pt" for number in (3, 4, 5)]
     assert [request.start for request in requests] == [None, first, second, *means]
     assert [request.pseudo for request in requests] == [None, None, second, *means]
-    assert [request.until for request in requests] == [2000, 6500, 4600, 5500, 3200]
-    assert [request.steps for request in requests] == [3600, 6500, 4600, 5500, 3200]
+    assert [request.until for request in requests] == [2000, 6500, 4600, 5500, 3200, 4800]
+    assert [request.steps for request in requests] == [3600, 6500, 4600, 5500, 3200, 4800]
     assert {resolve(request)[0].preset for request in requests} == {"dense_mini"}
     assert {request.seed for request in requests} == {3}
     assert {request.precision for request in requests} == {"bf16"}
-    assert [(request.names, request.teacher) for request in requests[1:]] == [("draw", "imagenet")] * 4
+    assert [(request.names, request.teacher) for request in requests[1:]] == [("draw", "imagenet")] * 5
     assert load_checkpoint(out / "model.pt")[1]["provenance"]["averaged_with"]
 
 
@@ -86,8 +87,16 @@ def test_a_stopped_script_goes_on_where_it_was(folder: Path) -> None:
     code, calls = _run(folder, "nowhere")
     assert code == 0
     assert calls[0] == ["-o", f"{folder}/out/round-2", "--resume", "--until", "6500"]
-    assert len(calls) == 4
+    assert len(calls) == 5
+    result = folder / "out" / "model.pt"
+    written = result.stat().st_mtime_ns
     assert _run(folder, "nowhere") == (0, [])
+    assert result.stat().st_mtime_ns == written
+    (folder / "out" / "mean-6.pt").touch()
+    assert _run(folder, "nowhere") == (0, [])
+    assert result.stat().st_mtime_ns > written
+    (folder / "out" / "round-3" / "model.pt").unlink()
+    assert _run(folder, "nowhere") == (2, [])
 
 
 @pytest.mark.nightly
@@ -105,7 +114,7 @@ def test_the_script_trains_a_model_that_can_be_exported(tmp_path: Path) -> None:
     ):
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
-    assert len(list((tmp_path / "out").glob("round-*/finished"))) == 5
+    assert len(list((tmp_path / "out").glob("round-*/finished"))) == 6
     manifest = json.loads((tmp_path / "mini.ovs" / "manifest.json").read_text())
     assert ["grass"] in [names[:1] for names in manifest["training_vocabulary"]]
 

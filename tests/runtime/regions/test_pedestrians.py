@@ -23,7 +23,7 @@ def test_a_tenth_of_the_tracks_at_most_goes_over_to_somebody_else() -> None:
     places, tracker, matches = read_paths(PATHS), RegionTracker(), []
     reader = cv2.VideoCapture(str(CLIP))
     with Segmenter.load(precision="auto") as segmenter:
-        segmenter.set_classes("person:0.8")
+        segmenter.set_classes("person:0.5")
         segmenter.smoother = TemporalSmoother(STRENGTH)
         while (read := reader.read())[0]:
             frame = len(matches)
