@@ -93,15 +93,15 @@ def choose_layers(
     names = [name for name in group_names(inputs.layers) if name not in without]
     everything = frozenset(names)
     if inputs.scheme.whole:
-        fp32, int8 = inputs.milliseconds(inputs.model), inputs.quantized(everything)
+        fp32 = inputs.milliseconds(inputs.model)
+        int8_graph = inputs.quantized(everything)
     for name in names:
         tick()
         damage[name] = 1 - inputs.agreement(frozenset({name}))
         if inputs.scheme.whole:
             # In turns with the graph that has it in INT8: a processor is not equally fast all the time.
-            saved[name] = (
-                inputs.milliseconds(inputs.quantized(everything - {name})) - inputs.milliseconds(int8)
-            ) / fp32
+            without_it = inputs.milliseconds(inputs.quantized(everything - {name}))
+            saved[name] = (without_it - inputs.milliseconds(int8_graph)) / fp32
         else:
             saved[name] = sum(layer.work for layer in layers_of_groups(inputs.layers, {name})) / total
     kept = [name for name in names if saved[name] > 0]

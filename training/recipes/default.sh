@@ -36,6 +36,19 @@ train() {
     touch "$folder/finished"
 }
 
+# self_train ROUND STEPS SETS START OPTIONS…: a round that goes on from START, with its labels where the data have none. As
+# in round 2, all stages of the backbone but the first are trained, regions are also called by their other names, and there
+# is distillation from the ImageNet teacher.
+self_train() {
+    round=$1
+    steps=$2
+    photos=$3
+    start=$output/$4
+    shift 4
+    train "$round" "$steps" "$photos" --start "$start" --steps "$steps" --frozen-stages 1 --names draw --teacher imagenet \
+        --drawn 0.2 --distill-region 0.2 --pseudo "$start" --pseudo-share 0.4 "$@"
+}
+
 # mean FIRST SECOND RESULT: the mean of the weights of two models, unless it is there already.
 mean() {
     for part in "$1" "$2"; do
@@ -54,29 +67,25 @@ train round-2 6500 "voc:0.23 coco_things:0.20 coco_panoptic:0.15 msrc:0.22 camvi
 clothing_ccp:0.02 people_humanseg:0.03" --start "$output/round-1/model.pt" --steps 6500 --lr 6e-4 --crop 256 \
     --frozen-stages 1 --validate-every 3250 --balance 0.5 --paste 0.25 --mosaic 0.1 --names draw --teacher imagenet \
     --drawn 0.3 --distill-region 0.3 "$@"
-# 3. The same with labels of the second round where the data have none, and more things and people.
-train round-3 4600 "voc:0.20 coco_things:0.24 coco_panoptic:0.12 msrc:0.27 camvid:0.06 labelmefacade:0.02
-clothing_ccp:0.03 people_humanseg:0.06" --start "$output/round-2/model.pt" --steps 4600 --lr 4.5e-4 --crop 256 \
-    --frozen-stages 1 --validate-every 4600 --balance 0.5 --paste 0.25 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/round-2/model.pt" --pseudo-share 0.4 "$@"
+# 3. With labels of the second round, and more things and people.
+self_train round-3 4600 "voc:0.20 coco_things:0.24 coco_panoptic:0.12 msrc:0.27 camvid:0.06 labelmefacade:0.02
+clothing_ccp:0.03 people_humanseg:0.06" round-2/model.pt --lr 4.5e-4 --crop 256 \
+    --validate-every 4600 --balance 0.5 --paste 0.25 --mosaic 0.1 "$@"
 mean round-2/model.pt round-3/model.pt mean-3.pt
-# 4. From the mean of the weights of both, with its labels; more people.
-train round-4 5500 "voc:0.18 coco_things:0.26 coco_panoptic:0.10 msrc:0.28 camvid:0.04 labelmefacade:0.02
-clothing_ccp:0.03 people_humanseg:0.09" --start "$output/mean-3.pt" --steps 5500 --lr 3.5e-4 --crop 256 \
-    --frozen-stages 1 --validate-every 2750 --balance 0.4 --paste 0.3 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-3.pt" --pseudo-share 0.4 "$@"
+# 4. From the mean of the weights of both; more people.
+self_train round-4 5500 "voc:0.18 coco_things:0.26 coco_panoptic:0.10 msrc:0.28 camvid:0.04 labelmefacade:0.02
+clothing_ccp:0.03 people_humanseg:0.09" mean-3.pt --lr 3.5e-4 --crop 256 \
+    --validate-every 2750 --balance 0.4 --paste 0.3 --mosaic 0.1 "$@"
 mean mean-3.pt round-4/model.pt mean-4.pt
 # 5. Crops as large as the network's input: whole scenes.
-train round-5 3200 "voc:0.20 coco_things:0.21 coco_panoptic:0.08 msrc:0.34 camvid:0.06 labelmefacade:0.02
-clothing_ccp:0.03 people_humanseg:0.06" --start "$output/mean-4.pt" --steps 3200 --lr 3e-4 --crop 384 --batch 4 \
-    --frozen-stages 1 --validate-every 3200 --balance 0.4 --paste 0.2 --mosaic 0.1 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-4.pt" --pseudo-share 0.4 "$@"
+self_train round-5 3200 "voc:0.20 coco_things:0.21 coco_panoptic:0.08 msrc:0.34 camvid:0.06 labelmefacade:0.02
+clothing_ccp:0.03 people_humanseg:0.06" mean-4.pt --lr 3e-4 --crop 384 --batch 4 \
+    --validate-every 3200 --balance 0.4 --paste 0.2 --mosaic 0.1 "$@"
 mean mean-4.pt round-5/model.pt mean-5.pt
 # 6. Whole photos as they are: nothing pasted, no mosaics.
-train round-6 4800 "voc:0.20 coco_things:0.26 coco_panoptic:0.10 msrc:0.30 camvid:0.05 labelmefacade:0.02
-clothing_ccp:0.03 people_humanseg:0.04" --start "$output/mean-5.pt" --steps 4800 --lr 3e-4 --crop 384 --batch 4 \
-    --frozen-stages 1 --validate-every 2400 --balance 0.4 --paste 0 --mosaic 0 --names draw --teacher imagenet \
-    --drawn 0.2 --distill-region 0.2 --pseudo "$output/mean-5.pt" --pseudo-share 0.4 "$@"
+self_train round-6 4800 "voc:0.20 coco_things:0.26 coco_panoptic:0.10 msrc:0.30 camvid:0.05 labelmefacade:0.02
+clothing_ccp:0.03 people_humanseg:0.04" mean-5.pt --lr 3e-4 --crop 384 --batch 4 \
+    --validate-every 2400 --balance 0.4 --paste 0 --mosaic 0 "$@"
 mean mean-5.pt round-6/model.pt mean-6.pt
 # The result: a quarter of the last round's weights, three quarters of those it started from.
 mean mean-5.pt mean-6.pt model.pt
