@@ -2,52 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..segmenter import Segmenter
+from .frame_processor import ActiveClasses, Prepared
 from .inspector import Inspector
 from .prediction import Prediction
 
-_SEEN = 0.05  # confidence below which a class is no candidate
-_TOP = 99.5  # percentile of a class's confidence that counts: the best place for it, but not a single pixel
+_SEEN = 0.05  # probability below which a class does not come near
+_LEAST = 1e-6  # of confidences that are divided by
+_TOP = 99.5  # percentile of a class's probability that counts: the best place for it, but not a single pixel
+_RIVALS = 3  # background classes, those with the most pixels, that classes are compared with; a run of the network each
 
 
-def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> tuple[str, float] | None:
-    """The class in use that `image` (H, W, 3) BGR resembles most, and its confidence without background classes."""
+@dataclass(frozen=True)
+class Candidate:
+    """Of the classes in use the likeliest one, at the place of the picture where it is likeliest."""
+
+    label: str
+    score: float  # probability there, 0..1, with the background classes competing
+    threshold: float | None = None  # the confidence threshold of its own, "cup:0.2"
+    rival: str | None = None  # name of the background class that is likelier there; None where there is none
+
+
+def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> Candidate | None:
+    """The class in use that `image` (H, W, 3) BGR resembles most; None where the text encoder can read none of them.
+
+    The graph gives each pixel's winner only. Where that is a background class, the classes are compared with it alone:
+    of two that compete, the ratio of the probabilities is that of any larger competition.
+    """
     active = segmenter.active
-    vectors = active.vocabulary.vectors.copy()
-    vectors[active.shown :] = 0  # no names: they cannot win
-    alone = replace(active, vocabulary=replace(active.vocabulary, vectors=vectors))
-    inferred = segmenter.infer(segmenter.prepare(image), alone)
-    labels, confidence = inferred.labels[0], inferred.confidence[0]
-    unreadable = {reading.name for reading in active.readings if not reading.readable}
-    best = [
-        float(np.percentile(confidence[labels == index], _TOP)) if (labels == index).any() else 0.0
-        for index in range(active.shown)
-    ]
-    best = [0.0 if label in unreadable else value for label, value in zip(active.labels, best, strict=True)]
-    index = int(np.argmax(best))
-    return (active.labels[index], best[index]) if best[index] >= _SEEN else None
+    prepared = segmenter.prepare(image)
+    count = len(active.vocabulary.classes)
+    winners, scores = _infer(segmenter, prepared, active, range(count))
+    nearest, share = _infer(segmenter, prepared, active, range(active.shown))  # as if there were no background
+    behind = winners >= active.shown
+    rivals = np.bincount(winners[behind], minlength=count).argsort()[::-1][:_RIVALS]
+    likely = np.where(behind, 0, scores).astype(np.float64)
+    for rival in rivals:
+        mine = winners == rival
+        if rival >= active.shown and mine.any():
+            labels, confidence = _infer(segmenter, prepared, active, [*range(active.shown), int(rival)])
+            mine &= labels == rival
+            likely[mine] = scores[mine] * share[mine] * (1 / np.maximum(confidence[mine], _LEAST) - 1)
+    nearest = np.where(behind, nearest, winners)
+    found: Candidate | None = None
+    for index, entry in enumerate(active.classes):
+        own = likely[nearest == index]
+        reading = next((each for each in active.readings if each.name == entry.label), None)
+        if not own.size or (reading is not None and not reading.readable):
+            continue
+        score = float(np.percentile(own, _TOP))
+        if found is not None and score <= found.score:
+            continue
+        there = winners[(nearest == index) & (likely >= score)]
+        winner = int(np.bincount(there).argmax())
+        rival_name = active.vocabulary.classes[winner].names[0] if winner >= active.shown else None
+        found = Candidate(entry.label, score, entry.threshold, rival_name)
+    return found
+
+
+def _infer(
+    segmenter: Segmenter, prepared: Prepared, active: ActiveClasses, competing: Iterable[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Winners and confidences (h, w) of the frame's part of the map, among the classes `competing`."""
+    vectors = np.zeros_like(active.vocabulary.vectors)  # a class without vectors cannot win
+    rows = list(competing)
+    vectors[rows] = active.vocabulary.vectors[rows]
+    inferred = segmenter.infer(prepared, replace(active, vocabulary=replace(active.vocabulary, vectors=vectors)))
+    height, width = prepared.letterbox.scaled_in(inferred.labels.shape[1:])
+    labels, confidence = inferred.labels[0, :height, :width], inferred.confidence[0, :height, :width]
+    return labels.astype(np.int64), confidence.astype(np.float32)
 
 
 def nothing_found(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> str:
     """One line for a picture in which no class was found: the best candidate, and what to try."""
     found = best_candidate(segmenter, image)
-    advice = [f"--sensitivity high (now {segmenter.sensitivity})"] if segmenter.sensitivity != "high" else []
+    sensitivity = [f"--sensitivity high (now {segmenter.sensitivity})"] if segmenter.sensitivity != "high" else []
+    other = "other names (--list-names prints those the model was trained with)"
     if found is None:
-        advice.append("other names (--list-names prints those the model was trained with)")
-        return f"nothing was found, and no class comes near; try {' or '.join(advice)}"
-    if found[1] >= segmenter.effective_threshold:
-        better = ", but background names fit better (--why X,Y says which)"
+        return f"nothing was found; try {other}"
+    candidate = f"best candidate: {found.label} {found.score:.2f}"
+    if found.score < _SEEN:
+        return f"nothing was found, and no class comes near ({candidate}); try {' or '.join([*sensitivity, other])}"
+    threshold = segmenter.effective_threshold if found.threshold is None else found.threshold
+    if found.rival is not None:
+        reason, advice = f"where {found.rival!r} is likelier", sensitivity
+    elif found.score < threshold:
+        lower = f"{max(_SEEN, found.score - 0.05):.2f}"
+        reason = f"below its threshold of {threshold:.3g}"
+        advice = [f"--threshold {lower}" if found.threshold is None else f"{found.label}:{lower}"]
     else:
-        better = ""
-        advice.append(f"--threshold {max(0.05, segmenter.threshold / 2):.2f}")
+        reason, advice = "of too few pixels", []
     tried = f"; try {' or '.join(advice)}" if advice else ""
-    return f"nothing was found; best candidate: {found[0]} {found[1]:.2f}{better}{tried}"
+    return f"nothing was found; {candidate}, {reason}{tried}"
 
 
 def why(

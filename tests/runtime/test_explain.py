@@ -14,6 +14,7 @@ from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.capture.demo import photo_folder
 from ovs_edge.runtime.cli import main
 from ovs_edge.runtime.inference.explain import best_candidate, nothing_found, why
+from ovs_edge.runtime.inference.inspector import Inspector
 from ovs_edge.runtime.opencv import cv2
 from ovs_edge.runtime.options import parse_point
 from ovs_edge.runtime.segmenter import Segmenter
@@ -60,12 +61,49 @@ def test_the_best_candidate(tiny_bundle: Path) -> None:
     with Segmenter.load(tiny_bundle, threads=1) as segmenter:
         segmenter.set_classes("red,green")
         found = best_candidate(segmenter, red)
-        assert found is not None and found[0] == "red" and found[1] > 0.9
+        assert found is not None and found.label == "red" and found.score > 0.9 and found.rival is None
         assert "best candidate: red" in nothing_found(segmenter, red)
         lines = list(why(segmenter, red, segmenter.predict(red), (3, 4)))
         assert lines[0] == "at 3,4: red, 100.0% of the picture" and "red" in lines[1] and "not asked" not in lines[1]
         with pytest.raises(UsageError, match="outside"):
             list(why(segmenter, red, segmenter.predict(red), (64, 4)))
+
+
+def test_the_best_candidate_competes_with_the_background() -> None:
+    """A class alone would always have a probability of 1."""
+    coffee = cv2.imread(str(photo_folder() / "coffee.png"))
+    with Segmenter.load(threads=1, precision="fp32") as segmenter:
+        segmenter.set_classes("zebra")
+        found = best_candidate(segmenter, coffee)
+        assert found is not None and found.label == "zebra" and found.score < 0.05 and found.rival is not None
+        assert "no class comes near (best candidate: zebra 0.0" in nothing_found(segmenter, coffee)
+        segmenter.set_classes("zebra,cup:0.999")  # the cup wins its pixels, below its own threshold
+        found = best_candidate(segmenter, coffee)
+        assert found is not None and found.label == "cup" and found.score > 0.9 and found.rival is None
+        assert "below its threshold of 0.999; try cup:0." in nothing_found(segmenter, coffee)
+        segmenter.set_classes("🐱")
+        assert best_candidate(segmenter, coffee) is None
+        assert nothing_found(segmenter, coffee).startswith("nothing was found; try other names")
+
+
+def test_probabilities_of_candidates(tiny_bundle: Path) -> None:
+    """On a picture of one colour: as by the chain rule that --why uses."""
+    grey = np.full((48, 64, 3), 90, np.uint8)
+    with Segmenter.load(tiny_bundle, threads=1) as segmenter:
+        names = [entry[0] for entry in Bundle.open(tiny_bundle).manifest.training_vocabulary]
+        compared = 0
+        for name in names:
+            segmenter.set_classes(name)
+            found = best_candidate(segmenter, grey)
+            assert found is not None
+            inspector = Inspector(segmenter)
+            guesses = inspector.ask(grey, segmenter.predict(grey), 3, 4).result().guesses
+            inspector.close()
+            for guess in guesses:
+                if guess.label == name:
+                    assert found.score == pytest.approx(guess.score, abs=1e-4)
+                    compared += 1
+        assert compared >= 2
 
 
 def test_list_names(

@@ -5,7 +5,8 @@
 #   training/recipes/default.sh DATA OUTPUT [further options of ovs-train, for every round]
 #
 # DATA holds the folders named below (docs/guides/data.md); those that are absent are left out. After a stop, run the
-# same command again: finished rounds are skipped, an interrupted one continues from its saved state.
+# same command again: finished rounds are skipped, an interrupted one continues from its saved state. To train a round
+# again, remove its folder and those of all later rounds.
 # The result: ovs-export OUTPUT/model.pt -o mini.ovs
 set -eu
 
