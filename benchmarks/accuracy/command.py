@@ -27,7 +27,7 @@ def run_accuracy(options: AccuracyOptions) -> int:
     from ...bundle.bundle import Bundle
     from ...data.photo_sets import open_photos
     from ...models import default_bundle
-    from ...runtime.inference.refinement import Refinement
+    from ...runtime.inference.refinement import UNREFINED, Refinement
     from ...training.splits import check_known, read_split
     from .counting import Job, forget, measure
     from .stages import choose_stages
@@ -60,7 +60,8 @@ def run_accuracy(options: AccuracyOptions) -> int:
         _print_line(results)
         write_result(output, path, {"line": rows})
     else:
-        write_result(output, path, {"precision": options.precision, "accuracy": rows})
+        refined = {} if refinement == UNREFINED else {"refinement": asdict(refinement)}
+        write_result(output, path, {"precision": options.precision, **refined, "accuracy": rows})
     if kept is not None:
         forget(kept)
     return 0

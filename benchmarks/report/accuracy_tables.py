@@ -12,7 +12,13 @@ LINE_HEADER = ("data", "stage", "mIoU", "to the stage before", "to the first", "
 
 def accuracy_table(document: dict[str, Any]) -> str:
     """Markdown of a result with the key "accuracy"; columns that no row has a figure for are left out."""
-    title = f"Accuracy of `{document['bundle']}`, {document['precision']}, validation photos, all names competing"
+    refinement = document.get("refinement", {})
+    refined = ", `--refine-edges`" if refinement.get("edges") else ""
+    if refinement.get("least_region"):
+        refined += f", `--min-region {refinement['least_region']:g}`"
+    title = (
+        f"Accuracy of `{document['bundle']}`, {document['precision']}{refined}, validation photos, all names competing"
+    )
     header = ["data", "names", "photos", "mIoU", "pixel accuracy"]
     rows = [
         [row["dataset"], row["classes"], row["photos"], f"{row['miou']:.3f}", f"{row['pixel_accuracy']:.3f}"]

@@ -78,6 +78,7 @@ def front(speeds: Sequence[dict[str, Any]], accuracies: Sequence[dict[str, Any]]
     scores = [
         (document["bundle_digest"], score.get("stage", document.get("precision", "fp32")), score)
         for document in accuracies
+        if "refinement" not in document  # it takes time that the rows of speed lack
         for score in document.get("accuracy", document.get("line", ()))
     ]
     for row in _at_usual_classes(speeds):

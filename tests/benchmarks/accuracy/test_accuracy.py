@@ -90,9 +90,15 @@ def test_command_writes_what_it_prints(halves: Path, tiny_bundle: Path, tmp_path
     assert (apart["seen"], apart["unseen"]) == (pytest.approx(red, abs=0.03), pytest.approx(green, abs=0.03))
     assert apart["harmonic"] == pytest.approx(2 * red * green / (red + green), abs=0.03)
     assert f"unseen {apart['unseen']:.3f}" in done.stdout
-    assert document["command"].startswith("ovs-bench accuracy")
+    assert document["command"].startswith("ovs-bench accuracy") and "refinement" not in document
     assert document["environment"]["cores"] >= 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.json", "split.json"]  # no counts are left
+    done = _bench(
+        "accuracy", "--model", tiny_bundle, "--data", halves, "--refine-edges", "-o", tmp_path / "refined.json"
+    )
+    assert done.returncode == 0, done.stderr
+    refinement = json.loads((tmp_path / "refined.json").read_text())["refinement"]
+    assert refinement == {"edges": True, "least_region": 0.0}
 
 
 def test_processes_and_interruptions_change_nothing(

@@ -107,6 +107,19 @@ def test_columns_of_what_was_measured(results: Path) -> None:
     assert "| 300 MiB | 812 MiB |" in text
 
 
+def test_refined_labels_are_told_apart(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the title; and in the plot of speed and accuracy they have no place, since refinement takes time."""
+    path = results / "accuracy.json"
+    document = json.loads(path.read_text())
+    assert "`--refine-edges`" not in section(document)
+    document["refinement"] = {"edges": True, "least_region": 0.001}
+    path.write_text(json.dumps(document))
+    assert "fp32, `--refine-edges`, `--min-region 0.001`, validation photos" in section(document)
+    folder = results.parent / "plots"
+    assert _report(monkeypatch, "--results", results, "--plots", folder) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["speed_over_time.png", "speed_stages.png"]
+
+
 def test_plots_are_pictures(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = results.parent / "plots"
     assert _report(monkeypatch, "--results", results, "--plots", folder) == 0
