@@ -16,7 +16,7 @@ from .prediction import Prediction
 _SEEN = 0.05  # probability below which a class does not come near
 _LEAST = 1e-6  # of confidences that are divided by
 _TOP = 99.5  # percentile of a class's probability that counts: the best place for it, but not a single pixel
-_RIVALS = 3  # background classes, those with the most pixels, that classes are compared with; a run of the network each
+_RIVALS = 5  # background classes, those with the most pixels, that classes are compared with; a run of the network each
 
 
 @dataclass(frozen=True)
@@ -30,40 +30,44 @@ class Candidate:
 
 
 def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> Candidate | None:
-    """The class in use that `image` (H, W, 3) BGR resembles most; None where the text encoder can read none of them.
-
-    The graph gives each pixel's winner only. Where that is a background class, the classes are compared with it alone:
-    of two that compete, the ratio of the probabilities is that of any larger competition.
-    """
+    """The class in use that `image` (H, W, 3) BGR resembles most; None where the text encoder can read none of them."""
     active = segmenter.active
-    prepared = segmenter.prepare(image)
+    nearest, probability, winners = _probabilities(segmenter, segmenter.prepare(image), active)
+    unreadable = {reading.name for reading in active.readings if not reading.readable}
+    found: Candidate | None = None
+    for index, entry in enumerate(active.classes):
+        own = probability[nearest == index]
+        if not own.size or entry.label in unreadable:
+            continue
+        score = float(np.percentile(own, _TOP))
+        if found is None or score > found.score:
+            winner = int(np.bincount(winners[(nearest == index) & (probability >= score)]).argmax())
+            rival = active.vocabulary.classes[winner].names[0] if winner >= active.shown else None
+            found = Candidate(entry.label, score, entry.threshold, rival)
+    return found
+
+
+def _probabilities(
+    segmenter: Segmenter, prepared: Prepared, active: ActiveClasses
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """At each pixel (h, w) of the frame: the likeliest class in use, its probability, and the winner of all classes.
+
+    The graph gives the winner and its probability only. Where that is a background class, the classes in use are
+    compared with it alone: the ratio of two probabilities is the same whatever else competes. Pixels of background
+    classes that win few of them are left out, their probability is 0.
+    """
     count = len(active.vocabulary.classes)
     winners, scores = _infer(segmenter, prepared, active, range(count))
     nearest, share = _infer(segmenter, prepared, active, range(active.shown))  # as if there were no background
     behind = winners >= active.shown
-    rivals = np.bincount(winners[behind], minlength=count).argsort()[::-1][:_RIVALS]
-    likely = np.where(behind, 0, scores).astype(np.float64)
-    for rival in rivals:
-        mine = winners == rival
-        if rival >= active.shown and mine.any():
-            labels, confidence = _infer(segmenter, prepared, active, [*range(active.shown), int(rival)])
-            mine &= labels == rival
-            likely[mine] = scores[mine] * share[mine] * (1 / np.maximum(confidence[mine], _LEAST) - 1)
-    nearest = np.where(behind, nearest, winners)
-    found: Candidate | None = None
-    for index, entry in enumerate(active.classes):
-        own = likely[nearest == index]
-        reading = next((each for each in active.readings if each.name == entry.label), None)
-        if not own.size or (reading is not None and not reading.readable):
-            continue
-        score = float(np.percentile(own, _TOP))
-        if found is not None and score <= found.score:
-            continue
-        there = winners[(nearest == index) & (likely >= score)]
-        winner = int(np.bincount(there).argmax())
-        rival_name = active.vocabulary.classes[winner].names[0] if winner >= active.shown else None
-        found = Candidate(entry.label, score, entry.threshold, rival_name)
-    return found
+    probability = np.where(behind, 0, scores).astype(np.float64)
+    pixels = np.bincount(winners[behind], minlength=count)
+    for rival in pixels.argsort()[::-1][: min(_RIVALS, np.count_nonzero(pixels))].tolist():
+        labels, confidence = _infer(segmenter, prepared, active, [*range(active.shown), rival])
+        lost = (winners == rival) & (labels == rival)
+        odds = 1 / np.maximum(confidence[lost], _LEAST) - 1  # of all classes in use together, against the rival
+        probability[lost] = scores[lost] * odds * share[lost]
+    return np.where(behind, nearest, winners), probability, winners
 
 
 def _infer(
