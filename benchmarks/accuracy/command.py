@@ -56,11 +56,11 @@ def run_accuracy(options: AccuracyOptions) -> int:
             if options.stages is None:
                 _print_accuracy(results[-1])
     rows = [asdict(result) for result in results]
+    refined = {} if refinement == UNREFINED else {"refinement": asdict(refinement)}
     if options.stages is not None:
         _print_line(results)
-        write_result(output, path, {"line": rows})
+        write_result(output, path, {**refined, "line": rows})
     else:
-        refined = {} if refinement == UNREFINED else {"refinement": asdict(refinement)}
         write_result(output, path, {"precision": options.precision, **refined, "accuracy": rows})
     if kept is not None:
         forget(kept)

@@ -86,6 +86,8 @@ class AccuracyOptions:
             raise UsageError("--recipe published and --clip go together: give both, or neither")
         if self.recipe is not None and (self.model is not None or self.stages is not None or self.split is not None):
             raise UsageError("--recipe published evaluates --clip in torch; leave out --model, --stages and --split")
+        if self.recipe is not None and (self.refine_edges or self.min_region):
+            raise UsageError("--recipe published has refinements of its own; leave out --refine-edges and --min-region")
         if self.recipe is None and (self.names is not None or self.dense is not ClipRecipe.sc_clip):
             raise UsageError("--names and --dense are for --recipe published; leave them out")
         if self.names is not None and len(self.data) > 1:

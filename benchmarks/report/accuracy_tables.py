@@ -12,10 +12,7 @@ LINE_HEADER = ("data", "stage", "mIoU", "to the stage before", "to the first", "
 
 def accuracy_table(document: dict[str, Any]) -> str:
     """Markdown of a result with the key "accuracy"; columns that no row has a figure for are left out."""
-    refinement = document.get("refinement", {})
-    refined = ", `--refine-edges`" if refinement.get("edges") else ""
-    if refinement.get("least_region"):
-        refined += f", `--min-region {refinement['least_region']:g}`"
+    refined = _refined(document)
     title = (
         f"Accuracy of `{document['bundle']}`, {document['precision']}{refined}, validation photos, all names competing"
     )
@@ -58,7 +55,8 @@ def line_rows(results: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 def line_table(document: dict[str, Any]) -> str:
     """Markdown of a result with the key "line"."""
-    title = f"Accuracy of `{document['bundle']}` from the checkpoint to what is deployed, validation photos"
+    refined = _refined(document)
+    title = f"Accuracy of `{document['bundle']}` from the checkpoint to what is deployed{refined}, validation photos"
     return table(title, LINE_HEADER, line_rows(document["line"]))
 
 
@@ -108,3 +106,11 @@ def limits_table(document: dict[str, Any]) -> str:
     ]
     header = ("data", "measured on", "photos", "mIoU", "boundary IoU", "IoU of person")
     return table(f"What limits {document['bundle']}", header, rows)
+
+
+def _refined(document: dict[str, Any]) -> str:
+    """Of a title: how the labels were refined."""
+    refinement = document.get("refinement", {})
+    edges = ", `--refine-edges`" if refinement.get("edges") else ""
+    least = refinement.get("least_region", 0)
+    return edges + (f", `--min-region {least:g}`" if least else "")

@@ -24,7 +24,7 @@ class Candidate:
     """Of the classes in use the likeliest one, at the place of the picture where it is likeliest."""
 
     label: str
-    score: float  # probability there, 0..1, with the background classes competing
+    score: float  # estimate of its probability there, 0..1, with the background classes competing
     threshold: float | None = None  # the confidence threshold of its own, "cup:0.2"
     rival: str | None = None  # name of the background class that is likelier there; None where there is none
 
@@ -53,7 +53,9 @@ def _probabilities(
     """At each pixel (h, w) of the frame: the likeliest class in use, its probability, and the winner of all classes.
 
     The graph gives the winner and its probability only. Where that is a background class, the classes in use are
-    compared with it alone: the ratio of two probabilities is the same whatever else competes. Pixels of background
+    compared with it alone, as if the ratio of two probabilities were the same whatever else competes. It is for one
+    softmax over all classes. It is an estimate for models with queries, whose queries have a softmax each, and for
+    those without, where only the classes that win most places are compared at full detail. Pixels of background
     classes that win few of them are left out, their probability is 0.
     """
     count = len(active.vocabulary.classes)
@@ -66,7 +68,7 @@ def _probabilities(
         labels, confidence = _infer(segmenter, prepared, active, [*range(active.shown), rival])
         lost = (winners == rival) & (labels == rival)
         odds = 1 / np.maximum(confidence[lost], _LEAST) - 1  # of all classes in use together, against the rival
-        probability[lost] = scores[lost] * odds * share[lost]
+        probability[lost] = scores[lost] * np.minimum(odds * share[lost], 1)  # the winner is as likely at least
     return np.where(behind, nearest, winners), probability, winners
 
 
@@ -86,24 +88,32 @@ def _infer(
 def nothing_found(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> str:
     """One line for a picture in which no class was found: the best candidate, and what to try."""
     found = best_candidate(segmenter, image)
-    sensitivity = [f"--sensitivity high (now {segmenter.sensitivity})"] if segmenter.sensitivity != "high" else []
     other = "other names (--list-names prints those the model was trained with)"
     if found is None:
         return f"nothing was found; try {other}"
-    candidate = f"best candidate: {found.label} {found.score:.2f}"
+    score, threshold = f"{found.score:.2f}", found.threshold
+    meant = segmenter.reading(found.label).suggestion
+    advice = [] if meant is None else [f"the name {meant!r}"]
+    if segmenter.sensitivity != "high":
+        advice.append(f"--sensitivity high (now: {segmenter.sensitivity})")
     if found.score < _SEEN:
-        return f"nothing was found, and no class comes near ({candidate}); try {' or '.join([*sensitivity, other])}"
-    threshold = segmenter.effective_threshold if found.threshold is None else found.threshold
+        tried = " or ".join([*advice, other])
+        return (
+            f"nothing was found, and no class is likely anywhere (best candidate: {found.label} {score}); try {tried}"
+        )
     if found.rival is not None:
-        reason, advice = f"where {found.rival!r} is likelier", sensitivity
-    elif found.score < threshold:
-        lower = f"{max(_SEEN, found.score - 0.05):.2f}"
-        reason = f"below its threshold of {threshold:.3g}"
-        advice = [f"--threshold {lower}" if found.threshold is None else f"{found.label}:{lower}"]
+        reason = f"where {found.rival!r} is likelier"
+    elif found.score < (effective := segmenter.effective_threshold if threshold is None else threshold):
+        if score >= f"{effective:.2f}":
+            score = f"{found.score:.4f}"
+        reason = f"below its threshold of {effective:.4g}"
+        lower = found.score - _SEEN - (segmenter.active.margin if threshold is None else 0)
+        lowered = f"{max(_SEEN, lower):.2f}"
+        advice = [f"--threshold {lowered}" if threshold is None else f"{found.label}:{lowered}"]
     else:
-        reason, advice = "of too few pixels", []
+        reason, advice = "but on too few pixels", []
     tried = f"; try {' or '.join(advice)}" if advice else ""
-    return f"nothing was found; {candidate}, {reason}{tried}"
+    return f"nothing was found; best candidate: {found.label} {score}, {reason}{tried}"
 
 
 def why(

@@ -52,10 +52,12 @@ class Tokenizing(Protocol):
 def suggestion(name: str, tokens: list[str | None], trained: list[str]) -> str | None:
     """The trained name that `name` may be a misspelling of.
 
-    A word that the tokenizer knows as a whole is none ("hair" is not a misspelt "chair").
+    A word that the tokenizer knows as a whole is none ("hair" is not a misspelt "chair"). Letters in another order count
+    as alike ("bycicle").
     """
     if len(tokens) <= len(name.split()):
         return None
     by_case = {known.casefold(): known for known in trained}
     found = get_close_matches(name.casefold(), by_case, n=1, cutoff=_ALIKE)
+    found += [known for known in by_case if sorted(known) == sorted(name.casefold())]
     return by_case[found[0]] if found else None

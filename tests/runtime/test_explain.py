@@ -13,6 +13,7 @@ from ovs_edge.bundle.bundle import Bundle
 from ovs_edge.bundle.errors import UsageError
 from ovs_edge.runtime.capture.demo import photo_folder
 from ovs_edge.runtime.cli import main
+from ovs_edge.runtime.inference import explain
 from ovs_edge.runtime.inference.explain import best_candidate, nothing_found, why
 from ovs_edge.runtime.inference.inspector import Inspector
 from ovs_edge.runtime.opencv import cv2
@@ -76,14 +77,29 @@ def test_the_best_candidate_competes_with_the_background() -> None:
         segmenter.set_classes("zebra")
         found = best_candidate(segmenter, coffee)
         assert found is not None and found.label == "zebra" and found.score < 0.05 and found.rival is not None
-        assert "no class comes near (best candidate: zebra 0.0" in nothing_found(segmenter, coffee)
+        assert "no class is likely anywhere (best candidate: zebra 0.0" in nothing_found(segmenter, coffee)
         segmenter.set_classes("zebra,cup:0.999")  # the cup wins its pixels, below its own threshold
         found = best_candidate(segmenter, coffee)
         assert found is not None and found.label == "cup" and found.score > 0.9 and found.rival is None
         assert "below its threshold of 0.999; try cup:0." in nothing_found(segmenter, coffee)
+        segmenter.set_classes("spon")
+        assert "; try the name 'spoon' or --sensitivity high (now: normal) or other" in nothing_found(segmenter, coffee)
         segmenter.set_classes("🐱")
         assert best_candidate(segmenter, coffee) is None
         assert nothing_found(segmenter, coffee).startswith("nothing was found; try other names")
+
+
+@pytest.mark.parametrize(("sensitivity", "advised"), [("low", 0.16), ("normal", 0.36)])
+def test_the_advised_threshold_is_below_the_candidate(
+    sensitivity: str, advised: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a low sensitivity, too, which raises the threshold that is given."""
+    monkeypatch.setattr(explain, "best_candidate", lambda *_: explain.Candidate("cup", 0.41))
+    with Segmenter.load(threads=1, threshold=0.5, sensitivity=sensitivity) as segmenter:
+        segmenter.set_classes("cup")
+        assert nothing_found(segmenter, np.zeros((8, 8, 3), np.uint8)).endswith(f"; try --threshold {advised:.2f}")
+        segmenter.threshold = advised
+        assert 0.3 < segmenter.effective_threshold < 0.41
 
 
 def test_probabilities_of_candidates(tiny_bundle: Path) -> None:

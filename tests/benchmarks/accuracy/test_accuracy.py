@@ -271,7 +271,7 @@ def test_the_line_from_the_checkpoint_on(
     photos, output = write_index_masks(tmp_path / "photos", photos=1), tmp_path / "line.json"
     arguments = [
         "accuracy", "--model", _exported(tmp_path / "line.ovs"), "--data", photos, "--stages", "torch,fp32",
-        "--checkpoint", exported.checkpoint(), "--synonyms", "-o", output,
+        "--checkpoint", exported.checkpoint(), "--synonyms", "--min-region", "0.0001", "-o", output,
     ]  # fmt: skip
     app([str(argument) for argument in arguments], standalone_mode=False)
     document = json.loads(output.read_text())
@@ -282,6 +282,7 @@ def test_the_line_from_the_checkpoint_on(
     assert 0 < torch["pixel_accuracy"] < 1
     assert f"{fp32['miou'] - torch['miou']:+.4f}" in capsys.readouterr().out
     assert f"| photos | torch | {torch['miou']:.4f} |  |  |" in line_table(document)
+    assert "deployed, `--min-region 0.0001`, validation photos" in line_table(document)
 
 
 def test_stages_that_cannot_be(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -308,6 +309,7 @@ def test_stages_that_cannot_be(tiny_bundle: Path, tmp_path: Path) -> None:
         (["--data", "{data}", "--data", "{data}"], "2 data sets are called 'halves'"),
         (["--data", "{data}", "--plan", "a.plan"], "add --stages all"),
         (["--data", "{data}", "--precision", "int4"], "has no precision 'int4'"),
+        (["--data", "{data}", "--recipe", "published", "--clip", "a", "--refine-edges"], "--model"),
     ],
 )
 def test_impossible_requests_are_one_line(

@@ -28,6 +28,7 @@ def test_in_words(reading: Reading, says: str) -> None:
 def test_a_word_that_is_known_as_a_whole_is_no_misspelling() -> None:
     assert suggestion("hair", ["hair"], ["chair", "person"]) is None
     assert suggestion("persn", ["per", "##s", "##n"], ["chair", "Person"]) == "Person"
+    assert suggestion("bycicle", ["by", "##cic", "##le"], ["bottle", "bicycle"]) == "bicycle"
     assert suggestion("qwrtz", ["q", "##w"], ["chair"]) is None
 
 
