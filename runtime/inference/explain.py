@@ -20,7 +20,7 @@ _RIVALS = 5  # background classes, those with the most pixels, that classes are 
 
 
 @dataclass(frozen=True)
-class Candidate:
+class LikeliestClass:
     """Of the classes in use the likeliest one, at the place of the picture where it is likeliest."""
 
     label: str
@@ -29,12 +29,12 @@ class Candidate:
     rival: str | None = None  # name of the background class that is likelier there; None where there is none
 
 
-def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> Candidate | None:
+def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> LikeliestClass | None:
     """The class in use that `image` (H, W, 3) BGR resembles most; None where the text encoder can read none of them."""
     active = segmenter.active
     nearest, probability, winners = _probabilities(segmenter, segmenter.prepare(image), active)
     unreadable = {reading.name for reading in active.readings if not reading.readable}
-    found: Candidate | None = None
+    found: LikeliestClass | None = None
     for index, entry in enumerate(active.classes):
         own = probability[nearest == index]
         if not own.size or entry.label in unreadable:
@@ -43,7 +43,7 @@ def best_candidate(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> Candid
         if found is None or score > found.score:
             winner = int(np.bincount(winners[(nearest == index) & (probability >= score)]).argmax())
             rival = active.vocabulary.classes[winner].names[0] if winner >= active.shown else None
-            found = Candidate(entry.label, score, entry.threshold, rival)
+            found = LikeliestClass(entry.label, score, entry.threshold, rival)
     return found
 
 

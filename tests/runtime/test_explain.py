@@ -94,7 +94,7 @@ def test_the_advised_threshold_is_below_the_candidate(
     sensitivity: str, advised: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a low sensitivity, too, which raises the threshold that is given."""
-    monkeypatch.setattr(explain, "best_candidate", lambda *_: explain.Candidate("cup", 0.41))
+    monkeypatch.setattr(explain, "best_candidate", lambda *_: explain.LikeliestClass("cup", 0.41))
     with Segmenter.load(threads=1, threshold=0.5, sensitivity=sensitivity) as segmenter:
         segmenter.set_classes("cup")
         assert nothing_found(segmenter, np.zeros((8, 8, 3), np.uint8)).endswith(f"; try --threshold {advised:.2f}")
