@@ -53,10 +53,10 @@ def _probabilities(
     """At each pixel (h, w) of the frame: the likeliest class in use, its probability, and the winner of all classes.
 
     The graph gives the winner and its probability only. Where that is a background class, the classes in use are
-    compared with it alone, as if the ratio of two probabilities were the same whatever else competes. It is for one
-    softmax over all classes. It is an estimate for models with queries, whose queries have a softmax each, and for
-    those without, where only the classes that win most places are compared at full detail. Pixels of background
-    classes that win few of them are left out, their probability is 0.
+    compared with it alone, as if the ratio of two probabilities were the same whatever else competes. That is exact
+    for one softmax over all classes, and an estimate for the others: with queries, each has a softmax of its own;
+    without, only the classes that win most places are compared at full detail. Pixels of background classes that win
+    few of them are left out, their probability is 0.
     """
     count = len(active.vocabulary.classes)
     winners, scores = _infer(segmenter, prepared, active, range(count))

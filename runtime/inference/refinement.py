@@ -22,11 +22,15 @@ _GRID = 0.25  # of the network's resolution, at which the filter is fitted
 _RADIUS = 8  # of its windows, in cells of that grid
 _SMOOTH = 1e-4  # variance of the colours, 0..1, below which a window counts as without an edge
 # Confidence below which a pixel is decided again. It and `_SMOOTH` were chosen on training photos with `dense_mini`, all
-# names competing (120 photos of voc / msrc, 100 of coco_panoptic / coco_things / camvid). Boundary IoU without:
-# 0.285 / 0.610 / 0.426 / 0.219 / 0.481; with 0.6 and 1e-3: 0.296 / 0.615 / 0.438 / 0.211 / 0.477; with these:
-# 0.314 / 0.621 / 0.451 / 0.221 / 0.476. Mean IoU without: 0.871 / 0.938 / 0.694 / 0.671 / 0.628; with these:
-# 0.882 / 0.938 / 0.700 / 0.659 / 0.616: thin things lose, so it is off by default. At 0.75, or in windows of 12 cells,
-# CamVid loses more. 6 to 16 ms a frame at these sizes.
+# names competing. Boundary IoU (mean IoU):
+#
+#                               voc            msrc           coco_panoptic  coco_things    camvid
+#   photos                      120            120            100            100            100
+#   not refined                 0.285 (0.871)  0.610 (0.938)  0.426 (0.694)  0.219 (0.671)  0.481 (0.628)
+#   below 0.6, variance 1e-3    0.296 (0.883)  0.615 (0.938)  0.438 (0.700)  0.211 (0.662)  0.477 (0.622)
+#   below 0.7, variance 1e-4    0.314 (0.882)  0.621 (0.938)  0.451 (0.700)  0.221 (0.659)  0.476 (0.616)
+#
+# Thin things lose, so it is off by default. Below 0.75, or in windows of 12 cells, CamVid loses more. 6 to 25 ms a frame.
 _SURE = 0.7
 _COLUMNS = 16384  # OpenCV's remap takes no more than 32767
 
