@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from .frame_processor import ActiveClasses, Prepared
 from .inspector import Inspector
 from .prediction import Prediction
 
-_SEEN = 0.05  # probability below which a class does not come near
+_SEEN = 0.05  # probability below which a class is not likely anywhere, and the lowest threshold that is advised
+_ROOM = 0.05  # by which an advised threshold is below the probability
 _LEAST = 1e-6  # of confidences that are divided by
 _TOP = 99.5  # percentile of a class's probability that counts: the best place for it, but not a single pixel
 _RIVALS = 5  # background classes, those with the most pixels, that classes are compared with; a run of the network each
@@ -58,14 +59,16 @@ def _probabilities(
     without, only the classes that win most places are compared at full detail. Pixels of background classes that win
     few of them are left out, their probability is 0.
     """
-    count = len(active.vocabulary.classes)
-    winners, scores = _infer(segmenter, prepared, active, range(count))
-    nearest, share = _infer(segmenter, prepared, active, range(active.shown))  # as if there were no background
+    winners, scores = _infer(segmenter, prepared, active)
     behind = winners >= active.shown
     probability = np.where(behind, 0, scores).astype(np.float64)
-    pixels = np.bincount(winners[behind], minlength=count)
+    if not behind.any():
+        return winners, probability, winners
+    asked = range(active.shown)
+    nearest, share = _infer(segmenter, prepared, active.among(asked))  # as if there were no background
+    pixels = np.bincount(winners[behind])
     for rival in pixels.argsort()[::-1][: min(_RIVALS, np.count_nonzero(pixels))].tolist():
-        labels, confidence = _infer(segmenter, prepared, active, [*range(active.shown), rival])
+        labels, confidence = _infer(segmenter, prepared, active.among([*asked, rival]))
         lost = (winners == rival) & (labels == rival)
         odds = 1 / np.maximum(confidence[lost], _LEAST) - 1  # of all classes in use together, against the rival
         probability[lost] = scores[lost] * np.minimum(odds * share[lost], 1)  # the winner is as likely at least
@@ -73,13 +76,10 @@ def _probabilities(
 
 
 def _infer(
-    segmenter: Segmenter, prepared: Prepared, active: ActiveClasses, competing: Iterable[int]
+    segmenter: Segmenter, prepared: Prepared, active: ActiveClasses
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Winners and confidences (h, w) of the frame's part of the map, among the classes `competing`."""
-    vectors = np.zeros_like(active.vocabulary.vectors)  # a class without vectors cannot win
-    rows = list(competing)
-    vectors[rows] = active.vocabulary.vectors[rows]
-    inferred = segmenter.infer(prepared, replace(active, vocabulary=replace(active.vocabulary, vectors=vectors)))
+    """Winners and confidences (h, w) of the frame's part of the map."""
+    inferred = segmenter.infer(prepared, active)
     height, width = prepared.letterbox.scaled_in(inferred.labels.shape[1:])
     labels, confidence = inferred.labels[0, :height, :width], inferred.confidence[0, :height, :width]
     return labels.astype(np.int64), confidence.astype(np.float32)
@@ -107,7 +107,7 @@ def nothing_found(segmenter: Segmenter, image: npt.NDArray[np.uint8]) -> str:
         if score >= f"{effective:.2f}":
             score = f"{found.score:.4f}"
         reason = f"below its threshold of {effective:.4g}"
-        lower = found.score - _SEEN - (segmenter.active.margin if threshold is None else 0)
+        lower = found.score - _ROOM - (segmenter.active.margin if threshold is None else 0)
         lowered = f"{max(_SEEN, lower):.2f}"
         advice = [f"--threshold {lowered}" if threshold is None else f"{found.label}:{lowered}"]
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +37,13 @@ class ActiveClasses:
     def classes(self) -> tuple[ClassNames, ...]:
         """The user's classes with all their names."""
         return self.vocabulary.classes[: self.shown]
+
+    def among(self, competing: Iterable[int]) -> ActiveClasses:
+        """The same classes, of which only `competing` can win: the others have zeros for vectors, which means no name."""
+        rows = list(competing)
+        vectors = np.zeros_like(self.vocabulary.vectors)
+        vectors[rows] = self.vocabulary.vectors[rows]
+        return replace(self, vocabulary=replace(self.vocabulary, vectors=vectors))
 
     def raised(self, threshold: float) -> float:
         """A confidence threshold with the margin on it; never lower than `threshold`."""

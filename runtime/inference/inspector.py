@@ -8,7 +8,7 @@ p(second) = p(second | not the first) · (1 - p(first)).
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -93,18 +93,18 @@ class Inspector:
     def _guesses(self, question: _Question, mask: npt.NDArray[np.bool_]) -> tuple[Guess, ...]:
         prepared = self._segmenter.prepare(question.image)
         active = self._segmenter.candidates()
-        vectors = active.vocabulary.vectors.copy()
+        competing = set(range(len(active.vocabulary.classes)))
         guesses: list[Guess] = []
         left = 1.0  # probability that no guess so far has taken
         for _ in range(_ROUNDS):
-            if not vectors.any():
+            among = active.among(competing)
+            if not among.vocabulary.vectors.any():
                 break
-            vocabulary = replace(active.vocabulary, vectors=vectors.copy())
-            winner, share = self._winner(prepared, replace(active, vocabulary=vocabulary), mask)
+            winner, share = self._winner(prepared, among, mask)
             score, left = left * share, left * (1 - share)
             label = active.vocabulary.labels[winner]
             guesses.append(Guess(None if label == LABEL else label, score, winner < active.shown))
-            vectors[winner] = 0
+            competing.discard(winner)
             if left < _UNLIKELY:
                 break
         likely = [guess for guess in guesses if guess.score >= _UNLIKELY]
